@@ -1,0 +1,22 @@
+"""What all tests share: tiny models, the demo model, and hypothesis without time limits.
+
+This folder is on the import path while the tests run: ``from tiny_gguf import TinyModel``.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import hypothesis
+import pytest
+from tiny_gguf import TinyModel
+
+# A shared machine may stall for longer than any limit on one example; a failure shows how to repeat it.
+hypothesis.settings.register_profile("hoshikage", deadline=None, print_blob=True)
+hypothesis.settings.load_profile("hoshikage")
+
+
+@pytest.fixture(scope="session")
+def tiny_model_path(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A tiny random model with a ChatML template; read only, shared by all tests."""
+    return TinyModel().write(tmp_path_factory.mktemp("models") / "tiny.gguf")

@@ -1,0 +1,56 @@
+"""The tiny models are what the tests take them for."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import gguf
+import pytest
+from tiny_gguf import BROKEN, CHATML, SPECIAL_TOKENS, TinyModel
+
+
+def test_the_same_options_write_the_same_bytes(tmp_path: Path) -> None:
+    """A model is a pure function of its options, and its seed is one of them."""
+    first = TinyModel().write(tmp_path / "first.gguf").read_bytes()
+    assert TinyModel().write(tmp_path / "second.gguf").read_bytes() == first
+    assert TinyModel(seed=1).write(tmp_path / "third.gguf").read_bytes() != first
+
+
+def test_a_model_is_tiny(tmp_path: Path) -> None:
+    """A file stays below 1 MB, so that writing hundreds costs nothing."""
+    assert TinyModel().write(tmp_path / "tiny.gguf").stat().st_size < 1_000_000
+
+
+def test_options_reach_the_file(tmp_path: Path) -> None:
+    """What was asked for is read back by the gguf package's own reader."""
+    model = TinyModel(n_layer=3, n_ctx_train=64, n_vocab=1000, add_bos=True)
+    reader = gguf.GGUFReader(model.write(tmp_path / "tiny.gguf"))
+    fields = {key: field.contents() for key, field in reader.fields.items()}
+    assert fields["llama.block_count"] == 3
+    assert fields["llama.context_length"] == 64
+    assert fields["tokenizer.chat_template"] == CHATML
+    assert fields["tokenizer.ggml.add_bos_token"] is True
+    tokens = fields["tokenizer.ggml.tokens"]
+    assert len(tokens) == len(set(tokens)) == 1000
+    assert tuple(tokens[:3]) == SPECIAL_TOKENS
+    assert len(reader.tensors) == 3 * 9 + 3
+
+
+def test_a_chat_template_can_be_left_out(tmp_path: Path) -> None:
+    """A model without a template has no such key at all."""
+    reader = gguf.GGUFReader(TinyModel(chat_template=None).write(tmp_path / "tiny.gguf"))
+    assert "tokenizer.chat_template" not in reader.fields
+
+
+@pytest.mark.parametrize("n_vocab", [258, 20_000])
+def test_an_impossible_vocabulary_is_refused(n_vocab: int, tmp_path: Path) -> None:
+    """There are 259 tokens to begin with, and no more merges than letters allow."""
+    with pytest.raises(ValueError, match="n_vocab must be at"):
+        TinyModel(n_vocab=n_vocab).write(tmp_path / "tiny.gguf")
+
+
+@pytest.mark.parametrize("fault", BROKEN)
+def test_broken_files_are_written(fault: str, tmp_path: Path) -> None:
+    """Every broken variant is a file that differs from a good one."""
+    good = TinyModel().write(tmp_path / "good.gguf").read_bytes()
+    assert BROKEN[fault](tmp_path / "broken.gguf").read_bytes() != good

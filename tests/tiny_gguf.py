@@ -1,0 +1,201 @@
+"""Writes tiny random GGUF models: a few hundred KB that load in milliseconds and generate nonsense, always the same.
+
+They have everything a real model has (byte-level BPE tokenizer, special tokens, chat template), so whatever does not
+depend on the sense of the words can be tested with them. The broken ones are what a model file can be instead.
+
+As a program it writes one: ``python tests/tiny_gguf.py tiny.gguf --layers 4``.
+"""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Callable, Collection, Iterator
+from dataclasses import dataclass
+from itertools import islice, product
+from pathlib import Path
+
+import gguf
+import numpy as np
+import numpy.typing as npt
+
+SPECIAL_TOKENS = ("<|endoftext|>", "<|im_start|>", "<|im_end|>")
+END_OF_TEXT, IM_START, IM_END = range(3)
+
+CHATML = (
+    "{% for message in messages %}"
+    "{{ '<|im_start|>' + message['role'] + '\\n' + message['content'] + '<|im_end|>' + '\\n' }}"
+    "{% endfor %}"
+    "{% if add_generation_prompt %}{{ '<|im_start|>assistant\\n' }}{% endif %}"
+)
+
+
+@dataclass(frozen=True, kw_only=True)
+class TinyModel:
+    """What a tiny model looks like; the defaults make a file of about 600 KB."""
+
+    seed: int = 0
+    n_layer: int = 2
+    n_embd: int = 64
+    n_head: int = 4
+    n_head_kv: int = 2
+    n_ctx_train: int = 2048
+    n_vocab: int = 512
+    chat_template: str | None = CHATML
+    add_bos: bool = False
+    name: str = "tiny"
+
+    def write(self, path: Path, *, arch: str = "llama", omit: Collection[str] = ()) -> Path:
+        """Writes the model and returns its path.
+
+        Args:
+            path: The file to write.
+            arch: The architecture to call it; it is a llama in any case.
+            omit: Names of tensors to leave out.
+        """
+        writer = self._writer(arch)
+        self._add_llama_tensors(writer)
+        for name in omit:
+            del writer.tensors[0][name]
+        return _finish(writer, path)
+
+    def write_vocab_only(self, path: Path) -> Path:
+        """Writes tokenizer and metadata without a single tensor, as llama.cpp's ggml-vocab-*.gguf are."""
+        return _finish(self._writer(), path)
+
+    def _writer(self, arch: str = "llama") -> gguf.GGUFWriter:
+        """A writer that holds everything but the tensors."""
+        writer = gguf.GGUFWriter(None, arch)
+        writer.add_name(self.name)
+        writer.add_context_length(self.n_ctx_train)
+        writer.add_embedding_length(self.n_embd)
+        writer.add_block_count(self.n_layer)
+        writer.add_vocab_size(self.n_vocab)
+        writer.add_file_type(gguf.LlamaFileType.ALL_F32)
+        writer.add_feed_forward_length(self._n_ff)
+        writer.add_head_count(self.n_head)
+        writer.add_head_count_kv(self.n_head_kv)
+        writer.add_layer_norm_rms_eps(1e-5)
+        writer.add_rope_dimension_count(self._n_head_dim)
+        self._add_tokenizer(writer)
+        return writer
+
+    @property
+    def _n_head_dim(self) -> int:
+        return self.n_embd // self.n_head
+
+    @property
+    def _n_ff(self) -> int:
+        return 2 * self.n_embd
+
+    def _add_tokenizer(self, writer: gguf.GGUFWriter) -> None:
+        letters = list(_byte_letters())
+        n_merges = self.n_vocab - len(SPECIAL_TOKENS) - len(letters)
+        if n_merges < 0:
+            raise ValueError(f"n_vocab must be at least {self.n_vocab - n_merges}")
+        merges = list(islice(_merges(), n_merges))
+        if len(merges) < n_merges:
+            raise ValueError(f"n_vocab must be at most {self.n_vocab - n_merges + len(merges)}")
+        tokens = [*SPECIAL_TOKENS, *letters, *(left + right for left, right in merges)]
+        types = [gguf.TokenType.CONTROL] * len(SPECIAL_TOKENS)
+        types += [gguf.TokenType.NORMAL] * (len(tokens) - len(types))
+        writer.add_tokenizer_model("gpt2")
+        writer.add_tokenizer_pre("gpt-2")
+        writer.add_token_list(tokens)
+        writer.add_token_types(types)
+        writer.add_token_merges([f"{left} {right}" for left, right in merges])
+        writer.add_bos_token_id(END_OF_TEXT)
+        writer.add_eos_token_id(IM_END)
+        writer.add_pad_token_id(END_OF_TEXT)
+        writer.add_add_bos_token(self.add_bos)
+        if self.chat_template is not None:
+            writer.add_chat_template(self.chat_template)
+
+    def _add_llama_tensors(self, writer: gguf.GGUFWriter) -> None:
+        n_embd_kv = self._n_head_dim * self.n_head_kv
+        random = np.random.default_rng(self.seed)
+
+        def matrix(n_out: int, n_in: int) -> npt.NDArray[np.float32]:
+            # This deviation keeps the size of what passes through, so layers neither fade out nor blow up.
+            return random.standard_normal((n_out, n_in), dtype=np.float32) * np.float32(n_in**-0.5)
+
+        ones = np.ones(self.n_embd, dtype=np.float32)
+        writer.add_tensor("token_embd.weight", matrix(self.n_vocab, self.n_embd))
+        for layer in range(self.n_layer):
+            prefix = f"blk.{layer}."
+            writer.add_tensor(prefix + "attn_norm.weight", ones)
+            writer.add_tensor(prefix + "attn_q.weight", matrix(self.n_embd, self.n_embd))
+            writer.add_tensor(prefix + "attn_k.weight", matrix(n_embd_kv, self.n_embd))
+            writer.add_tensor(prefix + "attn_v.weight", matrix(n_embd_kv, self.n_embd))
+            writer.add_tensor(prefix + "attn_output.weight", matrix(self.n_embd, self.n_embd))
+            writer.add_tensor(prefix + "ffn_norm.weight", ones)
+            writer.add_tensor(prefix + "ffn_gate.weight", matrix(self._n_ff, self.n_embd))
+            writer.add_tensor(prefix + "ffn_up.weight", matrix(self._n_ff, self.n_embd))
+            writer.add_tensor(prefix + "ffn_down.weight", matrix(self.n_embd, self._n_ff))
+        writer.add_tensor("output_norm.weight", ones)
+        # Twice the usual spread: some tokens are clearly likelier than others, and greedy choices have no near ties.
+        writer.add_tensor("output.weight", matrix(self.n_vocab, self.n_embd) * np.float32(2))
+
+
+def _finish(writer: gguf.GGUFWriter, path: Path) -> Path:
+    writer.write_header_to_file(path)
+    writer.write_kv_data_to_file()
+    writer.write_tensors_to_file()
+    writer.close()
+    return path
+
+
+def _byte_letters() -> Iterator[str]:
+    """The character that stands for each byte 0..255 in GPT-2's byte-level BPE: itself where it can be seen."""
+    n_unseen = 0
+    for byte in range(256):
+        if 0x21 <= byte <= 0x7E or 0xA1 <= byte <= 0xAC or 0xAE <= byte <= 0xFF:
+            yield chr(byte)
+        else:
+            yield chr(256 + n_unseen)
+            n_unseen += 1
+
+
+def _merges() -> Iterator[tuple[str, str]]:
+    """Pairs and then triples of letters, frequent letters first: 18,252 in all."""
+    letters = "etaoinshrdlucmfwypvbgkqjxz"
+    yield from product(letters, letters)
+    yield from ((first + second, third) for first, second, third in product(letters, repeat=3))
+
+
+def _write_bytes(path: Path, data: bytes) -> Path:
+    path.write_bytes(data)
+    return path
+
+
+def _truncated(path: Path, keep: float) -> Path:
+    whole = TinyModel().write(path).read_bytes()
+    return _write_bytes(path, whole[: int(len(whole) * keep)])
+
+
+BROKEN: dict[str, Callable[[Path], Path]] = {
+    "empty": lambda path: _write_bytes(path, b""),
+    "random bytes": lambda path: _write_bytes(path, np.random.default_rng(0).bytes(65536)),
+    "magic only": lambda path: _write_bytes(path, b"GGUF"),
+    "truncated in the metadata": lambda path: _truncated(path, 0.005),
+    "truncated in the tensors": lambda path: _truncated(path, 0.7),
+    "unknown architecture": lambda path: TinyModel().write(path, arch="hoshikage-unknown"),
+    "tensor missing": lambda path: TinyModel().write(path, omit=["output_norm.weight"]),
+}
+"""Files that must not load, by what is wrong with them: each function writes one to the path it is given."""
+
+
+def main() -> None:
+    """Writes a model from the command line, to look at or to try a program with."""
+    parser = argparse.ArgumentParser(description="Write a tiny random GGUF model.")
+    parser.add_argument("path", type=Path)
+    parser.add_argument("--seed", type=int, default=TinyModel.seed)
+    parser.add_argument("--layers", type=int, default=TinyModel.n_layer)
+    parser.add_argument("--embd", type=int, default=TinyModel.n_embd, help="a multiple of 8")
+    parser.add_argument("--vocab", type=int, default=TinyModel.n_vocab)
+    options = parser.parse_args()
+    model = TinyModel(seed=options.seed, n_layer=options.layers, n_embd=options.embd, n_vocab=options.vocab)
+    print(model.write(options.path), options.path.stat().st_size, "bytes")
+
+
+if __name__ == "__main__":
+    main()
