@@ -1,0 +1,341 @@
+#include "guard.hpp"
+#include "handles.hpp"
+#include "log.hpp"
+
+#include "ggml-cpu.h"
+
+#include <algorithm>
+#include <atomic>
+#include <cmath>
+#include <cstring>
+#include <numeric>
+#include <vector>
+
+namespace {
+
+struct FreeThreads {
+    void operator()(ggml_threadpool *pool) const { ggml_threadpool_free(pool); }
+};
+using Threads = std::unique_ptr<ggml_threadpool, FreeThreads>;
+
+struct FreeContext {
+    void operator()(llama_context *context) const { llama_free(context); }
+};
+
+constexpr int32_t no_row = -1;
+
+}  // namespace
+
+struct hsk_context {
+    // In the order of construction: the llama_context must go before the threads it computes on, and both before the model.
+    shared_model model;
+    Threads threads;
+    Threads threads_batch;
+    std::unique_ptr<llama_context, FreeContext> llama;
+    std::atomic<bool> interrupted{false};
+    std::vector<int32_t> rows;  // by sequence: where in the last batch its logits are
+    llama_batch batch{};
+    int32_t n_batch = 0;
+
+    ~hsk_context() {
+        if (batch.token != nullptr) {
+            llama_batch_free(batch);
+        }
+    }
+};
+
+namespace {
+
+Threads make_threads(int32_t n_threads) {
+    ggml_threadpool_params params = ggml_threadpool_params_default(n_threads);
+    Threads threads(ggml_threadpool_new(&params));
+    if (!threads) {
+        throw hsk::Failure(HSK_OUT_OF_MEMORY, "cannot start " + std::to_string(n_threads) + " threads");
+    }
+    return threads;
+}
+
+ggml_type kv_type(const char *name) {
+    for (int type = 0; type < GGML_TYPE_COUNT; type++) {
+        const char *known = ggml_type_name(static_cast<ggml_type>(type));
+        if (known != nullptr && std::strcmp(known, name) == 0) {
+            return static_cast<ggml_type>(type);
+        }
+    }
+    throw hsk::Failure(HSK_INVALID_ARGUMENT, std::string("kv_type: ggml knows no type \"") + name + "\"");
+}
+
+void require_sequence(const hsk_context &context, int32_t seq_id) {
+    hsk::require(seq_id >= 0 && static_cast<size_t>(seq_id) < context.rows.size(), "seq_id is out of range");
+}
+
+int32_t sequence_end(const hsk_context &context, int32_t seq_id) {
+    return llama_memory_seq_pos_max(llama_get_memory(context.llama.get()), seq_id) + 1;
+}
+
+void require_slots(const hsk_context &context, const hsk_slot *slots, size_t n_slots) {
+    hsk::require(n_slots > 0, "a step needs at least one slot");
+    const llama_vocab *vocab = llama_model_get_vocab(context.model.get());
+    int64_t n_tokens = 0;
+    std::vector<bool> seen(context.rows.size(), false);
+    for (size_t i = 0; i < n_slots; i++) {
+        const hsk_slot &slot = slots[i];
+        require_sequence(context, slot.seq_id);
+        hsk::require(!seen[static_cast<size_t>(slot.seq_id)], "a sequence is in the step twice");
+        seen[static_cast<size_t>(slot.seq_id)] = true;
+        hsk::require(slot.n_tokens > 0, "a slot needs at least one token");
+        hsk::require(slot.pos == sequence_end(context, slot.seq_id), "pos does not follow what the sequence holds");
+        for (int32_t k = 0; k < slot.n_tokens; k++) {
+            hsk::require_token(vocab, slot.tokens[k]);
+        }
+        n_tokens += slot.n_tokens;
+    }
+    hsk::require(n_tokens <= context.n_batch, "more tokens than n_batch in one step");
+}
+
+void fill_batch(hsk_context &context, hsk_slot *slots, size_t n_slots) {
+    std::fill(context.rows.begin(), context.rows.end(), no_row);
+    llama_batch &batch = context.batch;
+    batch.n_tokens = 0;
+    for (size_t i = 0; i < n_slots; i++) {
+        hsk_slot &slot = slots[i];
+        slot.token = LLAMA_TOKEN_NULL;
+        slot.status = HSK_OK;
+        for (int32_t k = 0; k < slot.n_tokens; k++) {
+            const int32_t row = batch.n_tokens++;
+            const bool wants_output = k == slot.n_tokens - 1 && (slot.want_logits != 0 || slot.sampler != nullptr);
+            batch.token[row] = slot.tokens[k];
+            batch.pos[row] = slot.pos + k;
+            batch.n_seq_id[row] = 1;
+            batch.seq_id[row][0] = slot.seq_id;
+            batch.logits[row] = wants_output ? 1 : 0;
+            if (wants_output) {
+                context.rows[static_cast<size_t>(slot.seq_id)] = row;
+            }
+        }
+    }
+}
+
+// Takes back what a failed decode left behind. Memory that cannot be cut (recurrent models) loses the sequence instead.
+void roll_back(hsk_context &context, const hsk_slot *slots, size_t n_slots) {
+    llama_memory_t memory = llama_get_memory(context.llama.get());
+    for (size_t i = 0; i < n_slots; i++) {
+        if (sequence_end(context, slots[i].seq_id) > slots[i].pos &&
+            !llama_memory_seq_rm(memory, slots[i].seq_id, slots[i].pos, -1)) {
+            llama_memory_seq_rm(memory, slots[i].seq_id, -1, -1);
+        }
+    }
+    std::fill(context.rows.begin(), context.rows.end(), no_row);
+}
+
+void decode(hsk_context &context, hsk_slot *slots, size_t n_slots) {
+    if (context.interrupted.exchange(false)) {
+        throw hsk::Failure(HSK_CANCELLED, "the step was interrupted");
+    }
+    fill_batch(context, slots, n_slots);
+    const int32_t status = llama_decode(context.llama.get(), context.batch);
+    if (status == 0) {
+        return;
+    }
+    roll_back(context, slots, n_slots);
+    if (status == 2) {
+        context.interrupted.store(false);
+        throw hsk::Failure(HSK_CANCELLED, "the step was interrupted");
+    }
+    if (status == 1) {
+        throw hsk::Failure(HSK_CONTEXT_FULL, "the KV cache has no room for the batch");
+    }
+    const std::string logged = hsk::logged_errors();
+    throw hsk::Failure(HSK_INTERNAL, "llama_decode failed with " + std::to_string(status) + (logged.empty() ? "" : ": " + logged));
+}
+
+int32_t sample(hsk_context &context, int32_t seq_id, hsk_sampler &sampler) {
+    const int32_t row = context.rows[static_cast<size_t>(seq_id)];
+    hsk::require(row != no_row, "the last step kept no logits for the sequence");
+    const int32_t token = common_sampler_sample(sampler.sampler.get(), context.llama.get(), row);
+    common_sampler_accept(sampler.sampler.get(), token, true);
+    return token;
+}
+
+const float *logits_of(hsk_context &context, int32_t seq_id) {
+    require_sequence(context, seq_id);
+    const int32_t row = context.rows[static_cast<size_t>(seq_id)];
+    hsk::require(row != no_row, "the last step kept no logits for the sequence");
+    const float *logits = llama_get_logits_ith(context.llama.get(), row);
+    if (logits == nullptr) {
+        throw hsk::Failure(HSK_INTERNAL, "llama.cpp has no logits for the sequence");
+    }
+    return logits;
+}
+
+// log(sum(exp(logits))), with the largest taken out so that nothing overflows.
+float log_sum_exp(const float *logits, size_t n) {
+    const float largest = *std::max_element(logits, logits + n);
+    double sum = 0;
+    for (size_t i = 0; i < n; i++) {
+        sum += std::exp(logits[i] - largest);
+    }
+    return largest + static_cast<float>(std::log(sum));
+}
+
+}  // namespace
+
+namespace hsk {
+
+llama_context_params native_params(const hsk_context_params &params) {
+    llama_context_params native = llama_context_default_params();
+    native.n_ctx = params.n_ctx;
+    native.n_batch = params.n_batch;
+    native.n_ubatch = std::min(params.n_ubatch, params.n_batch);
+    native.n_seq_max = params.n_seq_max;
+    native.n_threads = params.n_threads;
+    native.n_threads_batch = params.n_threads_batch;
+    native.flash_attn_type = params.flash_attention < 0    ? LLAMA_FLASH_ATTN_TYPE_AUTO
+                             : params.flash_attention == 0 ? LLAMA_FLASH_ATTN_TYPE_DISABLED
+                                                           : LLAMA_FLASH_ATTN_TYPE_ENABLED;
+    native.type_k = kv_type(params.kv_type_k);
+    native.type_v = kv_type(params.kv_type_v);
+    native.kv_unified = true;  // sequences share the cache: how long each may be is not fixed up front
+    native.no_perf = true;
+    return native;
+}
+
+}  // namespace hsk
+
+void hsk_context_params_default(hsk_context_params *params) noexcept {
+    const int32_t n_threads = hsk_thread_count_default();
+    *params = {/* n_ctx */ 4096,      /* n_batch */ 512, /* n_ubatch */ 512, /* n_seq_max */ 1, n_threads,
+               n_threads, /* flash_attention */ -1, "f16",           "f16"};
+}
+
+int32_t hsk_context_new(const hsk_model *model, const hsk_context_params *params, hsk_context **out, hsk_error *error) noexcept {
+    return hsk::guarded(error, [&] {
+        if (model->vocab_only) {
+            throw hsk::Failure(HSK_UNSUPPORTED, "the model was loaded with its vocabulary only");
+        }
+        hsk::require(params->n_ctx > 0, "n_ctx must be at least 1");
+        hsk::require(params->n_batch > 0 && params->n_ubatch > 0, "n_batch must be at least 1");
+        hsk::require(params->n_seq_max > 0 && params->n_seq_max <= llama_max_parallel_sequences(), "parallel is out of range");
+        hsk::require(params->n_threads > 0 && params->n_threads <= GGML_MAX_N_THREADS && params->n_threads_batch > 0 &&
+                         params->n_threads_batch <= GGML_MAX_N_THREADS,
+                     "n_threads must be from 1 to 512");
+
+        auto context = std::make_unique<hsk_context>();
+        context->model = model->model;
+        context->threads = make_threads(params->n_threads);
+        if (params->n_threads_batch != params->n_threads) {
+            context->threads_batch = make_threads(params->n_threads_batch);
+        }
+        llama_context_params native = hsk::native_params(*params);
+        native.abort_callback = [](void *flag) { return static_cast<std::atomic<bool> *>(flag)->load(std::memory_order_relaxed); };
+        native.abort_callback_data = &context->interrupted;
+        context->llama.reset(llama_init_from_model(model->model.get(), native));
+        if (!context->llama) {
+            const std::string reason = hsk::logged_errors();
+            throw hsk::Failure(HSK_INTERNAL, "cannot create the context: " + (reason.empty() ? "llama.cpp gave no reason" : reason));
+        }
+        if (llama_get_memory(context->llama.get()) == nullptr) {
+            throw hsk::Failure(HSK_UNSUPPORTED, "this model does not generate text (it has no KV cache)");
+        }
+        llama_attach_threadpool(context->llama.get(), context->threads.get(),
+                                context->threads_batch ? context->threads_batch.get() : context->threads.get());
+        context->rows.assign(params->n_seq_max, no_row);
+        context->n_batch = static_cast<int32_t>(llama_n_batch(context->llama.get()));
+        context->batch = llama_batch_init(context->n_batch, 0, 1);
+        *out = context.release();
+    });
+}
+
+void hsk_context_free(hsk_context *context) noexcept {
+    delete context;
+}
+
+int32_t hsk_step(hsk_context *context, hsk_slot *slots, size_t n_slots, hsk_error *error) noexcept {
+    return hsk::guarded(error, [&] {
+        require_slots(*context, slots, n_slots);
+        decode(*context, slots, n_slots);
+        for (size_t i = 0; i < n_slots; i++) {
+            hsk_slot &slot = slots[i];
+            if (slot.sampler == nullptr) {
+                continue;
+            }
+            try {
+                slot.token = sample(*context, slot.seq_id, *slot.sampler);
+            } catch (...) {
+                slot.status = hsk::report_current_exception(error);
+            }
+        }
+    });
+}
+
+void hsk_context_interrupt(hsk_context *context) noexcept {
+    context->interrupted.store(true);
+}
+
+int32_t hsk_sample(hsk_context *context, int32_t seq_id, hsk_sampler *sampler, int32_t *token, hsk_error *error) noexcept {
+    return hsk::guarded(error, [&] {
+        require_sequence(*context, seq_id);
+        *token = sample(*context, seq_id, *sampler);
+    });
+}
+
+int32_t hsk_logits_copy(hsk_context *context, int32_t seq_id, float *logits, size_t n_vocab, hsk_error *error) noexcept {
+    return hsk::guarded(error, [&] {
+        const int32_t n = llama_vocab_n_tokens(llama_model_get_vocab(context->model.get()));
+        hsk::require(n_vocab == static_cast<size_t>(n), "n_vocab is not the vocabulary's size");
+        std::memcpy(logits, logits_of(*context, seq_id), n_vocab * sizeof(float));
+    });
+}
+
+int32_t hsk_logprobs_get(hsk_context *context, int32_t seq_id, int32_t token, float *token_logprob, int32_t *top_tokens,
+                         float *top_logprobs, size_t n_top, hsk_error *error) noexcept {
+    return hsk::guarded(error, [&] {
+        const llama_vocab *vocab = llama_model_get_vocab(context->model.get());
+        const auto n_vocab = static_cast<size_t>(llama_vocab_n_tokens(vocab));
+        hsk::require(n_top <= n_vocab, "n_top is larger than the vocabulary");
+        const float *logits = logits_of(*context, seq_id);
+        const float log_sum = log_sum_exp(logits, n_vocab);
+        if (token != LLAMA_TOKEN_NULL) {
+            hsk::require_token(vocab, token);
+            *token_logprob = logits[token] - log_sum;
+        }
+        std::vector<int32_t> order(n_vocab);
+        std::iota(order.begin(), order.end(), 0);
+        const auto middle = order.begin() + static_cast<std::ptrdiff_t>(n_top);
+        // Equal logits go by token id, so that the order does not depend on the sort.
+        std::partial_sort(order.begin(), middle, order.end(), [&](int32_t a, int32_t b) {
+            return logits[a] != logits[b] ? logits[a] > logits[b] : a < b;
+        });
+        for (size_t i = 0; i < n_top; i++) {
+            top_tokens[i] = order[i];
+            top_logprobs[i] = logits[order[i]] - log_sum;
+        }
+    });
+}
+
+int32_t hsk_sequence_remove(hsk_context *context, int32_t seq_id, int32_t begin, int32_t end, hsk_error *error) noexcept {
+    return hsk::guarded(error, [&] {
+        require_sequence(*context, seq_id);
+        if (!llama_memory_seq_rm(llama_get_memory(context->llama.get()), seq_id, begin, end)) {
+            throw hsk::Failure(HSK_UNSUPPORTED, "this model's memory cannot be cut at that position");
+        }
+        context->rows[static_cast<size_t>(seq_id)] = no_row;
+    });
+}
+
+int32_t hsk_sequence_copy(hsk_context *context, int32_t source, int32_t target, hsk_error *error) noexcept {
+    return hsk::guarded(error, [&] {
+        require_sequence(*context, source);
+        require_sequence(*context, target);
+        hsk::require(source != target, "source and target are the same sequence");
+        hsk::require(sequence_end(*context, target) == 0, "the target sequence is not empty");
+        llama_memory_seq_cp(llama_get_memory(context->llama.get()), source, target, -1, -1);
+    });
+}
+
+int32_t hsk_sequence_end_get(hsk_context *context, int32_t seq_id, int32_t *end, hsk_error *error) noexcept {
+    return hsk::guarded(error, [&] {
+        require_sequence(*context, seq_id);
+        *end = sequence_end(*context, seq_id);
+    });
+}

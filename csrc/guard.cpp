@@ -1,0 +1,85 @@
+#include "guard.hpp"
+
+#include "log.hpp"
+
+#include "llama.h"
+
+#include <cstdlib>
+#include <cstring>
+#include <mutex>
+#include <new>
+
+namespace hsk {
+namespace {
+
+void fill(hsk_error *error, int32_t status, std::string_view message) noexcept {
+    if (error == nullptr) {
+        return;
+    }
+    size_t n_bytes = message.size();
+    if (n_bytes >= sizeof(error->message)) {
+        n_bytes = sizeof(error->message) - 1;
+        while (n_bytes > 0 && (static_cast<unsigned char>(message[n_bytes]) & 0xC0U) == 0x80U) {
+            n_bytes--;  // do not cut a UTF-8 character in two
+        }
+    }
+    error->status = status;
+    std::memcpy(error->message, message.data(), n_bytes);
+    error->message[n_bytes] = '\0';
+}
+
+}  // namespace
+
+void init_backend() {
+    static std::once_flag once;
+    std::call_once(once, [] {
+        install_log();
+        llama_backend_init();
+    });
+}
+
+int32_t report_current_exception(hsk_error *error) noexcept {
+    try {
+        try {
+            throw;
+        } catch (const Failure &failure) {
+            fill(error, failure.status(), failure.what());
+            return failure.status();
+        } catch (const std::bad_alloc &) {
+            fill(error, HSK_OUT_OF_MEMORY, "out of memory");
+            return HSK_OUT_OF_MEMORY;
+        } catch (const std::exception &exception) {
+            // what() may be no more than "std::exception": llama.cpp says the rest in its log.
+            std::string message = exception.what();
+            const std::string logged = logged_errors();
+            if (!logged.empty()) {
+                message += ": " + logged;
+            }
+            fill(error, HSK_INTERNAL, message);
+            return HSK_INTERNAL;
+        }
+    } catch (...) {
+        fill(error, HSK_INTERNAL, "unknown C++ exception");
+        return HSK_INTERNAL;
+    }
+}
+
+void give(hsk_text *out, std::string_view text) {
+    require(out != nullptr, "out must not be NULL");
+    char *data = static_cast<char *>(std::malloc(text.size() + 1));
+    if (data == nullptr) {
+        throw std::bad_alloc();
+    }
+    std::memcpy(data, text.data(), text.size());
+    data[text.size()] = '\0';
+    *out = {data, text.size()};
+}
+
+}  // namespace hsk
+
+void hsk_text_free(hsk_text *text) noexcept {
+    if (text != nullptr) {
+        std::free(text->data);
+        *text = {nullptr, 0};
+    }
+}

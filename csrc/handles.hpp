@@ -1,0 +1,34 @@
+// What is behind the opaque handles that more than one file looks into.
+#pragma once
+
+#include "hoshikage.h"
+
+#include "llama.h"
+#include "sampling.h"
+
+#include <memory>
+#include <string>
+
+// Contexts, samplers and templates share the model, so that handles may be freed in any order.
+using shared_model = std::shared_ptr<llama_model>;
+
+struct hsk_model {
+    shared_model model;
+    const llama_vocab *vocab;
+    bool vocab_only;
+};
+
+struct hsk_sampler {
+    shared_model model;
+    common_sampler_ptr sampler;
+};
+
+namespace hsk {
+
+llama_model_params native_params(const hsk_model_params &params);
+llama_context_params native_params(const hsk_context_params &params);
+
+/// Throws unless `token` is in the vocabulary.
+void require_token(const llama_vocab *vocab, int32_t token);
+
+}  // namespace hsk

@@ -1,0 +1,215 @@
+/*
+ * The whole native surface of Hoshikage: all that Python can call.
+ *
+ * Compiled as C++ by csrc/ and read as C by CFFI (after the preprocessor, with HSK_CDEF defined).
+ *
+ * Conventions
+ *   - Every call that can fail returns an hsk_status, takes an hsk_error last and never lets a C++ exception out.
+ *   - *_new and *_load give a handle to the caller, *_free takes it back and accepts NULL.
+ *   - A handle keeps what it was made from alive: handles may be freed in any order.
+ *   - Text is bytes plus length (UTF-8 where it is meant for people); an hsk_text belongs to the caller, who frees it.
+ *   - A handle is used by one thread at a time, except for the calls marked "any thread".
+ *   - Rich values (messages, sampling parameters, descriptions) cross as JSON, tokens as int32_t.
+ */
+#ifndef HOSHIKAGE_H
+#define HOSHIKAGE_H
+
+#ifndef HSK_CDEF
+#include <stddef.h>
+#include <stdint.h>
+#endif
+
+#ifdef __cplusplus
+#define HSK_NOEXCEPT noexcept
+extern "C" {
+#else
+#define HSK_NOEXCEPT
+#endif
+
+typedef enum hsk_status {
+    HSK_OK = 0,
+    HSK_INVALID_ARGUMENT = 1,  /* a value the caller gave is wrong; the message names it */
+    HSK_MODEL_LOAD_FAILED = 2, /* the file is not a model that can be used; the message is llama.cpp's reason */
+    HSK_OUT_OF_MEMORY = 3,     /* an allocation failed, or was refused because it could not succeed */
+    HSK_CANCELLED = 4,         /* the call was cancelled from another thread */
+    HSK_CONTEXT_FULL = 5,      /* the KV cache has no room for the batch; nothing was changed */
+    HSK_UNSUPPORTED = 6,       /* this model or build cannot do it */
+    HSK_TEMPLATE_FAILED = 7,   /* the chat template refused the messages */
+    HSK_INVALID_GRAMMAR = 8,   /* a grammar or JSON schema could not be compiled */
+    HSK_INTERNAL = 9           /* anything else that llama.cpp or the C++ runtime reported */
+} hsk_status;
+
+typedef struct hsk_error {
+    int32_t status;     /* an hsk_status */
+    char message[2048]; /* NUL-terminated UTF-8, cut at a character */
+} hsk_error;
+
+typedef struct hsk_text {
+    char *data;
+    size_t n_bytes;
+} hsk_text;
+
+typedef struct hsk_load hsk_load;       /* a running load, seen from another thread */
+typedef struct hsk_model hsk_model;     /* weights and vocabulary */
+typedef struct hsk_chat hsk_chat;       /* a chat template */
+typedef struct hsk_sampler hsk_sampler; /* a sampler chain with its grammar and history */
+typedef struct hsk_context hsk_context; /* KV cache, compute buffers and threads */
+
+void hsk_text_free(hsk_text *text) HSK_NOEXCEPT;
+
+/* ---- Library ---------------------------------------------------------------------------------------------------- */
+
+/* What was built, and what it finds here: {"llama_cpp": {...}, "backends": [...], "devices": [...], "cpu_features": [...]} */
+int32_t hsk_system_info_get(hsk_text *out, hsk_error *error) HSK_NOEXCEPT;
+
+/* Threads that compute is best spread over: physical cores this process may use. */
+int32_t hsk_thread_count_default(void) HSK_NOEXCEPT;
+
+/* llama.cpp's log goes to a ring of the last 512 lines. level is ggml's: 1 debug, 2 info, 3 warn, 4 error; 0 keeps nothing. Any thread. */
+void hsk_log_level_set(int32_t level) HSK_NOEXCEPT;
+
+/* Takes the oldest line of the ring: *level and its text; *level is 0 when the ring is empty. Any thread. */
+int32_t hsk_log_take(int32_t *level, hsk_text *out, hsk_error *error) HSK_NOEXCEPT;
+
+/* ---- Model ------------------------------------------------------------------------------------------------------ */
+
+typedef struct hsk_model_params {
+    int32_t n_gpu_layers;  /* layers in GPU memory; negative: all */
+    int32_t use_mmap;      /* map the file instead of reading it */
+    int32_t vocab_only;    /* tokenizer, template and metadata only */
+    int32_t check_tensors; /* look for NaN and infinity in every tensor */
+} hsk_model_params;
+
+void hsk_model_params_default(hsk_model_params *params) HSK_NOEXCEPT;
+
+int32_t hsk_load_new(hsk_load **out, hsk_error *error) HSK_NOEXCEPT;
+void hsk_load_free(hsk_load *load) HSK_NOEXCEPT;
+float hsk_load_progress_get(const hsk_load *load) HSK_NOEXCEPT; /* 0..1. Any thread. */
+void hsk_load_cancel(hsk_load *load) HSK_NOEXCEPT;              /* the load ends with HSK_CANCELLED. Any thread. */
+
+int32_t hsk_model_load(const char *path, const hsk_model_params *params, hsk_load *load, hsk_model **out,
+                       hsk_error *error) HSK_NOEXCEPT;
+void hsk_model_free(hsk_model *model) HSK_NOEXCEPT;
+
+/* {"arch", "name", "description", "n_params", "size_bytes", "n_ctx_train", "n_embd", "n_layer", "n_head", "n_head_kv", "n_vocab",
+ *  "vocab_type", "quantisation", "chat_template", "bos", "eos", "eot", "add_bos", "has_encoder", "has_decoder", "is_recurrent",
+ *  "is_hybrid", "n_swa", "metadata": {key: value as text}} */
+int32_t hsk_model_info_get(const hsk_model *model, hsk_text *out, hsk_error *error) HSK_NOEXCEPT;
+
+/* Writes at most capacity tokens and always the number needed. Any thread. */
+int32_t hsk_tokenize(const hsk_model *model, const char *text, size_t n_bytes, int32_t add_special, int32_t parse_special,
+                     int32_t *tokens, size_t capacity, size_t *n_tokens, hsk_error *error) HSK_NOEXCEPT;
+int32_t hsk_detokenize(const hsk_model *model, const int32_t *tokens, size_t n_tokens, int32_t remove_special,
+                       int32_t unparse_special, hsk_text *out, hsk_error *error) HSK_NOEXCEPT;
+
+/* The bytes one token stands for, which need not be whole characters; special tokens are empty unless `special`. Any thread. */
+int32_t hsk_token_bytes_get(const hsk_model *model, int32_t token, int32_t special, hsk_text *out, hsk_error *error) HSK_NOEXCEPT;
+
+/* Writes 1 for each token that ends a generation, 0 for others; is_end has room for n_vocab bytes. */
+int32_t hsk_end_tokens_get(const hsk_model *model, uint8_t *is_end, size_t n_vocab, hsk_error *error) HSK_NOEXCEPT;
+
+/* ---- Memory ----------------------------------------------------------------------------------------------------- */
+
+typedef struct hsk_context_params {
+    uint32_t n_ctx;           /* tokens the KV cache holds, over all sequences */
+    uint32_t n_batch;         /* tokens one step may compute */
+    uint32_t n_ubatch;        /* tokens the backend computes at once */
+    uint32_t n_seq_max;       /* sequences alive at once */
+    int32_t n_threads;        /* for decode */
+    int32_t n_threads_batch;  /* for prefill */
+    int32_t flash_attention;  /* 1 on, 0 off, -1 where the backend supports it */
+    const char *kv_type_k;    /* ggml's names: "f16", "q8_0", ... */
+    const char *kv_type_v;
+} hsk_context_params;
+
+void hsk_context_params_default(hsk_context_params *params) HSK_NOEXCEPT;
+
+/* Bytes a model file and a context on it would take, computed without allocating them:
+ * {"model_bytes", "context_bytes", "compute_bytes", "devices": [{"name", "free_bytes", "total_bytes", ...}]} */
+int32_t hsk_memory_estimate_get(const char *path, const hsk_model_params *model_params, const hsk_context_params *params,
+                                hsk_text *out, hsk_error *error) HSK_NOEXCEPT;
+
+/* ---- Chat ------------------------------------------------------------------------------------------------------- */
+
+/* template_text NULL: the model's own. A model without one gets llama.cpp's default (ChatML). */
+int32_t hsk_chat_new(const hsk_model *model, const char *template_text, hsk_chat **out, hsk_error *error) HSK_NOEXCEPT;
+void hsk_chat_free(hsk_chat *chat) HSK_NOEXCEPT;
+
+/* {"source", "is_explicit", "supports_thinking", "caps": {...}} */
+int32_t hsk_chat_info_get(const hsk_chat *chat, hsk_text *out, hsk_error *error) HSK_NOEXCEPT;
+
+/* request: {"messages": [...OpenAI...], "tools"?, "tool_choice"?: "auto"|"required"|"none", "parallel_tool_calls"?, "json_schema"?, "grammar"?,
+ *           "add_generation_prompt"?, "continue_final_message"?, "enable_thinking"?, "reasoning_format"?, "chat_template_kwargs"?: {...}}
+ * out: {"prompt", "grammar", "grammar_type", "grammar_lazy", "grammar_triggers", "preserved_tokens", "stops", "generation_prompt",
+ *       "thinking_start_tag", "thinking_end_tags", "parser": {what hsk_chat_parse takes}} */
+int32_t hsk_chat_render(const hsk_chat *chat, const char *request, size_t n_bytes, hsk_text *out, hsk_error *error) HSK_NOEXCEPT;
+
+/* Splits generated text into {"role", "content", "reasoning_content"?, "tool_calls"?}; parser is hsk_chat_render's. Any thread. */
+int32_t hsk_chat_parse(const char *parser, size_t n_parser_bytes, const char *text, size_t n_bytes, int32_t is_partial,
+                       hsk_text *out, hsk_error *error) HSK_NOEXCEPT;
+
+/* A JSON schema as GBNF. */
+int32_t hsk_schema_to_grammar(const char *schema, size_t n_bytes, hsk_text *out, hsk_error *error) HSK_NOEXCEPT;
+
+/* ---- Sampler ---------------------------------------------------------------------------------------------------- */
+
+/* params: JSON, the keys of hoshikage_core.sampling.SamplingParams. The randomness of each token depends on the seed and on how many
+ * tokens were accepted before it, never on a running generator. */
+int32_t hsk_sampler_new(const hsk_model *model, const char *params, size_t n_bytes, hsk_sampler **out, hsk_error *error) HSK_NOEXCEPT;
+void hsk_sampler_free(hsk_sampler *sampler) HSK_NOEXCEPT;
+
+/* Tells the sampler tokens it did not choose: is_generated 0 for a prompt (penalties see it, grammar does not). */
+int32_t hsk_sampler_accept(hsk_sampler *sampler, const int32_t *tokens, size_t n_tokens, int32_t is_generated,
+                           hsk_error *error) HSK_NOEXCEPT;
+
+/* The chain as llama.cpp prints it, e.g. "logits -> top-k -> temp-ext -> seeded-dist". */
+int32_t hsk_sampler_describe(const hsk_sampler *sampler, hsk_text *out, hsk_error *error) HSK_NOEXCEPT;
+
+/* ---- Context ---------------------------------------------------------------------------------------------------- */
+
+int32_t hsk_context_new(const hsk_model *model, const hsk_context_params *params, hsk_context **out, hsk_error *error) HSK_NOEXCEPT;
+void hsk_context_free(hsk_context *context) HSK_NOEXCEPT;
+
+/* What one sequence contributes to a step, and what it gets back. */
+typedef struct hsk_slot {
+    int32_t seq_id;        /* 0..n_seq_max-1 */
+    int32_t pos;           /* position of tokens[0]; must follow what the sequence holds */
+    const int32_t *tokens; /* the caller's, read during the call */
+    int32_t n_tokens;      /* at least 1 */
+    int32_t want_logits;   /* keep the logits after the last token */
+    hsk_sampler *sampler;  /* samples and accepts the next token; NULL: none */
+    int32_t token;         /* out: the sampled token, -1 if there is none */
+    int32_t status;        /* out: an hsk_status; not HSK_OK if this slot's sampler failed (the error has the last message) */
+} hsk_slot;
+
+/* One batched decode of all slots, then sampling. On failure no slot has moved: the sequences hold what they held before
+ * (a model whose memory cannot be cut loses the sequence instead: ask hsk_sequence_end_get). */
+int32_t hsk_step(hsk_context *context, hsk_slot *slots, size_t n_slots, hsk_error *error) HSK_NOEXCEPT;
+
+/* Makes the running step, or else the next one, end with HSK_CANCELLED. Any thread. */
+void hsk_context_interrupt(hsk_context *context) HSK_NOEXCEPT;
+
+/* Samples and accepts one more token from the logits the last step kept for the sequence. */
+int32_t hsk_sample(hsk_context *context, int32_t seq_id, hsk_sampler *sampler, int32_t *token, hsk_error *error) HSK_NOEXCEPT;
+
+/* Copies the logits the last step kept for the sequence; n_vocab floats. */
+int32_t hsk_logits_copy(hsk_context *context, int32_t seq_id, float *logits, size_t n_vocab, hsk_error *error) HSK_NOEXCEPT;
+
+/* Natural log-probabilities, before any sampler, of the n_top likeliest tokens (most likely first) and of `token` (if not -1). */
+int32_t hsk_logprobs_get(hsk_context *context, int32_t seq_id, int32_t token, float *token_logprob, int32_t *top_tokens,
+                         float *top_logprobs, size_t n_top, hsk_error *error) HSK_NOEXCEPT;
+
+/* Forgets positions [begin, end) of a sequence; end -1: to its end. HSK_UNSUPPORTED where the model's memory cannot be cut there. */
+int32_t hsk_sequence_remove(hsk_context *context, int32_t seq_id, int32_t begin, int32_t end, hsk_error *error) HSK_NOEXCEPT;
+
+/* Copies the whole of one sequence onto another, empty one, without copying KV cells. */
+int32_t hsk_sequence_copy(hsk_context *context, int32_t source, int32_t target, hsk_error *error) HSK_NOEXCEPT;
+
+/* The position after the last one the sequence holds; 0 when empty. */
+int32_t hsk_sequence_end_get(hsk_context *context, int32_t seq_id, int32_t *end, hsk_error *error) HSK_NOEXCEPT;
+
+#ifdef __cplusplus
+}
+#endif
+
+#endif

@@ -1,0 +1,159 @@
+#include "guard.hpp"
+#include "handles.hpp"
+#include "log.hpp"
+
+#include "ggml.h"
+#include "json.h"
+
+#include <atomic>
+#include <vector>
+
+struct hsk_load {
+    std::atomic<float> progress{0.0F};
+    std::atomic<bool> cancelled{false};
+};
+
+namespace hsk {
+
+llama_model_params native_params(const hsk_model_params &params) {
+    llama_model_params native = llama_model_default_params();
+    native.n_gpu_layers = params.n_gpu_layers;
+    native.load_mode = params.use_mmap != 0 ? LLAMA_LOAD_MODE_AUTO : LLAMA_LOAD_MODE_NONE;
+    native.vocab_only = params.vocab_only != 0;
+    native.check_tensors = params.check_tensors != 0;
+    return native;
+}
+
+}  // namespace hsk
+
+namespace {
+
+bool on_progress(float progress, void *user_data) {
+    auto *load = static_cast<hsk_load *>(user_data);
+    load->progress.store(progress, std::memory_order_relaxed);
+    return !load->cancelled.load(std::memory_order_relaxed);
+}
+
+// llama.cpp's buffer functions give the length needed: ask, then read.
+template <typename Read> std::string read_string(Read &&read) {
+    std::string text(256, '\0');
+    int32_t n_bytes = read(text.data(), text.size());
+    if (n_bytes < 0) {
+        return "";
+    }
+    if (static_cast<size_t>(n_bytes) >= text.size()) {
+        text.resize(static_cast<size_t>(n_bytes) + 1);
+        n_bytes = read(text.data(), text.size());
+    }
+    text.resize(static_cast<size_t>(n_bytes));
+    return text;
+}
+
+std::string meta_value(const llama_model *model, const char *key) {
+    return read_string([&](char *buf, size_t size) { return llama_model_meta_val_str(model, key, buf, size); });
+}
+
+common_json read_metadata(const llama_model *model) {
+    common_json metadata = common_json::object();
+    for (int32_t i = 0; i < llama_model_meta_count(model); i++) {
+        const std::string key =
+            read_string([&](char *buf, size_t size) { return llama_model_meta_key_by_index(model, i, buf, size); });
+        metadata[key] = read_string([&](char *buf, size_t size) { return llama_model_meta_val_str_by_index(model, i, buf, size); });
+    }
+    return metadata;
+}
+
+const char *vocab_type_name(enum llama_vocab_type type) {
+    switch (type) {
+        case LLAMA_VOCAB_TYPE_SPM: return "spm";
+        case LLAMA_VOCAB_TYPE_BPE: return "bpe";
+        case LLAMA_VOCAB_TYPE_WPM: return "wpm";
+        case LLAMA_VOCAB_TYPE_UGM: return "ugm";
+        case LLAMA_VOCAB_TYPE_RWKV: return "rwkv";
+        case LLAMA_VOCAB_TYPE_PLAMO2: return "plamo2";
+        default: return "none";
+    }
+}
+
+common_json describe(const hsk_model &handle) {
+    const llama_model *model = handle.model.get();
+    const llama_vocab *vocab = handle.vocab;
+    const char *chat_template = llama_model_chat_template(model, nullptr);
+    return common_json{
+        {"arch", meta_value(model, "general.architecture")},
+        {"name", meta_value(model, "general.name")},
+        {"description", read_string([&](char *buf, size_t size) { return llama_model_desc(model, buf, size); })},
+        {"n_params", llama_model_n_params(model)},
+        {"size_bytes", llama_model_size(model)},
+        {"n_ctx_train", llama_model_n_ctx_train(model)},
+        {"n_embd", llama_model_n_embd(model)},
+        {"n_layer", llama_model_n_layer(model)},
+        {"n_head", llama_model_n_head(model)},
+        {"n_head_kv", llama_model_n_head_kv(model)},
+        {"n_swa", llama_model_n_swa(model)},
+        {"n_vocab", llama_vocab_n_tokens(vocab)},
+        {"vocab_type", vocab_type_name(llama_vocab_type(vocab))},
+        {"quantisation", llama_ftype_name(llama_model_ftype(model))},
+        {"chat_template", chat_template != nullptr ? common_json_value(chat_template) : common_json_value()},
+        {"bos", llama_vocab_bos(vocab)},
+        {"eos", llama_vocab_eos(vocab)},
+        {"eot", llama_vocab_eot(vocab)},
+        {"add_bos", llama_vocab_get_add_bos(vocab)},
+        {"has_encoder", llama_model_has_encoder(model)},
+        {"has_decoder", llama_model_has_decoder(model)},
+        {"is_recurrent", llama_model_is_recurrent(model)},
+        {"is_hybrid", llama_model_is_hybrid(model)},
+        {"metadata", read_metadata(model)},
+    };
+}
+
+}  // namespace
+
+void hsk_model_params_default(hsk_model_params *params) noexcept {
+    *params = {/* n_gpu_layers */ -1, /* use_mmap */ 1, /* vocab_only */ 0, /* check_tensors */ 0};
+}
+
+int32_t hsk_load_new(hsk_load **out, hsk_error *error) noexcept {
+    return hsk::guarded(error, [&] { *out = new hsk_load; });
+}
+
+void hsk_load_free(hsk_load *load) noexcept {
+    delete load;
+}
+
+float hsk_load_progress_get(const hsk_load *load) noexcept {
+    return load->progress.load(std::memory_order_relaxed);
+}
+
+void hsk_load_cancel(hsk_load *load) noexcept {
+    load->cancelled.store(true, std::memory_order_relaxed);
+}
+
+int32_t hsk_model_load(const char *path, const hsk_model_params *params, hsk_load *load, hsk_model **out,
+                       hsk_error *error) noexcept {
+    return hsk::guarded(error, [&] {
+        hsk::init_backend();
+        llama_model_params native = hsk::native_params(*params);
+        native.progress_callback = on_progress;
+        native.progress_callback_user_data = load;
+
+        shared_model model(llama_model_load_from_file(path, native), llama_model_free);
+        if (load->cancelled.load(std::memory_order_relaxed)) {
+            throw hsk::Failure(HSK_CANCELLED, "loading was cancelled");
+        }
+        if (!model) {
+            const std::string reason = hsk::logged_errors();
+            throw hsk::Failure(HSK_MODEL_LOAD_FAILED, reason.empty() ? "llama.cpp gave no reason" : reason);
+        }
+        const llama_vocab *vocab = llama_model_get_vocab(model.get());
+        *out = new hsk_model{std::move(model), vocab, native.vocab_only};
+    });
+}
+
+void hsk_model_free(hsk_model *model) noexcept {
+    delete model;
+}
+
+int32_t hsk_model_info_get(const hsk_model *model, hsk_text *out, hsk_error *error) noexcept {
+    return hsk::guarded(error, [&] { hsk::give(out, describe(*model).dump_safe()); });
+}

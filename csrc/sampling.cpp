@@ -1,0 +1,212 @@
+#include "sampling.h"  // llama.cpp's common
+
+#include "guard.hpp"
+#include "handles.hpp"
+#include "log.hpp"
+#include "seeded.hpp"
+
+#include "json-schema-to-grammar.h"
+#include "json.h"
+
+#include <algorithm>
+#include <cmath>
+#include <vector>
+
+namespace {
+
+using Sampling = common_params_sampling;
+
+template <typename T> void read(const common_json &params, const char *key, T &value) {
+    if (!params.contains(key)) {
+        return;
+    }
+    try {
+        value = params.at(key).get<T>();
+    } catch (const common_json_error &) {
+        throw hsk::Failure(HSK_INVALID_ARGUMENT, std::string(key) + " has the wrong type");
+    }
+}
+
+void read_numbers(const common_json &params, Sampling &sampling) {
+    read(params, "temperature", sampling.temp);
+    read(params, "dynatemp_range", sampling.dynatemp_range);
+    read(params, "dynatemp_exponent", sampling.dynatemp_exponent);
+    read(params, "top_k", sampling.top_k);
+    read(params, "top_p", sampling.top_p);
+    read(params, "min_p", sampling.min_p);
+    read(params, "typical_p", sampling.typ_p);
+    read(params, "top_n_sigma", sampling.top_n_sigma);
+    read(params, "min_keep", sampling.min_keep);
+    read(params, "xtc_probability", sampling.xtc_probability);
+    read(params, "xtc_threshold", sampling.xtc_threshold);
+    read(params, "repeat_last_n", sampling.penalty_last_n);
+    read(params, "repeat_penalty", sampling.penalty_repeat);
+    read(params, "frequency_penalty", sampling.penalty_freq);
+    read(params, "presence_penalty", sampling.penalty_present);
+    read(params, "dry_multiplier", sampling.dry_multiplier);
+    read(params, "dry_base", sampling.dry_base);
+    read(params, "dry_allowed_length", sampling.dry_allowed_length);
+    read(params, "dry_penalty_last_n", sampling.dry_penalty_last_n);
+    read(params, "dry_sequence_breakers", sampling.dry_sequence_breakers);
+    read(params, "mirostat", sampling.mirostat);
+    read(params, "mirostat_tau", sampling.mirostat_tau);
+    read(params, "mirostat_eta", sampling.mirostat_eta);
+    read(params, "adaptive_target", sampling.adaptive_target);
+    read(params, "adaptive_decay", sampling.adaptive_decay);
+}
+
+void read_order(const common_json &params, Sampling &sampling) {
+    std::vector<std::string> names;
+    read(params, "samplers", names);
+    if (names.empty()) {
+        return;
+    }
+    // One by one: common_sampler_types_from_names() drops a name it does not know.
+    sampling.samplers.clear();
+    for (const std::string &name : names) {
+        const auto types = common_sampler_types_from_names({name});
+        if (types.empty()) {
+            throw hsk::Failure(HSK_INVALID_ARGUMENT, "samplers: llama.cpp knows no sampler \"" + name + "\"");
+        }
+        sampling.samplers.push_back(types.front());
+    }
+}
+
+void read_bias(const common_json &params, const llama_vocab *vocab, Sampling &sampling) {
+    if (params.contains("logit_bias")) {
+        for (const auto &item : params.at("logit_bias").items()) {
+            const int32_t token = std::stoi(item.key());
+            hsk::require_token(vocab, token);
+            // JSON has no infinity: null bans the token.
+            const float bias = item.value().is_null() ? -INFINITY : item.value().get<float>();
+            sampling.logit_bias.push_back({token, bias});
+        }
+    }
+    read(params, "ignore_eos", sampling.ignore_eos);
+    if (sampling.ignore_eos) {
+        for (int32_t token = 0; token < llama_vocab_n_tokens(vocab); token++) {
+            if (llama_vocab_is_eog(vocab, token)) {
+                sampling.logit_bias.push_back({token, -INFINITY});
+            }
+        }
+    }
+}
+
+// Texts that one token stands for are kept whole and trigger as that token, as llama-server does it.
+void read_triggers(const common_json &params, const llama_vocab *vocab, Sampling &sampling) {
+    std::vector<std::string> preserved;
+    read(params, "preserved_tokens", preserved);
+    for (const std::string &text : preserved) {
+        const auto ids = common_tokenize(vocab, text, false, true);
+        if (ids.size() == 1) {
+            sampling.preserved_tokens.insert(ids[0]);
+        }
+    }
+    if (!params.contains("grammar_triggers")) {
+        return;
+    }
+    for (const auto &item : params.at("grammar_triggers").items()) {
+        common_grammar_trigger trigger;
+        trigger.type = static_cast<common_grammar_trigger_type>(item.value().at("type").get<int>());
+        trigger.value = item.value().at("value").get<std::string>();
+        if (trigger.type == COMMON_GRAMMAR_TRIGGER_TYPE_WORD) {
+            const auto ids = common_tokenize(vocab, trigger.value, false, true);
+            if (ids.size() == 1 && sampling.preserved_tokens.count(ids[0]) != 0) {
+                trigger.type = COMMON_GRAMMAR_TRIGGER_TYPE_TOKEN;
+                trigger.token = ids[0];
+            }
+        }
+        sampling.grammar_triggers.push_back(trigger);
+    }
+}
+
+void read_grammar(const common_json &params, const llama_vocab *vocab, Sampling &sampling) {
+    std::string grammar;
+    std::string grammar_type = "user";
+    read(params, "grammar", grammar);
+    read(params, "grammar_type", grammar_type);
+    if (grammar.empty()) {
+        return;
+    }
+    common_grammar_type type = COMMON_GRAMMAR_TYPE_USER;
+    if (grammar_type == "tool_calls") {
+        type = COMMON_GRAMMAR_TYPE_TOOL_CALLS;
+    } else if (grammar_type == "output_format") {
+        type = COMMON_GRAMMAR_TYPE_OUTPUT_FORMAT;
+    } else if (grammar_type != "user") {
+        throw hsk::Failure(HSK_INVALID_ARGUMENT, "grammar_type must be user, output_format or tool_calls");
+    }
+    sampling.grammar = {type, grammar};
+    read(params, "grammar_lazy", sampling.grammar_lazy);
+    read(params, "generation_prompt", sampling.generation_prompt);
+    read_triggers(params, vocab, sampling);
+    hsk::require(!sampling.grammar_lazy || !sampling.grammar_triggers.empty(), "a lazy grammar needs grammar_triggers");
+}
+
+}  // namespace
+
+int32_t hsk_sampler_new(const hsk_model *model, const char *params, size_t n_bytes, hsk_sampler **out, hsk_error *error) noexcept {
+    return hsk::guarded(error, [&] {
+        const common_json json = common_json::parse(std::string(params, n_bytes));
+        Sampling sampling;
+        sampling.no_perf = true;
+        uint64_t seed = 0;
+        read(json, "seed", seed);
+        sampling.seed = static_cast<uint32_t>(seed % LLAMA_DEFAULT_SEED);
+        read_numbers(json, sampling);
+        read_order(json, sampling);
+        read_bias(json, model->vocab, sampling);
+        read_grammar(json, model->vocab, sampling);
+
+        const bool has_grammar = !common_grammar_value(sampling.grammar).empty();
+        common_sampler_ptr sampler;
+        try {
+            sampler.reset(common_sampler_init(model->model.get(), sampling));
+        } catch (const std::bad_alloc &) {
+            throw;
+        } catch (const std::exception &exception) {
+            const std::string logged = hsk::logged_errors();
+            const std::string message = std::string(exception.what()) + (logged.empty() ? "" : ": " + logged);
+            throw hsk::Failure(has_grammar ? HSK_INVALID_GRAMMAR : HSK_INVALID_ARGUMENT, message);
+        }
+        if (!sampler) {
+            throw hsk::Failure(has_grammar ? HSK_INVALID_GRAMMAR : HSK_INTERNAL, hsk::logged_errors());
+        }
+        hsk::seed_by_position(common_sampler_get(sampler.get()), seed, sampling.xtc_probability, sampling.xtc_threshold,
+                              static_cast<size_t>(std::max(0, sampling.min_keep)));
+        *out = new hsk_sampler{model->model, std::move(sampler)};
+    });
+}
+
+void hsk_sampler_free(hsk_sampler *sampler) noexcept {
+    delete sampler;
+}
+
+int32_t hsk_sampler_accept(hsk_sampler *sampler, const int32_t *tokens, size_t n_tokens, int32_t is_generated,
+                           hsk_error *error) noexcept {
+    return hsk::guarded(error, [&] {
+        const llama_vocab *vocab = llama_model_get_vocab(sampler->model.get());
+        for (size_t i = 0; i < n_tokens; i++) {
+            hsk::require_token(vocab, tokens[i]);
+            common_sampler_accept(sampler->sampler.get(), tokens[i], is_generated != 0);
+        }
+    });
+}
+
+int32_t hsk_sampler_describe(const hsk_sampler *sampler, hsk_text *out, hsk_error *error) noexcept {
+    return hsk::guarded(error, [&] { hsk::give(out, common_sampler_print(sampler->sampler.get())); });
+}
+
+int32_t hsk_schema_to_grammar(const char *schema, size_t n_bytes, hsk_text *out, hsk_error *error) noexcept {
+    return hsk::guarded(error, [&] {
+        std::string grammar;
+        try {
+            grammar = json_schema_to_grammar(common_json::parse(std::string(schema, n_bytes)));
+        } catch (const std::bad_alloc &) {
+            throw;
+        } catch (const std::exception &exception) {
+            throw hsk::Failure(HSK_INVALID_GRAMMAR, exception.what());
+        }
+        hsk::give(out, grammar);
+    });
+}

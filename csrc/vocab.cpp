@@ -1,0 +1,86 @@
+#include "guard.hpp"
+#include "handles.hpp"
+
+#include <climits>
+#include <vector>
+
+namespace hsk {
+
+void require_token(const llama_vocab *vocab, int32_t token) {
+    const int32_t n_vocab = llama_vocab_n_tokens(vocab);
+    if (token < 0 || token >= n_vocab) {
+        throw Failure(HSK_INVALID_ARGUMENT,
+                      "token " + std::to_string(token) + " is not in the vocabulary (0.." + std::to_string(n_vocab - 1) + ")");
+    }
+}
+
+}  // namespace hsk
+
+namespace {
+
+void require_vocabulary(const llama_vocab *vocab) {
+    if (llama_vocab_type(vocab) == LLAMA_VOCAB_TYPE_NONE) {
+        throw hsk::Failure(HSK_UNSUPPORTED, "this model has no vocabulary");
+    }
+}
+
+}  // namespace
+
+int32_t hsk_tokenize(const hsk_model *model, const char *text, size_t n_bytes, int32_t add_special, int32_t parse_special,
+                     int32_t *tokens, size_t capacity, size_t *n_tokens, hsk_error *error) noexcept {
+    return hsk::guarded(error, [&] {
+        require_vocabulary(model->vocab);
+        hsk::require(n_bytes <= INT_MAX / 4 && capacity <= INT_MAX, "text is longer than 512 MiB");
+        const int32_t n = llama_tokenize(model->vocab, text, static_cast<int32_t>(n_bytes), tokens,
+                                         static_cast<int32_t>(capacity), add_special != 0, parse_special != 0);
+        *n_tokens = static_cast<size_t>(n < 0 ? -static_cast<int64_t>(n) : n);
+    });
+}
+
+int32_t hsk_detokenize(const hsk_model *model, const int32_t *tokens, size_t n_tokens, int32_t remove_special,
+                       int32_t unparse_special, hsk_text *out, hsk_error *error) noexcept {
+    return hsk::guarded(error, [&] {
+        require_vocabulary(model->vocab);
+        hsk::require(n_tokens <= INT_MAX / 8, "too many tokens");
+        for (size_t i = 0; i < n_tokens; i++) {
+            hsk::require_token(model->vocab, tokens[i]);
+        }
+        std::string text(n_tokens * 4 + 16, '\0');
+        const auto read = [&] {
+            return llama_detokenize(model->vocab, tokens, static_cast<int32_t>(n_tokens), text.data(),
+                                    static_cast<int32_t>(text.size()), remove_special != 0, unparse_special != 0);
+        };
+        int32_t n_bytes = read();
+        if (n_bytes < 0) {
+            text.resize(static_cast<size_t>(-static_cast<int64_t>(n_bytes)));
+            n_bytes = read();
+        }
+        hsk::give(out, std::string_view(text).substr(0, static_cast<size_t>(n_bytes)));
+    });
+}
+
+int32_t hsk_token_bytes_get(const hsk_model *model, int32_t token, int32_t special, hsk_text *out, hsk_error *error) noexcept {
+    return hsk::guarded(error, [&] {
+        require_vocabulary(model->vocab);
+        hsk::require_token(model->vocab, token);
+        std::string piece(64, '\0');
+        const auto read = [&] {
+            return llama_token_to_piece(model->vocab, token, piece.data(), static_cast<int32_t>(piece.size()), 0, special != 0);
+        };
+        int32_t n_bytes = read();
+        if (n_bytes < 0) {
+            piece.resize(static_cast<size_t>(-n_bytes));
+            n_bytes = read();
+        }
+        hsk::give(out, std::string_view(piece).substr(0, static_cast<size_t>(n_bytes)));
+    });
+}
+
+int32_t hsk_end_tokens_get(const hsk_model *model, uint8_t *is_end, size_t n_vocab, hsk_error *error) noexcept {
+    return hsk::guarded(error, [&] {
+        hsk::require(n_vocab == static_cast<size_t>(llama_vocab_n_tokens(model->vocab)), "n_vocab is not the vocabulary's size");
+        for (size_t i = 0; i < n_vocab; i++) {
+            is_end[i] = llama_vocab_is_eog(model->vocab, static_cast<int32_t>(i)) ? 1 : 0;
+        }
+    });
+}
