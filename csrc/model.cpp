@@ -79,6 +79,8 @@ common_json describe(const hsk_model &handle) {
     const llama_model *model = handle.model.get();
     const llama_vocab *vocab = handle.vocab;
     const char *chat_template = llama_model_chat_template(model, nullptr);
+    // A vocabulary alone has no layers, and llama.cpp aborts the process when asked for the heads of the first one.
+    const bool has_layers = llama_model_n_layer(model) > 0;
     return common_json{
         {"arch", meta_value(model, "general.architecture")},
         {"name", meta_value(model, "general.name")},
@@ -88,8 +90,8 @@ common_json describe(const hsk_model &handle) {
         {"n_ctx_train", llama_model_n_ctx_train(model)},
         {"n_embd", llama_model_n_embd(model)},
         {"n_layer", llama_model_n_layer(model)},
-        {"n_head", llama_model_n_head(model)},
-        {"n_head_kv", llama_model_n_head_kv(model)},
+        {"n_head", has_layers ? llama_model_n_head(model) : 0},
+        {"n_head_kv", has_layers ? llama_model_n_head_kv(model) : 0},
         {"n_swa", llama_model_n_swa(model)},
         {"n_vocab", llama_vocab_n_tokens(vocab)},
         {"vocab_type", vocab_type_name(llama_vocab_type(vocab))},
