@@ -1,0 +1,65 @@
+"""Hoshikage's library: GGUF models through a statically linked llama.cpp.
+
+    from hoshikage_core import Model, SamplingParams
+
+    with Model("model.gguf") as model, model.engine(n_ctx=4096) as engine:
+        print(engine.generate("The lighthouse", SamplingParams(temperature=0), max_tokens=32).text)
+"""
+
+from hoshikage_core.build_info import BuildInfo, build_info
+from hoshikage_core.chat import ChatPrompt, ChatTemplate
+from hoshikage_core.engine import Engine
+from hoshikage_core.errors import (
+    CancelledError,
+    ChatTemplateError,
+    ClosedError,
+    ContextFullError,
+    ContextLengthError,
+    EngineBusyError,
+    GrammarError,
+    HoshikageError,
+    InsufficientMemoryError,
+    InvalidArgumentError,
+    ModelLoadError,
+    NativeError,
+    UnsupportedError,
+)
+from hoshikage_core.generation import Completion, Event, FinishReason, Generation, Timings
+from hoshikage_core.memory import DeviceMemory, MemoryEstimate
+from hoshikage_core.model import Model, ModelInfo
+from hoshikage_core.sampling import SamplingParams, schema_to_grammar
+from hoshikage_core.sequence import Sequence, TokenLogprob
+
+__all__ = [
+    "BuildInfo",
+    "CancelledError",
+    "ChatPrompt",
+    "ChatTemplate",
+    "ChatTemplateError",
+    "ClosedError",
+    "Completion",
+    "ContextFullError",
+    "ContextLengthError",
+    "DeviceMemory",
+    "Engine",
+    "EngineBusyError",
+    "Event",
+    "FinishReason",
+    "Generation",
+    "GrammarError",
+    "HoshikageError",
+    "InsufficientMemoryError",
+    "InvalidArgumentError",
+    "MemoryEstimate",
+    "Model",
+    "ModelInfo",
+    "ModelLoadError",
+    "NativeError",
+    "SamplingParams",
+    "Sequence",
+    "Timings",
+    "TokenLogprob",
+    "UnsupportedError",
+    "build_info",
+    "schema_to_grammar",
+]

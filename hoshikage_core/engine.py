@@ -1,0 +1,402 @@
+"""The engine: a KV cache with sequences in it, computed together step by step."""
+
+from __future__ import annotations
+
+import threading
+import weakref
+from collections.abc import Iterable, Mapping, Sequence as SequenceOf
+from types import TracebackType
+from typing import TYPE_CHECKING, Any
+
+from hoshikage_core._ffi import Handle, call, error_from, ffi, lib
+from hoshikage_core.errors import (
+    CancelledError,
+    ClosedError,
+    ContextFullError,
+    ContextLengthError,
+    EngineBusyError,
+    InsufficientMemoryError,
+    InvalidArgumentError,
+    NativeError,
+)
+from hoshikage_core.generation import Completion, Generation
+from hoshikage_core.memory import available_bytes
+from hoshikage_core.sampling import SamplingParams
+from hoshikage_core.sequence import Sequence
+
+if TYPE_CHECKING:
+    from hoshikage_core.chat import ChatTemplate
+    from hoshikage_core.model import Model
+
+_SHARE_THAT_SURELY_FITS = 0.25
+
+
+class Engine:
+    """Generates text with a model; made by ``Model.engine()``.
+
+    Thread-safe: one native step runs at a time, for all sequences together; ``cancel()`` of a generation or sequence needs no
+    lock and interrupts the running step.
+
+    Attributes:
+        model: The model.
+        n_ctx: Tokens the KV cache holds, over all sequences.
+        n_batch: Tokens one step computes at most.
+        parallel: Sequences that may be alive at once.
+        lock: Held during a native step.
+        native: The native context.
+    """
+
+    def __init__(
+        self,
+        model: Model,
+        *,
+        n_ctx: int,
+        parallel: int,
+        n_batch: int,
+        n_threads: int | None,
+        n_threads_batch: int | None,
+        flash_attention: bool | None,
+        kv_type: str,
+    ) -> None:
+        default_threads = lib.hsk_thread_count_default() if n_threads is None else n_threads
+        params = ffi.new("hsk_context_params *")
+        lib.hsk_context_params_default(params)
+        numbers = {
+            "n_ctx": n_ctx,
+            "n_batch": n_batch,
+            "n_seq_max": parallel,
+            "n_threads": default_threads,
+            "n_threads_batch": default_threads if n_threads_batch is None else n_threads_batch,
+        }
+        for name, value in numbers.items():
+            if isinstance(value, bool) or not isinstance(value, int) or not 1 <= value < 2**31:
+                name = "parallel" if name == "n_seq_max" else name
+                raise InvalidArgumentError(name, f"must be an integer from 1 to {2**31 - 1}, not {value!r}")
+            setattr(params, name, value)
+        params.flash_attention = -1 if flash_attention is None else int(flash_attention)
+        kv_name = ffi.new("char[]", kv_type.encode("utf-8"))  # lives as long as params is read
+        params.kv_type_k = params.kv_type_v = kv_name
+
+        self.model = model
+        self.n_ctx = n_ctx
+        self.n_batch = min(n_batch, n_ctx)
+        self.parallel = parallel
+        self.lock = threading.RLock()
+        self._sequences: dict[int, weakref.ref[Sequence]] = {}
+        self._generations: list[weakref.ref[Generation]] = []
+        self._closing = False
+        self._chat: ChatTemplate | None = None
+        # Reused by every step.
+        self._slots = ffi.new("hsk_slot[]", parallel)
+        self._tokens = ffi.new("int32_t[]", self.n_batch)
+        self._error = ffi.new("hsk_error *")
+        self.native = Handle(self._new_context(params), lib.hsk_context_free, "engine")
+
+    def stream(
+        self,
+        prompt: str | SequenceOf[int],
+        sampling: SamplingParams | None = None,
+        *,
+        max_tokens: int | None = None,
+        stop: SequenceOf[str] = (),
+    ) -> Generation:
+        """Starts an answer to a prompt.
+
+        Args:
+            prompt: Text, or token ids.
+            sampling: How tokens are chosen; None takes the defaults.
+            max_tokens: Tokens to generate at most; None: until the context is full.
+            stop: Texts that end the answer; they are not part of it.
+
+        Returns:
+            A generation: iterate over it for its events.
+
+        Raises:
+            ContextLengthError: The prompt does not fit.
+            EngineBusyError: All sequences are in use.
+            GrammarError: ``sampling``'s grammar or schema is wrong.
+            InvalidArgumentError: Another argument is wrong.
+        """
+        tokens = self.model.tokenize(prompt) if isinstance(prompt, str) else list(prompt)
+        return self._start(tokens, sampling, max_tokens, stop)
+
+    def stream_chat(
+        self,
+        messages: SequenceOf[Mapping[str, Any]],
+        sampling: SamplingParams | None = None,
+        *,
+        max_tokens: int | None = None,
+        stop: SequenceOf[str] = (),
+        template_kwargs: Mapping[str, Any] | None = None,
+    ) -> Generation:
+        """Starts the assistant's answer to a conversation, as ``stream`` does for a prompt.
+
+        Args:
+            messages: As in OpenAI's chat API.
+            sampling: How tokens are chosen; None takes the defaults.
+            max_tokens: Tokens to generate at most; None: until the context is full.
+            stop: Texts that end the answer; they are not part of it.
+            template_kwargs: More variables for the chat template.
+
+        Raises:
+            ChatTemplateError: The model's template refused the messages.
+            ContextLengthError: The conversation does not fit.
+            EngineBusyError: All sequences are in use.
+            GrammarError: ``sampling``'s grammar or schema is wrong.
+            InvalidArgumentError: Another argument is wrong.
+        """
+        with self.lock:
+            if self._chat is None:
+                self._chat = self.model.chat()
+        prompt = self._chat.render(messages, template_kwargs=template_kwargs)
+        tokens = self.model.tokenize(prompt.prompt, parse_special=True)
+        stops = [stop] if isinstance(stop, str) else list(stop)
+        return self._start(tokens, sampling, max_tokens, [*stops, *prompt.stops])
+
+    def generate(
+        self,
+        prompt: str | SequenceOf[int],
+        sampling: SamplingParams | None = None,
+        *,
+        max_tokens: int | None = None,
+        stop: SequenceOf[str] = (),
+    ) -> Completion:
+        """The whole answer to a prompt; arguments and errors are those of ``stream``."""
+        with self.stream(prompt, sampling, max_tokens=max_tokens, stop=stop) as generation:
+            return generation.result()
+
+    def chat(
+        self,
+        messages: SequenceOf[Mapping[str, Any]],
+        sampling: SamplingParams | None = None,
+        *,
+        max_tokens: int | None = None,
+        stop: SequenceOf[str] = (),
+        template_kwargs: Mapping[str, Any] | None = None,
+    ) -> Completion:
+        """The whole answer to a conversation; arguments and errors are those of ``stream_chat``."""
+        started = self.stream_chat(messages, sampling, max_tokens=max_tokens, stop=stop, template_kwargs=template_kwargs)
+        with started as generation:
+            return generation.result()
+
+    def open(self, tokens: SequenceOf[int], sampling: SamplingParams | None = None) -> Sequence:
+        """Opens a sequence to compute and sample by hand; nothing is computed yet.
+
+        Args:
+            tokens: Token ids, at least one.
+            sampling: How ``sample()`` and ``step()`` choose; None takes the defaults.
+
+        Raises:
+            ContextLengthError: ``tokens`` do not fit.
+            EngineBusyError: All sequences are in use.
+            GrammarError: ``sampling``'s grammar or schema is wrong.
+            InvalidArgumentError: No tokens, or one that is not in the vocabulary.
+        """
+        if not tokens:
+            raise InvalidArgumentError("tokens", "must hold at least one token")
+        if len(tokens) >= self.n_ctx:
+            raise ContextLengthError(len(tokens), self.n_ctx)
+        with self.lock:
+            self._require_open()
+            self._reap()
+            seq_id = next((i for i in range(self.parallel) if i not in self._sequences), None)
+            if seq_id is None:
+                raise EngineBusyError(self.parallel)
+            sequence = Sequence(self, seq_id, tokens, sampling or SamplingParams())
+            self._sequences[seq_id] = weakref.ref(sequence)
+            return sequence
+
+    def step(self) -> bool:
+        """Computes one step of every running generation together.
+
+        Each gets its next token, or a piece of its prompt computed; ``Generation.take()`` has the outcome.
+
+        Returns:
+            False if no generation is running.
+
+        Raises:
+            ClosedError: The engine is closed.
+        """
+        with self.lock:
+            self._require_open()
+            self._reap()
+            running = self._running()
+            parts = self._plan(running)
+            if not parts:
+                return bool(running)
+            try:
+                tokens = self.compute([(generation.sequence, n, samples) for generation, n, samples in parts])
+            except CancelledError:
+                return True  # the next plan leaves out what was cancelled
+            except ContextFullError:
+                parts[-1][0].finish("length")
+                return True
+            for (generation, _, samples), token in zip(parts, tokens, strict=True):
+                if generation.sequence.failure is not None:
+                    generation.fail(generation.sequence.failure)
+                elif samples:
+                    generation.on_token(token)
+            return True
+
+    def close(self) -> None:
+        """Ends what is running and frees the KV cache; everything raises ClosedError afterwards. May be called twice."""
+        self._closing = True
+        self.interrupt()
+        with self.lock:
+            for generation in self._running():
+                generation.finish("cancelled")
+            self.native.close()
+            if self._chat is not None:
+                self._chat.close()
+
+    def __enter__(self) -> Engine:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        self.close()
+
+    def interrupt(self) -> None:
+        """Ends the running native step early; what was not cancelled is simply computed again."""
+        try:
+            with self.native as context:
+                lib.hsk_context_interrupt(context)
+        except ClosedError:
+            pass  # then nothing is running
+
+    def compute(self, parts: SequenceOf[tuple[Sequence, int, bool]]) -> list[int]:
+        """One native step; the lock must be held.
+
+        Args:
+            parts: Sequence, how many of its pending tokens, and whether to sample after them (the logits are kept anyway when
+                nothing is pending any more).
+
+        Returns:
+            A token per part, appended to its sequence; -1 where none was sampled. A sampler that failed leaves its error in
+            ``Sequence.failure``; the other sequences go on.
+
+        Raises:
+            CancelledError: A sequence of the step was cancelled, or the engine is being closed; nothing was computed.
+            ContextFullError: The KV cache has no room; nothing was computed.
+        """
+        samplers = [sequence.sampler.__enter__() if samples else ffi.NULL for sequence, _, samples in parts]
+        try:
+            self._fill_slots(parts, samplers)
+            with self.native as context:
+                while (status := lib.hsk_step(context, self._slots, len(parts), self._error)) == lib.HSK_CANCELLED:
+                    # An interrupt may have been meant for a sequence that had ended by then.
+                    if self._closing or any(sequence.cancelled for sequence, _, _ in parts):
+                        break
+        finally:
+            for sequence, _, samples in parts:
+                if samples:
+                    sequence.sampler.__exit__()
+        if status != lib.HSK_OK:
+            raise error_from(self._error)
+        tokens = []
+        for i, (sequence, n_tokens, samples) in enumerate(parts):
+            slot = self._slots[i]
+            sequence.n_computed += n_tokens
+            if slot.status != lib.HSK_OK:
+                sequence.failure = error_from(self._error)
+            elif samples:
+                sequence.tokens.append(slot.token)
+            tokens.append(slot.token)
+        return tokens
+
+    def release(self, seq_id: int) -> None:
+        """Forgets a sequence and its part of the KV cache; the lock must be held."""
+        if self._sequences.pop(seq_id, None) is not None and not self.native.closed:
+            with self.native as context:
+                call(lib.hsk_sequence_remove, context, seq_id, -1, -1)
+
+    def _new_context(self, params: Any) -> Any:
+        info = self.model.info
+        # An upper bound from the widths alone; llama.cpp's exact figure costs reading the file's header again.
+        kv_bytes = 2 * 4 * params.n_ctx * info.n_layer * info.n_embd
+        if kv_bytes > _SHARE_THAT_SURELY_FITS * available_bytes():
+            self._require_memory(params)
+        out = ffi.new("hsk_context **")
+        try:
+            with self.model.native as model:
+                call(lib.hsk_context_new, model, params, out)
+        except NativeError:
+            self._require_memory(params)  # the likeliest reason, and the only one with figures
+            raise
+        return out[0]
+
+    def _require_memory(self, params: Any) -> None:
+        estimate = self.model.estimate_memory(params)
+        host = estimate.devices[-1]
+        needed_bytes, free_bytes = host.context_bytes + host.compute_bytes, available_bytes()
+        if needed_bytes > free_bytes:
+            raise InsufficientMemoryError(f"a context of {params.n_ctx} tokens", needed_bytes, free_bytes)
+
+    def _start(
+        self, tokens: list[int], sampling: SamplingParams | None, max_tokens: int | None, stop: SequenceOf[str]
+    ) -> Generation:
+        sequence = self.open(tokens, sampling)
+        try:
+            generation = Generation(sequence, max_tokens, stop)
+        except BaseException:
+            sequence.close()
+            raise
+        with self.lock:
+            self._generations.append(weakref.ref(generation))
+        return generation
+
+    def _running(self) -> list[Generation]:
+        alive = (reference() for reference in self._generations)
+        return [generation for generation in alive if generation is not None and not generation.finished]
+
+    def _reap(self) -> None:
+        """Takes back the sequences that nobody holds any more."""
+        for seq_id in [seq_id for seq_id, reference in self._sequences.items() if reference() is None]:
+            self.release(seq_id)
+        self._generations = [g for g in self._generations if (alive := g()) is not None and not alive.finished]
+
+    def _plan(self, running: Iterable[Generation]) -> list[tuple[Generation, int, bool]]:
+        """Who computes how many tokens in the next step, and who samples; ends what was cancelled or finds no room.
+
+        Those that decode come first, one token each; prompts share what is left of the batch, first come first served.
+        """
+        waiting = []
+        for generation in running:
+            if generation.sequence.cancelled:
+                generation.finish("cancelled")
+            else:
+                waiting.append(generation)
+        n_free = self.n_ctx - sum(s.n_computed for s in self._alive())
+        n_left = min(self.n_batch, n_free)
+        parts = []
+        for generation in sorted(waiting, key=lambda g: g.sequence.n_pending > 1):
+            n_pending = generation.sequence.n_pending
+            n_tokens = min(n_pending, n_left)
+            if n_tokens:
+                n_left -= n_tokens
+                parts.append((generation, n_tokens, n_tokens == n_pending))
+        if waiting and not parts:
+            # The cache is full of sequences that all want more: the youngest gives way.
+            waiting[-1].finish("length")
+        return parts
+
+    def _alive(self) -> list[Sequence]:
+        alive = (reference() for reference in self._sequences.values())
+        return [sequence for sequence in alive if sequence is not None]
+
+    def _fill_slots(self, parts: SequenceOf[tuple[Sequence, int, bool]], samplers: SequenceOf[Any]) -> None:
+        offset = 0
+        for i, (sequence, n_tokens, _) in enumerate(parts):
+            begin = sequence.n_computed
+            self._tokens[offset : offset + n_tokens] = sequence.tokens[begin : begin + n_tokens]
+            slot = self._slots[i]
+            slot.seq_id = sequence.id
+            slot.pos = begin
+            slot.tokens = self._tokens + offset
+            slot.n_tokens = n_tokens
+            slot.want_logits = begin + n_tokens == len(sequence.tokens)
+            slot.sampler = samplers[i]
+            offset += n_tokens
+
+    def _require_open(self) -> None:
+        if self._closing:
+            raise ClosedError("the engine is closed")

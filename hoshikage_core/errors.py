@@ -1,0 +1,155 @@
+"""What can go wrong, as one tree.
+
+HoshikageError
+├── ClosedError             the object was closed
+├── InvalidArgumentError    a value the caller gave is wrong (also a ValueError)
+├── ModelLoadError          the file is not a model that can be used
+├── InsufficientMemoryError not enough memory for what was asked
+├── ContextLengthError      the prompt does not fit the context
+├── ContextFullError        the KV cache has no room left
+├── EngineBusyError         all sequences of the engine are in use
+├── CancelledError          cancelled from another thread
+├── UnsupportedError        this model or build cannot do it
+├── ChatTemplateError       the chat template refused the messages
+├── GrammarError            a grammar or JSON schema could not be compiled
+└── NativeError             anything else that llama.cpp reported
+
+Each class has a stable ``code``; its data is in attributes, so nobody needs to read the message.
+"""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+
+class HoshikageError(Exception):
+    """Base of all errors raised by this library."""
+
+    code: ClassVar[str] = "error"
+
+
+class ClosedError(HoshikageError):
+    """The object was used after ``close()``."""
+
+    code = "closed"
+
+
+class InvalidArgumentError(HoshikageError, ValueError):
+    """An argument is wrong.
+
+    Attributes:
+        field: Name of the argument, or "" when the native side only gave a message.
+    """
+
+    code = "invalid_argument"
+
+    def __init__(self, field: str, message: str) -> None:
+        super().__init__(f"{field}: {message}" if field else message)
+        self.field = field
+
+
+class ModelLoadError(HoshikageError):
+    """A model file could not be loaded.
+
+    Attributes:
+        path: The file.
+        reason: Why, in one sentence; llama.cpp's own words where it spoke.
+    """
+
+    code = "model_load_failed"
+
+    def __init__(self, path: str, reason: str) -> None:
+        super().__init__(f"cannot load {path}: {reason}")
+        self.path = path
+        self.reason = reason
+
+
+class InsufficientMemoryError(HoshikageError):
+    """There is not enough memory.
+
+    Attributes:
+        needed_bytes: What the request would take.
+        free_bytes: What is there.
+    """
+
+    code = "insufficient_memory"
+
+    def __init__(self, what: str, needed_bytes: int, free_bytes: int) -> None:
+        gib = 1024**3
+        super().__init__(f"{what} needs {needed_bytes / gib:.2f} GiB of memory, {free_bytes / gib:.2f} GiB are free")
+        self.needed_bytes = needed_bytes
+        self.free_bytes = free_bytes
+
+
+class ContextLengthError(HoshikageError):
+    """The prompt leaves no room in the context for even one new token.
+
+    Attributes:
+        n_prompt: Tokens of the prompt.
+        n_ctx: Tokens the context holds.
+    """
+
+    code = "context_length_exceeded"
+
+    def __init__(self, n_prompt: int, n_ctx: int) -> None:
+        super().__init__(f"the prompt has {n_prompt} tokens, the context holds {n_ctx} (prompt and answer together)")
+        self.n_prompt = n_prompt
+        self.n_ctx = n_ctx
+
+
+class ContextFullError(HoshikageError):
+    """The KV cache has no room for the tokens of this step."""
+
+    code = "context_full"
+
+
+class EngineBusyError(HoshikageError):
+    """All sequences of the engine are in use.
+
+    Attributes:
+        parallel: How many the engine has.
+    """
+
+    code = "engine_busy"
+
+    def __init__(self, parallel: int) -> None:
+        super().__init__(f"all {parallel} sequences of the engine are in use; close one, or open the engine with a larger `parallel`")
+        self.parallel = parallel
+
+
+class CancelledError(HoshikageError):
+    """The call was cancelled from another thread."""
+
+    code = "cancelled"
+
+
+class UnsupportedError(HoshikageError):
+    """This model or this build cannot do what was asked."""
+
+    code = "unsupported"
+
+
+class ChatTemplateError(HoshikageError):
+    """The model's chat template refused the messages."""
+
+    code = "chat_template_failed"
+
+
+class GrammarError(HoshikageError):
+    """A grammar or JSON schema could not be compiled."""
+
+    code = "invalid_grammar"
+
+
+class NativeError(HoshikageError):
+    """llama.cpp failed in a way that has no class of its own.
+
+    Attributes:
+        status: The native ``hsk_status``.
+    """
+
+    code = "internal"
+
+    def __init__(self, status: int, message: str) -> None:
+        super().__init__(message)
+        self.status = status

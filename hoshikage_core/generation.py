@@ -1,0 +1,193 @@
+"""The high level of one answer: tokens become text, stop strings and limits end it."""
+
+from __future__ import annotations
+
+import dataclasses
+import time
+from collections import deque
+from collections.abc import Iterator, Sequence as SequenceOf
+from types import TracebackType
+from typing import TYPE_CHECKING, Literal
+
+from hoshikage_core.errors import HoshikageError, InvalidArgumentError
+from hoshikage_core.text import StopScanner, Utf8Decoder
+
+if TYPE_CHECKING:
+    from hoshikage_core.sequence import Sequence
+
+FinishReason = Literal["stop", "length", "cancelled"]
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Event:
+    """One step of an answer.
+
+    Attributes:
+        text: What may be shown now; whole characters, possibly none.
+        tokens: The tokens sampled in this step. Their text may come with a later event: an unfinished character or the possible
+            beginning of a stop string is held back.
+        finish_reason: Set on the last event: "stop" (end token or stop string), "length" or "cancelled".
+    """
+
+    text: str
+    tokens: tuple[int, ...] = ()
+    finish_reason: FinishReason | None = None
+
+
+@dataclasses.dataclass(frozen=True)
+class Timings:
+    """Where the time of an answer went, in seconds.
+
+    Attributes:
+        prefill_s: From the start to the first token.
+        decode_s: From the first token to the last.
+    """
+
+    prefill_s: float
+    decode_s: float
+
+
+@dataclasses.dataclass(frozen=True)
+class Completion:
+    """A whole answer.
+
+    Attributes:
+        text: The text, without the stop string that ended it.
+        tokens: All sampled tokens, the end token included.
+        finish_reason: "stop" (end token or stop string), "length" or "cancelled".
+        n_prompt: Tokens of the prompt.
+        n_completion: Tokens sampled.
+        timings: Where the time went.
+    """
+
+    text: str
+    tokens: tuple[int, ...]
+    finish_reason: FinishReason
+    n_prompt: int
+    n_completion: int
+    timings: Timings
+
+
+class Generation:
+    """A running answer; made by ``Engine.stream()`` and ``Engine.stream_chat()``.
+
+    Iterate over it for its events: that drives the engine. Or drive the engine yourself with ``Engine.step()`` and collect
+    with ``take()``. Dropping it, or leaving it as a context manager, ends it and frees its sequence.
+
+    Attributes:
+        n_prompt: Tokens of the prompt.
+        n_completion: Tokens sampled so far.
+        finish_reason: None while it runs.
+        failure: What ended it, if it was an error; iterating raises it.
+    """
+
+    def __init__(self, sequence: Sequence, max_tokens: int | None, stop: SequenceOf[str]) -> None:
+        if max_tokens is not None and max_tokens < 1:
+            raise InvalidArgumentError("max_tokens", "must be at least 1")
+        try:
+            self._scanner = StopScanner(stop)
+        except ValueError as error:
+            raise InvalidArgumentError("stop", str(error)) from None
+        self.sequence = sequence
+        self.n_prompt = len(sequence.tokens)
+        self.n_completion = 0
+        self.finish_reason: FinishReason | None = None
+        self.failure: HoshikageError | None = None
+        room = sequence.engine.n_ctx - self.n_prompt
+        self._max_tokens = room if max_tokens is None else min(max_tokens, room)
+        self._decoder = Utf8Decoder()
+        self._events: deque[Event] = deque()
+        self._started = self._first = self._last = time.perf_counter()
+
+    @property
+    def finished(self) -> bool:
+        """Whether it has ended; events may still wait to be taken."""
+        return self.finish_reason is not None or self.failure is not None
+
+    @property
+    def timings(self) -> Timings:
+        """Where the time went so far."""
+        return Timings(prefill_s=self._first - self._started, decode_s=self._last - self._first)
+
+    def take(self) -> list[Event]:
+        """The events since the last call, without computing anything."""
+        events = list(self._events)
+        self._events.clear()
+        return events
+
+    def result(self) -> Completion:
+        """Runs to the end and returns the whole answer (with the events that were not taken yet)."""
+        events = list(self)
+        assert self.finish_reason is not None
+        return Completion(
+            text="".join(event.text for event in events),
+            tokens=tuple(token for event in events for token in event.tokens),
+            finish_reason=self.finish_reason,
+            n_prompt=self.n_prompt,
+            n_completion=self.n_completion,
+            timings=self.timings,
+        )
+
+    def cancel(self) -> None:
+        """Ends it with "cancelled", within milliseconds on CPU even while a prompt is computed. Any thread."""
+        self.sequence.cancel()
+
+    def close(self) -> None:
+        """Ends it at once and frees its sequence. May be called twice."""
+        if not self.finished:
+            self.cancel()
+        with self.sequence.engine.lock:
+            if not self.finished:
+                self.finish("cancelled")
+
+    def __iter__(self) -> Iterator[Event]:
+        while True:
+            while self._events:
+                yield self._events.popleft()
+            if self.failure is not None:
+                raise self.failure
+            if self.finished:
+                return
+            self.sequence.engine.step()
+
+    def __enter__(self) -> Generation:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        self.close()
+
+    def on_token(self, token: int) -> None:
+        """Takes the token the engine sampled for this sequence."""
+        self._last = time.perf_counter()
+        if self.n_completion == 0:
+            self._first = self._last
+        self.n_completion += 1
+        model = self.sequence.engine.model
+        if model.is_end(token):
+            self._end("stop", self._flush(), (token,))
+            return
+        text = self._scanner.feed(self._decoder.decode(model.token_to_bytes(token)))
+        if self._scanner.stopped is not None:
+            self._end("stop", text, (token,))
+        elif self.n_completion >= self._max_tokens:
+            self._end("length", text + self._flush(), (token,))
+        else:
+            self._events.append(Event(text, (token,)))
+
+    def fail(self, failure: HoshikageError) -> None:
+        """Ends it by an error."""
+        self.failure = failure
+        self.sequence.close()
+
+    def finish(self, reason: FinishReason) -> None:
+        """Ends it between two tokens."""
+        self._end(reason, self._flush(), ())
+
+    def _flush(self) -> str:
+        text = self._scanner.feed(self._decoder.flush())
+        return text if self._scanner.stopped is not None else text + self._scanner.flush()
+
+    def _end(self, reason: FinishReason, text: str, tokens: tuple[int, ...]) -> None:
+        self._events.append(Event(text, tokens, reason))
+        self.finish_reason = reason
+        self.sequence.close()

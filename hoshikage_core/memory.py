@@ -1,0 +1,65 @@
+"""How much memory there is, and how much a context would take."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from pathlib import Path
+from typing import Any
+
+from hoshikage_core._ffi import call_text, lib
+
+
+@dataclasses.dataclass(frozen=True)
+class DeviceMemory:
+    """What one device would hold; the host is the last one, named "host". All in bytes."""
+
+    name: str
+    free_bytes: int
+    total_bytes: int
+    model_bytes: int
+    context_bytes: int
+    compute_bytes: int
+
+
+@dataclasses.dataclass(frozen=True)
+class MemoryEstimate:
+    """What a model and a context on it would take, computed by llama.cpp without allocating it.
+
+    Attributes:
+        model_bytes: Weights.
+        context_bytes: KV cache.
+        compute_bytes: Buffers for intermediate results.
+        devices: The same, device by device.
+    """
+
+    model_bytes: int
+    context_bytes: int
+    compute_bytes: int
+    devices: tuple[DeviceMemory, ...]
+
+
+def estimate_memory(path: str, model_params: Any, context_params: Any) -> MemoryEstimate:
+    """Asks llama.cpp what the native parameters would allocate."""
+    values = json.loads(call_text(lib.hsk_memory_estimate_get, path.encode("utf-8", "surrogateescape"), model_params, context_params))
+    devices = tuple(DeviceMemory(**device) for device in values.pop("devices"))
+    return MemoryEstimate(devices=devices, **values)
+
+
+def _read_int(path: Path) -> int | None:
+    try:
+        return int(path.read_text())
+    except (OSError, ValueError):
+        return None
+
+
+def available_bytes(proc: Path = Path("/proc"), cgroup: Path = Path("/sys/fs/cgroup")) -> int:
+    """Bytes of host memory that can be taken without swapping: the kernel's MemAvailable, or less in a container with a limit."""
+    available = 0
+    for line in (proc / "meminfo").read_text().splitlines():
+        if line.startswith("MemAvailable:"):
+            available = int(line.split()[1]) * 1024
+    limit, used = _read_int(cgroup / "memory.max"), _read_int(cgroup / "memory.current")
+    if limit is not None and used is not None:
+        available = min(available, max(0, limit - used))
+    return available

@@ -1,0 +1,332 @@
+"""A GGUF model: weights, vocabulary, metadata, chat template."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import os
+import threading
+import weakref
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from types import TracebackType
+from typing import TYPE_CHECKING, Any, Literal
+
+from hoshikage_core._ffi import Handle, call, call_text, ffi, lib
+from hoshikage_core.chat import ChatTemplate
+from hoshikage_core.errors import CancelledError, HoshikageError, InvalidArgumentError, ModelLoadError, NativeError
+from hoshikage_core.memory import MemoryEstimate, estimate_memory
+
+if TYPE_CHECKING:
+    from hoshikage_core.engine import Engine
+
+_PROGRESS_INTERVAL_S = 0.05
+
+
+@dataclasses.dataclass(frozen=True)
+class ModelInfo:
+    """What a GGUF file says about its model.
+
+    Attributes:
+        arch: llama.cpp's architecture name.
+        name: ``general.name``, or "".
+        description: llama.cpp's one-line description.
+        n_params: Number of weights.
+        size_bytes: Size of all tensors.
+        n_ctx_train: Tokens of context it was trained with.
+        n_embd: Width of the embedding.
+        n_layer: Number of layers.
+        n_head: Attention heads.
+        n_head_kv: Attention heads that have their own keys and values.
+        n_swa: Width of the sliding attention window, 0 without one.
+        n_vocab: Size of the vocabulary.
+        vocab_type: Kind of tokenizer: "bpe", "spm", "wpm", "ugm", "rwkv", "plamo2" or "none".
+        quantisation: As llama.cpp names it, e.g. "Q4_1".
+        chat_template: The file's own Jinja template, or None.
+        bos: Token id that begins a text, -1 without one.
+        eos: Token id that ends a text, -1 without one.
+        eot: Token id that ends a turn, -1 without one.
+        add_bos: Whether tokenizing with ``add_special`` begins with ``bos``.
+        has_encoder: Whether there is an encoder.
+        has_decoder: Whether there is a decoder.
+        is_recurrent: Mamba, RWKV and the like.
+        is_hybrid: Attention and recurrent layers.
+        metadata: All scalar metadata, as text.
+    """
+
+    arch: str
+    name: str
+    description: str
+    n_params: int
+    size_bytes: int
+    n_ctx_train: int
+    n_embd: int
+    n_layer: int
+    n_head: int
+    n_head_kv: int
+    n_swa: int
+    n_vocab: int
+    vocab_type: str
+    quantisation: str
+    chat_template: str | None
+    bos: int
+    eos: int
+    eot: int
+    add_bos: bool
+    has_encoder: bool
+    has_decoder: bool
+    is_recurrent: bool
+    is_hybrid: bool
+    metadata: Mapping[str, str] = dataclasses.field(repr=False)
+
+
+class Model:
+    """A loaded GGUF model.
+
+    Safe to use from several threads. Closing it closes the engines made from it.
+
+    Args:
+        path: The .gguf file (the first one of a split model).
+        gpu_layers: Layers to keep in GPU memory: a number, "all" or "auto" (all, in this release). Without a GPU it has no effect.
+        use_mmap: Map the file instead of reading it: faster to load, shared with the page cache.
+        vocab_only: Only what tokenizing and templates need; such a model cannot generate.
+        check_tensors: Look for invalid values in every tensor; slow.
+        on_progress: Called with 0.0 to 1.0 on the calling thread while loading. If it returns False or raises, loading stops.
+
+    Raises:
+        ModelLoadError: Not a model that can be used; ``reason`` says why.
+        CancelledError: ``on_progress`` returned False.
+    """
+
+    def __init__(
+        self,
+        path: str | os.PathLike[str],
+        *,
+        gpu_layers: int | Literal["auto", "all"] = "auto",
+        use_mmap: bool = True,
+        vocab_only: bool = False,
+        check_tensors: bool = False,
+        on_progress: Callable[[float], object] | None = None,
+    ) -> None:
+        self.path = os.fspath(path)
+        _require_file(self.path)
+        self._params = ffi.new("hsk_model_params *")
+        lib.hsk_model_params_default(self._params)
+        self._params.n_gpu_layers = _layer_count(gpu_layers)
+        self._params.use_mmap = use_mmap
+        self._params.vocab_only = vocab_only
+        self._params.check_tensors = check_tensors
+        self.native = Handle(_load(self.path, self._params, on_progress), lib.hsk_model_free, "model")
+        self._engines: weakref.WeakSet[Engine] = weakref.WeakSet()
+        self._pieces: dict[tuple[int, bool], bytes] = {}
+        with self.native as pointer:
+            self.info = ModelInfo(**json.loads(call_text(lib.hsk_model_info_get, pointer)))
+            flags = ffi.new("uint8_t[]", self.info.n_vocab)
+            call(lib.hsk_end_tokens_get, pointer, flags, self.info.n_vocab)
+        self.end_tokens = frozenset(token for token, is_end in enumerate(ffi.buffer(flags)[:]) if is_end)
+
+    def tokenize(self, text: str | bytes, *, add_special: bool = True, parse_special: bool = False) -> list[int]:
+        """Cuts text into tokens.
+
+        Args:
+            text: Text, or its UTF-8 bytes (what is not UTF-8 is tokenized as the vocabulary allows).
+            add_special: Add the tokens the model wants at the ends of a text, such as BOS.
+            parse_special: Read special tokens written in the text, such as ``<|im_end|>``, as those tokens.
+
+        Raises:
+            InvalidArgumentError: ``text`` holds a lone surrogate.
+            UnsupportedError: The model has no vocabulary.
+        """
+        try:
+            data = text if isinstance(text, bytes) else text.encode("utf-8")
+        except UnicodeEncodeError as error:
+            raise InvalidArgumentError("text", f"is not valid Unicode: {error}") from None
+        capacity = len(data) + 8
+        n_tokens = ffi.new("size_t *")
+        with self.native as pointer:
+            while True:
+                tokens = ffi.new("int32_t[]", capacity)
+                call(lib.hsk_tokenize, pointer, data, len(data), add_special, parse_special, tokens, capacity, n_tokens)
+                if n_tokens[0] <= capacity:
+                    return ffi.unpack(tokens, n_tokens[0]) if n_tokens[0] else []
+                capacity = n_tokens[0]
+
+    def detokenize(self, tokens: Sequence[int], *, special: bool = False) -> str:
+        """Joins tokens into text.
+
+        Args:
+            tokens: Token ids.
+            special: Write special tokens out instead of leaving them away.
+
+        Returns:
+            Text; bytes that are no UTF-8 become U+FFFD (``token_to_bytes`` gives them as they are).
+
+        Raises:
+            InvalidArgumentError: A token is not in the vocabulary.
+        """
+        ids = _token_array(tokens)
+        with self.native as pointer:
+            return call_text(lib.hsk_detokenize, pointer, ids, len(ids), not special, special).decode("utf-8", "replace")
+
+    def token_to_bytes(self, token: int, *, special: bool = False) -> bytes:
+        """The bytes one token stands for; they need not be whole characters.
+
+        Args:
+            token: Token id.
+            special: Give the text of a special token instead of nothing.
+
+        Raises:
+            InvalidArgumentError: The token is not in the vocabulary.
+        """
+        piece = self._pieces.get((token, special))
+        if piece is None or self.native.closed:
+            _token_array([token])
+            with self.native as pointer:
+                piece = call_text(lib.hsk_token_bytes_get, pointer, token, special)
+            self._pieces[token, special] = piece
+        return piece
+
+    def is_end(self, token: int) -> bool:
+        """Whether the token ends a generation."""
+        return token in self.end_tokens
+
+    def chat(self, template: str | None = None) -> ChatTemplate:
+        """The model's chat template, or another one for it.
+
+        Args:
+            template: Jinja text; None takes the model's own, or llama.cpp's default (ChatML) if it has none.
+
+        Raises:
+            ChatTemplateError: The template is not valid Jinja.
+        """
+        return ChatTemplate(self, template)
+
+    def engine(
+        self,
+        n_ctx: int = 4096,
+        *,
+        parallel: int = 1,
+        n_batch: int = 512,
+        n_threads: int | None = None,
+        n_threads_batch: int | None = None,
+        flash_attention: bool | None = None,
+        kv_type: str = "f16",
+    ) -> Engine:
+        """Opens an engine: a KV cache and the threads to generate with.
+
+        Args:
+            n_ctx: Tokens the KV cache holds, shared by all sequences.
+            parallel: Sequences that may be alive at once.
+            n_batch: Tokens one step computes at most; smaller pieces are cancelled sooner.
+            n_threads: Threads for decode; None takes the physical cores this process may use.
+            n_threads_batch: Threads for prefill; None takes as many as for decode.
+            flash_attention: None: where the backend supports it.
+            kv_type: ggml type of the KV cache, e.g. "f16", "q8_0".
+
+        Raises:
+            InvalidArgumentError: A value is out of range.
+            InsufficientMemoryError: The context would not fit in memory.
+            UnsupportedError: The model cannot generate (vocabulary only, or an encoder).
+        """
+        from hoshikage_core.engine import Engine
+
+        engine = Engine(
+            self,
+            n_ctx=n_ctx,
+            parallel=parallel,
+            n_batch=n_batch,
+            n_threads=n_threads,
+            n_threads_batch=n_threads_batch,
+            flash_attention=flash_attention,
+            kv_type=kv_type,
+        )
+        self._engines.add(engine)
+        return engine
+
+    def estimate_memory(self, context_params: Any) -> MemoryEstimate:
+        """What this model and a context with these native parameters would take."""
+        return estimate_memory(self.path, self._params, context_params)
+
+    def close(self) -> None:
+        """Frees the model and the engines made from it; everything raises ClosedError afterwards. May be called twice."""
+        for engine in list(self._engines):
+            engine.close()
+        self.native.close()
+
+    def __enter__(self) -> Model:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        self.close()
+
+    def __repr__(self) -> str:
+        return f"<Model {self.path!r} ({'closed' if self.native.closed else self.info.description})>"
+
+
+def _require_file(path: str) -> None:
+    """llama.cpp's words for these are hard to understand, or none."""
+    try:
+        if Path(path).is_dir():
+            raise ModelLoadError(path, "it is a folder, not a .gguf file")
+        with open(path, "rb") as file:
+            if not file.read(1):
+                raise ModelLoadError(path, "the file is empty")
+    except (OSError, ValueError) as error:
+        raise ModelLoadError(path, getattr(error, "strerror", None) or str(error)) from None
+
+
+def _layer_count(gpu_layers: int | str) -> int:
+    if gpu_layers in ("auto", "all"):
+        return -1
+    if isinstance(gpu_layers, bool) or not isinstance(gpu_layers, int) or not 0 <= gpu_layers < 2**31:
+        raise InvalidArgumentError("gpu_layers", f'must be "auto", "all" or a number of layers, not {gpu_layers!r}')
+    return gpu_layers
+
+
+def _token_array(tokens: Sequence[int]) -> Any:
+    try:
+        return ffi.new("int32_t[]", tokens)
+    except (OverflowError, TypeError):
+        raise InvalidArgumentError("tokens", "must be token ids") from None
+
+
+def _load(path: str, params: Any, on_progress: Callable[[float], object] | None) -> Any:
+    """Loads on another thread, so that progress can be told and Ctrl-C or a False from ``on_progress`` stops it."""
+    out_load = ffi.new("hsk_load **")
+    call(lib.hsk_load_new, out_load)
+    load = ffi.gc(out_load[0], lib.hsk_load_free)
+    out = ffi.new("hsk_model **")
+    failures: list[HoshikageError] = []
+
+    def run() -> None:
+        try:
+            call(lib.hsk_model_load, os.fsencode(path), params, load, out)
+        except HoshikageError as error:
+            failures.append(error)
+
+    thread = threading.Thread(target=run, name="hoshikage-load", daemon=True)
+    thread.start()
+    try:
+        _watch(thread, load, on_progress)
+    except BaseException:
+        lib.hsk_load_cancel(load)
+        thread.join()  # it writes to `load` and `out`
+        lib.hsk_model_free(out[0])
+        raise
+    if failures:
+        failure = failures[0]
+        if isinstance(failure, NativeError) and failure.status == lib.HSK_MODEL_LOAD_FAILED:
+            raise ModelLoadError(path, str(failure)) from None
+        raise failure
+    return out[0]
+
+
+def _watch(thread: threading.Thread, load: Any, on_progress: Callable[[float], object] | None) -> None:
+    told = -1.0
+    while thread.is_alive():
+        thread.join(_PROGRESS_INTERVAL_S)
+        progress = lib.hsk_load_progress_get(load)
+        if on_progress is not None and progress != told:
+            told = progress
+            if on_progress(progress) is False:
+                raise CancelledError("loading was cancelled")

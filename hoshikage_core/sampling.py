@@ -1,0 +1,182 @@
+"""How the next token is chosen: llama.cpp's sampler chain and its parameters."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from hoshikage_core._ffi import Handle, call, call_text, ffi, lib
+from hoshikage_core.errors import InvalidArgumentError
+
+_DEFAULT_ORDER = ("penalties", "dry", "top_n_sigma", "top_k", "typ_p", "top_p", "min_p", "xtc", "temperature")
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class SamplingParams:
+    """Parameters of the sampler chain; the defaults are llama.cpp's.
+
+    Attributes:
+        seed: 64 bits; None draws one. Equal seeds give equal choices for equal logits at equal positions.
+        temperature: 0 takes the likeliest token; 0.8 by default.
+        dynatemp_range: Half the width of the dynamic temperature range; 0 is off (https://arxiv.org/abs/2309.02772).
+        dynatemp_exponent: How entropy maps to temperature.
+        top_k: Keeps the k likeliest tokens; 0 or less keeps all.
+        top_p: Keeps the likeliest tokens that reach this probability together; 1 is off.
+        min_p: Drops tokens below this fraction of the likeliest one's probability; 0 is off.
+        typical_p: Locally typical sampling (https://arxiv.org/abs/2202.00666); 1 is off.
+        top_n_sigma: Keeps logits within n standard deviations of the largest (https://arxiv.org/abs/2411.07641); negative is off.
+        min_keep: The truncating samplers leave at least this many tokens.
+        xtc_probability: How often XTC removes the likeliest tokens; 0 is off.
+        xtc_threshold: Only tokens above this probability are removed; above 0.5 is off.
+        repeat_last_n: How many tokens the penalties look back; 0 is off, -1 the whole context.
+        repeat_penalty: Divides the logits of repeated tokens; 1 is off.
+        frequency_penalty: Subtracted per occurrence; 0 is off.
+        presence_penalty: Subtracted once for a token that occurred; 0 is off.
+        dry_multiplier: Strength of DRY ("don't repeat yourself"); 0 is off.
+        dry_base: DRY's penalty is multiplier * base ** (length of the repetition - dry_allowed_length).
+        dry_allowed_length: Repetitions up to this length are free.
+        dry_penalty_last_n: How many tokens DRY looks back; 0 is off, -1 the whole context.
+        dry_sequence_breakers: Texts that end a repetition.
+        mirostat: 0 off, 1 Mirostat, 2 Mirostat 2.0 (https://arxiv.org/abs/2007.14966); replaces the truncating samplers.
+        mirostat_tau: Target surprise.
+        mirostat_eta: Learning rate.
+        adaptive_target: Target probability of the sampler "adaptive_p"; negative is off.
+        adaptive_decay: How slowly adaptive_p forgets, 0 to 0.99.
+        logit_bias: Token id to what is added to its logit; -inf bans it.
+        ignore_eos: Never end by an end-of-generation token.
+        grammar: GBNF the text must match (see llama.cpp's grammars/README.md).
+        json_schema: JSON schema (an object or its JSON text) the text must match; excludes ``grammar``.
+        samplers: The chain's order, by llama.cpp's names.
+    """
+
+    seed: int | None = None
+    temperature: float = 0.8
+    dynatemp_range: float = 0.0
+    dynatemp_exponent: float = 1.0
+    top_k: int = 40
+    top_p: float = 0.95
+    min_p: float = 0.05
+    typical_p: float = 1.0
+    top_n_sigma: float = -1.0
+    min_keep: int = 0
+    xtc_probability: float = 0.0
+    xtc_threshold: float = 0.1
+    repeat_last_n: int = 64
+    repeat_penalty: float = 1.0
+    frequency_penalty: float = 0.0
+    presence_penalty: float = 0.0
+    dry_multiplier: float = 0.0
+    dry_base: float = 1.75
+    dry_allowed_length: int = 2
+    dry_penalty_last_n: int = 64
+    dry_sequence_breakers: Sequence[str] = ("\n", ":", '"', "*")
+    mirostat: int = 0
+    mirostat_tau: float = 5.0
+    mirostat_eta: float = 0.1
+    adaptive_target: float = -1.0
+    adaptive_decay: float = 0.9
+    logit_bias: Mapping[int, float] = dataclasses.field(default_factory=dict)
+    ignore_eos: bool = False
+    grammar: str | None = None
+    json_schema: Mapping[str, Any] | str | None = None
+    samplers: Sequence[str] = _DEFAULT_ORDER
+
+    def __post_init__(self) -> None:
+        """Raises InvalidArgumentError for a value no sampler can use."""
+        for field in dataclasses.fields(self):
+            self._check_type(field.name, field.default, getattr(self, field.name))
+        for name, low, high in _RANGES:
+            if not low <= getattr(self, name) <= high:
+                raise InvalidArgumentError(name, f"must be from {low:g} to {high:g}, not {getattr(self, name)!r}")
+        if self.seed is not None and not -(2**63) <= self.seed < 2**64:
+            raise InvalidArgumentError("seed", "must fit 64 bits")
+        if self.grammar is not None and self.json_schema is not None:
+            raise InvalidArgumentError("json_schema", "cannot be combined with grammar")
+        for token, bias in self.logit_bias.items():
+            if not isinstance(token, int) or not isinstance(bias, (int, float)) or math.isnan(bias) or bias == math.inf:
+                raise InvalidArgumentError("logit_bias", "must map token ids to numbers (or -inf)")
+
+    @staticmethod
+    def _check_type(name: str, default: object, value: object) -> None:
+        is_number = isinstance(value, (int, float)) and not isinstance(value, bool)
+        if isinstance(default, bool):
+            good = isinstance(value, bool)
+        elif isinstance(default, int) or name == "seed":
+            good = (is_number and isinstance(value, int)) or (name == "seed" and value is None)
+        elif isinstance(default, float):
+            good = is_number and math.isfinite(float(value))  # type: ignore[arg-type]
+        elif name in ("samplers", "dry_sequence_breakers"):
+            good = not isinstance(value, str) and isinstance(value, Sequence) and all(isinstance(v, str) for v in value)
+        else:
+            return
+        if not good:
+            raise InvalidArgumentError(name, f"{value!r} has the wrong type")
+
+
+_INT32 = 2**31 - 1
+_RANGES: tuple[tuple[str, float, float], ...] = (
+    ("temperature", 0, 100),
+    ("dynatemp_range", 0, 100),
+    ("dynatemp_exponent", 0, 100),
+    ("top_k", -1, _INT32),
+    ("top_p", 0, 1),
+    ("min_p", 0, 1),
+    ("typical_p", 0, 1),
+    ("top_n_sigma", -1, 1e6),
+    ("min_keep", 0, _INT32),
+    ("xtc_probability", 0, 1),
+    ("xtc_threshold", 0, 1),
+    ("repeat_last_n", -1, _INT32),
+    ("repeat_penalty", 1e-6, 1e6),
+    ("frequency_penalty", -1e6, 1e6),
+    ("presence_penalty", -1e6, 1e6),
+    ("dry_multiplier", 0, 1e6),
+    ("dry_base", 0, 1e6),
+    ("dry_allowed_length", 0, _INT32),
+    ("dry_penalty_last_n", -1, _INT32),
+    ("mirostat", 0, 2),
+    ("mirostat_tau", 0, 1e6),
+    ("mirostat_eta", 0, 1e6),
+    ("adaptive_target", -1, 1),
+    ("adaptive_decay", 0, 0.99),
+)
+
+
+def schema_to_grammar(schema: Mapping[str, Any] | str) -> str:
+    """The GBNF grammar for a JSON schema, by llama.cpp's converter.
+
+    Raises:
+        GrammarError: The schema is malformed or holds what the converter does not know.
+    """
+    text = schema if isinstance(schema, str) else json.dumps(schema)
+    data = text.encode("utf-8")
+    return call_text(lib.hsk_schema_to_grammar, data, len(data)).decode("utf-8")
+
+
+def new_sampler(model: Any, params: SamplingParams, seed: int, n_ctx: int) -> Handle:
+    """A native sampler for one sequence.
+
+    Args:
+        model: The native model.
+        params: What to build.
+        seed: Replaces ``params.seed``; any 64-bit integer.
+        n_ctx: Bounds how far the penalties look back.
+    """
+    values = {field.name: getattr(params, field.name) for field in dataclasses.fields(params)}
+    values["seed"] = seed & (2**64 - 1)
+    values["samplers"] = list(params.samplers)
+    values["dry_sequence_breakers"] = list(params.dry_sequence_breakers)
+    values["logit_bias"] = {str(token): None if bias == -math.inf else bias for token, bias in params.logit_bias.items()}
+    for name in ("repeat_last_n", "dry_penalty_last_n"):
+        values[name] = n_ctx if values[name] == -1 else min(values[name], n_ctx)
+    schema = values.pop("json_schema")
+    if schema is not None:
+        values["grammar"] = schema_to_grammar(schema)
+        values["grammar_type"] = "output_format"
+    data = json.dumps({name: value for name, value in values.items() if value is not None}).encode("utf-8")
+    out = ffi.new("hsk_sampler **")
+    call(lib.hsk_sampler_new, model, data, len(data), out)
+    return Handle(out[0], lib.hsk_sampler_free, "sampler")

@@ -1,0 +1,189 @@
+"""The low level: one sequence of tokens in the KV cache, computed and sampled step by step."""
+
+from __future__ import annotations
+
+import dataclasses
+import secrets
+from collections.abc import Sequence as SequenceOf
+from types import TracebackType
+from typing import TYPE_CHECKING
+
+from hoshikage_core._ffi import call, ffi, lib
+from hoshikage_core.errors import CancelledError, ClosedError, ContextFullError, HoshikageError, InvalidArgumentError
+from hoshikage_core.sampling import SamplingParams, new_sampler
+
+if TYPE_CHECKING:
+    from hoshikage_core.engine import Engine
+
+
+@dataclasses.dataclass(frozen=True)
+class TokenLogprob:
+    """A token and the natural logarithm of its probability, before any sampler."""
+
+    token: int
+    logprob: float
+
+
+class Sequence:
+    """Tokens in an engine's KV cache; made by ``Engine.open()``.
+
+    ``prefill()`` computes what was appended, ``sample()`` chooses a token from the logits and appends it, ``step()`` does
+    both in one native call. Its methods may be called from any thread, one at a time.
+
+    Attributes:
+        id: The engine's number for it.
+        tokens: All its tokens; do not change the list.
+        n_computed: How many of them are in the KV cache.
+        seed: What its random choices come from.
+        cancelled: Whether ``cancel()`` was called.
+        failure: Why its sampler failed, if it did; the sequence is of no use then.
+    """
+
+    def __init__(self, engine: Engine, seq_id: int, tokens: SequenceOf[int], sampling: SamplingParams) -> None:
+        self.engine = engine
+        self.id = seq_id
+        self.tokens = list(tokens)
+        self.n_computed = 0
+        self.seed = secrets.randbits(63) if sampling.seed is None else sampling.seed
+        self.cancelled = False
+        self.failure: HoshikageError | None = None
+        self._closed = False
+        with engine.model.native as model:
+            self.sampler = new_sampler(model, sampling, self.seed, engine.n_ctx)
+        self._accept(tokens, is_generated=False)
+
+    @property
+    def n_pending(self) -> int:
+        """Tokens that are not computed yet."""
+        return len(self.tokens) - self.n_computed
+
+    def append(self, token: int) -> None:
+        """Appends a token of the caller's choice, as if it had been sampled.
+
+        Raises:
+            InvalidArgumentError: The token is not in the vocabulary.
+            NativeError: The grammar does not allow it.
+        """
+        with self.engine.lock:
+            self._require_open()
+            self._accept([token], is_generated=True)
+            self.tokens.append(token)
+
+    def prefill(self) -> None:
+        """Computes all pending tokens, in pieces of the engine's ``n_batch``; the logits after the last one are kept.
+
+        Raises:
+            CancelledError: ``cancel()`` was called. Whole pieces that were done stay done.
+            ContextFullError: The KV cache has no room.
+        """
+        with self.engine.lock:
+            self._require_open()
+            while self.n_pending:
+                self.engine.compute([(self, min(self.n_pending, self.engine.n_batch), False)])
+
+    def sample(self) -> int:
+        """Chooses the next token from the logits and appends it.
+
+        Returns:
+            The token id; an end token (see ``Model.is_end``) is appended like any other.
+
+        Raises:
+            InvalidArgumentError: The last step kept no logits for this sequence.
+        """
+        with self.engine.lock:
+            self._require_open()
+            token = ffi.new("int32_t *")
+            with self.engine.native as context, self.sampler as sampler:
+                call(lib.hsk_sample, context, self.id, sampler, token)
+            self.tokens.append(token[0])
+            return int(token[0])
+
+    def step(self) -> int:
+        """Computes the pending tokens and samples the next one.
+
+        Returns:
+            The token id, appended.
+
+        Raises:
+            CancelledError: ``cancel()`` was called.
+            ContextFullError: The KV cache has no room.
+            InvalidArgumentError: Nothing is pending.
+            NativeError: The sampler failed, as a grammar can.
+        """
+        with self.engine.lock:
+            self._require_open()
+            if not self.n_pending:
+                raise InvalidArgumentError("tokens", "nothing is pending: append a token, or use sample()")
+            while self.n_pending > self.engine.n_batch:
+                self.engine.compute([(self, self.engine.n_batch, False)])
+            token = self.engine.compute([(self, self.n_pending, True)])[0]
+            if self.failure is not None:
+                raise self.failure
+            return token
+
+    def logits(self) -> memoryview:
+        """A copy of the logits after the last computed token: a read-only buffer of ``n_vocab`` floats (format "f").
+
+        Raises:
+            InvalidArgumentError: The last step kept no logits for this sequence.
+        """
+        with self.engine.lock:
+            self._require_open()
+            n_vocab = self.engine.model.info.n_vocab
+            logits = ffi.new("float[]", n_vocab)
+            with self.engine.native as context:
+                call(lib.hsk_logits_copy, context, self.id, logits, n_vocab)
+            return memoryview(bytes(ffi.buffer(logits))).cast("f")
+
+    def top_logprobs(self, n: int) -> list[TokenLogprob]:
+        """The n likeliest next tokens, most likely first.
+
+        Args:
+            n: 0 to ``n_vocab``.
+
+        Raises:
+            InvalidArgumentError: ``n`` is out of range, or the last step kept no logits for this sequence.
+        """
+        with self.engine.lock:
+            self._require_open()
+            if not 0 <= n <= self.engine.model.info.n_vocab:
+                raise InvalidArgumentError("n", "must be from 0 to the size of the vocabulary")
+            tokens, logprobs = ffi.new("int32_t[]", n), ffi.new("float[]", n)
+            with self.engine.native as context:
+                call(lib.hsk_logprobs_get, context, self.id, -1, ffi.NULL, tokens, logprobs, n)
+            return [TokenLogprob(tokens[i], logprobs[i]) for i in range(n)]
+
+    def cancel(self) -> None:
+        """Makes the running or the next computation of this sequence raise CancelledError. Any thread."""
+        self.cancelled = True
+        self.engine.interrupt()
+
+    def close(self) -> None:
+        """Gives the sequence's room in the KV cache back. May be called twice, and after the engine was closed."""
+        with self.engine.lock:
+            if not self._closed:
+                self._closed = True
+                self.engine.release(self.id)
+                self.sampler.close()
+
+    def __enter__(self) -> Sequence:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        self.close()
+
+    def _accept(self, tokens: SequenceOf[int], *, is_generated: bool) -> None:
+        try:
+            ids = ffi.new("int32_t[]", tokens)
+        except (OverflowError, TypeError):
+            raise InvalidArgumentError("tokens", "must be token ids") from None
+        with self.sampler as sampler:
+            call(lib.hsk_sampler_accept, sampler, ids, len(ids), is_generated)
+
+    def _require_open(self) -> None:
+        if self._closed:
+            raise ClosedError("the sequence is closed")
+        if self.cancelled:
+            raise CancelledError("the sequence was cancelled")
+        if len(self.tokens) > self.engine.n_ctx:
+            raise ContextFullError(f"the sequence has {len(self.tokens)} tokens, the context holds {self.engine.n_ctx}")
