@@ -1,0 +1,145 @@
+"""llama.cpp as static libraries in the user's cache: configured, built and published once per key.
+
+The key holds everything that can change the result, so a folder that is there is the right one and whole:
+`<cache>/build/<key>/` with lib/*.a, include/ and build.json.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+from collections.abc import Mapping
+from dataclasses import asdict
+from pathlib import Path
+
+from .cache import cache_root, files_sha256, locked, published_folder
+from .errors import BuildError, raise_if_disk_full, require_free_space, say
+from .options import Options
+from .source import source_commit
+
+_TARGETS = ("llama-common", "llama", "ggml")
+_HEADER_FOLDERS = {"include": "", "ggml/include": "", "common": "", "vendor/nlohmann": "nlohmann"}
+_NEEDED_MIB = {"cpu": 300, "cuda": 3000}
+_SANITIZED_MIB = 700
+
+
+def llama_options(options: Options, commit: str) -> dict[str, str]:
+    """Returns the CMake options of the llama.cpp build."""
+    off = ("BUILD_TESTS", "BUILD_TOOLS", "BUILD_EXAMPLES", "BUILD_SERVER", "BUILD_APP", "OPENSSL", "SUBPROCESS")
+    return {
+        **options.cmake_options(),
+        **options.instruction_options(),
+        **{f"LLAMA_{name}": "OFF" for name in off},
+        "LLAMA_BUILD_COMMON": "ON",
+        "BUILD_SHARED_LIBS": "OFF",
+        "GGML_OPENMP": "OFF",
+        "GGML_CCACHE": "OFF",
+        "GGML_CUDA": "ON" if options.backend == "cuda" else "OFF",
+        # Said here, so that CMake never asks the git repository that happens to enclose the source.
+        "LLAMA_BUILD_COMMIT": commit,
+        "LLAMA_BUILD_NUMBER": "0",
+        "CMAKE_DISABLE_FIND_PACKAGE_Git": "ON",
+        "GIT_EXE": "",
+    }
+
+
+def llama_key(source: Path, options: Options) -> str:
+    """Returns the name of the build: a digest of the sources, the options, the compilers, the CPU and this script."""
+    parts = {
+        "source": files_sha256(source, (path for path in source.rglob("*") if path.is_file())),
+        "cmake": llama_options(options, source_commit(source)),
+        "options": asdict(options),
+        "script": hashlib.sha256(Path(__file__).read_bytes()).hexdigest(),
+    }
+    digest = hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
+    words = [options.backend, "native" if options.native else "portable", *(["sanitized"] if options.sanitize else [])]
+    return "-".join(["llama", *words, digest[:16]])
+
+
+def build_llama(source: Path, options: Options) -> Path:
+    """Returns the folder with the built libraries, building them unless they are in the cache."""
+    target = cache_root() / "build" / llama_key(source, options)
+    with locked(target):
+        if target.exists():
+            return target
+        require_free_space(target.parent, _SANITIZED_MIB if options.sanitize else _NEEDED_MIB[options.backend])
+        say(
+            f"llama.cpp をビルドしています (初回のみ、2 コアで約 3 分): {target}",
+            f"building llama.cpp (this once, about 3 minutes on 2 cores): {target}",
+        )
+        with published_folder(target) as draft:
+            work = draft / "work"
+            flags = llama_options(options, source_commit(source))
+            run_cmake(source, work, flags, options.environment(), targets=_TARGETS)
+            _collect(source, work, draft)
+            shutil.rmtree(work)
+            text = json.dumps({"cmake_options": flags, "commit": source_commit(source)}, indent=2)
+            (draft / "build.json").write_text(text + "\n", encoding="utf-8")
+    return target
+
+
+def _collect(source: Path, work: Path, target: Path) -> None:
+    """Copies what csrc needs, so that neither source nor work folder is looked at again."""
+    (target / "lib").mkdir()
+    for archive in work.rglob("*.a"):
+        shutil.copy2(archive, target / "lib")
+    for folder, name in _HEADER_FOLDERS.items():
+        for header in (source / folder).rglob("*.h*"):
+            place = target / "include" / name / header.relative_to(source / folder)
+            place.parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy2(header, place)
+
+
+def run_cmake(
+    source: Path, work: Path, flags: Mapping[str, str], environment: dict[str, str], targets: tuple[str, ...]
+) -> None:
+    """Configures `source` into `work` and builds the targets, showing Ninja's progress.
+
+    Raises:
+        BuildError: A step failed; what the tools said is on the terminal.
+    """
+    cmake, ninja = build_tools()
+    configure = [str(cmake), "-G", "Ninja", f"-DCMAKE_MAKE_PROGRAM={ninja}", "-S", str(source), "-B", str(work)]
+    configure += [f"-D{name}={value}" for name, value in flags.items()]
+    build = [str(cmake), "--build", str(work), "--parallel", str(n_jobs()), "--target", *targets]
+    work.mkdir(parents=True, exist_ok=True)
+    log = work / "configure.log"
+    with log.open("wb") as file:
+        failed = subprocess.run(configure, env=environment, stdout=file, stderr=subprocess.STDOUT).returncode
+    if failed:
+        sys.stderr.write(log.read_text(encoding="utf-8", errors="replace"))
+        sys.stderr.flush()
+    failed = failed or subprocess.run(build, env=environment).returncode
+    if failed:
+        raise_if_disk_full(work)
+        raise BuildError(
+            f"{source.name} のビルドに失敗しました。理由はすぐ上の出力にあります。",
+            f"Building {source.name} failed: the output just above says why.",
+        )
+
+
+def build_tools() -> tuple[Path, Path]:
+    """Returns the cmake and ninja programs of the PyPI packages of these names."""
+    try:
+        import cmake
+        import ninja
+    except ImportError as error:
+        raise BuildError(
+            f"ビルドに必要な Python パッケージ {error.name} がありません。`make build` を使ってください。",
+            f"The Python package {error.name}, needed to build, is missing: use `make build`.",
+        ) from error
+    return Path(cmake.CMAKE_BIN_DIR, "cmake"), Path(ninja.BIN_DIR, "ninja")
+
+
+def n_jobs() -> int:
+    """Returns how many compilers may run at once: one a core, and a GiB of free memory for each."""
+    if chosen := os.environ.get("CMAKE_BUILD_PARALLEL_LEVEL", ""):
+        return max(1, int(chosen))
+    n_cores = len(os.sched_getaffinity(0))
+    available = re.search(r"^MemAvailable:\s+(\d+) kB", Path("/proc/meminfo").read_text(encoding="ascii"), re.MULTILINE)
+    return max(1, min(n_cores, int(available.group(1)) // 2**20 if available else 1))
