@@ -1,9 +1,9 @@
 """Hoshikage's library: GGUF models through a statically linked llama.cpp.
 
-    from hoshikage_core import Model, SamplingParams
+from hoshikage_core import Model, SamplingParams
 
-    with Model("model.gguf") as model, model.engine(n_ctx=4096) as engine:
-        print(engine.generate("The lighthouse", SamplingParams(temperature=0), max_tokens=32).text)
+with Model("model.gguf") as model, model.engine(n_ctx=4096) as engine:
+    print(engine.generate("The lighthouse", SamplingParams(temperature=0), max_tokens=32).text)
 """
 
 from hoshikage_core.build_info import BuildInfo, build_info

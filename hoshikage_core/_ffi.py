@@ -63,8 +63,8 @@ def call_text(function: Callable[..., int], *args: Any) -> bytes:
 class Handle:
     """Owns one native object and frees it once: when closed and in no call any more, or when collected.
 
-    ``with handle as pointer`` borrows the pointer for a call. Closing while another thread is in a call does not pull the
-    object from under it: the last one out frees it.
+    ``with handle as pointer`` borrows the pointer for a call. Closing while another thread is in a call does not pull
+    the object from under it: the last one out frees it.
     """
 
     def __init__(self, pointer: Any, free: Callable[[Any], None], what: str) -> None:

@@ -110,7 +110,12 @@ class ChatTemplate:
             "enable_thinking": enable_thinking,
             "reasoning_format": reasoning_format,
         }
-        optional = {"tools": tools, "json_schema": json_schema, "grammar": grammar, "chat_template_kwargs": template_kwargs}
+        optional = {
+            "tools": tools,
+            "json_schema": json_schema,
+            "grammar": grammar,
+            "chat_template_kwargs": template_kwargs,
+        }
         request.update({name: value for name, value in optional.items() if value is not None})
         if continue_final_message:
             request["continue_final_message"] = True
@@ -135,7 +140,9 @@ class ChatTemplate:
         """
         parser = json.dumps(prompt.parser).encode("utf-8")
         data = text.encode("utf-8")
-        message: dict[str, Any] = json.loads(call_text(lib.hsk_chat_parse, parser, len(parser), data, len(data), int(partial)))
+        message: dict[str, Any] = json.loads(
+            call_text(lib.hsk_chat_parse, parser, len(parser), data, len(data), int(partial))
+        )
         return message
 
     def close(self) -> None:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import threading
 import weakref
-from collections.abc import Iterable, Mapping, Sequence as SequenceOf
+from collections.abc import Iterable, Mapping
+from collections.abc import Sequence as SequenceOf
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
@@ -34,8 +35,8 @@ _SHARE_THAT_SURELY_FITS = 0.25
 class Engine:
     """Generates text with a model; made by ``Model.engine()``.
 
-    Thread-safe: one native step runs at a time, for all sequences together; ``cancel()`` of a generation or sequence needs no
-    lock and interrupts the running step.
+    Thread-safe: one native step runs at a time, for all sequences together; ``cancel()`` of a generation or sequence
+    needs no lock and interrupts the running step.
 
     Attributes:
         model: The model.
@@ -175,7 +176,9 @@ class Engine:
         template_kwargs: Mapping[str, Any] | None = None,
     ) -> Completion:
         """The whole answer to a conversation; arguments and errors are those of ``stream_chat``."""
-        started = self.stream_chat(messages, sampling, max_tokens=max_tokens, stop=stop, template_kwargs=template_kwargs)
+        started = self.stream_chat(
+            messages, sampling, max_tokens=max_tokens, stop=stop, template_kwargs=template_kwargs
+        )
         with started as generation:
             return generation.result()
 
@@ -239,7 +242,7 @@ class Engine:
             return True
 
     def close(self) -> None:
-        """Ends what is running and frees the KV cache; everything raises ClosedError afterwards. May be called twice."""
+        """Ends what is running and frees the KV cache; using it then raises ClosedError. May be called twice."""
         self._closing = True
         self.interrupt()
         with self.lock:
@@ -252,7 +255,9 @@ class Engine:
     def __enter__(self) -> Engine:
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
         self.close()
 
     def interrupt(self) -> None:
@@ -267,12 +272,12 @@ class Engine:
         """One native step; the lock must be held.
 
         Args:
-            parts: Sequence, how many of its pending tokens, and whether to sample after them (the logits are kept anyway when
-                nothing is pending any more).
+            parts: Sequence, how many of its pending tokens, and whether to sample after them (the logits are kept
+                anyway when nothing is pending any more).
 
         Returns:
-            A token per part, appended to its sequence; -1 where none was sampled. A sampler that failed leaves its error in
-            ``Sequence.failure``; the other sequences go on.
+            A token per part, appended to its sequence; -1 where none was sampled. A sampler that failed leaves its
+            error in ``Sequence.failure``; the other sequences go on.
 
         Raises:
             CancelledError: A sequence of the step was cancelled, or the engine is being closed; nothing was computed.

@@ -113,7 +113,9 @@ class EngineBusyError(HoshikageError):
     code = "engine_busy"
 
     def __init__(self, parallel: int) -> None:
-        super().__init__(f"all {parallel} sequences of the engine are in use; close one, or open the engine with a larger `parallel`")
+        super().__init__(
+            f"all {parallel} sequences of the engine are in use; close one, or open the engine with a larger `parallel`"
+        )
         self.parallel = parallel
 
 

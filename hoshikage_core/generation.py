@@ -5,7 +5,8 @@ from __future__ import annotations
 import dataclasses
 import time
 from collections import deque
-from collections.abc import Iterator, Sequence as SequenceOf
+from collections.abc import Iterator
+from collections.abc import Sequence as SequenceOf
 from types import TracebackType
 from typing import TYPE_CHECKING, Literal
 
@@ -24,8 +25,8 @@ class Event:
 
     Attributes:
         text: What may be shown now; whole characters, possibly none.
-        tokens: The tokens sampled in this step. Their text may come with a later event: an unfinished character or the possible
-            beginning of a stop string is held back.
+        tokens: The tokens sampled in this step. Their text may come with a later event: an unfinished character or the
+            possible beginning of a stop string is held back.
         finish_reason: Set on the last event: "stop" (end token or stop string), "length" or "cancelled".
     """
 
@@ -71,8 +72,8 @@ class Completion:
 class Generation:
     """A running answer; made by ``Engine.stream()`` and ``Engine.stream_chat()``.
 
-    Iterate over it for its events: that drives the engine. Or drive the engine yourself with ``Engine.step()`` and collect
-    with ``take()``. Dropping it, or leaving it as a context manager, ends it and frees its sequence.
+    Iterate over it for its events: that drives the engine. Or drive the engine yourself with ``Engine.step()`` and
+    collect with ``take()``. Dropping it, or leaving it as a context manager, ends it and frees its sequence.
 
     Attributes:
         n_prompt: Tokens of the prompt.
@@ -153,7 +154,9 @@ class Generation:
     def __enter__(self) -> Generation:
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
         self.close()
 
     def on_token(self, token: int) -> None:

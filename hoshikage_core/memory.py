@@ -41,7 +41,9 @@ class MemoryEstimate:
 
 def estimate_memory(path: str, model_params: Any, context_params: Any) -> MemoryEstimate:
     """Asks llama.cpp what the native parameters would allocate."""
-    values = json.loads(call_text(lib.hsk_memory_estimate_get, path.encode("utf-8", "surrogateescape"), model_params, context_params))
+    values = json.loads(
+        call_text(lib.hsk_memory_estimate_get, path.encode("utf-8", "surrogateescape"), model_params, context_params)
+    )
     devices = tuple(DeviceMemory(**device) for device in values.pop("devices"))
     return MemoryEstimate(devices=devices, **values)
 
@@ -54,7 +56,7 @@ def _read_int(path: Path) -> int | None:
 
 
 def available_bytes(proc: Path = Path("/proc"), cgroup: Path = Path("/sys/fs/cgroup")) -> int:
-    """Bytes of host memory that can be taken without swapping: the kernel's MemAvailable, or less in a container with a limit."""
+    """Host memory that can be taken without swapping: the kernel's MemAvailable, or what a container's limit leaves."""
     available = 0
     for line in (proc / "meminfo").read_text().splitlines():
         if line.startswith("MemAvailable:"):

@@ -87,11 +87,13 @@ class Model:
 
     Args:
         path: The .gguf file (the first one of a split model).
-        gpu_layers: Layers to keep in GPU memory: a number, "all" or "auto" (all, in this release). Without a GPU it has no effect.
+        gpu_layers: Layers to keep in GPU memory: a number, "all" or "auto" (all, in this release). Without a GPU it has
+            no effect.
         use_mmap: Map the file instead of reading it: faster to load, shared with the page cache.
         vocab_only: Only what tokenizing and templates need; such a model cannot generate.
         check_tensors: Look for invalid values in every tensor; slow.
-        on_progress: Called with 0.0 to 1.0 on the calling thread while loading. If it returns False or raises, loading stops.
+        on_progress: Called with 0.0 to 1.0 on the calling thread while loading. If it returns False or raises, loading
+            stops.
 
     Raises:
         ModelLoadError: Not a model that can be used; ``reason`` says why.
@@ -166,7 +168,9 @@ class Model:
         """
         ids = _token_array(tokens)
         with self.native as pointer:
-            return call_text(lib.hsk_detokenize, pointer, ids, len(ids), not special, special).decode("utf-8", "replace")
+            return call_text(lib.hsk_detokenize, pointer, ids, len(ids), not special, special).decode(
+                "utf-8", "replace"
+            )
 
     def token_to_bytes(self, token: int, *, special: bool = False) -> bytes:
         """The bytes one token stands for; they need not be whole characters.
@@ -248,7 +252,7 @@ class Model:
         return estimate_memory(self.path, self._params, context_params)
 
     def close(self) -> None:
-        """Frees the model and the engines made from it; everything raises ClosedError afterwards. May be called twice."""
+        """Frees the model and the engines made from it; using it then raises ClosedError. May be called twice."""
         for engine in list(self._engines):
             engine.close()
         self.native.close()
@@ -256,7 +260,9 @@ class Model:
     def __enter__(self) -> Model:
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
         self.close()
 
     def __repr__(self) -> str:

@@ -27,7 +27,8 @@ class SamplingParams:
         top_p: Keeps the likeliest tokens that reach this probability together; 1 is off.
         min_p: Drops tokens below this fraction of the likeliest one's probability; 0 is off.
         typical_p: Locally typical sampling (https://arxiv.org/abs/2202.00666); 1 is off.
-        top_n_sigma: Keeps logits within n standard deviations of the largest (https://arxiv.org/abs/2411.07641); negative is off.
+        top_n_sigma: Keeps logits within n standard deviations of the largest (https://arxiv.org/abs/2411.07641);
+            negative is off.
         min_keep: The truncating samplers leave at least this many tokens.
         xtc_probability: How often XTC removes the likeliest tokens; 0 is off.
         xtc_threshold: Only tokens above this probability are removed; above 0.5 is off.
@@ -40,7 +41,8 @@ class SamplingParams:
         dry_allowed_length: Repetitions up to this length are free.
         dry_penalty_last_n: How many tokens DRY looks back; 0 is off, -1 the whole context.
         dry_sequence_breakers: Texts that end a repetition.
-        mirostat: 0 off, 1 Mirostat, 2 Mirostat 2.0 (https://arxiv.org/abs/2007.14966); replaces the truncating samplers.
+        mirostat: 0 off, 1 Mirostat, 2 Mirostat 2.0 (https://arxiv.org/abs/2007.14966); replaces the truncating
+            samplers.
         mirostat_tau: Target surprise.
         mirostat_eta: Learning rate.
         adaptive_target: Target probability of the sampler "adaptive_p"; negative is off.
@@ -169,7 +171,9 @@ def new_sampler(model: Any, params: SamplingParams, seed: int, n_ctx: int) -> Ha
     values["seed"] = seed & (2**64 - 1)
     values["samplers"] = list(params.samplers)
     values["dry_sequence_breakers"] = list(params.dry_sequence_breakers)
-    values["logit_bias"] = {str(token): None if bias == -math.inf else bias for token, bias in params.logit_bias.items()}
+    values["logit_bias"] = {
+        str(token): None if bias == -math.inf else bias for token, bias in params.logit_bias.items()
+    }
     for name in ("repeat_last_n", "dry_penalty_last_n"):
         values[name] = n_ctx if values[name] == -1 else min(values[name], n_ctx)
     schema = values.pop("json_schema")

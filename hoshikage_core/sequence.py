@@ -27,8 +27,8 @@ class TokenLogprob:
 class Sequence:
     """Tokens in an engine's KV cache; made by ``Engine.open()``.
 
-    ``prefill()`` computes what was appended, ``sample()`` chooses a token from the logits and appends it, ``step()`` does
-    both in one native call. Its methods may be called from any thread, one at a time.
+    ``prefill()`` computes what was appended, ``sample()`` chooses a token from the logits and appends it, ``step()``
+    does both in one native call. Its methods may be called from any thread, one at a time.
 
     Attributes:
         id: The engine's number for it.
@@ -121,7 +121,7 @@ class Sequence:
                 raise self.failure
             return token
 
-    def logits(self) -> memoryview:
+    def logits(self) -> memoryview[float]:
         """A copy of the logits after the last computed token: a read-only buffer of ``n_vocab`` floats (format "f").
 
         Raises:
@@ -169,7 +169,9 @@ class Sequence:
     def __enter__(self) -> Sequence:
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
         self.close()
 
     def _accept(self, tokens: SequenceOf[int], *, is_generated: bool) -> None:
