@@ -1,0 +1,61 @@
+"""What this build is: its version, the llama.cpp inside it, and how it was compiled."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from functools import cache
+from importlib.metadata import version
+
+from hoshikage_core._ffi import call_text, ffi, lib
+
+
+@dataclass(frozen=True)
+class BuildInfo:
+    """How the installed library was built, and what its llama.cpp finds on this machine.
+
+    Attributes:
+        version: Hoshikage's version.
+        llama_cpp_commit: The commit of llama.cpp that is linked in.
+        llama_cpp_sdist: The file on PyPI its source came out of.
+        llama_cpp_sdist_sha256: The hash of that file.
+        backend: What was asked for at build time: "cpu" or "cuda".
+        backends: The backends llama.cpp has here, such as ("CPU",) or ("CUDA", "CPU").
+        cpu_features: The instruction sets the CPU backend uses, such as ("AVX2", "FMA").
+        native: Whether it was compiled for the building machine's own CPU (it may then not run on another).
+        compiler: The C++ compiler and its version.
+        compiler_flags: The flags the environment added, by variable, such as {"CXXFLAGS": "-g"}.
+        sanitizers: The sanitizers compiled in; empty in every build for use.
+    """
+
+    version: str
+    llama_cpp_commit: str
+    llama_cpp_sdist: str
+    llama_cpp_sdist_sha256: str
+    backend: str
+    backends: tuple[str, ...]
+    cpu_features: tuple[str, ...]
+    native: bool
+    compiler: str
+    compiler_flags: dict[str, str]
+    sanitizers: tuple[str, ...]
+
+
+@cache
+def build_info() -> BuildInfo:
+    """Returns how this build was made; the answer never changes within a process."""
+    baked = json.loads(ffi.string(lib.HSK_BUILD))
+    native = json.loads(call_text(lib.hsk_system_info_get))
+    return BuildInfo(
+        version=version("hoshikage"),
+        llama_cpp_commit=native["llama_cpp"]["commit"],
+        llama_cpp_sdist=baked["llama_cpp"]["sdist"],
+        llama_cpp_sdist_sha256=baked["llama_cpp"]["sha256"],
+        backend=baked["backend"],
+        backends=tuple(native["backends"]),
+        cpu_features=tuple(native["cpu_features"]),
+        native=baked["native"],
+        compiler=baked["compiler"],
+        compiler_flags=baked["flags"],
+        sanitizers=tuple(baked["sanitize"]),
+    )
