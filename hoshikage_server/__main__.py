@@ -1,0 +1,5 @@
+"""`python -m hoshikage_server` is `hoshikage`."""
+
+from hoshikage_server.cli import main
+
+main()

@@ -1,0 +1,1 @@
+"""The HTTP resources, one a file, and what they share."""

@@ -1,0 +1,59 @@
+"""What happens to every request before its resource sees it: an id, a language, a key."""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+import re
+import uuid
+from collections.abc import Sequence
+
+import falcon
+
+from hoshikage_server import messages
+from hoshikage_server.errors import RequestError
+
+_SANE_ID = re.compile(r"[A-Za-z0-9._:-]{1,128}")
+_OPEN_PATHS = frozenset({"/", "/health"})
+
+
+class RequestContext:
+    """Gives each request its id (the client's own if it is sane) and its language."""
+
+    def __init__(self, language: str) -> None:
+        self._language = language
+
+    def process_request(self, request: falcon.Request, response: falcon.Response) -> None:
+        """Runs first."""
+        given = request.get_header("X-Request-Id") or ""
+        request.context.request_id = given if _SANE_ID.fullmatch(given) else f"req_{uuid.uuid4().hex}"
+        request.context.language = messages.choose(request.get_header("Accept-Language"), self._language)
+        response.set_header("X-Request-Id", request.context.request_id)
+
+
+class ApiKeys:
+    """Lets only those in who know a key; everybody where there are none."""
+
+    def __init__(self, keys: Sequence[str]) -> None:
+        self._digests = [_digest(key) for key in keys]
+
+    def process_request(self, request: falcon.Request, response: falcon.Response) -> None:
+        """Checks the Authorization header.
+
+        Raises:
+            RequestError: missing_api_key or invalid_api_key.
+        """
+        if not self._digests or request.path in _OPEN_PATHS:
+            return
+        scheme, _, key = (request.get_header("Authorization") or "").partition(" ")
+        headers = {"WWW-Authenticate": "Bearer"}
+        if scheme.lower() != "bearer" or not key.strip():
+            raise RequestError("missing_api_key", headers=headers)
+        given = _digest(key.strip())
+        # Every key is compared, so that the time tells nothing.
+        if not any([hmac.compare_digest(given, known) for known in self._digests]):
+            raise RequestError("invalid_api_key", headers=headers)
+
+
+def _digest(key: str) -> bytes:
+    return hashlib.sha256(key.encode("utf-8", "surrogateescape")).digest()

@@ -1,0 +1,76 @@
+"""The Falcon application: a pure factory, all collaborators are arguments."""
+
+from __future__ import annotations
+
+import functools
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import falcon
+
+from hoshikage_server.api import problems
+from hoshikage_server.api.chat import ChatCompletions
+from hoshikage_server.api.health import Health, Welcome
+from hoshikage_server.api.middleware import ApiKeys, RequestContext
+from hoshikage_server.api.models import ModelItem, ModelList
+from hoshikage_server.api.status import Status
+from hoshikage_server.api.version import Version
+from hoshikage_server.engines.answers import Answers
+from hoshikage_server.engines.lane import Lane
+from hoshikage_server.engines.process import EngineProcess
+from hoshikage_server.engines.supervisor import Supervisor
+from hoshikage_server.registry.model_map import ModelMap
+from hoshikage_server.settings import Settings
+
+ENGINE_COMMAND = (sys.executable, "-m", "hoshikage_server.engines.worker")
+
+
+@dataclass(frozen=True)
+class Deps:
+    """What the application works with."""
+
+    settings: Settings
+    models: ModelMap
+    answers: Answers
+
+    def close(self) -> None:
+        """Ends the engine."""
+        self.answers.supervisor.close(self.settings.stop_timeout + 1)
+
+
+def build_deps(settings: Settings, engine_command: Sequence[str] = ENGINE_COMMAND) -> Deps:
+    """The real collaborators.
+
+    Args:
+        engine_command: The engine program; tests give another.
+    """
+    supervisor = Supervisor(
+        functools.partial(EngineProcess, engine_command),
+        load_timeout_s=settings.load_timeout,
+        stop_timeout_s=settings.stop_timeout,
+    )
+    answers = Answers(
+        Lane(settings.parallel, settings.max_queue),
+        supervisor,
+        queue_timeout_s=settings.queue_timeout,
+        stall_timeout_s=settings.stall_timeout,
+        max_unsent=settings.max_unsent,
+    )
+    return Deps(settings, ModelMap(settings.model_map), answers)
+
+
+def create_app(deps: Deps) -> falcon.App[Any, Any]:
+    """Makes the WSGI application."""
+    settings = deps.settings
+    app = falcon.App(middleware=[RequestContext(settings.lang), ApiKeys(settings.api_keys)])
+    problems.register(app)
+    app.add_route("/", Welcome())
+    app.add_route("/health", Health())
+    app.add_route("/v1/api/version", Version())
+    app.add_route("/v1/status", Status(settings, deps.models, deps.answers))
+    app.add_route("/v1/models", ModelList(deps.models))
+    app.add_route("/v1/models/{model_id:path}", ModelItem(deps.models))
+    app.add_route("/v1/chat/completions", ChatCompletions(settings, deps.models, deps.answers))
+    return app

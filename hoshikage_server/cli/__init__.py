@@ -1,0 +1,36 @@
+"""The command line: `hoshikage ...`."""
+
+from __future__ import annotations
+
+import sys
+
+import click
+
+from hoshikage_server.cli.config import config
+from hoshikage_server.cli.models import add, list_models, rm
+from hoshikage_server.cli.serve import serve
+from hoshikage_server.cli.version import version
+from hoshikage_server.errors import ServerError
+from hoshikage_server.settings import load_settings
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+def hoshikage() -> None:
+    """Hoshikage: language models on your own machine, behind OpenAI's API."""
+
+
+for _command in (serve, version, list_models, add, rm, config):
+    hoshikage.add_command(_command)
+
+
+def main() -> None:
+    """Runs the command line; an error is one sentence and exit status 1."""
+    try:
+        hoshikage()
+    except ServerError as error:
+        try:
+            language = load_settings().lang
+        except ServerError:
+            language = "en"
+        click.echo(f"hoshikage: {error.text(language)}", err=True)
+        sys.exit(1)

@@ -1,0 +1,60 @@
+"""hoshikage list, add and rm."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from hoshikage_server import messages
+from hoshikage_server.errors import ModelMapError, RequestError, ServerError
+from hoshikage_server.registry.model_map import ModelMap
+from hoshikage_server.settings import load_settings
+
+_GGUF_MAGIC = b"GGUF"
+
+
+@click.command("list")
+def list_models() -> None:
+    """List the registered models."""
+    settings = load_settings()
+    entries = ModelMap(settings.model_map).entries()
+    if not entries:
+        click.echo(messages.text("no_models", settings.lang))
+    for entry in entries.values():
+        click.echo(f"{entry.id}\t{entry.file}")
+
+
+@click.command()
+@click.argument("model_id", metavar="NAME")
+@click.argument("file", type=click.Path(path_type=Path))
+@click.option("--force", is_flag=True, help="Replace a model of this name.")
+def add(model_id: str, file: Path, force: bool) -> None:
+    """Register the GGUF model FILE under NAME."""
+    settings = load_settings()
+    model_map = ModelMap(settings.model_map)
+    if model_id in model_map.entries() and not force:
+        raise ModelMapError("model_exists", model=model_id)
+    _check_is_gguf(file)
+    model_map.add(model_id, file.absolute())
+    click.echo(messages.text("model_added", settings.lang, model=model_id, path=file.absolute()))
+
+
+@click.command()
+@click.argument("model_id", metavar="NAME")
+def rm(model_id: str) -> None:
+    """Take the model NAME off the list; its file stays."""
+    settings = load_settings()
+    if not ModelMap(settings.model_map).remove(model_id):
+        raise RequestError("model_not_found", model=model_id)
+    click.echo(messages.text("model_removed", settings.lang, model=model_id))
+
+
+def _check_is_gguf(file: Path) -> None:
+    try:
+        with file.open("rb") as opened:
+            is_gguf = opened.read(len(_GGUF_MAGIC)) == _GGUF_MAGIC
+    except OSError:
+        is_gguf = False
+    if not is_gguf:
+        raise ServerError("not_a_gguf", path=file)

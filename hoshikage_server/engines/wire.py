@@ -1,0 +1,199 @@
+"""What the server and an engine process say to each other: length-prefixed msgpack frames over a socketpair.
+
+A frame is four bytes of length (big endian) and a msgpack array whose first item names its struct. Fields are only
+ever appended, with defaults. A conversation:
+
+    server -> engine   Load                                     once, first
+    engine -> server   Loading*  then  Ready | Failed(id=0)
+    server -> engine   Generate(id) ...  Cancel(id)             any number, several at once
+    engine -> server   Accepted(id)  Token(id)*  then  Done(id) | Failed(id);   Beat in between while it computes
+    server -> engine   Stop                                     the engine ends; so it does when the socket closes
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any, Generic, TypeVar
+
+import msgspec
+
+MAX_FRAME_BYTES = 256 * 1024 * 1024  # a 32 MiB request body, with room for what decoding makes of it
+_PREFIX_BYTES = 4
+
+T = TypeVar("T")
+
+
+class WireError(Exception):
+    """The other side sent something that is no frame."""
+
+
+class Frame(msgspec.Struct, frozen=True, array_like=True, tag=True):
+    """Base of all frames."""
+
+
+class EngineSpec(msgspec.Struct, frozen=True):
+    """What an engine is made of. Two requests with equal specs can share one."""
+
+    path: str
+    n_ctx: int
+    parallel: int = 1
+    n_threads: int | None = None
+    gpu_layers: int | str = "auto"
+
+
+class Sampling(msgspec.Struct, frozen=True, omit_defaults=True):
+    """How tokens are chosen, under hoshikage_core's names. None: whoever comes next in precedence decides."""
+
+    temperature: float | None = None
+    top_k: int | None = None
+    top_p: float | None = None
+    min_p: float | None = None
+    repeat_penalty: float | None = None
+    presence_penalty: float | None = None
+    frequency_penalty: float | None = None
+    seed: int | None = None
+
+    def over(self, other: Sampling) -> Sampling:
+        """These values, and the other's where these are None."""
+        values = ((name, getattr(self, name)) for name in self.__struct_fields__)
+        return msgspec.structs.replace(other, **{name: value for name, value in values if value is not None})
+
+
+class Load(Frame, frozen=True):
+    """The model to serve."""
+
+    spec: EngineSpec
+
+
+class Generate(Frame, frozen=True):
+    """Answer a conversation. Messages are OpenAI's, as plain objects."""
+
+    id: int
+    messages: list[dict[str, Any]]
+    sampling: Sampling
+    max_tokens: int | None = None
+    stop: tuple[str, ...] = ()
+
+
+class Cancel(Frame, frozen=True):
+    """Nobody wants this answer any more. No frame of this id needs to follow."""
+
+    id: int
+
+
+class Stop(Frame, frozen=True):
+    """End the process."""
+
+
+class Loading(Frame, frozen=True):
+    """How far the model is read, 0 to 1."""
+
+    progress: float
+
+
+class Ready(Frame, frozen=True):
+    """The model is loaded."""
+
+    n_ctx: int
+    name: str = ""
+    build: str = ""
+    info: dict[str, Any] = {}
+
+
+class Accepted(Frame, frozen=True):
+    """The prompt fits and its computation begins."""
+
+    id: int
+    n_prompt: int
+
+
+class Token(Frame, frozen=True):
+    """A piece of text, in whole characters."""
+
+    id: int
+    text: str
+
+
+class Done(Frame, frozen=True):
+    """The end of an answer: finish_reason is hoshikage_core's (stop, length, cancelled)."""
+
+    id: int
+    finish_reason: str
+    n_prompt: int
+    n_completion: int
+
+
+class Failed(Frame, frozen=True):
+    """A request (or the load, with id 0) came to nothing. `code` is hoshikage_core's, `fields` its error's data."""
+
+    id: int
+    code: str
+    message: str
+    fields: dict[str, int | float | str | None] = {}
+
+
+class Beat(Frame, frozen=True):
+    """A sign of life while nothing else is to be said."""
+
+
+ToEngine = Load | Generate | Cancel | Stop
+FromEngine = Loading | Ready | Accepted | Token | Done | Failed | Beat
+
+_encode = msgspec.msgpack.Encoder().encode
+_to_engine: msgspec.msgpack.Decoder[ToEngine] = msgspec.msgpack.Decoder(ToEngine)
+_from_engine: msgspec.msgpack.Decoder[FromEngine] = msgspec.msgpack.Decoder(FromEngine)
+
+
+def encode(frame: Frame) -> bytes:
+    """The bytes of one frame."""
+    body = _encode(frame)
+    if len(body) > MAX_FRAME_BYTES:
+        raise WireError(f"a frame of {len(body)} bytes is too large")
+    return len(body).to_bytes(_PREFIX_BYTES, "big") + body
+
+
+class FrameDecoder(Generic[T]):
+    """Turns a stream of bytes, arriving in any pieces, into frames."""
+
+    def __init__(self, decoder: msgspec.msgpack.Decoder[T], max_bytes: int = MAX_FRAME_BYTES) -> None:
+        self._decoder = decoder
+        self._max_bytes = max_bytes
+        self._buffer = bytearray()
+
+    def feed(self, data: bytes) -> list[T]:
+        """The frames that `data` completes.
+
+        Raises:
+            WireError: These bytes are no frames, or one of them is too large.
+        """
+        try:
+            return [self._decoder.decode(body) for body in self._split(data)]
+        except msgspec.DecodeError as error:
+            raise WireError(str(error)) from error
+
+    def _split(self, data: bytes) -> Iterator[bytes]:
+        buffer = self._buffer
+        buffer += data
+        start = 0
+        try:
+            while len(buffer) - start >= _PREFIX_BYTES:
+                begin = start + _PREFIX_BYTES
+                n_bytes = int.from_bytes(buffer[start:begin], "big")
+                if n_bytes > self._max_bytes:
+                    raise WireError(f"a frame of {n_bytes} bytes is too large")
+                if len(buffer) < begin + n_bytes:
+                    return
+                start = begin + n_bytes
+                yield bytes(buffer[begin:start])
+        finally:
+            del buffer[:start]
+
+
+def frames_from_engine(max_bytes: int = MAX_FRAME_BYTES) -> FrameDecoder[FromEngine]:
+    """The server's decoder."""
+    return FrameDecoder(_from_engine, max_bytes)
+
+
+def frames_to_engine(max_bytes: int = MAX_FRAME_BYTES) -> FrameDecoder[ToEngine]:
+    """The engine's decoder."""
+    return FrameDecoder(_to_engine, max_bytes)

@@ -1,0 +1,142 @@
+"""What can go wrong in the server, and how each of it looks to a client.
+
+ServerError                  every error below has a stable `code` and the values its message speaks of
+├── SettingsError            a setting has a value that cannot be used
+├── ModelMapError            model_map.json, or an entry of it, cannot be used
+├── DemoModelError           the demo model could not be fetched
+├── RequestError             the client asked for something that cannot be
+├── LaneError                the request could not wait any longer, or not at all
+└── EngineError              the engine process refused, failed or died
+ClientGone                   the client hung up; nobody is left to be told
+
+`KINDS` is the one place that turns a code into an HTTP status and OpenAI's `type`. The sentence for people is the
+entry of the same name in `messages`.
+"""
+
+from __future__ import annotations
+
+import errno
+from dataclasses import dataclass
+
+from hoshikage_server import messages
+
+
+class ServerError(Exception):
+    """Base of all errors that are told to somebody.
+
+    Args:
+        code: The error's stable name: a key of `KINDS` and of the message catalogue.
+        param: The request's field that is to blame, as OpenAI writes it (`messages[0].role`).
+        headers: Extra response headers.
+        values: What the message speaks of.
+    """
+
+    def __init__(
+        self, code: str, *, param: str | None = None, headers: dict[str, str] | None = None, **values: object
+    ) -> None:
+        super().__init__(code)
+        self.code = code
+        self.param = param
+        self.headers = headers or {}
+        self.values = values
+
+    def text(self, language: str) -> str:
+        """The sentence for people."""
+        return messages.text(self.code, language, **{"param": self.param or "body", **self.values})
+
+    def __str__(self) -> str:
+        return self.text("en")
+
+
+class SettingsError(ServerError):
+    """A setting has a value that cannot be used."""
+
+    def __init__(self, name: str, reason: str) -> None:
+        super().__init__("invalid_setting", name=name, reason=reason)
+
+
+class ModelMapError(ServerError):
+    """model_map.json, or an entry of it, cannot be used."""
+
+
+class DemoModelError(ServerError):
+    """The demo model could not be fetched."""
+
+
+class RequestError(ServerError):
+    """The client asked for something that cannot be."""
+
+
+class LaneError(ServerError):
+    """The request could not wait any longer, or not at all."""
+
+
+class EngineError(ServerError):
+    """The engine process refused, failed or died."""
+
+
+class ClientGone(BrokenPipeError):
+    """The client hung up. An OSError, because gunicorn takes those for the ordinary end of a connection."""
+
+    def __init__(self) -> None:
+        super().__init__(errno.EPIPE, "client disconnected")
+
+
+@dataclass(frozen=True)
+class Kind:
+    """How a code looks over HTTP; `public_code` is what OpenAI writes into `code` (it leaves some null)."""
+
+    status: int
+    type: str
+    public_code: str | None
+
+
+def _kinds() -> dict[str, Kind]:
+    invalid = "invalid_request_error"
+    table = {
+        400: (
+            "array_above_max_length",
+            "context_length_exceeded",
+            "decimal_above_max_value",
+            "decimal_below_min_value",
+            "empty_array",
+            "empty_string",
+            "integer_above_max_value",
+            "integer_below_min_value",
+            "invalid_argument",
+            "invalid_grammar",
+            "invalid_type",
+            "invalid_value",
+            "missing_required_parameter",
+            "unsupported_parameter",
+            "unsupported_value",
+        ),
+        401: ("invalid_api_key",),
+        404: ("model_not_found", "unknown_url"),
+        405: ("method_not_supported",),
+        408: ("request_timeout",),
+        413: ("request_too_large",),
+        415: ("unsupported_content_encoding",),
+    }
+    kinds = {code: Kind(status, invalid, code) for status, codes in table.items() for code in codes}
+    # OpenAI leaves these codes null.
+    kinds["invalid_json"] = Kind(400, invalid, None)
+    kinds["missing_api_key"] = Kind(401, invalid, None)
+    kinds["max_tokens_twice"] = Kind(400, invalid, "invalid_parameter_combination")
+    kinds["stream_options_without_stream"] = Kind(400, invalid, None)
+    kinds["chat_template_failed"] = Kind(400, invalid, "chat_template_failed")
+    kinds["http_error"] = Kind(400, invalid, None)  # whatever else falcon refuses; its own status is used
+    kinds["queue_full"] = Kind(429, "rate_limit_error", "queue_full")
+    for code in ("queue_timeout", "load_timeout", "insufficient_memory", "model_load_failed", "shutting_down"):
+        kinds[code] = Kind(503, "server_error", code)
+    for code in ("engine_crashed", "engine_stalled", "internal_error", "invalid_model_map", "reader_too_slow"):
+        kinds[code] = Kind(500, "server_error", code)
+    return kinds
+
+
+KINDS: dict[str, Kind] = _kinds()
+
+
+def kind_of(code: str) -> Kind:
+    """The HTTP side of a code; one that is not in the table is a fault of the server."""
+    return KINDS.get(code, KINDS["internal_error"])

@@ -1,0 +1,6 @@
+"""For `gunicorn -c python:hoshikage_server.gunicorn_conf hoshikage_server.wsgi:app`."""
+
+from hoshikage_server.serving import gunicorn_options
+from hoshikage_server.settings import load_settings
+
+globals().update(gunicorn_options(load_settings()))

@@ -1,0 +1,46 @@
+"""Sentences for people, in Japanese and English; `code` and `type` of an error never depend on them."""
+
+from __future__ import annotations
+
+from hoshikage_server.messages.catalogue import CATALOGUE, Message
+
+LANGUAGES = ("ja", "en")
+
+__all__ = ["CATALOGUE", "LANGUAGES", "Message", "choose", "text"]
+
+
+def text(key: str, language: str, **values: object) -> str:
+    """The sentence `key` in a language, with its placeholders filled.
+
+    A sentence that lacks one of its values is still shown, bare: failing here would hide the error it tells of.
+    """
+    message = CATALOGUE.get(key)
+    if message is None:
+        return key
+    template = message.ja if language == "ja" else message.en
+    try:
+        return template.format(**values)
+    except (KeyError, IndexError):
+        return template
+
+
+def choose(accept_language: str | None, default: str) -> str:
+    """The language a client prefers among those we have (RFC 9110, 12.5.4), or else the server's."""
+    best, best_quality = default, 0.0
+    for item in (accept_language or "").split(",")[:16]:
+        tag, _, parameter = item.strip().partition(";")
+        language = tag.strip().lower().partition("-")[0]
+        quality = _quality(parameter)
+        if language in LANGUAGES and quality > best_quality:
+            best, best_quality = language, quality
+    return best
+
+
+def _quality(parameter: str) -> float:
+    name, _, value = parameter.strip().partition("=")
+    if name.strip() != "q":
+        return 1.0
+    try:
+        return min(max(float(value), 0.0), 1.0)
+    except ValueError:
+        return 0.0

@@ -1,0 +1,244 @@
+"""Every sentence, Japanese and English side by side. A test compares their placeholders."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+
+class Message(NamedTuple):
+    """One sentence in both languages."""
+
+    ja: str
+    en: str
+
+
+CATALOGUE: dict[str, Message] = {
+    # Requests
+    "invalid_json": Message(
+        "リクエスト本文をJSONとして読めませんでした（{reason}）。",
+        "We could not parse the JSON body of your request: {reason}.",
+    ),
+    "missing_required_parameter": Message(
+        "必須パラメータ '{param}' がありません。",
+        "Missing required parameter: '{param}'.",
+    ),
+    "invalid_type": Message(
+        "'{param}' の型が違います。{expected} が必要ですが、{got} でした。",
+        "Invalid type for '{param}': expected {expected}, but got {got} instead.",
+    ),
+    "invalid_value": Message(
+        "'{param}' の値 {got} は使えません。使える値: {supported}。",
+        "Invalid value for '{param}': {got}. Supported values are: {supported}.",
+    ),
+    "decimal_above_max_value": Message(
+        "'{param}' が大きすぎます。{limit} 以下にしてください（{got} でした）。",
+        "Invalid '{param}': decimal above maximum value. Expected a value <= {limit}, but got {got} instead.",
+    ),
+    "decimal_below_min_value": Message(
+        "'{param}' が小さすぎます。{limit} 以上にしてください（{got} でした）。",
+        "Invalid '{param}': decimal below minimum value. Expected a value >= {limit}, but got {got} instead.",
+    ),
+    "integer_above_max_value": Message(
+        "'{param}' が大きすぎます。{limit} 以下にしてください（{got} でした）。",
+        "Invalid '{param}': integer above maximum value. Expected a value <= {limit}, but got {got} instead.",
+    ),
+    "integer_below_min_value": Message(
+        "'{param}' が小さすぎます。{limit} 以上にしてください（{got} でした）。",
+        "Invalid '{param}': integer below minimum value. Expected a value >= {limit}, but got {got} instead.",
+    ),
+    "array_above_max_length": Message(
+        "'{param}' の配列が長すぎます。{limit} 個までです（{got} 個でした）。",
+        "Invalid '{param}': array too long. Expected an array with maximum length {limit}, "
+        "but got an array with length {got} instead.",
+    ),
+    "empty_array": Message(
+        "'{param}' の配列が空です。1 個以上必要です。",
+        "Invalid '{param}': empty array. Expected an array with minimum length 1, but got an empty array instead.",
+    ),
+    "empty_string": Message(
+        "'{param}' が空です。1 文字以上必要です。",
+        "Invalid '{param}': empty string. Expected a string with minimum length 1, but got an empty string instead.",
+    ),
+    "unsupported_parameter": Message(
+        "'{param}' にはまだ対応していません。",
+        "Unsupported parameter: '{param}' is not supported by this server yet.",
+    ),
+    "unsupported_value": Message(
+        "'{param}' の値 {got} にはまだ対応していません。使える値: {supported}。",
+        "Unsupported value: '{param}' does not support {got} on this server yet. Supported values are: {supported}.",
+    ),
+    "max_tokens_twice": Message(
+        "'max_tokens' と 'max_completion_tokens' は同時に指定できません。",
+        "Setting 'max_tokens' and 'max_completion_tokens' at the same time is not supported.",
+    ),
+    "stream_options_without_stream": Message(
+        "'stream_options' は 'stream' が true のときだけ使えます。",
+        "The 'stream_options' parameter is only allowed when 'stream' is enabled.",
+    ),
+    "invalid_argument": Message(
+        "リクエストの値が使えません: {reason}",
+        "A value of the request cannot be used: {reason}",
+    ),
+    "invalid_grammar": Message(
+        "文法またはJSONスキーマを読めませんでした: {reason}",
+        "The grammar or JSON schema could not be compiled: {reason}",
+    ),
+    "chat_template_failed": Message(
+        "このモデルのチャットテンプレートは、このメッセージの並びを受け付けません: {reason}",
+        "The model's chat template refused these messages: {reason}",
+    ),
+    "context_length_exceeded": Message(
+        "このモデルの最大コンテキスト長は {n_ctx} トークンですが、メッセージは {n_prompt} トークンになりました。"
+        "メッセージを短くしてください。",
+        "This model's maximum context length is {n_ctx} tokens. However, your messages resulted in {n_prompt} tokens. "
+        "Please reduce the length of the messages.",
+    ),
+    "model_not_found": Message(
+        "モデル '{model}' は登録されていません。使えるモデルは GET /v1/models で分かります。",
+        "The model '{model}' does not exist. GET /v1/models lists those that do.",
+    ),
+    "unknown_url": Message(
+        "URLが見つかりません: {method} {path}",
+        "Unknown request URL: {method} {path}. Please check the URL for typos.",
+    ),
+    "method_not_supported": Message(
+        "{path} に {method} は使えません（使えるメソッド: {allowed}）。",
+        "Not allowed to {method} on {path} (allowed methods: {allowed}).",
+    ),
+    "request_too_large": Message(
+        "リクエスト本文が大きすぎます（上限 {limit} バイト）。",
+        "The request body is too large (the limit is {limit} bytes).",
+    ),
+    "request_timeout": Message(
+        "リクエスト本文が {seconds} 秒以内に届きませんでした。",
+        "The request body did not arrive within {seconds} seconds.",
+    ),
+    "unsupported_content_encoding": Message(
+        "Content-Encoding '{encoding}' には対応していません。圧縮せずに送ってください。",
+        "Content-Encoding '{encoding}' is not supported: send the body uncompressed.",
+    ),
+    "http_error": Message(
+        "リクエストを受け付けられませんでした: {reason}",
+        "The request was refused: {reason}",
+    ),
+    "missing_api_key": Message(
+        "APIキーがありません。Authorization ヘッダーに 'Bearer <キー>' を付けてください。",
+        "You didn't provide an API key. Provide it in an Authorization header using Bearer auth "
+        "(Authorization: Bearer YOUR_KEY).",
+    ),
+    "invalid_api_key": Message(
+        "APIキーが正しくありません。",
+        "Incorrect API key provided.",
+    ),
+    # The lane and the engine
+    "queue_full": Message(
+        "順番待ちがいっぱいです（{waiting} 件）。しばらくしてからお試しください。",
+        "The queue is full ({waiting} requests are waiting). Please try again later.",
+    ),
+    "queue_timeout": Message(
+        "順番待ちが {seconds} 秒を超えました。しばらくしてからお試しください。",
+        "The request waited for more than {seconds} seconds. Please try again later.",
+    ),
+    "load_timeout": Message(
+        "モデル '{model}' の読み込みが {seconds} 秒以内に終わりませんでした。",
+        "The model '{model}' did not finish loading within {seconds} seconds.",
+    ),
+    "model_load_failed": Message(
+        "モデル '{model}' を読み込めませんでした: {reason}",
+        "The model '{model}' could not be loaded: {reason}",
+    ),
+    "insufficient_memory": Message(
+        "メモリが足りません: {reason}",
+        "There is not enough memory: {reason}",
+    ),
+    "engine_crashed": Message(
+        "推論エンジンが途中で終了しました（{reason}）。もう一度お試しください。",
+        "The engine process died while working on this request ({reason}). Please try again.",
+    ),
+    "engine_stalled": Message(
+        "推論エンジンが {seconds} 秒間応答しなかったため、停止しました。",
+        "The engine process gave no sign of life for {seconds} seconds and was stopped.",
+    ),
+    "reader_too_slow": Message(
+        "応答の受信が遅すぎるため、生成を中止しました。",
+        "The answer was read too slowly and has been cancelled.",
+    ),
+    "shutting_down": Message(
+        "サーバーは終了するところです。",
+        "The server is shutting down.",
+    ),
+    "internal_error": Message(
+        "サーバー内部でエラーが起きました（リクエストID: {request_id}）。",
+        "The server had an error while processing your request (request id: {request_id}).",
+    ),
+    # Settings, registry, command line
+    "invalid_setting": Message(
+        "設定 {name} が正しくありません: {reason}",
+        "The setting {name} cannot be used: {reason}",
+    ),
+    "invalid_model_map": Message(
+        "モデル一覧 {path} を読めません: {reason}",
+        "The model map {path} cannot be used: {reason}",
+    ),
+    "open_without_keys": Message(
+        "{host} で待ち受けるには HOSHIKAGE_API_KEYS が必要です。"
+        "キーを設定するか、HOSHIKAGE_HOST を 127.0.0.1 にしてください。",
+        "Listening on {host} needs HOSHIKAGE_API_KEYS: set keys, or set HOSHIKAGE_HOST to 127.0.0.1.",
+    ),
+    "no_models": Message(
+        "登録されたモデルはありません。'hoshikage add 名前 ファイル.gguf' で登録できます。",
+        "No models are registered. Register one with 'hoshikage add NAME FILE.gguf'.",
+    ),
+    "model_added": Message(
+        "モデル '{model}' を登録しました: {path}",
+        "Registered model '{model}': {path}",
+    ),
+    "model_removed": Message(
+        "モデル '{model}' の登録を外しました（ファイルは残っています）。",
+        "Removed model '{model}' from the list (its file stays).",
+    ),
+    "model_exists": Message(
+        "モデル '{model}' は既に登録されています。置き換えるには --force を付けてください。",
+        "A model '{model}' is registered already. Use --force to replace it.",
+    ),
+    "not_a_gguf": Message(
+        "{path} はGGUFファイルではありません。",
+        "{path} is not a GGUF file.",
+    ),
+    "listening": Message(
+        "Hoshikage は {url} で待ち受けています。",
+        "Hoshikage is listening on {url}.",
+    ),
+    # The demo model
+    "demo_download": Message(
+        "デモモデルをダウンロードしています（93 MB）…",
+        "Downloading the demo model (93 MB)...",
+    ),
+    "demo_extract": Message(
+        "デモモデルを取り出しています…",
+        "Extracting the demo model...",
+    ),
+    "demo_ready": Message(
+        "デモモデル '{model}' の準備ができました: {path}",
+        "The demo model '{model}' is ready: {path}",
+    ),
+    "demo_download_failed": Message(
+        "デモモデルをダウンロードできませんでした: {reason}",
+        "The demo model could not be downloaded: {reason}",
+    ),
+    "demo_bad_content": Message(
+        "ダウンロードしたデモモデルの内容が正しくありません: {reason}",
+        "The downloaded demo model is not what it should be: {reason}",
+    ),
+    "demo_no_space": Message(
+        "デモモデルを {path} に書き込めませんでした: {reason}",
+        "The demo model could not be written to {path}: {reason}",
+    ),
+    # The page at /
+    "welcome": Message(
+        "星影（Hoshikage）{version} — OpenAI互換APIは {url}/v1 です。\n"
+        "モデル一覧: {url}/v1/models   状態: {url}/v1/status\n",
+        "Hoshikage {version}: the OpenAI-compatible API is at {url}/v1\n"
+        "Models: {url}/v1/models   Status: {url}/v1/status\n",
+    ),
+}

@@ -1,0 +1,1 @@
+"""The models people have registered."""

@@ -1,0 +1,186 @@
+"""model_map.json: the models people have registered, an object keyed by model id.
+
+    {"smollm2": {"path": "/models", "model": "SmolLM2.gguf", "stop": ["</s>"], "sampling": {"temperature": 0.7}}}
+
+`path` is a folder (relative to the map's own), `model` the file in it; the rest may be missing. Keys that are not known
+here are kept when the file is written. A broken file is reported and never overwritten.
+"""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any
+
+import msgspec
+from filelock import FileLock, Timeout
+from msgspec import Meta
+
+from hoshikage_server.engines.wire import Sampling
+from hoshikage_server.errors import ModelMapError
+
+_LOCK_TIMEOUT_S = 10.0
+
+RawMap = dict[str, dict[str, Any]]
+
+
+class _Entry(msgspec.Struct, frozen=True):
+    """An entry as it stands in the file."""
+
+    path: Annotated[str, Meta(min_length=1)]
+    model: Annotated[str, Meta(min_length=1)]
+    stop: tuple[str, ...] | None = None
+    sampling: Sampling = Sampling()
+    n_ctx: Annotated[int, Meta(ge=1, le=2**31 - 1)] | None = None
+
+
+@dataclass(frozen=True)
+class ModelEntry:
+    """A registered model."""
+
+    id: str
+    file: Path
+    stop: tuple[str, ...] = ()
+    sampling: Sampling = Sampling()
+    n_ctx: int | None = None
+
+    @property
+    def created(self) -> int:
+        """When the model file was last changed (Unix time); 0 when it is not there."""
+        try:
+            return int(self.file.stat().st_mtime)
+        except OSError:
+            return 0
+
+
+class ModelMap:
+    """The file, read again whenever it has changed.
+
+    While it is broken the entries of its last good state stay in use; `error` says what is wrong with it.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.error: ModelMapError | None = None
+        self._stamp: tuple[int, ...] | None = None
+        self._entries: dict[str, ModelEntry] | None = None
+
+    def entries(self) -> dict[str, ModelEntry]:
+        """All models by id, as the file has them now.
+
+        Raises:
+            ModelMapError: The file is broken and there is no earlier state.
+        """
+        stamp = self._stamp_now()
+        if self._entries is None or stamp != self._stamp:
+            self._stamp = stamp
+            try:
+                self._entries = parse(self._read_bytes(), self.path)
+                self.error = None
+            except ModelMapError as error:
+                self.error = error
+        if self._entries is None:
+            assert self.error is not None
+            raise self.error
+        return self._entries
+
+    def add(self, model_id: str, file: Path) -> None:
+        """Registers a model, or points an existing entry to another file.
+
+        Raises:
+            ModelMapError: The map on disk is broken, locked, or cannot be written.
+        """
+
+        def change(raw: RawMap) -> None:
+            raw[model_id] = {**raw.get(model_id, {"stop": []}), "path": str(file.parent), "model": file.name}
+
+        self._update(change)
+
+    def remove(self, model_id: str) -> bool:
+        """Takes a model off the list; False when it was not on it.
+
+        Raises:
+            ModelMapError: The map on disk is broken, locked, or cannot be written.
+        """
+        if model_id not in parse(self._read_bytes(), self.path):
+            return False
+        self._update(lambda raw: raw.pop(model_id, None))
+        return True
+
+    def _update(self, change: Callable[[RawMap], object]) -> None:
+        try:
+            self.path.parent.mkdir(parents=True, exist_ok=True)
+            with FileLock(f"{self.path}.lock", timeout=_LOCK_TIMEOUT_S):
+                content = self._read_bytes()
+                parse(content, self.path)  # refuses a broken file before anything is written
+                raw: RawMap = msgspec.json.decode(content, type=RawMap) if content.strip() else {}
+                change(raw)
+                _write_atomically(self.path, msgspec.json.format(msgspec.json.encode(raw), indent=2) + b"\n")
+        except Timeout:
+            raise self._failure(f"locked by another process for {_LOCK_TIMEOUT_S:g} s") from None
+        except OSError as error:
+            raise self._failure(error.strerror or str(error)) from error
+
+    def _read_bytes(self) -> bytes:
+        try:
+            return self.path.read_bytes()
+        except FileNotFoundError:
+            return b""
+        except OSError as error:
+            raise self._failure(error.strerror or str(error)) from error
+
+    def _failure(self, reason: str) -> ModelMapError:
+        return ModelMapError("invalid_model_map", path=self.path, reason=reason)
+
+    def _stamp_now(self) -> tuple[int, ...]:
+        try:
+            stat = self.path.stat()
+        except OSError:
+            return ()
+        return stat.st_mtime_ns, stat.st_size, stat.st_ino
+
+
+def parse(content: bytes, path: Path) -> dict[str, ModelEntry]:
+    """The entries of a model map; an empty file has none.
+
+    Raises:
+        ModelMapError: It is no JSON, or an entry lacks what it needs; the reason says which.
+    """
+    if not content.strip():
+        return {}
+    try:
+        entries = msgspec.json.decode(content, type=dict[str, msgspec.Raw])
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        raise ModelMapError("invalid_model_map", path=path, reason=str(error)) from error
+    return {model_id: _parse_entry(model_id, raw, path) for model_id, raw in entries.items()}
+
+
+def _parse_entry(model_id: str, raw: msgspec.Raw, path: Path) -> ModelEntry:
+    try:
+        entry = msgspec.json.decode(raw, type=_Entry)
+        file = path.parent / Path(entry.path).expanduser() / entry.model
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError, RuntimeError, ValueError) as error:
+        raise ModelMapError("invalid_model_map", path=path, reason=f"{model_id}: {error}") from error
+    return ModelEntry(model_id, file, entry.stop or (), entry.sampling, entry.n_ctx)
+
+
+def _write_atomically(path: Path, content: bytes) -> None:
+    target = path.resolve()  # a link stays a link
+    descriptor, temporary = tempfile.mkstemp(prefix=f".{target.name}.", dir=target.parent)
+    try:
+        with os.fdopen(descriptor, "wb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(temporary, target)
+    except BaseException:
+        os.unlink(temporary)
+        raise
+    folder = os.open(target.parent, os.O_RDONLY)
+    try:
+        os.fsync(folder)
+    finally:
+        os.close(folder)

@@ -1,0 +1,113 @@
+"""How gunicorn is run: its options from our settings, and `hoshikage serve`'s application."""
+
+from __future__ import annotations
+
+import os
+import shlex
+import socket
+from collections.abc import Sequence
+from typing import Any
+
+import msgspec
+from gunicorn.app.base import BaseApplication
+
+from hoshikage_server import logs, messages
+from hoshikage_server.errors import ModelMapError, SettingsError
+from hoshikage_server.registry.model_map import ModelMap
+from hoshikage_server.settings import Settings, is_loopback
+
+_KEEPALIVE_S = 5  # also how long a shutdown waits for a client that keeps its connection open
+_WORKER_TIMEOUT_S = 60
+
+
+def gunicorn_options(settings: Settings) -> dict[str, Any]:
+    """gunicorn's configuration."""
+    host = f"[{settings.host}]" if ":" in settings.host and not settings.host.startswith("unix:") else settings.host
+
+    def on_starting(server: Any) -> None:
+        for address in server.cfg.address:
+            if isinstance(address, tuple):
+                check_exposure(address[0], settings)
+
+    def when_ready(server: Any) -> None:
+        for listener in server.LISTENERS:
+            _limit_unread_answers(listener, settings.write_timeout)
+        print(greeting(settings, server.LISTENERS[0].sock), flush=True)
+
+    return {
+        "bind": host if host.startswith("unix:") else f"{host}:{settings.port}",
+        "workers": 1,  # compute belongs to the engine; a second worker would want a model of its own
+        "worker_class": "gevent",
+        "worker_connections": settings.max_connections,
+        "timeout": _WORKER_TIMEOUT_S,
+        "keepalive": _KEEPALIVE_S,
+        "graceful_timeout": int(settings.grace),
+        "control_socket_disable": True,  # gunicorn would open one under $HOME
+        "worker_tmp_dir": "/dev/shm" if os.path.isdir("/dev/shm") else None,  # a heartbeat a second, not on a disk
+        "loglevel": settings.log_level,
+        "proc_name": "hoshikage",
+        "on_starting": on_starting,
+        "when_ready": when_ready,
+    }
+
+
+def check_exposure(host: str, settings: Settings) -> None:
+    """Refuses to listen where others can connect while there are no keys.
+
+    Raises:
+        SettingsError: So it would be.
+    """
+    if not settings.api_keys and not is_loopback(host):
+        raise SettingsError("HOSHIKAGE_API_KEYS", messages.text("open_without_keys", settings.lang, host=host))
+
+
+def greeting(settings: Settings, listener: socket.socket) -> str:
+    """The URL, and a curl line that works when pasted."""
+    address = listener.getsockname()
+    if not isinstance(address, tuple):
+        return messages.text("listening", settings.lang, url=address)
+    host = f"[{address[0]}]" if ":" in address[0] else address[0]
+    url = f"http://{host}:{address[1]}"
+    lines = [messages.text("listening", settings.lang, url=url)]
+    try:
+        model = next(iter(ModelMap(settings.model_map).entries()), None)
+    except ModelMapError as error:
+        return "\n".join([*lines, error.text(settings.lang)])
+    if model is None:
+        return "\n".join([*lines, messages.text("no_models", settings.lang)])
+    question = {"model": model, "messages": [{"role": "user", "content": "Hello!"}], "stream": True}
+    key = ' -H "Authorization: Bearer $KEY"' if settings.api_keys else ""
+    body = shlex.quote(msgspec.json.encode(question).decode())
+    lines.append(f"curl -N {url}/v1/chat/completions{key} -H 'Content-Type: application/json' -d {body}")
+    return "\n".join(lines)
+
+
+def _limit_unread_answers(listener: Any, timeout_s: float) -> None:
+    """Lets the kernel end connections whose client reads nothing. Connections inherit it from the listening socket."""
+    if listener.sock.family in (socket.AF_INET, socket.AF_INET6) and hasattr(socket, "TCP_USER_TIMEOUT"):
+        listener.sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, int(timeout_s * 1000))
+
+
+class Server(BaseApplication):  # type: ignore[misc]  # gunicorn has no types
+    """gunicorn with our settings instead of its command line.
+
+    Args:
+        engine_command: The engine program; tests give another.
+    """
+
+    def __init__(self, settings: Settings, engine_command: Sequence[str] | None = None) -> None:
+        self._settings = settings
+        self._engine_command = engine_command
+        super().__init__()
+
+    def load_config(self) -> None:
+        """Called by gunicorn."""
+        for name, value in gunicorn_options(self._settings).items():
+            self.cfg.set(name, value)
+
+    def load(self) -> Any:
+        """Called by gunicorn in its worker, after gevent has patched the standard library."""
+        from hoshikage_server.app import ENGINE_COMMAND, build_deps, create_app
+
+        logs.configure(self._settings.log_level)
+        return create_app(build_deps(self._settings, self._engine_command or ENGINE_COMMAND))

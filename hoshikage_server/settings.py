@@ -1,0 +1,149 @@
+"""The server's settings: one typed object from the environment and an optional hoshikage.toml.
+
+The only module that reads the environment. A variable wins over the file; the file has the same names in lower case
+without the prefix (`HOSHIKAGE_N_CTX` is `n_ctx`).
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import os
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import msgspec
+from msgspec import Meta
+
+from hoshikage_server.errors import SettingsError
+
+if sys.version_info >= (3, 11):
+    import tomllib
+else:
+    import tomli as tomllib
+
+PREFIX = "HOSHIKAGE_"
+FILE_NAME = "hoshikage.toml"
+
+Seconds = Annotated[float, Meta(gt=0, le=86400)]
+Count = Annotated[int, Meta(ge=1, le=1_000_000)]
+
+
+class Settings(msgspec.Struct, frozen=True, kw_only=True):
+    """Everything that can be set; each field's comment is its reference."""
+
+    host: str = "127.0.0.1"  # address to listen on
+    port: Annotated[int, Meta(ge=0, le=65535)] = 3030  # port to listen on
+    config_dir: Path  # model_map.json and hoshikage.toml
+    cache_dir: Path  # downloads and the demo model
+    model_map: Path  # the list of models
+    lang: Literal["ja", "en"] = "ja"  # language of messages unless a client asks for another
+    log_level: Literal["debug", "info", "warning", "error"] = "info"
+    api_keys: tuple[str, ...] = ()  # accepted keys; needed to listen on more than the loopback address
+
+    n_ctx: Annotated[int, Meta(ge=1, le=2**31 - 1)] = 4096  # context of each request, in tokens
+    parallel: Annotated[int, Meta(ge=1, le=64)] = 1  # requests computed at once
+    threads: Annotated[int, Meta(ge=1, le=1024)] | None = None  # compute threads; the physical cores when not set
+    gpu_layers: int | Literal["auto", "all"] = "auto"  # layers in GPU memory
+
+    max_queue: Annotated[int, Meta(ge=0, le=100_000)] = 64  # requests that may wait for their turn
+    queue_timeout: Seconds = 180.0  # how long one may wait for its turn
+    load_timeout: Seconds = 600.0  # how long a model may take to load
+    stall_timeout: Seconds = 120.0  # silence after which an engine is taken for dead
+    stop_timeout: Seconds = 5.0  # how long an engine may take to end before it is killed
+    grace: Seconds = 30.0  # how long running requests may go on after SIGTERM
+    read_timeout: Seconds = 60.0  # how long a client may take to send its request
+    write_timeout: Seconds = 60.0  # how long a client may read nothing of its answer
+    max_body: Annotated[int, Meta(ge=1024)] = 32 * 1024 * 1024  # bytes of a request
+    max_unsent: Count = 4096  # pieces of an answer kept for a client that reads slowly
+    max_connections: Count = 1000  # connections at once
+
+    @property
+    def is_loopback(self) -> bool:
+        """Whether only this machine can connect."""
+        return is_loopback(self.host)
+
+    def public(self) -> dict[str, object]:
+        """All settings as plain values, keys blanked."""
+        values: dict[str, object] = msgspec.to_builtins(self, enc_hook=str)
+        values["api_keys"] = ["***"] * len(self.api_keys)
+        return values
+
+
+def is_loopback(host: str) -> bool:
+    """Whether an address to bind to is reachable from this machine only."""
+    if host == "localhost" or host.startswith("unix:"):
+        return True
+    try:
+        return ipaddress.ip_address(host.strip("[]")).is_loopback
+    except ValueError:
+        return False
+
+
+def load_settings(overrides: Mapping[str, object] | None = None) -> Settings:
+    """Reads the settings of this process.
+
+    Args:
+        overrides: Values that win over everything, by field name (from the command line).
+
+    Raises:
+        SettingsError: A value cannot be used; the error names the variable.
+    """
+    return build_settings(os.environ, overrides)
+
+
+def build_settings(environ: Mapping[str, str], overrides: Mapping[str, object] | None = None) -> Settings:
+    """Makes settings from an environment; see `load_settings`."""
+    config_dir = _folder(environ, "HOSHIKAGE_CONFIG_DIR", "XDG_CONFIG_HOME", ".config")
+    values: dict[str, object] = {
+        "config_dir": config_dir,
+        "cache_dir": _folder(environ, "HOSHIKAGE_CACHE_DIR", "XDG_CACHE_HOME", ".cache"),
+        "model_map": config_dir / "model_map.json",
+    }
+    sources: dict[str, str] = {}
+    for name, value in _read_file(config_dir / FILE_NAME).items():
+        values[name], sources[name] = value, f"{name} ({config_dir / FILE_NAME})"
+    for name in Settings.__struct_fields__:
+        text = environ.get(PREFIX + name.upper(), "")
+        if text:
+            values[name], sources[name] = text, PREFIX + name.upper()
+    for name, value in (overrides or {}).items():
+        values[name], sources[name] = value, f"--{name.replace('_', '-')}"
+    return Settings(**{name: _convert(name, value, sources.get(name, name)) for name, value in values.items()})
+
+
+_FIELDS = {field.name: field.type for field in msgspec.structs.fields(Settings)}
+
+
+def _convert(name: str, value: object, source: str) -> Any:
+    field_type = _FIELDS.get(name)
+    if field_type is None:
+        raise SettingsError(source, "there is no setting of this name")
+    if field_type is Path:
+        return Path(str(value)).expanduser().absolute()
+    if name == "api_keys" and isinstance(value, str):
+        value = [key.strip() for key in value.split(",") if key.strip()]
+    try:
+        return msgspec.convert(value, field_type, strict=not isinstance(value, str))
+    except msgspec.ValidationError as error:
+        # The value itself is left out: it may be a key.
+        raise SettingsError(source, str(error)) from None
+
+
+def _folder(environ: Mapping[str, str], own: str, xdg: str, fallback: str) -> Path:
+    if environ.get(own):
+        return Path(environ[own]).expanduser().absolute()
+    if environ.get(xdg):
+        return Path(environ[xdg]).expanduser().absolute() / "hoshikage"
+    return Path("~").expanduser() / fallback / "hoshikage"
+
+
+def _read_file(path: Path) -> dict[str, object]:
+    try:
+        with path.open("rb") as file:
+            return tomllib.load(file)
+    except FileNotFoundError:
+        return {}
+    except (OSError, tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise SettingsError(str(path), str(error)) from error

@@ -1,0 +1,142 @@
+"""An engine process without a model, speaking wire.py. Run in place of hoshikage_server.engines.worker.
+
+What it does is said by the last message of a request, as words:
+
+    echo TEXT...        the words one by one, then stop
+    count N [MS]        "1 " ... "N ", MS milliseconds between them, then length
+    flood N KIB         N pieces of KIB KiB as fast as the socket takes them
+    hang                accepts and falls silent       mute: not even that
+    die [N]             N pieces, then SIGKILL to itself
+    refuse CODE         Failed with that code          late CODE: after two pieces
+    params              the Generate frame it got, as JSON
+
+and by the file name of the model: refuse.gguf does not load, die.gguf dies loading, slow.gguf takes a second, never.gguf
+does not finish, stubborn.gguf ignores Stop. An event log (FAKE_ENGINE_LOG) tells tests what arrived, a line each.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import signal
+import socket
+import sys
+import threading
+import time
+
+import msgspec
+
+from hoshikage_server.engines import wire
+
+
+class FakeEngine:
+    def __init__(self, descriptor: int) -> None:
+        self.socket = socket.socket(fileno=descriptor)
+        self.socket.setblocking(True)
+        self.lock = threading.Lock()
+        self.cancelled: set[int] = set()
+        self.name = ""
+
+    def log(self, text: str) -> None:
+        path = os.environ.get("FAKE_ENGINE_LOG")
+        if path:
+            with open(path, "a", encoding="utf-8") as file:
+                file.write(f"{os.getpid()} {self.name} {text}\n")
+
+    def send(self, frame: wire.Frame) -> None:
+        with self.lock:
+            self.socket.sendall(wire.encode(frame))
+
+    def run(self) -> None:
+        decoder = wire.frames_to_engine()
+        while data := self.socket.recv(65536):
+            for frame in decoder.feed(data):
+                self.handle(frame)
+
+    def handle(self, frame: wire.ToEngine) -> None:
+        if isinstance(frame, wire.Load):
+            self.load(frame.spec)
+        elif isinstance(frame, wire.Generate):
+            self.log(f"generate {frame.id} {frame.messages[-1]['content'][:40]}")
+            threading.Thread(target=self.answer, args=(frame,), daemon=True).start()
+        elif isinstance(frame, wire.Cancel):
+            self.log(f"cancel {frame.id}")
+            self.cancelled.add(frame.id)
+        elif self.name != "stubborn":
+            self.log("stop")
+            os._exit(0)
+
+    def load(self, spec: wire.EngineSpec) -> None:
+        self.name = os.path.basename(spec.path).removesuffix(".gguf")
+        self.log("load")
+        if self.name == "never":
+            return
+        if self.name == "die":
+            os.kill(os.getpid(), signal.SIGKILL)
+        if self.name == "slow":
+            time.sleep(1)
+        if self.name == "refuse":
+            self.send(wire.Failed(0, "model_load_failed", "this is no model", {"path": spec.path}))
+            return
+        self.send(wire.Loading(0.5))
+        self.send(wire.Ready(spec.n_ctx, self.name, "fake"))
+
+    def answer(self, frame: wire.Generate) -> None:
+        verb, *words = (frame.messages[-1]["content"] or "echo").split(" ")
+        n_sent = 0
+        if verb == "mute":
+            return
+        if verb == "refuse":
+            fields: dict[str, int | float | str | None] = {"n_prompt": 5000, "n_ctx": 4096}
+            self.send(wire.Failed(frame.id, words[0], "refused as told", fields))
+            return
+        self.send(wire.Accepted(frame.id, 7))
+        finish = "stop"
+        for piece, pause_s in self.pieces(frame, verb, words):
+            if frame.id in self.cancelled:
+                self.send(wire.Done(frame.id, "cancelled", 7, n_sent))
+                return
+            self.send(wire.Token(frame.id, piece))
+            n_sent += 1
+            time.sleep(pause_s)
+        if verb == "die":
+            os.kill(os.getpid(), signal.SIGKILL)
+        if verb == "hang":
+            return
+        if verb == "late":
+            self.send(wire.Failed(frame.id, words[0], "failed as told"))
+            return
+        if verb == "count":
+            finish = "length"
+        self.log(f"done {frame.id}")
+        self.send(wire.Done(frame.id, finish, 7, n_sent))
+
+    def pieces(self, frame: wire.Generate, verb: str, words: list[str]) -> list[tuple[str, float]]:
+        if verb == "count":
+            pause_s = float(words[1]) / 1000 if len(words) > 1 else 0.0
+            return [(f"{i + 1} ", pause_s) for i in range(int(words[0]))]
+        if verb == "flood":
+            return [("x" * (1024 * int(words[1])), 0.0)] * int(words[0])
+        if verb == "die":
+            return [(f"{i + 1} ", 0.0) for i in range(int(words[0]) if words else 0)]
+        if verb == "late":
+            return [("one ", 0.0), ("two ", 0.0)]
+        if verb == "params":
+            return [(msgspec.json.encode(msgspec.structs.asdict(frame)).decode(), 0.0)]
+        if verb == "hang":
+            return []
+        return [(word if i == 0 else f" {word}", 0.0) for i, word in enumerate(words)]
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--fd", type=int, required=True)
+    parser.add_argument("--parent", type=int, required=True)
+    arguments = parser.parse_args()
+    assert "gevent" not in sys.modules
+    FakeEngine(arguments.fd).run()
+    os._exit(0)
+
+
+if __name__ == "__main__":
+    main()
