@@ -2,6 +2,7 @@
 #include "handles.hpp"
 
 #include <climits>
+#include <stdexcept>
 #include <vector>
 
 namespace hsk {
@@ -31,8 +32,14 @@ int32_t hsk_tokenize(const hsk_model *model, const char *text, size_t n_bytes, i
     return hsk::guarded(error, [&] {
         require_vocabulary(model->vocab);
         hsk::require(n_bytes <= INT_MAX / 4 && capacity <= INT_MAX, "text is longer than 512 MiB");
-        const int32_t n = llama_tokenize(model->vocab, text, static_cast<int32_t>(n_bytes), tokens,
-                                         static_cast<int32_t>(capacity), add_special != 0, parse_special != 0);
+        int32_t n = 0;
+        try {
+            n = llama_tokenize(model->vocab, text, static_cast<int32_t>(n_bytes), tokens, static_cast<int32_t>(capacity),
+                               add_special != 0, parse_special != 0);
+        } catch (const std::invalid_argument &) {
+            // Other bytes that are not UTF-8 llama.cpp replaces; these it decodes, and then cannot encode again.
+            throw hsk::Failure(HSK_INVALID_ARGUMENT, "the text holds a code point beyond U+10FFFF");
+        }
         *n_tokens = static_cast<size_t>(n < 0 ? -static_cast<int64_t>(n) : n);
     });
 }

@@ -5,11 +5,17 @@ This folder is on the import path while the tests run: ``from tiny_gguf import T
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 
 import hypothesis
 import pytest
 from tiny_gguf import TinyModel
+
+# At the end: build_support is found in the checkout, everything that is installed as it was installed.
+sys.path.append(str(Path(__file__).resolve().parent.parent))
+
+from build_support.source import members_folder
 
 # A shared machine may stall for longer than any limit on one example; a failure shows how to repeat it.
 hypothesis.settings.register_profile("hoshikage", deadline=None, print_blob=True)
@@ -20,3 +26,9 @@ hypothesis.settings.load_profile("hoshikage")
 def tiny_model_path(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A tiny random model with a ChatML template; read only, shared by all tests."""
     return TinyModel().write(tmp_path_factory.mktemp("models") / "tiny.gguf")
+
+
+@pytest.fixture(scope="session")
+def vocab_folder() -> Path:
+    """The pinned llama.cpp's models/ with its vocabularies and tokenizer vectors."""
+    return members_folder("models/ggml-vocab-*") / "models"
