@@ -42,7 +42,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     log_level: Literal["debug", "info", "warning", "error"] = "info"
     api_keys: tuple[str, ...] = ()  # accepted keys; needed to listen on more than the loopback address
 
-    n_ctx: Annotated[int, Meta(ge=1, le=2**31 - 1)] = 4096  # context of each request, in tokens
+    n_ctx: Annotated[int, Meta(ge=1, le=2**31 - 1)] = 4096  # tokens of context, shared by what is computed at once
     parallel: Annotated[int, Meta(ge=1, le=64)] = 1  # requests computed at once
     threads: Annotated[int, Meta(ge=1, le=1024)] | None = None  # compute threads; the physical cores when not set
     gpu_layers: int | Literal["auto", "all"] = "auto"  # layers in GPU memory

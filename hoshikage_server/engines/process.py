@@ -70,7 +70,7 @@ class EngineProcess:
             raise
         finally:
             theirs.close()
-        self.send(wire.Load(spec))
+        self.send(wire.Load(spec, log.getEffectiveLevel()))
         self._reader = gevent.spawn(self._read)
         gevent.spawn(self._write)
 

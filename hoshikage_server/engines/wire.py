@@ -60,9 +60,10 @@ class Sampling(msgspec.Struct, frozen=True, omit_defaults=True):
 
 
 class Load(Frame, frozen=True):
-    """The model to serve."""
+    """The model to serve; the engine logs at the server's level."""
 
     spec: EngineSpec
+    log_level: int = 20
 
 
 class Generate(Frame, frozen=True):
