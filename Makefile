@@ -24,7 +24,7 @@ test: install-dev ## Runs the whole test suite
 	$(BIN)/python -m pytest $(ARGS)
 
 .PHONY: lint
-lint: install-dev ## ruff, mypy --strict, clang-format, cppcheck
+lint: install-dev ## ruff, mypy --strict, clang-format, clang-tidy
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
 	$(BIN)/mypy

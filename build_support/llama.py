@@ -75,7 +75,12 @@ def build_llama(source: Path, options: Options) -> Path:
         with published_folder(target) as draft:
             work = draft / "work"
             flags = llama_options(options, source_commit(source))
-            run_cmake(source, work, flags, options.environment(), targets=_TARGETS)
+            # Failed assertions name their file: the part that is the same for everyone.
+            renamed = f"-ffile-prefix-map={source}=llama.cpp"
+            initial = {
+                name: f"{flags.get(name, '')} {renamed}" for name in ("CMAKE_C_FLAGS_INIT", "CMAKE_CXX_FLAGS_INIT")
+            }
+            run_cmake(source, work, {**flags, **initial}, options.environment(), targets=_TARGETS)
             _collect(source, work, draft)
             shutil.rmtree(work)
             text = json.dumps({"cmake_options": flags, "commit": source_commit(source)}, indent=2)

@@ -11,8 +11,9 @@ else:
     from pip._vendor import tomli as tomllib
 
 
-def build_requirements(pyproject: Path = Path(__file__).resolve().parents[1] / "pyproject.toml") -> list[str]:
+def build_requirements() -> list[str]:
     """Returns [build-system].requires."""
+    pyproject = Path(__file__).resolve().parents[1] / "pyproject.toml"
     requirements = tomllib.loads(pyproject.read_text(encoding="utf-8"))["build-system"]["requires"]
     return [str(requirement) for requirement in requirements]
 

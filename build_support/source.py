@@ -72,6 +72,7 @@ def sdist(pin: Pin | None = None) -> Path:
             if file_sha256(target) == pin.sha256:
                 return target
             say(f"{target} が壊れているので取り直します", f"{target} is damaged: downloading it again")
+            target.unlink()
         _download(pin, target)
     return target
 
