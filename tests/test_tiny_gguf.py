@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import signal
+import subprocess
+import sys
 from pathlib import Path
 
 import gguf
 import pytest
-from tiny_gguf import BROKEN, CHATML, SPECIAL_TOKENS, TinyModel
+from tiny_gguf import BROKEN, CHATML, SPECIAL_TOKENS, TinyModel, write_aborting
 
 
 def test_the_same_options_write_the_same_bytes(tmp_path: Path) -> None:
@@ -54,3 +57,12 @@ def test_broken_files_are_written(fault: str, tmp_path: Path) -> None:
     """Every broken variant is a file that differs from a good one."""
     good = TinyModel().write(tmp_path / "good.gguf").read_bytes()
     assert BROKEN[fault](tmp_path / "broken.gguf").read_bytes() != good
+
+
+def test_the_aborting_file_ends_the_process_that_loads_it(tmp_path: Path) -> None:
+    """It does not merely fail to load: the supervisor's tests rely on it to kill an engine from inside llama.cpp."""
+    path = write_aborting(tmp_path / "aborting.gguf")
+    program = "import sys; from hoshikage_core import Model; Model(sys.argv[1])"
+    run = subprocess.run([sys.executable, "-c", program, path], capture_output=True, text=True, check=False)
+    assert run.returncode == -signal.SIGABRT
+    assert "GGML_ASSERT" in run.stderr

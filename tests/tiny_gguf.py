@@ -184,6 +184,11 @@ BROKEN: dict[str, Callable[[Path], Path]] = {
 """Files that must not load, by what is wrong with them: each function writes one to the path it is given."""
 
 
+def write_aborting(path: Path) -> Path:
+    """Writes a file that makes llama.cpp abort the process that loads it: no layers, which it asserts there are."""
+    return TinyModel(n_layer=0).write(path)
+
+
 def main() -> None:
     """Writes a model from the command line, to look at or to try a program with."""
     parser = argparse.ArgumentParser(description="Write a tiny random GGUF model.")
