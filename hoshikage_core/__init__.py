@@ -25,7 +25,6 @@ from hoshikage_core.errors import (
     UnsupportedError,
 )
 from hoshikage_core.generation import Completion, Event, FinishReason, Generation, Timings
-from hoshikage_core.memory import DeviceMemory, MemoryEstimate
 from hoshikage_core.model import Model, ModelInfo
 from hoshikage_core.sampling import SamplingParams, schema_to_grammar
 from hoshikage_core.sequence import Sequence, TokenLogprob
@@ -40,7 +39,6 @@ __all__ = [
     "Completion",
     "ContextFullError",
     "ContextLengthError",
-    "DeviceMemory",
     "Engine",
     "EngineBusyError",
     "Event",
@@ -50,7 +48,6 @@ __all__ = [
     "HoshikageError",
     "InsufficientMemoryError",
     "InvalidArgumentError",
-    "MemoryEstimate",
     "Model",
     "ModelInfo",
     "ModelLoadError",

@@ -330,9 +330,7 @@ class Engine:
         return out[0]
 
     def _require_memory(self, params: Any) -> None:
-        estimate = self.model.estimate_memory(params)
-        host = estimate.devices[-1]
-        needed_bytes, free_bytes = host.context_bytes + host.compute_bytes, available_bytes()
+        needed_bytes, free_bytes = self.model.host_context_bytes(params), available_bytes()
         if needed_bytes > free_bytes:
             raise InsufficientMemoryError(f"a context of {params.n_ctx} tokens", needed_bytes, free_bytes)
 

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import os
 from pathlib import Path
 from typing import Any
 
 from hoshikage_core._ffi import call_text, lib
+
+_N_CTX_PROBE = 65536
 
 
 @dataclasses.dataclass(frozen=True)
@@ -41,11 +44,31 @@ class MemoryEstimate:
 
 def estimate_memory(path: str, model_params: Any, context_params: Any) -> MemoryEstimate:
     """Asks llama.cpp what the native parameters would allocate."""
-    values = json.loads(
-        call_text(lib.hsk_memory_estimate_get, path.encode("utf-8", "surrogateescape"), model_params, context_params)
-    )
+    values = json.loads(call_text(lib.hsk_memory_estimate_get, os.fsencode(path), model_params, context_params))
     devices = tuple(DeviceMemory(**device) for device in values.pop("devices"))
     return MemoryEstimate(devices=devices, **values)
+
+
+def host_context_bytes(path: str, model_params: Any, context_params: Any) -> int:
+    """Host memory a context would take, however large it is.
+
+    llama.cpp allocates its table of KV cells even when it only estimates (about 40 bytes a cell), so a context beyond
+    ``_N_CTX_PROBE`` is extrapolated from two smaller ones: every cache grows linearly or, with a sliding window, not.
+    """
+    n_ctx = context_params.n_ctx
+
+    def host_bytes(n_ctx_probe: int) -> int:
+        context_params.n_ctx = n_ctx_probe
+        host = estimate_memory(path, model_params, context_params).devices[-1]
+        return host.context_bytes + host.compute_bytes
+
+    try:
+        if n_ctx <= _N_CTX_PROBE:
+            return host_bytes(n_ctx)
+        half, whole = host_bytes(_N_CTX_PROBE // 2), host_bytes(_N_CTX_PROBE)
+        return whole + (whole - half) * (n_ctx - _N_CTX_PROBE) // (_N_CTX_PROBE // 2)
+    finally:
+        context_params.n_ctx = n_ctx
 
 
 def _read_int(path: Path) -> int | None:

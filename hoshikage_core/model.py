@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from hoshikage_core._ffi import Handle, call, call_text, ffi, lib
 from hoshikage_core.chat import ChatTemplate
 from hoshikage_core.errors import CancelledError, HoshikageError, InvalidArgumentError, ModelLoadError, NativeError
-from hoshikage_core.memory import MemoryEstimate, estimate_memory
+from hoshikage_core.memory import host_context_bytes
 
 if TYPE_CHECKING:
     from hoshikage_core.engine import Engine
@@ -247,9 +247,9 @@ class Model:
         self._engines.add(engine)
         return engine
 
-    def estimate_memory(self, context_params: Any) -> MemoryEstimate:
-        """What this model and a context with these native parameters would take."""
-        return estimate_memory(self.path, self._params, context_params)
+    def host_context_bytes(self, context_params: Any) -> int:
+        """Host memory a context with these native parameters would take."""
+        return host_context_bytes(self.path, self._params, context_params)
 
     def close(self) -> None:
         """Frees the model and the engines made from it; using it then raises ClosedError. May be called twice."""

@@ -16,6 +16,7 @@ from tiny_gguf import TinyModel
 sys.path.append(str(Path(__file__).resolve().parent.parent))
 
 from build_support.source import members_folder
+from hoshikage_server.demo import demo_model_path
 
 # A shared machine may stall for longer than any limit on one example; a failure shows how to repeat it.
 hypothesis.settings.register_profile("hoshikage", deadline=None, print_blob=True)
@@ -32,3 +33,9 @@ def tiny_model_path(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def vocab_folder() -> Path:
     """The pinned llama.cpp's models/ with its vocabularies and tokenizer vectors."""
     return members_folder("models/ggml-vocab-*") / "models"
+
+
+@pytest.fixture(scope="session")
+def smollm2_path() -> Path:
+    """SmolLM2-135M-Instruct, the demo model; fetched once into the user's cache."""
+    return demo_model_path()

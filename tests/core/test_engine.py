@@ -1,0 +1,326 @@
+"""Generating: events, limits, cancelling, several at once. Greedy choices of the tiny model have no near ties."""
+
+from __future__ import annotations
+
+import gc
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from hoshikage_core import (
+    CancelledError,
+    ClosedError,
+    ContextLengthError,
+    Engine,
+    EngineBusyError,
+    GrammarError,
+    InsufficientMemoryError,
+    InvalidArgumentError,
+    Model,
+    SamplingParams,
+)
+
+GREEDY = SamplingParams(temperature=0, ignore_eos=True)
+
+
+@pytest.fixture(scope="module")
+def model(tiny_model_path: Path) -> Iterator[Model]:
+    with Model(tiny_model_path) as model:
+        yield model
+
+
+@pytest.fixture(scope="module")
+def engine(model: Model) -> Iterator[Engine]:
+    with model.engine(n_ctx=512) as engine:
+        yield engine
+
+
+def test_stream_is_generate_in_pieces(engine: Engine) -> None:
+    """The events of a stream add up to the whole answer; only the last one has a finish reason."""
+    whole = engine.generate("star", GREEDY, max_tokens=20)
+    events = list(engine.stream("star", GREEDY, max_tokens=20))
+    assert "".join(event.text for event in events) == whole.text
+    assert tuple(token for event in events for token in event.tokens) == whole.tokens
+    assert [event.finish_reason for event in events] == [None] * 19 + ["length"]
+    assert (whole.n_prompt, whole.n_completion) == (len(engine.model.tokenize("star")), 20)
+
+
+def test_low_level_is_high_level_by_hand(engine: Engine) -> None:
+    """Prefill, sample and step give the tokens that the loop gives."""
+    whole = engine.generate("star", GREEDY, max_tokens=8)
+    with engine.open(engine.model.tokenize("star"), GREEDY) as sequence:
+        sequence.prefill()
+        tokens = [sequence.sample(), *(sequence.step() for _ in range(7))]
+    assert tuple(tokens) == whole.tokens
+
+
+def test_logits_and_logprobs_agree(engine: Engine) -> None:
+    """The likeliest tokens are those with the largest logits, and probabilities add up to one."""
+    with engine.open([5, 6, 7]) as sequence:
+        sequence.prefill()
+        logits = sequence.logits()
+        top = sequence.top_logprobs(len(logits))
+    assert len(logits) == engine.model.info.n_vocab
+    assert [entry.token for entry in top] == sorted(range(len(logits)), key=lambda token: (-logits[token], token))
+    assert sum(2.718281828459045**entry.logprob for entry in top) == pytest.approx(1, abs=1e-4)
+
+
+def test_logits_are_gone_after_the_next_step(engine: Engine) -> None:
+    """Asking for logits that the last step did not keep is an error, never old figures."""
+    with engine.open([5, 6, 7]) as sequence:
+        with pytest.raises(InvalidArgumentError, match="no logits"):
+            sequence.logits()
+        with pytest.raises(InvalidArgumentError, match="no logits"):
+            sequence.sample()
+
+
+def test_stop_string_ends_the_answer(engine: Engine) -> None:
+    """A stop string, also one that begins inside a token, ends the answer and is no part of it."""
+    whole = engine.generate("star", GREEDY, max_tokens=30).text
+    stop = whole[10:14]
+    cut = engine.generate("star", GREEDY, max_tokens=30, stop=[stop])
+    assert cut.finish_reason == "stop"
+    assert cut.text == whole[: whole.index(stop)]
+
+
+def test_end_token_ends_the_answer(engine: Engine) -> None:
+    """An end token finishes with "stop" and adds no text."""
+    biased = SamplingParams(logit_bias={engine.model.info.eos: 1000.0})
+    answer = engine.generate("star", biased)
+    assert (answer.text, answer.finish_reason, answer.tokens) == ("", "stop", (engine.model.info.eos,))
+
+
+@given(n_ctx=st.integers(2, 40), n_batch=st.integers(1, 40), max_tokens=st.none() | st.integers(1, 50))
+def test_an_answer_ends_where_the_context_does(model: Model, n_ctx: int, n_batch: int, max_tokens: int | None) -> None:
+    """However small the context and the batch, the answer fills what is left and ends with "length"."""
+    with model.engine(n_ctx=n_ctx, n_batch=n_batch) as engine:
+        answer = engine.generate([5], GREEDY, max_tokens=max_tokens)
+    assert answer.n_completion == min(n_ctx - 1, max_tokens or n_ctx)
+    assert answer.finish_reason == "length"
+
+
+def test_prompt_that_does_not_fit(engine: Engine) -> None:
+    """A prompt that leaves no room for a token is refused with both figures."""
+    with pytest.raises(ContextLengthError) as caught:
+        engine.stream([5] * 512)
+    assert (caught.value.n_prompt, caught.value.n_ctx) == (512, 512)
+    assert engine.generate([5] * 511, GREEDY).n_completion == 1
+
+
+@pytest.mark.parametrize(
+    ("arguments", "field"),
+    [
+        ({"max_tokens": 0}, "max_tokens"),
+        ({"max_tokens": -1}, "max_tokens"),
+        ({"stop": [""]}, "stop"),
+        ({"prompt": []}, "tokens"),
+    ],
+)
+def test_bad_arguments_are_named(engine: Engine, arguments: dict[str, object], field: str) -> None:
+    """A bad argument is named, and the sequence it had taken is free again."""
+    for _ in range(2):
+        with pytest.raises(InvalidArgumentError) as caught:
+            engine.stream(**{"prompt": "a", **arguments})  # type: ignore[arg-type]
+        assert caught.value.field == field
+
+
+@pytest.mark.parametrize(
+    ("arguments", "field"),
+    [
+        ({"n_ctx": 0}, "n_ctx"),
+        ({"n_ctx": -5}, "n_ctx"),
+        ({"n_ctx": 2**40}, "n_ctx"),
+        ({"n_ctx": "many"}, "n_ctx"),
+        ({"parallel": 0}, "parallel"),
+        ({"n_batch": 0}, "n_batch"),
+        ({"n_threads": 0}, "n_threads"),
+        ({"kv_type": "f17"}, ""),
+        ({"n_threads": 100000}, ""),
+        ({"parallel": 100000}, ""),
+    ],
+)
+def test_bad_contexts_are_refused(model: Model, arguments: dict[str, object], field: str) -> None:
+    """Contexts that cannot be are refused with the name of the argument."""
+    with pytest.raises(InvalidArgumentError) as caught:
+        model.engine(**arguments)  # type: ignore[arg-type]
+    assert caught.value.field == field
+    assert next(iter(arguments)) in str(caught.value)
+
+
+def test_a_context_too_large_for_memory(tmp_path: Path) -> None:
+    """It is refused before anything is allocated, with what it would have needed."""
+    from tiny_gguf import TinyModel
+
+    path = TinyModel(n_embd=1024, n_head=16, n_head_kv=16, n_layer=4).write(tmp_path / "wide.gguf")
+    with Model(path) as model, pytest.raises(InsufficientMemoryError) as caught:
+        model.engine(n_ctx=2**28)
+    # K and V: 2 bytes (f16) each, 1024 wide, 4 layers, 2**28 tokens.
+    assert caught.value.needed_bytes >= 2 * 2 * 1024 * 4 * 2**28
+    assert caught.value.free_bytes < caught.value.needed_bytes
+    assert "GiB" in str(caught.value)
+
+
+def test_several_at_once_are_as_alone(model: Model) -> None:
+    """Answers computed together are those computed one by one."""
+    prompts = ["star", "light", "a much longer prompt than the other ones have", "x"]
+    with model.engine(n_ctx=512, parallel=4, n_batch=16) as engine:
+        alone = [engine.generate(prompt, GREEDY, max_tokens=24).tokens for prompt in prompts]
+        started = [engine.stream(prompt, GREEDY, max_tokens=24) for prompt in prompts]
+        while engine.step():
+            pass
+        together = [generation.result().tokens for generation in started]
+    assert together == alone
+
+
+def test_all_sequences_in_use(model: Model) -> None:
+    """One more than there are is refused; closing or dropping one makes room."""
+    with model.engine(n_ctx=128, parallel=2) as engine:
+        first, _second = engine.stream("a"), engine.stream("b")
+        with pytest.raises(EngineBusyError) as caught:
+            engine.stream("c")
+        assert caught.value.parallel == 2
+        first.close()
+        third = engine.stream("c")
+        del third
+        gc.collect()
+        assert engine.generate("d", GREEDY, max_tokens=2).n_completion == 2
+
+
+def test_a_loop_left_early_frees_its_sequence(engine: Engine) -> None:
+    """Breaking out of the events, as people do, does not keep the engine busy."""
+    for _ in range(3):
+        for event in engine.stream("star", GREEDY):
+            if event.tokens:
+                break
+    assert engine.generate("star", GREEDY, max_tokens=2).n_completion == 2
+
+
+def test_one_cancelled_of_several(model: Model) -> None:
+    """Cancelling one leaves the others' answers as they are."""
+    with model.engine(n_ctx=512, parallel=2) as engine:
+        alone = engine.generate("star", GREEDY, max_tokens=24).tokens
+        kept, dropped = engine.stream("star", GREEDY, max_tokens=24), engine.stream("moon", GREEDY, max_tokens=24)
+        for _ in range(5):
+            engine.step()
+        dropped.cancel()
+        assert kept.result().tokens == alone
+        assert dropped.result().finish_reason == "cancelled"
+
+
+def test_a_full_cache_ends_the_youngest(model: Model) -> None:
+    """When the shared cache is full, the youngest answer ends with "length" and the oldest goes on."""
+    with model.engine(n_ctx=64, parallel=2) as engine:
+        old, young = engine.stream([5] * 10, GREEDY), engine.stream([6] * 10, GREEDY)
+        while engine.step():
+            pass
+        assert young.result().finish_reason == "length"
+        assert old.result().n_completion == 54
+        assert young.result().n_completion < 54
+
+
+def test_grammar_error_is_the_callers(engine: Engine) -> None:
+    """A grammar that does not parse is refused before anything runs."""
+    with pytest.raises(GrammarError):
+        engine.stream("a", SamplingParams(grammar="root ::= ("))
+    assert engine.generate("a", GREEDY, max_tokens=1).n_completion == 1
+
+
+@pytest.mark.parametrize("n_tokens", [2000])
+def test_cancel_in_the_middle_of_prefill(smollm2_path: Path, n_tokens: int) -> None:
+    """Cancelling from another thread ends the computing of a long prompt in a fraction of the time it takes."""
+    with Model(smollm2_path) as model, model.engine(n_ctx=4096) as engine:
+        with engine.open([5] * n_tokens) as sequence:
+            started = time.perf_counter()
+            sequence.prefill()
+            whole_s = time.perf_counter() - started
+        generation = engine.stream([5] * n_tokens, GREEDY)
+        cancelled_at: list[float] = []
+
+        def cancel() -> None:
+            cancelled_at.append(time.perf_counter())
+            generation.cancel()
+
+        timer = threading.Timer(whole_s / 4, cancel)
+        timer.start()
+        answer = generation.result()
+        late_s = time.perf_counter() - cancelled_at[0]
+        assert (answer.finish_reason, answer.tokens) == ("cancelled", ())
+        assert late_s < whole_s / 4  # 0.1 s is what a quiet machine stays far below; see docs
+        assert engine.generate("The", GREEDY, max_tokens=3).n_completion == 3
+
+
+def test_a_cancelled_sequence_raises(engine: Engine) -> None:
+    """At the low level, cancelling shows as an error, and the engine is as good as before."""
+    with engine.open([5, 6]) as sequence:
+        sequence.cancel()
+        with pytest.raises(CancelledError):
+            sequence.prefill()
+    assert engine.generate("star", GREEDY, max_tokens=2).n_completion == 2
+
+
+def test_closing_while_another_thread_generates(model: Model) -> None:
+    """Closing an engine ends what runs on it, without a crash, a hang or a lost error."""
+    for _ in range(20):
+        engine = model.engine(n_ctx=2048)
+        generation = engine.stream("star", GREEDY)
+        outcome: list[object] = []
+
+        def run(generation: object = generation, outcome: list[object] = outcome) -> None:
+            try:
+                outcome.append(generation.result().finish_reason)  # type: ignore[attr-defined]
+            except ClosedError as error:
+                outcome.append(error)
+
+        thread = threading.Thread(target=run)
+        thread.start()
+        while generation.n_completion < 3:
+            time.sleep(0.0001)
+        engine.close()
+        thread.join(10)
+        assert not thread.is_alive()
+        assert outcome[0] == "cancelled" or isinstance(outcome[0], ClosedError)
+
+
+def test_other_threads_run_during_a_step(smollm2_path: Path) -> None:
+    """The GIL is free while llama.cpp computes: another thread counts on during one single native call."""
+    with Model(smollm2_path) as model, model.engine(n_ctx=1024, n_batch=512, n_threads=1) as engine:
+        sequence = engine.open([5] * 500)
+        done = threading.Event()
+        ticks: list[float] = []
+
+        def tick() -> None:
+            while not done.wait(0.001):
+                ticks.append(time.perf_counter())
+
+        thread = threading.Thread(target=tick)
+        thread.start()
+        started = time.perf_counter()
+        sequence.prefill()  # one call: 500 tokens fit one batch
+        ended = time.perf_counter()
+        done.set()
+        thread.join()
+        sequence.close()
+        during = [moment for moment in ticks if started < moment < ended]
+        assert len(during) > 10
+
+
+def test_two_threads_share_an_engine(model: Model) -> None:
+    """Threads that generate on one engine at the same time get their own answers."""
+    with model.engine(n_ctx=512, parallel=2) as engine:
+        alone = {prompt: engine.generate(prompt, GREEDY, max_tokens=40).tokens for prompt in ("star", "moon")}
+        got: dict[str, tuple[int, ...]] = {}
+
+        def run(prompt: str) -> None:
+            got[prompt] = engine.generate(prompt, GREEDY, max_tokens=40).tokens
+
+        threads = [threading.Thread(target=run, args=(prompt,)) for prompt in alone]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        assert got == alone
