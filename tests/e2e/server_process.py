@@ -1,0 +1,180 @@
+"""A real server in a process of its own, on a port the system chose."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import select
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+FAKES = Path(__file__).resolve().parent.parent / "fakes"
+FAKE_SERVER = (sys.executable, str(FAKES / "serve.py"))
+REAL_SERVER = (sys.executable, "-m", "hoshikage_server", "serve")
+
+FAKE_MODELS: dict[str, dict[str, Any]] = {
+    name: {"path": "/nowhere", "model": f"{name}.gguf", "stop": []}
+    for name in ("m", "other", "refuse", "die", "slow", "never", "stubborn")
+}
+
+_URL = re.compile(rb"http://127\.0\.0\.1:(\d+)")
+
+
+class NotReadyError(Exception):
+    """The server did not say that it listens."""
+
+
+def wait_for(condition: Callable[[], Any], timeout_s: float, what: str) -> Any:
+    """Waits until `condition` gives something true, and returns it; fails the test when it does not."""
+    deadline = time.monotonic() + timeout_s
+    while True:
+        if value := condition():
+            return value
+        if time.monotonic() > deadline:
+            raise AssertionError(f"not within {timeout_s} s: {what}")
+        time.sleep(0.01)
+
+
+class ServerProcess:
+    """Starts a server and waits until it listens; a context manager that ends it.
+
+    Args:
+        folder: For its configuration, its log and the fake engine's.
+        models: Written to model_map.json.
+        settings: HOSHIKAGE_* variables without the prefix, in lower case.
+    """
+
+    def __init__(
+        self,
+        folder: Path,
+        models: dict[str, dict[str, Any]],
+        *,
+        command: Sequence[str] = FAKE_SERVER,
+        ready_timeout_s: float = 30,
+        **settings: object,
+    ) -> None:
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / "model_map.json").write_text(json.dumps(models))
+        self.log_path = folder / "server.log"
+        self.engine_log_path = folder / "engine.log"
+        environ = {name: value for name, value in os.environ.items() if not name.startswith("HOSHIKAGE_")}
+        environ |= {
+            "HOSHIKAGE_CONFIG_DIR": str(folder),
+            "HOSHIKAGE_PORT": "0",
+            "HOSHIKAGE_LANG": "en",
+            "HOME": str(folder),
+            "FAKE_ENGINE_LOG": str(self.engine_log_path),
+            "PYTHONPATH": os.pathsep.join(path for path in sys.path if path),
+        }
+        environ |= {f"HOSHIKAGE_{name.upper()}": str(value) for name, value in settings.items()}
+        with self.log_path.open("wb") as log:
+            self.process = subprocess.Popen(
+                command, stdout=subprocess.PIPE, stderr=log, env=environ, cwd=folder, start_new_session=True
+            )
+        try:
+            self.port = self._read_port(ready_timeout_s)
+        except BaseException:
+            self.close()
+            raise
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self.port}"
+
+    @property
+    def log(self) -> str:
+        return self.log_path.read_text(errors="replace")
+
+    @property
+    def engine_log(self) -> list[str]:
+        return self.engine_log_path.read_text().splitlines() if self.engine_log_path.exists() else []
+
+    def connect(self) -> socket.socket:
+        return socket.create_connection(("127.0.0.1", self.port), timeout=20)
+
+    def request(self, method: str, path: str, body: object = None, headers: dict[str, str] | None = None) -> bytes:
+        """The bytes of one HTTP/1.1 request."""
+        data = body if isinstance(body, bytes) else b"" if body is None else json.dumps(body).encode()
+        lines = [f"{method} {path} HTTP/1.1", "Host: test", f"Content-Length: {len(data)}"]
+        lines += [f"{name}: {value}" for name, value in (headers or {}).items()]
+        return "\r\n".join([*lines, "", ""]).encode() + data
+
+    def chat_request(self, text: str, model: str = "m", **fields: object) -> bytes:
+        body = {"model": model, "messages": [{"role": "user", "content": text}], **fields}
+        return self.request("POST", "/v1/chat/completions", body)
+
+    def get(self, path: str) -> Any:
+        with self.connect() as connection:
+            connection.sendall(self.request("GET", path, headers={"Connection": "close"}))
+            return json.loads(read_all(connection).partition(b"\r\n\r\n")[2])
+
+    @property
+    def status(self) -> Any:
+        return self.get("/v1/status")
+
+    def worker_pid(self) -> int:
+        """gunicorn's worker: the only child of its master."""
+        return int(Path(f"/proc/{self.process.pid}/task/{self.process.pid}/children").read_text().split()[0])
+
+    def close(self) -> None:
+        if self.process.poll() is None:
+            self.process.send_signal(signal.SIGTERM)
+            try:
+                self.process.wait(20)
+            except subprocess.TimeoutExpired:
+                os.killpg(self.process.pid, signal.SIGKILL)
+                self.process.wait(5)
+        assert self.process.stdout is not None
+        self.process.stdout.close()
+
+    def __enter__(self) -> ServerProcess:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def _read_port(self, timeout_s: float) -> int:
+        """The server prints its URL when it accepts connections."""
+        assert self.process.stdout is not None
+        descriptor = self.process.stdout.fileno()
+        deadline = time.monotonic() + timeout_s
+        seen = b""
+        while not (match := _URL.search(seen)):
+            if not select.select([descriptor], [], [], max(deadline - time.monotonic(), 0))[0]:
+                raise NotReadyError(f"silent for {timeout_s} s: {self.log}")
+            data = os.read(descriptor, 65536)
+            if not data:
+                raise NotReadyError(f"ended: {self.log}")
+            seen += data
+        return int(match[1])
+
+
+def read_all(connection: socket.socket) -> bytes:
+    """Everything until the server closes."""
+    data = b""
+    while piece := connection.recv(65536):
+        data += piece
+    return data
+
+
+def read_until(connection: socket.socket, mark: bytes) -> bytes:
+    """Everything up to and including `mark` (or to the end)."""
+    data = b""
+    while mark not in data and (piece := connection.recv(65536)):
+        data += piece
+    return data
+
+
+def is_alive(pid: int) -> bool:
+    """Whether a process runs (a zombie does not)."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except FileNotFoundError:
+        return False
