@@ -44,6 +44,7 @@ def build_deps(settings: Settings, engine_command: Sequence[str] = ENGINE_COMMAN
     """The real collaborators.
 
     Args:
+        settings: The settings.
         engine_command: The engine program; tests give another.
     """
     supervisor = Supervisor(
@@ -64,7 +65,9 @@ def build_deps(settings: Settings, engine_command: Sequence[str] = ENGINE_COMMAN
 def create_app(deps: Deps) -> falcon.App[Any, Any]:
     """Makes the WSGI application."""
     settings = deps.settings
-    app = falcon.App(middleware=[RequestContext(settings.lang), ApiKeys(settings.api_keys)])
+    app: falcon.App[Any, Any] = falcon.App()
+    app.add_middleware(RequestContext(settings.lang))
+    app.add_middleware(ApiKeys(settings.api_keys))
     problems.register(app)
     app.add_route("/", Welcome())
     app.add_route("/health", Health())

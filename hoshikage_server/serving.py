@@ -21,7 +21,7 @@ _WORKER_TIMEOUT_S = 60
 
 
 def gunicorn_options(settings: Settings) -> dict[str, Any]:
-    """gunicorn's configuration."""
+    """Our settings as gunicorn's."""
     host = f"[{settings.host}]" if ":" in settings.host and not settings.host.startswith("unix:") else settings.host
 
     def on_starting(server: Any) -> None:
@@ -89,7 +89,7 @@ def _limit_unread_answers(listener: Any, timeout_s: float) -> None:
 
 
 class Server(BaseApplication):  # type: ignore[misc]  # gunicorn has no types
-    """gunicorn with our settings instead of its command line.
+    """Runs gunicorn with our settings instead of its command line.
 
     Args:
         engine_command: The engine program; tests give another.
@@ -103,7 +103,8 @@ class Server(BaseApplication):  # type: ignore[misc]  # gunicorn has no types
     def load_config(self) -> None:
         """Called by gunicorn."""
         for name, value in gunicorn_options(self._settings).items():
-            self.cfg.set(name, value)
+            if name in self.cfg.settings:  # older ones have no control socket to disable
+                self.cfg.set(name, value)
 
     def load(self) -> Any:
         """Called by gunicorn in its worker, after gevent has patched the standard library."""

@@ -142,7 +142,8 @@ def _folder(environ: Mapping[str, str], own: str, xdg: str, fallback: str) -> Pa
 def _read_file(path: Path) -> dict[str, object]:
     try:
         with path.open("rb") as file:
-            return tomllib.load(file)
+            values: dict[str, object] = tomllib.load(file)
+            return values
     except FileNotFoundError:
         return {}
     except (OSError, tomllib.TOMLDecodeError, UnicodeDecodeError) as error:

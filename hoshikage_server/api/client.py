@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import select
 import socket
 from types import TracebackType
@@ -12,7 +13,7 @@ from gevent.monkey import get_original
 from gevent.socket import wait_read
 from gevent.timeout import Timeout
 
-from hoshikage_server.errors import ClientGone
+from hoshikage_server.errors import ClientGoneError
 
 # While the client has sent more than was read (a pipelined request), the socket stays readable and an end of file
 # hides behind those bytes; then the connection's state is asked for this often.
@@ -22,7 +23,7 @@ _poll = get_original("select", "poll")  # gevent's would switch greenlets
 
 
 class ClientWatch:
-    """Throws ClientGone into the greenlet that made it as soon as the client disconnects.
+    """Throws ClientGoneError into the greenlet that made it as soon as the client disconnects.
 
     A disconnect only shows on the second write, and a request that waits writes nothing: so the socket is watched for
     its end of file. Like gevent.Timeout, it only interrupts waiting, and only until it is stopped.
@@ -49,10 +50,8 @@ class ClientWatch:
     def hang_up(self) -> None:
         """Ends the connection, also under a write that is stuck because the client does not read."""
         if self._socket is not None:
-            try:
+            with contextlib.suppress(OSError):  # it is gone already
                 self._socket.shutdown(socket.SHUT_RDWR)
-            except OSError:
-                pass  # it is gone already
 
     def __enter__(self) -> ClientWatch:
         return self
@@ -74,7 +73,7 @@ class ClientWatch:
     def _throw(self) -> None:
         if self._is_active:
             self._is_active = False
-            self._owner.throw(ClientGone())
+            self._owner.throw(ClientGoneError())
 
 
 def _is_gone(sock: socket.socket) -> bool:

@@ -51,7 +51,9 @@ def from_validation(complaint: str, body: bytes) -> RequestError:
     if what.startswith("Number out of range"):
         return RequestError("decimal_above_max_value", param=param, limit="1.7976931348623157e308", got="infinity")
     if expected := _TYPE.match(what):
-        return RequestError("invalid_type", param=param or None, expected=_names(expected["expected"]), got=_name(value))
+        return RequestError(
+            "invalid_type", param=param or None, expected=_names(expected["expected"]), got=_name(value)
+        )
     supported = _SUPPORTED.get(param.rpartition(".")[2], "")
     return RequestError("invalid_value", param=param or None, got=show(value), supported=supported)
 
@@ -81,7 +83,7 @@ def _value_at(body: bytes, path: str) -> Any:
         value: Any = msgspec.json.decode(body)
         for step in _STEP.finditer(path):
             value = value[step["key"]] if step["key"] is not None else value[int(step["index"])]
-    except (msgspec.DecodeError, KeyError, IndexError, TypeError, ValueError):
+    except (msgspec.DecodeError, RecursionError, KeyError, IndexError, TypeError, ValueError):
         return None
     return value
 

@@ -9,7 +9,7 @@ import falcon
 import msgspec
 
 from hoshikage_server import messages
-from hoshikage_server.errors import ClientGone, ServerError, kind_of
+from hoshikage_server.errors import ClientGoneError, ServerError, kind_of
 
 log = logging.getLogger(__name__)
 
@@ -61,7 +61,7 @@ def register(app: falcon.App[Any, Any]) -> None:
     app.add_error_handler(Exception, _on_exception)
     app.add_error_handler(falcon.HTTPError, _on_http_error)
     app.add_error_handler(ServerError, _on_server_error)
-    app.add_error_handler(ClientGone, _on_client_gone)
+    app.add_error_handler(ClientGoneError, _on_client_gone)
 
 
 def _answer(request: falcon.Request, response: falcon.Response, error: ServerError, status: int) -> None:
@@ -96,15 +96,13 @@ def _on_http_error(
 
 
 def _on_client_gone(
-    request: falcon.Request, response: falcon.Response, error: ClientGone, params: dict[str, Any]
+    request: falcon.Request, response: falcon.Response, error: ClientGoneError, params: dict[str, Any]
 ) -> NoReturn:
     log.info("%s %s client disconnected", request.context.request_id, request.method)
     raise error  # gunicorn closes the connection
 
 
-def _on_exception(
-    request: falcon.Request, response: falcon.Response, error: Exception, params: dict[str, Any]
-) -> None:
+def _on_exception(request: falcon.Request, response: falcon.Response, error: Exception, params: dict[str, Any]) -> None:
     log.error("%s %s 500 internal_error", request.context.request_id, request.method, exc_info=error)
     own = ServerError("internal_error", request_id=request.context.request_id)
     response.status = 500

@@ -55,7 +55,7 @@ class Delta(msgspec.Struct, frozen=True, omit_defaults=True):
 
     role: str | None = None
     content: str | None = None
-    refusal: str | None | msgspec.UnsetType = msgspec.UNSET
+    refusal: str | msgspec.UnsetType | None = msgspec.UNSET
 
 
 class ChunkChoice(msgspec.Struct, frozen=True):
@@ -75,7 +75,7 @@ class ChatChunk(msgspec.Struct, frozen=True):
     model: str
     system_fingerprint: str
     choices: tuple[ChunkChoice, ...]
-    usage: Usage | None | msgspec.UnsetType = msgspec.UNSET
+    usage: Usage | msgspec.UnsetType | None = msgspec.UNSET
     object: Literal["chat.completion.chunk"] = "chat.completion.chunk"
 
 
@@ -117,10 +117,10 @@ class Chunks:
 
     def __init__(self, heading: Heading, *, with_usage: bool) -> None:
         self._heading = heading
-        self._usage: None | msgspec.UnsetType = None if with_usage else msgspec.UNSET
+        self._usage: msgspec.UnsetType | None = None if with_usage else msgspec.UNSET
         mark = "\x00"
-        before, after = self._chunk(Delta(content=mark), None).split(_encode(mark))
-        self._before, self._after = before, after
+        # The last one: the heading comes before, and may hold anything.
+        self._before, _, self._after = self._chunk(Delta(content=mark), None).rpartition(_encode(mark))
 
     def opening(self) -> bytes:
         """The chunk that names the role."""
@@ -141,7 +141,7 @@ class Chunks:
     def _chunk(self, delta: Delta, finish_reason: FinishReason | None) -> bytes:
         return self._encode((ChunkChoice(0, delta, finish_reason),), self._usage)
 
-    def _encode(self, choices: tuple[ChunkChoice, ...], usage: Usage | None | msgspec.UnsetType) -> bytes:
+    def _encode(self, choices: tuple[ChunkChoice, ...], usage: Usage | msgspec.UnsetType | None) -> bytes:
         heading = self._heading
         return _encode(
             ChatChunk(heading.id, heading.created, heading.model, heading.system_fingerprint, choices, usage)

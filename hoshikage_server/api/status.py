@@ -71,7 +71,7 @@ class Status:
             model=engine.model,
             engine=None
             if engine.pid is None
-            else EngineStatus(engine.pid, engine.ready and engine.ready.n_ctx, engine.progress, engine.load_s),
+            else EngineStatus(engine.pid, engine.ready.n_ctx if engine.ready else None, engine.progress, engine.load_s),
             queue=QueueStatus(
                 lane.n_running,
                 self._settings.parallel,

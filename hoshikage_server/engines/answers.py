@@ -122,6 +122,8 @@ class Answers:
         """Waits for its turn, for the engine, and until the engine has accepted the prompt.
 
         Args:
+            model: The model's id.
+            spec: The engine it needs.
             question: The fields of `wire.Generate`, without the id.
             on_overflow: Called when the answer is given up because nobody reads it.
 
@@ -170,5 +172,5 @@ class _Resources:
 
 def _unexpected(frame: AnswerFrame) -> EngineError:
     if isinstance(frame, Failed):
-        return EngineError(frame.code, **{"reason": frame.message, **frame.fields})
+        return EngineError.reported(frame.code, frame.message, frame.fields)
     return EngineError("internal", reason=f"{type(frame).__name__} out of turn")

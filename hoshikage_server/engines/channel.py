@@ -58,16 +58,17 @@ class Channel:
     def get(self, timeout_s: float) -> AnswerFrame | None:
         """The next frame; None when none came in time."""
         try:
-            return self._queue.get(timeout=timeout_s)
+            frame: AnswerFrame = self._queue.get(timeout=timeout_s)
         except Empty:
             return None
+        return frame
 
     def get_nowait(self) -> AnswerFrame | None:
         """The next frame if one is there."""
-        try:
-            return self._queue.get_nowait() if self._queue.qsize() else None
-        except Empty:
+        if not self._queue.qsize():
             return None
+        frame: AnswerFrame = self._queue.get(block=False)
+        return frame
 
     def _end(self) -> None:
         self.is_ended = True

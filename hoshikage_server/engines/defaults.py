@@ -8,6 +8,7 @@ from __future__ import annotations
 import dataclasses
 import logging
 from collections.abc import Callable, Mapping
+from typing import Any
 
 from hoshikage_core import HoshikageError, SamplingParams
 from hoshikage_server.engines.wire import Sampling
@@ -30,12 +31,13 @@ _FROM_METADATA: dict[str, tuple[str, Callable[[str], float]]] = {
 
 
 def recommended_sampling(metadata: Mapping[str, str]) -> SamplingParams:
-    """llama.cpp's defaults with what the model's makers recommend in its GGUF; values that make no sense are left out."""
+    """llama.cpp's defaults, with what the GGUF recommends; values that make no sense are left out."""
     params = SamplingParams()
     for key, (name, convert) in _FROM_METADATA.items():
         if key in metadata:
             try:
-                params = dataclasses.replace(params, **{name: convert(metadata[key])})
+                value: Any = convert(metadata[key])
+                params = dataclasses.replace(params, **{name: value})
             except (ValueError, HoshikageError) as error:
                 log.warning("%s in the model's metadata is ignored: %s", key, error)
     return params

@@ -77,7 +77,8 @@ class EngineProcess:
     @property
     def pid(self) -> int:
         """The process id."""
-        return self._process.pid
+        pid: int = self._process.pid
+        return pid
 
     def send(self, frame: wire.Frame) -> None:
         """Sends a frame as soon as the engine reads it."""

@@ -203,7 +203,7 @@ class Supervisor:
                 self._deadline = None
                 self._enter("ready", ready=event, load_s=load_s, progress=None, last_error=None)
         elif isinstance(event, wire.Failed):
-            self._fail_load(engine, EngineError(event.code, **{"reason": event.message, **event.fields}))
+            self._fail_load(engine, EngineError.reported(event.code, event.message, event.fields))
         else:
             self._on_gone(engine, event)
 

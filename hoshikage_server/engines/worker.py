@@ -174,9 +174,7 @@ class Worker:
             self._fail(request_id, generation.failure)
         elif generation.finish_reason is not None:
             self._forget(request_id)
-            self._send(
-                wire.Done(request_id, generation.finish_reason, generation.n_prompt, generation.n_completion)
-            )
+            self._send(wire.Done(request_id, generation.finish_reason, generation.n_prompt, generation.n_completion))
 
     def _fail(self, request_id: int, error: HoshikageError) -> None:
         self._forget(request_id)

@@ -135,7 +135,7 @@ def test_requests_are_answered_in_the_order_they_came(fake_server: ServerProcess
 
 
 def test_an_engine_killed_in_a_stream_ends_it_with_an_error(fake_server: ServerProcess) -> None:
-    """kill -9: the stream gets an error event and no [DONE]; the next request gets a new engine, the server its old pid."""
+    """The stream ends with an error event and no [DONE]; the next request gets a new engine from the same server."""
     worker = fake_server.worker_pid()
     with fake_server.connect() as connection:
         connection.sendall(fake_server.chat_request("count 1000 50", stream=True))
@@ -207,9 +207,11 @@ def test_a_reader_that_takes_nothing_is_cut_off(start_server: StartServer) -> No
         connection.sendall(server.chat_request("echo next"))
         assert b"next" in read_until(connection, b"next")
     reader.settimeout(20)
-    with pytest.raises((ConnectionError, AssertionError)):
+    try:
         seen = read_all(reader)
-        assert b"[DONE]" in seen, "cut off"
+    except ConnectionError:
+        seen = b""
+    assert b"[DONE]" not in seen, "it was cut off"
     reader.close()
 
 
@@ -435,7 +437,9 @@ def test_the_models_of_conftest_are_what_the_fake_engine_knows() -> None:
 
 def test_an_engine_never_sees_gevent_or_falcon() -> None:
     """The engine process is plain Python and hoshikage_core."""
-    program = "import sys, hoshikage_server.engines.worker; print([m for m in ('gevent', 'falcon') if m in sys.modules])"
+    program = (
+        "import sys, hoshikage_server.engines.worker; print([m for m in ('gevent', 'falcon') if m in sys.modules])"
+    )
     result = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
     assert result.stdout.strip() == "[]"
 

@@ -10,8 +10,9 @@ What it does is said by the last message of a request, as words:
     refuse CODE         Failed with that code          late CODE: after two pieces
     params              the Generate frame it got, as JSON
 
-and by the file name of the model: refuse.gguf does not load, die.gguf dies loading, slow.gguf takes a second, never.gguf
-does not finish, stubborn.gguf ignores Stop. An event log (FAKE_ENGINE_LOG) tells tests what arrived, a line each.
+and by the file name of the model: refuse.gguf does not load, die.gguf dies loading, slow.gguf takes a second,
+never.gguf does not finish, stubborn.gguf ignores Stop. An event log (FAKE_ENGINE_LOG) tells tests what arrived, a line
+each.
 """
 
 from __future__ import annotations

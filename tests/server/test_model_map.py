@@ -1,0 +1,153 @@
+"""model_map.json: people's files are read, never damaged."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import threading
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from hoshikage_server.engines.wire import Sampling
+from hoshikage_server.errors import ModelMapError
+from hoshikage_server.registry.model_map import ModelMap, parse
+
+PATH = Path("/config/model_map.json")
+
+
+def test_the_form_people_have() -> None:
+    """{"label": {"path": folder, "model": file, "stop": [...]}}."""
+    entries = parse(b'{"my model": {"path": "/models", "model": "x.gguf", "stop": ["</s>", "User:"]}}', PATH)
+    assert entries["my model"].file == Path("/models/x.gguf")
+    assert entries["my model"].stop == ("</s>", "User:")
+
+
+def test_what_may_be_added_or_left_out() -> None:
+    """Relative folders are relative to the map; unknown keys do no harm; null is as good as nothing."""
+    text = {"a": {"path": "m", "model": "x.gguf", "stop": None, "sampling": {"top_k": 5}, "n_ctx": 9, "note": "mine"}}
+    entry = parse(json.dumps(text).encode(), PATH)["a"]
+    assert (entry.file, entry.stop, entry.n_ctx) == (Path("/config/m/x.gguf"), (), 9)
+    assert entry.sampling == Sampling(top_k=5)
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["[]", "{", "null", '{"a": 1}', '{"a": {}}', '{"a": {"path": "/x"}}', '{"a": {"path": 1, "model": "y"}}', "\udcff"],
+)
+def test_broken(text: str) -> None:
+    """A reason, and the file in it."""
+    with pytest.raises(ModelMapError, match=r"/config/model_map\.json"):
+        parse(text.encode("utf-8", "surrogateescape"), PATH)
+
+
+def test_the_reason_names_the_entry() -> None:
+    """Of many entries the one that is wrong."""
+    with pytest.raises(ModelMapError, match=r"second: .*model"):
+        parse(b'{"first": {"path": "a", "model": "b"}, "second": {"path": "a"}}', PATH)
+
+
+json_values = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=5),
+    lambda inner: (
+        st.lists(inner, max_size=3)
+        | st.dictionaries(st.sampled_from(["path", "model", "stop", "sampling", "n_ctx", "x"]), inner, max_size=5)
+    ),
+    max_leaves=12,
+)
+
+
+@given(
+    st.dictionaries(st.text(max_size=5), json_values, max_size=3).map(lambda v: json.dumps(v).encode()) | st.binary()
+)
+def test_any_file_is_read_or_refused(content: bytes) -> None:
+    """Nothing but ModelMapError comes out, whatever is in it."""
+    with contextlib.suppress(ModelMapError):
+        parse(content, PATH)
+
+
+def test_an_edit_is_picked_up(tmp_path: Path) -> None:
+    """A file that appears, changes, breaks, is mended and disappears."""
+    path = tmp_path / "model_map.json"
+    model_map = ModelMap(path)
+    assert model_map.entries() == {}
+    path.write_text('{"a": {"path": "x", "model": "y"}}')
+    assert list(model_map.entries()) == ["a"]
+    path.write_text('{"a": {"path": "x", "model": "y"}, ')
+    assert list(model_map.entries()) == ["a"], "the last good state stays in use"
+    assert model_map.error is not None
+    path.write_text('{"b": {"path": "x", "model": "y"}}')
+    assert list(model_map.entries()) == ["b"]
+    assert model_map.error is None
+    path.unlink()
+    assert model_map.entries() == {}
+
+
+def test_a_file_broken_from_the_start_is_an_error(tmp_path: Path) -> None:
+    """There is nothing to fall back to."""
+    path = tmp_path / "model_map.json"
+    path.write_text("{")
+    for _ in range(2):
+        with pytest.raises(ModelMapError):
+            ModelMap(path).entries()
+
+
+def test_a_broken_file_is_never_overwritten(tmp_path: Path) -> None:
+    """It may hold an hour of somebody's work, and one comma too many."""
+    path = tmp_path / "model_map.json"
+    path.write_text('{"a": 1,}')
+    for change in (lambda: ModelMap(path).add("b", Path("/x/y.gguf")), lambda: ModelMap(path).remove("a")):
+        with pytest.raises(ModelMapError):
+            change()
+    assert path.read_text() == '{"a": 1,}'
+
+
+def test_add_and_remove_keep_what_they_do_not_know(tmp_path: Path) -> None:
+    """Keys of later versions and of people, in entries that are changed and in others."""
+    path = tmp_path / "sub" / "model_map.json"
+    model_map = ModelMap(path)
+    model_map.add("a", Path("/x/y.gguf"))
+    raw = json.loads(path.read_text())
+    assert raw == {"a": {"stop": [], "path": "/x", "model": "y.gguf"}}
+    raw["a"]["mine"] = [1]
+    raw["b"] = {"path": "p", "model": "q", "persona": {"x": 1}}
+    path.write_text(json.dumps(raw))
+    model_map.add("a", Path("/new/z.gguf"))
+    assert json.loads(path.read_text()) == {
+        "a": {"stop": [], "path": "/new", "model": "z.gguf", "mine": [1]},
+        "b": {"path": "p", "model": "q", "persona": {"x": 1}},
+    }
+    assert model_map.remove("a")
+    assert not model_map.remove("a")
+    assert list(model_map.entries()) == ["b"]
+
+
+def test_writers_do_not_lose_each_others_entries(tmp_path: Path) -> None:
+    """Reading, changing and writing happen under one lock."""
+    path = tmp_path / "model_map.json"
+    threads = [threading.Thread(target=ModelMap(path).add, args=(f"m{i}", Path(f"/x/{i}"))) for i in range(20)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert len(json.loads(path.read_text())) == 20
+    assert {name for name in os.listdir(tmp_path) if not name.endswith(".lock")} == {"model_map.json"}
+
+
+def test_a_failed_write_leaves_the_old_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A full disk is told, and nothing half done stays."""
+    path = tmp_path / "model_map.json"
+    ModelMap(path).add("a", Path("/x/y"))
+    before = path.read_bytes()
+
+    def full(descriptor: int) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(os, "fsync", full)
+    with pytest.raises(ModelMapError, match="No space left"):
+        ModelMap(path).add("b", Path("/x/y"))
+    assert path.read_bytes() == before
+    assert {name for name in os.listdir(tmp_path) if not name.endswith(".lock")} == {"model_map.json"}

@@ -1,0 +1,106 @@
+"""Settings from the environment and hoshikage.toml."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from hoshikage_server.errors import SettingsError
+from hoshikage_server.settings import build_settings, is_loopback
+
+
+def test_defaults(tmp_path: Path) -> None:
+    """DESIGN.md's contract."""
+    settings = build_settings({"HOME": str(tmp_path), "XDG_CONFIG_HOME": str(tmp_path / "c")})
+    assert (settings.host, settings.port, settings.n_ctx, settings.parallel) == ("127.0.0.1", 3030, 4096, 1)
+    assert (settings.queue_timeout, settings.max_queue, settings.lang) == (180, 64, "ja")
+    assert settings.gpu_layers == "auto"
+    assert settings.model_map == tmp_path / "c" / "hoshikage" / "model_map.json"
+
+
+def test_folders(tmp_path: Path) -> None:
+    """The variable of our own, else the desktop's, else the home."""
+    environ = {"XDG_CACHE_HOME": str(tmp_path), "HOSHIKAGE_CONFIG_DIR": str(tmp_path / "own")}
+    assert build_settings(environ).cache_dir == tmp_path / "hoshikage"
+    assert build_settings(environ).model_map == tmp_path / "own" / "model_map.json"
+    assert build_settings(environ | {"HOSHIKAGE_MODEL_MAP": "/x/y.json"}).model_map == Path("/x/y.json")
+
+
+def test_values_are_typed(tmp_path: Path) -> None:
+    """Text becomes what the field is."""
+    environ = {
+        "HOSHIKAGE_CONFIG_DIR": str(tmp_path),
+        "HOSHIKAGE_GPU_LAYERS": "12",
+        "HOSHIKAGE_THREADS": "3",
+        "HOSHIKAGE_API_KEYS": "one, two,,",
+        "HOSHIKAGE_QUEUE_TIMEOUT": "2.5",
+    }
+    settings = build_settings(environ)
+    assert settings.gpu_layers == 12
+    assert settings.threads == 3
+    assert settings.api_keys == ("one", "two")
+    assert settings.queue_timeout == 2.5
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("PORT", "x"),
+        ("PORT", "70000"),
+        ("LANG", "fr"),
+        ("N_CTX", "0"),
+        ("GPU_LAYERS", "many"),
+        ("PARALLEL", "0"),
+        ("QUEUE_TIMEOUT", "-1"),
+        ("QUEUE_TIMEOUT", "nan"),
+        ("MAX_BODY", "1.5"),
+    ],
+)
+def test_a_bad_value_names_its_variable(tmp_path: Path, name: str, value: str) -> None:
+    """So that a person knows what to change."""
+    with pytest.raises(SettingsError, match=f"HOSHIKAGE_{name}"):
+        build_settings({"HOSHIKAGE_CONFIG_DIR": str(tmp_path), f"HOSHIKAGE_{name}": value})
+
+
+def test_file_environment_and_command_line(tmp_path: Path) -> None:
+    """Each wins over the one before."""
+    (tmp_path / "hoshikage.toml").write_text('port = 1\nn_ctx = 1\nlang = "en"\napi_keys = ["k"]\n')
+    environ = {"HOSHIKAGE_CONFIG_DIR": str(tmp_path), "HOSHIKAGE_PORT": "2", "HOSHIKAGE_N_CTX": "2"}
+    settings = build_settings(environ, {"port": 3})
+    assert (settings.lang, settings.n_ctx, settings.port, settings.api_keys) == ("en", 2, 3, ("k",))
+
+
+@pytest.mark.parametrize("text", ["port = 'x'", "prot = 1", "port =", "port = 99999999"])
+def test_a_bad_file_is_an_error(tmp_path: Path, text: str) -> None:
+    """Also a name that does not exist: a typo would otherwise do nothing."""
+    (tmp_path / "hoshikage.toml").write_text(text)
+    with pytest.raises(SettingsError, match=r"hoshikage\.toml"):
+        build_settings({"HOSHIKAGE_CONFIG_DIR": str(tmp_path)})
+
+
+def test_keys_are_not_shown(tmp_path: Path) -> None:
+    """Neither by `hoshikage config` nor by an error."""
+    environ = {"HOSHIKAGE_CONFIG_DIR": str(tmp_path), "HOSHIKAGE_API_KEYS": "secret"}
+    assert "secret" not in str(build_settings(environ).public())
+
+
+@pytest.mark.parametrize(
+    ("host", "expected"),
+    [
+        ("127.0.0.1", True),
+        ("127.8.8.8", True),
+        ("localhost", True),
+        ("::1", True),
+        ("[::1]", True),
+        ("unix:/run/x", True),
+        ("0.0.0.0", False),
+        ("::", False),
+        ("192.168.1.2", False),
+        ("example.org", False),
+        ("", False),
+    ],
+)
+def test_loopback(host: str, expected: bool) -> None:
+    """A name that is not known to be this machine only counts as open."""
+    assert is_loopback(host) is expected
