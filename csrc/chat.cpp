@@ -50,6 +50,19 @@ common_chat_templates_inputs read_inputs(const common_json &request) {
     return inputs;
 }
 
+common_json describe_template(const common_chat_templates *templates) {
+    common_json caps = common_json::object();
+    for (const auto &[name, has] : common_chat_templates_get_caps(templates)) {
+        caps[name] = has;
+    }
+    return common_json{
+        {"source", common_chat_templates_source(templates)},
+        {"is_explicit", common_chat_templates_was_explicit(templates)},
+        {"supports_thinking", common_chat_templates_support_enable_thinking(templates)},
+        {"caps", caps},
+    };
+}
+
 common_json describe_triggers(const std::vector<common_grammar_trigger> &triggers) {
     common_json list = common_json::array();
     for (const auto &trigger : triggers) {
@@ -117,17 +130,7 @@ void hsk_chat_free(hsk_chat *chat) noexcept {
 
 int32_t hsk_chat_info_get(const hsk_chat *chat, hsk_text *out, hsk_error *error) noexcept {
     return hsk::guarded(error, [&] {
-        const common_chat_templates *templates = chat->templates.get();
-        common_json caps = common_json::object();
-        for (const auto &[name, has] : common_chat_templates_get_caps(templates)) {
-            caps[name] = has;
-        }
-        const common_json info{
-            {"source", common_chat_templates_source(templates)},
-            {"is_explicit", common_chat_templates_was_explicit(templates)},
-            {"supports_thinking", common_chat_templates_support_enable_thinking(templates)},
-            {"caps", caps},
-        };
+        const common_json info = as_template_failure([&] { return describe_template(chat->templates.get()); });
         hsk::give(out, info.dump_safe());
     });
 }

@@ -29,6 +29,7 @@ class _Lib:
     HSK_TEMPLATE_FAILED: Final[int]
     HSK_INVALID_GRAMMAR: Final[int]
     HSK_INTERNAL: Final[int]
+    HSK_BUILD: Final[Any]
 
     def hsk_text_free(self, text: Any) -> None: ...
     def hsk_system_info_get(self, out: Any, error: Any) -> int: ...
