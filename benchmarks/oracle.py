@@ -20,8 +20,9 @@ from common import ROOT, fail
 sys.path.append(str(ROOT))
 
 from build_support.cache import cache_root, locked, published_folder
+from build_support.cmake import run_cmake
 from build_support.errors import BuildError, require_free_space, say
-from build_support.llama import llama_options, run_cmake
+from build_support.llama import llama_options
 from build_support.module import describe_build
 from build_support.options import read_options
 from build_support.source import ensure_source, members_folder, read_patterns, source_commit

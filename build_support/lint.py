@@ -7,8 +7,9 @@ import sys
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+from .cmake import n_jobs
 from .errors import BuildError
-from .llama import build_llama, n_jobs
+from .llama import build_llama
 from .module import CSRC
 from .options import read_options
 from .source import ensure_source

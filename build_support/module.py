@@ -11,8 +11,9 @@ import sysconfig
 from pathlib import Path
 
 from .cache import file_sha256, files_sha256, locked, publish_file
+from .cmake import run_cmake
 from .errors import BuildError, explained_os_errors, say
-from .llama import build_llama, run_cmake
+from .llama import build_llama
 from .options import Options, read_options
 from .source import ROOT, ensure_source, read_pin, source_commit
 
@@ -38,7 +39,7 @@ def build_module(target: Path, work: Path) -> None:
     cached = llama / "modules" / f"{key}.abi3.so"
     with locked(cached.parent):
         if not cached.exists():
-            _compile(options, llama, python, wrapper, work / llama.name, cached)
+            compile_module(options, llama, python, wrapper, work / llama.name, cached)
         cached.touch()
         for old in sorted(cached.parent.iterdir(), key=lambda file: file.stat().st_mtime)[:-_MODULES_KEPT]:
             old.unlink()
@@ -46,7 +47,8 @@ def build_module(target: Path, work: Path) -> None:
             publish_file(cached, target)
 
 
-def _compile(options: Options, llama: Path, python: Path, wrapper: str, work: Path, target: Path) -> None:
+def compile_module(options: Options, llama: Path, python: Path, wrapper: str, work: Path, target: Path) -> None:
+    """Compiles csrc and the wrapper in `work` and links them with the built libraries into `target`."""
     say("csrc をビルドしています", "building csrc")
     wrapper_file = work / "_native.c"
     with explained_os_errors(work):
@@ -75,7 +77,7 @@ def _module_key(llama: Path, python: Path, wrapper: str) -> str:
     return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:16]
 
 
-def python_include() -> Path:
+def python_include(own: Path | None = None) -> Path:
     """Returns the folder of Python.h: this Python's, else our own few declarations of the stable ABI.
 
     Debian and Ubuntu keep the headers in a package of their own that a newcomer seldom has.
@@ -85,7 +87,7 @@ def python_include() -> Path:
             "GIL のない Python にはまだ対応していません。通常の Python を使ってください。",
             "Python without a GIL is not supported yet: use an ordinary one.",
         )
-    own = Path(sysconfig.get_path("include"))
+    own = own or Path(sysconfig.get_path("include"))
     return own if (own / "Python.h").exists() else _BUNDLED_PYTHON
 
 

@@ -20,6 +20,7 @@ from .errors import BuildError
 
 _X86_64_V3 = ("SSE42", "AVX", "AVX2", "BMI2", "FMA", "F16C")
 _CPU_FIELDS = {"model name", "cpu family", "model", "stepping", "flags", "Features", "CPU implementer", "CPU part"}
+_CUDA_HOME = "/usr/local/cuda"
 _COMPILER_FLAGS = ("CFLAGS", "CXXFLAGS", "CPPFLAGS", "LDFLAGS", "CUDAFLAGS", "CUDAARCHS")
 
 
@@ -138,7 +139,7 @@ def _compiler(environ: Mapping[str, str], variable: str, usual: tuple[str, ...])
 
 def _nvcc(environ: Mapping[str, str]) -> Compiler:
     words = tuple(shlex.split(environ.get("CUDACXX", ""))) or ("nvcc",)
-    homes = (environ.get("CUDA_HOME"), environ.get("CUDA_PATH"), "/usr/local/cuda")
+    homes = (environ.get("CUDA_HOME"), environ.get("CUDA_PATH"), _CUDA_HOME)
     folders = [environ.get("PATH", os.defpath), *(f"{home}/bin" for home in homes if home)]
     found = shutil.which(words[0], path=os.pathsep.join(folders))
     if not found:
