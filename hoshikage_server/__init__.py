@@ -1,3 +1,5 @@
 """Hoshikage's OpenAI-compatible server: HTTP on one side, an engine process per model on the other."""
 
-__version__ = "0.1.0"
+from importlib.metadata import version
+
+__version__ = version("hoshikage")
