@@ -11,6 +11,7 @@ import os
 import platform
 import subprocess
 import sys
+import time
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from datetime import datetime, timezone
@@ -45,6 +46,22 @@ def physical_cores() -> int:
     return len(cores)
 
 
+def busy_cpus(watch_s: float = 1.0) -> float:
+    """How many processors others keep busy just now; 0 where that cannot be told."""
+
+    def idle_and_all() -> tuple[int, int]:
+        jiffies = [int(number) for number in Path("/proc/stat").read_text(encoding="ascii").split("\n")[0].split()[1:]]
+        return sum(jiffies[3:5]), sum(jiffies[:8])
+
+    try:
+        idle, total = idle_and_all()
+        time.sleep(watch_s)
+        idle_after, total_after = idle_and_all()
+    except OSError:
+        return 0.0
+    return (os.cpu_count() or 1) * (1 - (idle_after - idle) / max(1, total_after - total))
+
+
 def checkout_commit() -> str:
     """The commit of this checkout, with "+" when files differ from it; empty outside git."""
 
@@ -66,7 +83,6 @@ def machine() -> dict[str, object]:
         "memory_gib": round(memory_bytes / 2**30, 1),
         "system": f"{platform.system()} {platform.release()} {platform.machine()}",
         "python": platform.python_version(),
-        "load_before": round(os.getloadavg()[0], 2),
     }
 
 
@@ -79,6 +95,7 @@ class Report:
         settings: What all candidates were given.
         build: The pin and flags they were built from.
         unit: The unit of every sample.
+        busy_cpus_before: Processors that others kept busy before the first sample.
         samples: candidate -> measure -> one figure per repetition.
     """
 
@@ -89,6 +106,7 @@ class Report:
     machine: Mapping[str, object] = field(default_factory=machine)
     commit: str = field(default_factory=checkout_commit)
     date: str = field(default_factory=lambda: datetime.now(timezone.utc).isoformat(timespec="seconds"))
+    busy_cpus_before: float = field(default_factory=busy_cpus)
     samples: dict[str, dict[str, list[float]]] = field(default_factory=dict)
 
     def add(self, candidate: str, figures: Mapping[str, float]) -> None:
@@ -115,6 +133,15 @@ class Report:
             for reference in references
             if reference in medians
         }
+
+    def heading(self) -> str:
+        """What was measured where, for people, and a warning when the machine was not idle."""
+        settings = ", ".join(f"{name} {value}" for name, value in self.settings.items())
+        lines = [f"{self.title}: {self.machine['cpu']}, {self.commit[:10] or 'no commit'}", settings]
+        if self.busy_cpus_before > 0.25:
+            busy = f"{self.busy_cpus_before:.1f} processors"
+            lines.append(f"warning: others kept {busy} busy before the first repetition; the figures mean little")
+        return "\n".join(lines)
 
     def table(self, references: Sequence[str]) -> str:
         """Medians with their range, and ratios to each reference, as a Markdown table."""

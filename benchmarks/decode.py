@@ -208,7 +208,7 @@ def main() -> None:
         fail(f"there is no model at {options.model}")
     task = Task(options.model.resolve(), options.threads, options.sentences, options.tokens)
     report = measure(task, oracle.build(), options.repetitions)
-    print(f"{report.machine['cpu']}, {task.n_threads} threads, {task.model.name}, {report.settings}", file=sys.stderr)
+    print(report.heading(), end="\n\n")
     print(report.table(REFERENCES))
     if options.json:
         report.write_json(options.json, REFERENCES)

@@ -14,6 +14,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from http.client import HTTPConnection, HTTPException
 from pathlib import Path
+from typing import Any
 
 from common import fail
 
@@ -76,7 +77,7 @@ def _timing(arrivals: Sequence[tuple[float, bytes]]) -> StreamTiming:
     )
 
 
-def _events(arrivals: Sequence[tuple[float, bytes]]) -> Iterator[tuple[float, dict]]:
+def _events(arrivals: Sequence[tuple[float, bytes]]) -> Iterator[tuple[float, dict[str, Any]]]:
     """The stream's JSON events, each with the time its last byte arrived."""
     pending = b""
     for at_s, data in arrivals:

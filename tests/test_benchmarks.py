@@ -55,7 +55,7 @@ STREAM = [
 
 def test_ratios_are_of_medians(common: ModuleType) -> None:
     """One repetition that was disturbed changes neither the median nor the ratio."""
-    report = common.Report(title="", settings={}, build={})
+    report = common.Report(title="", settings={}, build={}, busy_cpus_before=0.0)
     for ours, theirs in [(90.0, 100.0), (1.0, 100.0), (90.0, 5.0)]:
         report.add("ours", {"decode": ours})
         report.add("theirs", {"decode": theirs})
