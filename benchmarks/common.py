@@ -192,7 +192,7 @@ def check_plot_support() -> None:
     try:
         import matplotlib  # noqa: F401
     except ImportError:
-        fail("--plot needs matplotlib: .venv/bin/pip install -e '.[bench]'")
+        fail("--plot needs matplotlib: pip install matplotlib")
 
 
 def _markdown(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
