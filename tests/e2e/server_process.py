@@ -62,6 +62,8 @@ class ServerProcess:
     ) -> None:
         folder.mkdir(parents=True, exist_ok=True)
         (folder / "model_map.json").write_text(json.dumps(models))
+        key = str(settings.get("api_keys", "")).partition(",")[0]
+        self.auth = {"Authorization": f"Bearer {key}"} if key else {}
         self.log_path = folder / "server.log"
         self.engine_log_path = folder / "engine.log"
         environ = {name: value for name, value in os.environ.items() if not name.startswith("HOSHIKAGE_")}
@@ -103,7 +105,7 @@ class ServerProcess:
         """The bytes of one HTTP/1.1 request."""
         data = body if isinstance(body, bytes) else b"" if body is None else json.dumps(body).encode()
         lines = [f"{method} {path} HTTP/1.1", "Host: test", f"Content-Length: {len(data)}"]
-        lines += [f"{name}: {value}" for name, value in (headers or {}).items()]
+        lines += [f"{name}: {value}" for name, value in (self.auth | (headers or {})).items()]
         return "\r\n".join([*lines, "", ""]).encode() + data
 
     def chat_request(self, text: str, model: str = "m", **fields: object) -> bytes:

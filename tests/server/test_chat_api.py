@@ -8,11 +8,11 @@ from typing import Any
 
 import msgspec
 import pytest
-from conftest import Api, MakeApi
+from api_client import Api, MakeApi
+from bodies import mutated
 from hypothesis import HealthCheck, given, settings
 from openai.types import Model
 from openai.types.chat import ChatCompletion, ChatCompletionChunk
-from test_schema import mutated
 
 from hoshikage_server.api import reply
 from hoshikage_server.engines.wire import Done
