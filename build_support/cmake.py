@@ -61,5 +61,9 @@ def n_jobs() -> int:
     if chosen := os.environ.get("CMAKE_BUILD_PARALLEL_LEVEL", ""):
         return max(1, int(chosen))
     n_cores = len(os.sched_getaffinity(0))
-    available = re.search(r"^MemAvailable:\s+(\d+) kB", Path("/proc/meminfo").read_text(encoding="ascii"), re.MULTILINE)
-    return max(1, min(n_cores, int(available.group(1)) // 2**20 if available else 1))
+    try:
+        meminfo = Path("/proc/meminfo").read_text(encoding="ascii")
+    except OSError:
+        return n_cores
+    available = re.search(r"^MemAvailable:\s+(\d+) kB", meminfo, re.MULTILINE)
+    return max(1, min(n_cores, int(available.group(1)) // 2**20)) if available else n_cores
