@@ -55,7 +55,7 @@ def host_context_bytes(path: str, model_params: Any, context_params: Any) -> int
     llama.cpp allocates its table of KV cells even when it only estimates (about 40 bytes a cell), so a context beyond
     ``_N_CTX_PROBE`` is extrapolated from two smaller ones: every cache grows linearly or, with a sliding window, not.
     """
-    n_ctx = context_params.n_ctx
+    n_ctx: int = context_params.n_ctx
 
     def host_bytes(n_ctx_probe: int) -> int:
         context_params.n_ctx = n_ctx_probe
