@@ -39,5 +39,3 @@ try:
     )
 except BuildError as error:
     sys.exit(f"error: {error}")
-except KeyboardInterrupt:
-    sys.exit(130)

@@ -7,6 +7,7 @@ import re
 import shutil
 import subprocess
 import sys
+import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -34,7 +35,8 @@ def run_cmake(
         sys.stderr.flush()
     failed = failed or subprocess.run(build, env=environment).returncode
     if failed:
-        raise_if_disk_full(work)
+        for folder in (work, Path(tempfile.gettempdir())):  # compilers put their drafts into the latter
+            raise_if_disk_full(folder)
         raise BuildError(
             f"{source.name} のビルドに失敗しました。理由はすぐ上の出力にあります。",
             f"Building {source.name} failed: the output just above says why.",

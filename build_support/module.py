@@ -51,10 +51,6 @@ def compile_module(options: Options, llama: Path, python: Path, wrapper: str, wo
     """Compiles csrc and the wrapper in `work` and links them with the built libraries into `target`."""
     say("csrc をビルドしています", "building csrc")
     wrapper_file = work / "_native.c"
-    with explained_os_errors(work):
-        work.mkdir(parents=True, exist_ok=True)
-        if not wrapper_file.exists() or wrapper_file.read_text(encoding="utf-8") != wrapper:
-            wrapper_file.write_text(wrapper, encoding="utf-8")
     flags = {
         **options.cmake_options(),
         "HSK_LLAMA": str(llama),
@@ -62,7 +58,11 @@ def compile_module(options: Options, llama: Path, python: Path, wrapper: str, wo
         "HSK_PYTHON_INCLUDE": str(python),
         "HSK_BACKEND": options.backend,
     }
-    run_cmake(CSRC, work, flags, options.environment(), targets=("_native",))
+    with explained_os_errors(work):
+        work.mkdir(parents=True, exist_ok=True)
+        if not wrapper_file.exists() or wrapper_file.read_text(encoding="utf-8") != wrapper:
+            wrapper_file.write_text(wrapper, encoding="utf-8")
+        run_cmake(CSRC, work, flags, options.environment(), targets=("_native",))
     publish_file(work / "_native.abi3.so", target)
 
 
