@@ -10,6 +10,7 @@ from __future__ import annotations
 import argparse
 import importlib.util
 import json
+import signal
 import subprocess
 import sys
 import tempfile
@@ -189,6 +190,7 @@ def parse_options() -> argparse.Namespace:
 
 def main() -> None:
     """Builds the tools, measures, shows."""
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit("terminated"))  # so that the servers end too
     options = parse_options()
     if options.tokens < 2 or options.repetitions < 1 or options.threads < 1 or options.sentences < 0:
         fail("--tokens must be at least 2, --repetitions and --threads at least 1")
