@@ -21,7 +21,7 @@ from .source import source_commit
 _TARGETS = ("llama-common", "llama", "ggml")
 _HEADER_FOLDERS = {"include": "", "ggml/include": "", "common": "", "vendor/nlohmann": "nlohmann"}
 _NEEDED_MIB = {"cpu": 300, "cuda": 3000}
-_SANITIZED_MIB = 700
+_SANITIZED_MIB = 2000
 
 
 def llama_options(options: Options, commit: str) -> dict[str, str]:
@@ -85,10 +85,10 @@ def build_llama(source: Path, options: Options) -> Path:
 
 
 def _collect(source: Path, work: Path, target: Path) -> None:
-    """Copies what csrc needs, so that neither source nor work folder is looked at again."""
+    """Takes what csrc needs, so that neither source nor work folder is looked at again."""
     (target / "lib").mkdir()
     for archive in work.rglob("*.a"):
-        shutil.copy2(archive, target / "lib")
+        archive.rename(target / "lib" / archive.name)
     for folder, name in _HEADER_FOLDERS.items():
         for header in (source / folder).rglob("*.h*"):
             place = target / "include" / name / header.relative_to(source / folder)

@@ -20,6 +20,7 @@ from .source import ROOT, ensure_source, read_pin, source_commit
 CSRC = ROOT / "csrc"
 _BUNDLED_PYTHON = Path(__file__).parent / "python_abi3"
 _MODULES_KEPT = 8
+_SANITIZED_MODULES_KEPT = 2  # some 300 MB each
 
 
 def build_module(target: Path, work: Path) -> None:
@@ -41,7 +42,8 @@ def build_module(target: Path, work: Path) -> None:
         if not cached.exists():
             compile_module(options, llama, python, wrapper, work / llama.name, cached)
         cached.touch()
-        for old in sorted(cached.parent.iterdir(), key=lambda file: file.stat().st_mtime)[:-_MODULES_KEPT]:
+        n_kept = _SANITIZED_MODULES_KEPT if options.sanitize else _MODULES_KEPT
+        for old in sorted(cached.parent.iterdir(), key=lambda file: file.stat().st_mtime)[:-n_kept]:
             old.unlink()
         if not target.exists() or file_sha256(target) != file_sha256(cached):
             publish_file(cached, target)

@@ -122,8 +122,9 @@ class ServerProcess:
         return self.get("/v1/status")
 
     def worker_pid(self) -> int:
-        """gunicorn's worker: the only child of its master."""
-        return int(Path(f"/proc/{self.process.pid}/task/{self.process.pid}/children").read_text().split()[0])
+        """gunicorn's worker: the only child of its master, which listens before it forks."""
+        children = Path(f"/proc/{self.process.pid}/task/{self.process.pid}/children")
+        return int(wait_for(lambda: children.read_text().split(), 10, "a worker")[0])
 
     def close(self) -> None:
         if self.process.poll() is None:
