@@ -15,21 +15,21 @@ import pytest
 from openai import OpenAI
 from server_process import REAL_SERVER, ServerProcess, is_alive, read_until, wait_for
 
-from hoshikage_server.demo import demo_model_path
-
 QUESTION: list[Any] = [{"role": "user", "content": "Tell me a story about a lighthouse."}]
 
 
 @pytest.fixture(scope="module")
-def models(tmp_path_factory: pytest.TempPathFactory, tiny_model_path: Path) -> dict[str, dict[str, Any]]:
+def models(
+    tmp_path_factory: pytest.TempPathFactory, tiny_model_path: Path, smollm2_path: Path
+) -> dict[str, dict[str, Any]]:
     folder = tmp_path_factory.mktemp("broken")
     (folder / "random.gguf").write_bytes(os.urandom(10_000))
     (folder / "cut.gguf").write_bytes(tiny_model_path.read_bytes()[:5000])
-    smollm2 = demo_model_path()
+    smollm2 = {"path": str(smollm2_path.parent), "model": smollm2_path.name}
     return {
-        "smollm2": {"path": str(smollm2.parent), "model": smollm2.name, "stop": []},
+        "smollm2": smollm2,
         "tiny": {"path": str(tiny_model_path.parent), "model": tiny_model_path.name, "n_ctx": 128},
-        "greedy": {"path": str(smollm2.parent), "model": smollm2.name, "sampling": {"temperature": 0}, "n_ctx": 512},
+        "greedy": {**smollm2, "sampling": {"temperature": 0}, "n_ctx": 512},
         "missing": {"path": str(folder), "model": "missing.gguf"},
         "random": {"path": str(folder), "model": "random.gguf"},
         "cut": {"path": str(folder), "model": "cut.gguf"},
