@@ -19,8 +19,21 @@ template <typename Body> auto as_template_failure(Body &&body) {
         return body();
     } catch (const std::bad_alloc &) {
         throw;
+    } catch (const hsk::Failure &) {
+        throw;
     } catch (const std::exception &exception) {
         throw hsk::Failure(HSK_TEMPLATE_FAILED, exception.what());
+    }
+}
+
+common_chat_templates_ptr load_templates(const hsk_model &model, const std::string &text) {
+    try {
+        return common_chat_templates_init(model.model.get(), text);
+    } catch (const std::exception &) {
+        // It throws a copy of the bare std::exception: the parser itself says what is wrong.
+        const char *own = llama_model_chat_template(model.model.get(), nullptr);
+        const common_chat_template again(text.empty() && own != nullptr ? own : text, "", "");
+        throw;
     }
 }
 
@@ -36,6 +49,7 @@ common_chat_templates_inputs read_inputs(const common_json &request) {
         inputs.json_schema = request.at("json_schema").dump();
     }
     inputs.grammar = request.value("grammar", "");
+    hsk::require(inputs.grammar.empty() || inputs.json_schema.empty(), "json_schema: cannot be combined with grammar");
     inputs.add_generation_prompt = request.value("add_generation_prompt", true);
     if (request.contains("continue_final_message")) {
         inputs.continue_final_message = common_chat_continuation_parse(request.at("continue_final_message"));
@@ -84,7 +98,8 @@ common_json describe_prompt(const common_chat_params &params, const common_chat_
     };
     return common_json{
         {"prompt", params.prompt},
-        {"grammar", params.grammar},
+        // llama.cpp leaves a grammar of the caller's away where the template has none of its own.
+        {"grammar", params.grammar.empty() ? inputs.grammar : params.grammar},
         {"grammar_type", grammar_type},
         {"grammar_lazy", params.grammar_lazy},
         {"grammar_triggers", describe_triggers(params.grammar_triggers)},
@@ -119,7 +134,7 @@ common_chat_parser_params read_parser(const common_json &json) {
 int32_t hsk_chat_new(const hsk_model *model, const char *template_text, hsk_chat **out, hsk_error *error) noexcept {
     return hsk::guarded(error, [&] {
         const std::string text = template_text != nullptr ? template_text : "";
-        auto templates = as_template_failure([&] { return common_chat_templates_init(model->model.get(), text); });
+        auto templates = as_template_failure([&] { return load_templates(*model, text); });
         *out = new hsk_chat{model->model, std::move(templates)};
     });
 }

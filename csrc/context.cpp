@@ -56,13 +56,15 @@ Threads make_threads(int32_t n_threads) {
 }
 
 ggml_type kv_type(const char *name) {
-    for (int type = 0; type < GGML_TYPE_COUNT; type++) {
-        const char *known = ggml_type_name(static_cast<ggml_type>(type));
-        if (known != nullptr && std::strcmp(known, name) == 0) {
-            return static_cast<ggml_type>(type);
+    // Those llama.cpp's own tools offer: with others ggml ends the process.
+    for (const ggml_type type : {GGML_TYPE_F32, GGML_TYPE_F16, GGML_TYPE_BF16, GGML_TYPE_Q8_0, GGML_TYPE_Q4_0, GGML_TYPE_Q4_1,
+                                 GGML_TYPE_IQ4_NL, GGML_TYPE_Q5_0, GGML_TYPE_Q5_1}) {
+        if (std::strcmp(ggml_type_name(type), name) == 0) {
+            return type;
         }
     }
-    throw hsk::Failure(HSK_INVALID_ARGUMENT, std::string("kv_type: ggml knows no type \"") + name + "\"");
+    throw hsk::Failure(HSK_INVALID_ARGUMENT,
+                       std::string("kv_type must be f32, f16, bf16, q8_0, q5_0, q5_1, q4_0, q4_1 or iq4_nl, not ") + name);
 }
 
 void require_sequence(const hsk_context &context, int32_t seq_id) {
@@ -146,14 +148,21 @@ void decode(hsk_context &context, hsk_slot *slots, size_t n_slots) {
         throw hsk::Failure(HSK_CONTEXT_FULL, "the KV cache has no room for the batch");
     }
     const std::string logged = hsk::logged_errors();
-    throw hsk::Failure(HSK_INTERNAL, "llama_decode failed with " + std::to_string(status) + (logged.empty() ? "" : ": " + logged));
+    throw hsk::Failure(HSK_INTERNAL,
+                       "llama_decode failed with " + std::to_string(status) + (logged.empty() ? "" : ": " + logged));
 }
 
 int32_t sample(hsk_context &context, int32_t seq_id, hsk_sampler &sampler) {
     const int32_t row = context.rows[static_cast<size_t>(seq_id)];
     hsk::require(row != no_row, "the last step kept no logits for the sequence");
+    hsk::require(!sampler.is_broken, "the grammar failed before, this sampler is of no use any more");
     const int32_t token = common_sampler_sample(sampler.sampler.get(), context.llama.get(), row);
-    common_sampler_accept(sampler.sampler.get(), token, true);
+    const llama_token_data_array *candidates = common_sampler_get_candidates(sampler.sampler.get(), false);
+    // Where everything is forbidden llama.cpp chooses all the same, and aborts when the grammar is told.
+    if (candidates->selected < 0 || !(candidates->data[candidates->selected].logit > -INFINITY)) {
+        throw hsk::Failure(HSK_INTERNAL, "grammar and biases leave no token to choose");
+    }
+    hsk::accept(sampler, token, true);
     return token;
 }
 
@@ -188,6 +197,7 @@ llama_context_params native_params(const hsk_context_params &params) {
     native.n_batch = params.n_batch;
     native.n_ubatch = std::min(params.n_ubatch, params.n_batch);
     native.n_seq_max = params.n_seq_max;
+    native.n_outputs_max = params.n_seq_max;  // a step keeps the logits after the last token of each sequence
     native.n_threads = params.n_threads;
     native.n_threads_batch = params.n_threads_batch;
     native.flash_attn_type = params.flash_attention < 0    ? LLAMA_FLASH_ATTN_TYPE_AUTO
@@ -204,8 +214,15 @@ llama_context_params native_params(const hsk_context_params &params) {
 
 void hsk_context_params_default(hsk_context_params *params) noexcept {
     const int32_t n_threads = hsk_thread_count_default();
-    *params = {/* n_ctx */ 4096,      /* n_batch */ 512, /* n_ubatch */ 512, /* n_seq_max */ 1, n_threads,
-               n_threads, /* flash_attention */ -1, "f16",           "f16"};
+    *params = {/* n_ctx */ 4096,
+               /* n_batch */ 512,
+               /* n_ubatch */ 512,
+               /* n_seq_max */ 1,
+               n_threads,
+               n_threads,
+               /* flash_attention */ -1,
+               "f16",
+               "f16"};
 }
 
 int32_t hsk_context_new(const hsk_model *model, const hsk_context_params *params, hsk_context **out, hsk_error *error) noexcept {
@@ -213,9 +230,15 @@ int32_t hsk_context_new(const hsk_model *model, const hsk_context_params *params
         if (model->vocab_only) {
             throw hsk::Failure(HSK_UNSUPPORTED, "the model was loaded with its vocabulary only");
         }
+        if (llama_model_has_encoder(model->model.get()) || !llama_model_has_decoder(model->model.get())) {
+            throw hsk::Failure(HSK_UNSUPPORTED, "models with an encoder are not supported");
+        }
         hsk::require(params->n_ctx > 0, "n_ctx must be at least 1");
         hsk::require(params->n_batch > 0 && params->n_ubatch > 0, "n_batch must be at least 1");
-        hsk::require(params->n_seq_max > 0 && params->n_seq_max <= llama_max_parallel_sequences(), "parallel is out of range");
+        hsk::require(params->n_seq_max > 0 && params->n_seq_max <= llama_max_parallel_sequences(),
+                     "parallel must be from 1 to 256");
+        hsk::require(params->n_seq_max <= params->n_batch && params->n_seq_max <= params->n_ctx,
+                     "parallel must not be larger than n_batch and n_ctx: every sequence needs its token in a step");
         hsk::require(params->n_threads > 0 && params->n_threads <= GGML_MAX_N_THREADS && params->n_threads_batch > 0 &&
                          params->n_threads_batch <= GGML_MAX_N_THREADS,
                      "n_threads must be from 1 to 512");
@@ -227,12 +250,15 @@ int32_t hsk_context_new(const hsk_model *model, const hsk_context_params *params
             context->threads_batch = make_threads(params->n_threads_batch);
         }
         llama_context_params native = hsk::native_params(*params);
-        native.abort_callback = [](void *flag) { return static_cast<std::atomic<bool> *>(flag)->load(std::memory_order_relaxed); };
+        native.abort_callback = [](void *flag) {
+            return static_cast<std::atomic<bool> *>(flag)->load(std::memory_order_relaxed);
+        };
         native.abort_callback_data = &context->interrupted;
         context->llama.reset(llama_init_from_model(model->model.get(), native));
         if (!context->llama) {
             const std::string reason = hsk::logged_errors();
-            throw hsk::Failure(HSK_INTERNAL, "cannot create the context: " + (reason.empty() ? "llama.cpp gave no reason" : reason));
+            throw hsk::Failure(HSK_INTERNAL,
+                               "cannot create the context: " + (reason.empty() ? "llama.cpp gave no reason" : reason));
         }
         if (llama_get_memory(context->llama.get()) == nullptr) {
             throw hsk::Failure(HSK_UNSUPPORTED, "this model does not generate text (it has no KV cache)");
@@ -303,9 +329,8 @@ int32_t hsk_logprobs_get(hsk_context *context, int32_t seq_id, int32_t token, fl
         std::iota(order.begin(), order.end(), 0);
         const auto middle = order.begin() + static_cast<std::ptrdiff_t>(n_top);
         // Equal logits go by token id, so that the order does not depend on the sort.
-        std::partial_sort(order.begin(), middle, order.end(), [&](int32_t a, int32_t b) {
-            return logits[a] != logits[b] ? logits[a] > logits[b] : a < b;
-        });
+        std::partial_sort(order.begin(), middle, order.end(),
+                          [&](int32_t a, int32_t b) { return logits[a] != logits[b] ? logits[a] > logits[b] : a < b; });
         for (size_t i = 0; i < n_top; i++) {
             top_tokens[i] = order[i];
             top_logprobs[i] = logits[order[i]] - log_sum;
@@ -320,16 +345,6 @@ int32_t hsk_sequence_remove(hsk_context *context, int32_t seq_id, int32_t begin,
             throw hsk::Failure(HSK_UNSUPPORTED, "this model's memory cannot be cut at that position");
         }
         context->rows[static_cast<size_t>(seq_id)] = no_row;
-    });
-}
-
-int32_t hsk_sequence_copy(hsk_context *context, int32_t source, int32_t target, hsk_error *error) noexcept {
-    return hsk::guarded(error, [&] {
-        require_sequence(*context, source);
-        require_sequence(*context, target);
-        hsk::require(source != target, "source and target are the same sequence");
-        hsk::require(sequence_end(*context, target) == 0, "the target sequence is not empty");
-        llama_memory_seq_cp(llama_get_memory(context->llama.get()), source, target, -1, -1);
     });
 }
 

@@ -21,12 +21,18 @@ struct hsk_model {
 struct hsk_sampler {
     shared_model model;
     common_sampler_ptr sampler;
+    bool has_grammar;
+    // A grammar that threw is left half-way, and llama.cpp aborts the process when it is used again.
+    bool is_broken;
 };
 
 namespace hsk {
 
 llama_model_params native_params(const hsk_model_params &params);
 llama_context_params native_params(const hsk_context_params &params);
+
+/// Tells a sampler a token, or a prompt's; throws where llama.cpp would abort.
+void accept(hsk_sampler &sampler, int32_t token, bool is_generated);
 
 /// Throws unless `token` is in the vocabulary.
 void require_token(const llama_vocab *vocab, int32_t token);

@@ -111,14 +111,14 @@ int32_t hsk_end_tokens_get(const hsk_model *model, uint8_t *is_end, size_t n_voc
 /* ---- Memory ----------------------------------------------------------------------------------------------------- */
 
 typedef struct hsk_context_params {
-    uint32_t n_ctx;           /* tokens the KV cache holds, over all sequences */
-    uint32_t n_batch;         /* tokens one step may compute */
-    uint32_t n_ubatch;        /* tokens the backend computes at once */
-    uint32_t n_seq_max;       /* sequences alive at once */
-    int32_t n_threads;        /* for decode */
-    int32_t n_threads_batch;  /* for prefill */
-    int32_t flash_attention;  /* 1 on, 0 off, -1 where the backend supports it */
-    const char *kv_type_k;    /* ggml's names: "f16", "q8_0", ... */
+    uint32_t n_ctx;          /* tokens the KV cache holds, over all sequences */
+    uint32_t n_batch;        /* tokens one step may compute */
+    uint32_t n_ubatch;       /* tokens the backend computes at once */
+    uint32_t n_seq_max;      /* sequences alive at once */
+    int32_t n_threads;       /* for decode */
+    int32_t n_threads_batch; /* for prefill */
+    int32_t flash_attention; /* 1 on, 0 off, -1 where the backend supports it */
+    const char *kv_type_k;   /* ggml's names: "f16", "q8_0", ... */
     const char *kv_type_v;
 } hsk_context_params;
 
@@ -154,20 +154,19 @@ int32_t hsk_schema_to_grammar(const char *schema, size_t n_bytes, hsk_text *out,
 /* ---- Sampler ---------------------------------------------------------------------------------------------------- */
 
 /* params: JSON, the keys of hoshikage_core.sampling.SamplingParams. The randomness of each token depends on the seed and on how many
- * tokens were accepted before it, never on a running generator. */
-int32_t hsk_sampler_new(const hsk_model *model, const char *params, size_t n_bytes, hsk_sampler **out, hsk_error *error) HSK_NOEXCEPT;
+ * tokens were accepted before it, never on a running generator; only mirostat and adaptive_p keep llama.cpp's generator and state. */
+int32_t hsk_sampler_new(const hsk_model *model, const char *params, size_t n_bytes, hsk_sampler **out,
+                        hsk_error *error) HSK_NOEXCEPT;
 void hsk_sampler_free(hsk_sampler *sampler) HSK_NOEXCEPT;
 
 /* Tells the sampler tokens it did not choose: is_generated 0 for a prompt (penalties see it, grammar does not). */
 int32_t hsk_sampler_accept(hsk_sampler *sampler, const int32_t *tokens, size_t n_tokens, int32_t is_generated,
                            hsk_error *error) HSK_NOEXCEPT;
 
-/* The chain as llama.cpp prints it, e.g. "logits -> top-k -> temp-ext -> seeded-dist". */
-int32_t hsk_sampler_describe(const hsk_sampler *sampler, hsk_text *out, hsk_error *error) HSK_NOEXCEPT;
-
 /* ---- Context ---------------------------------------------------------------------------------------------------- */
 
-int32_t hsk_context_new(const hsk_model *model, const hsk_context_params *params, hsk_context **out, hsk_error *error) HSK_NOEXCEPT;
+int32_t hsk_context_new(const hsk_model *model, const hsk_context_params *params, hsk_context **out,
+                        hsk_error *error) HSK_NOEXCEPT;
 void hsk_context_free(hsk_context *context) HSK_NOEXCEPT;
 
 /* What one sequence contributes to a step, and what it gets back. */
@@ -201,9 +200,6 @@ int32_t hsk_logprobs_get(hsk_context *context, int32_t seq_id, int32_t token, fl
 
 /* Forgets positions [begin, end) of a sequence; end -1: to its end. HSK_UNSUPPORTED where the model's memory cannot be cut there. */
 int32_t hsk_sequence_remove(hsk_context *context, int32_t seq_id, int32_t begin, int32_t end, hsk_error *error) HSK_NOEXCEPT;
-
-/* Copies the whole of one sequence onto another, empty one, without copying KV cells. */
-int32_t hsk_sequence_copy(hsk_context *context, int32_t source, int32_t target, hsk_error *error) HSK_NOEXCEPT;
 
 /* The position after the last one the sequence holds; 0 when empty. */
 int32_t hsk_sequence_end_get(hsk_context *context, int32_t seq_id, int32_t *end, hsk_error *error) HSK_NOEXCEPT;

@@ -32,8 +32,8 @@ common_json describe_device(ggml_backend_dev_t device) {
 }
 
 void append_features(common_json &features, ggml_backend_reg_t reg) {
-    const auto get = reinterpret_cast<ggml_backend_get_features_t>(
-        ggml_backend_reg_get_proc_address(reg, "ggml_backend_get_features"));
+    const auto get =
+        reinterpret_cast<ggml_backend_get_features_t>(ggml_backend_reg_get_proc_address(reg, "ggml_backend_get_features"));
     if (get == nullptr) {
         return;
     }
@@ -79,11 +79,10 @@ int32_t hsk_system_info_get(hsk_text *out, hsk_error *error) noexcept {
         for (size_t i = 0; i < ggml_backend_dev_count(); i++) {
             devices.push_back(describe_device(ggml_backend_dev_get(i)));
         }
-        const common_json info{{"llama_cpp",
-                                common_json{{"commit", llama_commit()},
-                                            {"build_number", llama_build_number()},
-                                            {"compiler", llama_compiler()},
-                                            {"target", llama_build_target()}}},
+        const common_json info{{"llama_cpp", common_json{{"commit", llama_commit()},
+                                                         {"build_number", llama_build_number()},
+                                                         {"compiler", llama_compiler()},
+                                                         {"target", llama_build_target()}}},
                                {"backends", backends},
                                {"devices", devices},
                                {"cpu_features", cpu_features}};

@@ -7,9 +7,11 @@
 #include "log.h"  // llama.cpp's common
 
 #include <atomic>
+#include <cstdarg>
 #include <cstdio>
 #include <deque>
 #include <mutex>
+#include <string_view>
 #include <utility>
 
 namespace hsk {
@@ -80,9 +82,21 @@ void on_log(ggml_log_level level, const char *text, void *) {
     }
 }
 
+int print_or_log(FILE *stream, const char *format, va_list arguments) {
+    if (stream != stderr) {
+        return std::vfprintf(stream, format, arguments);
+    }
+    char text[1024];
+    const int n_bytes = std::vsnprintf(text, sizeof(text), format, arguments);
+    const std::string_view whole(text);
+    on_log(GGML_LOG_LEVEL_ERROR, (std::string(whole.substr(0, whole.find('\n'))) + "\n").c_str(), nullptr);
+    return n_bytes;
+}
+
 // ggml's own handler starts a debugger to print a backtrace, which can hang a service; the message is what is needed.
 void on_abort(const char *message) {
-    std::fprintf(stderr, "%s\n", message);
+    std::fputs(message, stderr);
+    std::fputc('\n', stderr);
     std::fflush(stderr);
 }
 
@@ -111,6 +125,31 @@ std::string logged_errors() {
 }
 
 }  // namespace hsk
+
+// llama.cpp's grammar parser and schema converter write why they fail straight to stderr. The linker sends every fprintf of this
+// module here (--wrap): the first line becomes a log line, and so part of the error; the rest would be the caller's own text.
+extern "C" {
+
+int __wrap_fprintf(FILE *stream, const char *format, ...) __attribute__((format(printf, 2, 3)));
+int __wrap___fprintf_chk(FILE *stream, int flag, const char *format, ...) __attribute__((format(printf, 3, 4)));
+
+int __wrap_fprintf(FILE *stream, const char *format, ...) {
+    va_list arguments;
+    va_start(arguments, format);
+    const int n_bytes = hsk::print_or_log(stream, format, arguments);
+    va_end(arguments);
+    return n_bytes;
+}
+
+// What fprintf is called where _FORTIFY_SOURCE is on.
+int __wrap___fprintf_chk(FILE *stream, int, const char *format, ...) {
+    va_list arguments;
+    va_start(arguments, format);
+    const int n_bytes = hsk::print_or_log(stream, format, arguments);
+    va_end(arguments);
+    return n_bytes;
+}
+}
 
 void hsk_log_level_set(int32_t level) noexcept {
     hsk::level_min.store(level < 0 ? 0 : level, std::memory_order_relaxed);

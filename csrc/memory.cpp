@@ -40,10 +40,8 @@ int32_t hsk_memory_estimate_get(const char *path, const hsk_model_params *model_
                                        {"context_bytes", memory[i].context},
                                        {"compute_bytes", memory[i].compute}});
         }
-        const common_json estimate{{"model_bytes", model_bytes},
-                                   {"context_bytes", context_bytes},
-                                   {"compute_bytes", compute_bytes},
-                                   {"devices", list}};
+        const common_json estimate{
+            {"model_bytes", model_bytes}, {"context_bytes", context_bytes}, {"compute_bytes", compute_bytes}, {"devices", list}};
         hsk::give(out, estimate.dump_safe());
     });
 }

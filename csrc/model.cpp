@@ -58,7 +58,8 @@ common_json read_metadata(const llama_model *model) {
     for (int32_t i = 0; i < llama_model_meta_count(model); i++) {
         const std::string key =
             read_string([&](char *buf, size_t size) { return llama_model_meta_key_by_index(model, i, buf, size); });
-        metadata[key] = read_string([&](char *buf, size_t size) { return llama_model_meta_val_str_by_index(model, i, buf, size); });
+        metadata[key] =
+            read_string([&](char *buf, size_t size) { return llama_model_meta_val_str_by_index(model, i, buf, size); });
     }
     return metadata;
 }

@@ -2,6 +2,7 @@
 
 #include "guard.hpp"
 #include "handles.hpp"
+#include "limits.hpp"
 #include "log.hpp"
 #include "seeded.hpp"
 
@@ -56,11 +57,11 @@ void read_numbers(const common_json &params, Sampling &sampling) {
 }
 
 void read_order(const common_json &params, Sampling &sampling) {
-    std::vector<std::string> names;
-    read(params, "samplers", names);
-    if (names.empty()) {
+    if (!params.contains("samplers")) {
         return;
     }
+    std::vector<std::string> names;
+    read(params, "samplers", names);
     // One by one: common_sampler_types_from_names() drops a name it does not know.
     sampling.samplers.clear();
     for (const std::string &name : names) {
@@ -75,7 +76,7 @@ void read_order(const common_json &params, Sampling &sampling) {
 void read_bias(const common_json &params, const llama_vocab *vocab, Sampling &sampling) {
     if (params.contains("logit_bias")) {
         for (const auto &item : params.at("logit_bias").items()) {
-            const int32_t token = std::stoi(item.key());
+            const int32_t token = static_cast<int32_t>(std::stol(item.key()));
             hsk::require_token(vocab, token);
             // JSON has no infinity: null bans the token.
             const float bias = item.value().is_null() ? -INFINITY : item.value().get<float>();
@@ -136,6 +137,9 @@ void read_grammar(const common_json &params, const llama_vocab *vocab, Sampling 
     } else if (grammar_type != "user") {
         throw hsk::Failure(HSK_INVALID_ARGUMENT, "grammar_type must be user, output_format or tool_calls");
     }
+    hsk::require_sane_grammar(grammar);
+    // A finished grammar allows nothing but an end token.
+    hsk::require(!sampling.ignore_eos, "ignore_eos cannot be combined with a grammar");
     sampling.grammar = {type, grammar};
     read(params, "grammar_lazy", sampling.grammar_lazy);
     read(params, "generation_prompt", sampling.generation_prompt);
@@ -145,7 +149,19 @@ void read_grammar(const common_json &params, const llama_vocab *vocab, Sampling 
 
 }  // namespace
 
-int32_t hsk_sampler_new(const hsk_model *model, const char *params, size_t n_bytes, hsk_sampler **out, hsk_error *error) noexcept {
+namespace hsk {
+
+void accept(hsk_sampler &sampler, int32_t token, bool is_generated) {
+    require(!sampler.is_broken, "the grammar failed before, this sampler is of no use any more");
+    sampler.is_broken = true;
+    common_sampler_accept(sampler.sampler.get(), token, is_generated);
+    sampler.is_broken = false;
+}
+
+}  // namespace hsk
+
+int32_t hsk_sampler_new(const hsk_model *model, const char *params, size_t n_bytes, hsk_sampler **out,
+                        hsk_error *error) noexcept {
     return hsk::guarded(error, [&] {
         const common_json json = common_json::parse(std::string(params, n_bytes));
         Sampling sampling;
@@ -174,7 +190,7 @@ int32_t hsk_sampler_new(const hsk_model *model, const char *params, size_t n_byt
         }
         hsk::seed_by_position(common_sampler_get(sampler.get()), seed, sampling.xtc_probability, sampling.xtc_threshold,
                               static_cast<size_t>(std::max(0, sampling.min_keep)));
-        *out = new hsk_sampler{model->model, std::move(sampler)};
+        *out = new hsk_sampler{model->model, std::move(sampler), has_grammar, false};
     });
 }
 
@@ -188,21 +204,24 @@ int32_t hsk_sampler_accept(hsk_sampler *sampler, const int32_t *tokens, size_t n
         const llama_vocab *vocab = llama_model_get_vocab(sampler->model.get());
         for (size_t i = 0; i < n_tokens; i++) {
             hsk::require_token(vocab, tokens[i]);
-            common_sampler_accept(sampler->sampler.get(), tokens[i], is_generated != 0);
+        }
+        for (size_t i = 0; i < n_tokens; i++) {
+            hsk::require(is_generated == 0 || !sampler->has_grammar || !llama_vocab_is_eog(vocab, tokens[i]),
+                         "an end token cannot be appended where a grammar decides about the end");
+            hsk::accept(*sampler, tokens[i], is_generated != 0);
         }
     });
-}
-
-int32_t hsk_sampler_describe(const hsk_sampler *sampler, hsk_text *out, hsk_error *error) noexcept {
-    return hsk::guarded(error, [&] { hsk::give(out, common_sampler_print(sampler->sampler.get())); });
 }
 
 int32_t hsk_schema_to_grammar(const char *schema, size_t n_bytes, hsk_text *out, hsk_error *error) noexcept {
     return hsk::guarded(error, [&] {
         std::string grammar;
         try {
+            hsk::require_json_depth({schema, n_bytes});
             grammar = json_schema_to_grammar(common_json::parse(std::string(schema, n_bytes)));
         } catch (const std::bad_alloc &) {
+            throw;
+        } catch (const hsk::Failure &) {
             throw;
         } catch (const std::exception &exception) {
             throw hsk::Failure(HSK_INVALID_GRAMMAR, exception.what());

@@ -91,15 +91,16 @@ void seed_by_position(llama_sampler *chain, uint64_t seed, float xtc_probability
         llama_sampler *sampler = llama_sampler_chain_remove(chain, 0);
         const std::string name = llama_sampler_name(sampler);
         Make make;
+        uint64_t salt = 0;  // two samplers of one chain must not draw the same number
         if (name == "dist") {
             make = [](uint32_t draw) { return llama_sampler_init_dist(draw); };
         } else if (name == "xtc") {
+            salt = 1;
             make = [=](uint32_t draw) { return llama_sampler_init_xtc(xtc_probability, xtc_threshold, min_keep, draw); };
         }
         if (make) {
             llama_sampler_free(sampler);
-            // Two samplers of one chain must not draw the same number.
-            sampler = seeded_init({"seeded-" + name, std::move(make), mix(seed + static_cast<uint64_t>(i))});
+            sampler = seeded_init({"seeded-" + name, std::move(make), mix(mix(seed) + salt)});
         }
         llama_sampler_chain_add(chain, sampler);
     }

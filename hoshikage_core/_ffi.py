@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import threading
 from collections.abc import Callable
 from typing import Any
@@ -64,7 +65,7 @@ class Handle:
     """Owns one native object and frees it once: when closed and in no call any more, or when collected.
 
     ``with handle as pointer`` borrows the pointer for a call. Closing while another thread is in a call does not pull
-    the object from under it: the last one out frees it.
+    the object from under it: the last one out frees it. In a forked child it is of no use: its threads are not there.
     """
 
     def __init__(self, pointer: Any, free: Callable[[Any], None], what: str) -> None:
@@ -72,7 +73,9 @@ class Handle:
         self._lock = threading.Lock()
         self._n_users = 0
         self._closed = False
-        self._pointer = ffi.gc(pointer, free)
+        self._pid = pid = os.getpid()
+        # In a child, freeing would wait for threads that only the parent has.
+        self._pointer = ffi.gc(pointer, lambda owned: free(owned) if os.getpid() == pid else None)
 
     @property
     def closed(self) -> bool:
@@ -83,6 +86,8 @@ class Handle:
         with self._lock:
             if self._closed:
                 raise ClosedError(f"the {self._what} is closed")
+            if os.getpid() != self._pid:
+                raise UnsupportedError(f"the {self._what} belongs to the parent process: load the model after the fork")
             self._n_users += 1
             return self._pointer
 

@@ -7,6 +7,7 @@ They go to the logger ``hoshikage_core.native``, which is off until somebody giv
 
 from __future__ import annotations
 
+import contextlib
 import logging
 from typing import Any
 
@@ -34,4 +35,6 @@ def after_call(ffi: Any, lib: Any) -> None:
     while lib.hsk_log_take(level, text, error) == lib.HSK_OK and level[0] != 0:
         line = bytes(ffi.buffer(text.data, text.n_bytes)).decode("utf-8", "replace")
         lib.hsk_text_free(text)
-        logger.log(_PYTHON_OF_NATIVE.get(level[0], logging.INFO), "%s", line)
+        # A filter or handler that raises must not hide what the native call has to say.
+        with contextlib.suppress(Exception):
+            logger.log(_PYTHON_OF_NATIVE.get(level[0], logging.INFO), "%s", line)

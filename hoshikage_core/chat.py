@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import dataclasses
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Literal
 
+from hoshikage_core import _checks
 from hoshikage_core._ffi import Handle, call, call_text, ffi, lib
 from hoshikage_core.errors import InvalidArgumentError
 
@@ -59,7 +60,7 @@ class ChatTemplate:
 
     def __init__(self, model: Model, template: str | None = None) -> None:
         out = ffi.new("hsk_chat **")
-        text = ffi.NULL if template is None else template.encode("utf-8")
+        text = ffi.NULL if template is None else _checks.c_text("template", template)
         with model.native as pointer:
             call(lib.hsk_chat_new, pointer, text, out)
         self._handle = Handle(out[0], lib.hsk_chat_free, "chat template")
@@ -101,7 +102,12 @@ class ChatTemplate:
 
         Raises:
             ChatTemplateError: The template refused the messages.
+            InvalidArgumentError: An argument has the wrong type, or cannot be written as JSON.
         """
+        if isinstance(messages, (str, bytes, Mapping)) or not isinstance(messages, Iterable):
+            raise InvalidArgumentError("messages", "must be a list of messages")
+        if template_kwargs is not None:
+            _checks.instance("template_kwargs", template_kwargs, Mapping, "a mapping")
         request: dict[str, Any] = {
             "messages": list(messages),
             "tool_choice": tool_choice,
@@ -119,7 +125,7 @@ class ChatTemplate:
         request.update({name: value for name, value in optional.items() if value is not None})
         if continue_final_message:
             request["continue_final_message"] = True
-        data = _to_json("messages", request)
+        data = _checks.to_json("messages", request)
         with self._handle as pointer:
             rendered = json.loads(call_text(lib.hsk_chat_render, pointer, data, len(data)))
         lists = ("stops", "grammar_triggers", "preserved_tokens", "thinking_end_tags")
@@ -139,7 +145,7 @@ class ChatTemplate:
             A message as in OpenAI's chat API, with ``reasoning_content`` and ``tool_calls`` where there are any.
         """
         parser = json.dumps(prompt.parser).encode("utf-8")
-        data = text.encode("utf-8")
+        data = _checks.text("text", text).encode("utf-8")
         message: dict[str, Any] = json.loads(
             call_text(lib.hsk_chat_parse, parser, len(parser), data, len(data), int(partial))
         )
@@ -148,10 +154,3 @@ class ChatTemplate:
     def close(self) -> None:
         """Frees the template; rendering raises ClosedError afterwards."""
         self._handle.close()
-
-
-def _to_json(field: str, value: object) -> bytes:
-    try:
-        return json.dumps(value, ensure_ascii=False, allow_nan=False).encode("utf-8")
-    except (TypeError, ValueError) as error:  # UnicodeEncodeError (a lone surrogate) is a ValueError
-        raise InvalidArgumentError(field, f"cannot be written as JSON: {error}") from None

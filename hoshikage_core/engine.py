@@ -9,6 +9,7 @@ from collections.abc import Sequence as SequenceOf
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
+from hoshikage_core import _checks
 from hoshikage_core._ffi import Handle, call, error_from, ffi, lib
 from hoshikage_core.errors import (
     CancelledError,
@@ -30,6 +31,8 @@ if TYPE_CHECKING:
     from hoshikage_core.model import Model
 
 _SHARE_THAT_SURELY_FITS = 0.25
+_PARALLEL_MAX = 256  # llama.cpp's LLAMA_MAX_SEQ
+_THREADS_MAX = 512  # ggml's GGML_MAX_N_THREADS
 
 
 class Engine:
@@ -62,30 +65,28 @@ class Engine:
         default_threads = lib.hsk_thread_count_default() if n_threads is None else n_threads
         params = ffi.new("hsk_context_params *")
         lib.hsk_context_params_default(params)
-        numbers = {
-            "n_ctx": n_ctx,
-            "n_batch": n_batch,
-            "n_seq_max": parallel,
-            "n_threads": default_threads,
-            "n_threads_batch": default_threads if n_threads_batch is None else n_threads_batch,
-        }
-        for name, value in numbers.items():
-            if isinstance(value, bool) or not isinstance(value, int) or not 1 <= value < 2**31:
-                name = "parallel" if name == "n_seq_max" else name
-                raise InvalidArgumentError(name, f"must be an integer from 1 to {2**31 - 1}, not {value!r}")
-            setattr(params, name, value)
-        params.flash_attention = -1 if flash_attention is None else int(flash_attention)
-        kv_name = ffi.new("char[]", kv_type.encode("utf-8"))  # lives as long as params is read
+        params.n_ctx = _checks.integer("n_ctx", n_ctx, 1, 2**31 - 1)
+        params.n_seq_max = _checks.integer("parallel", parallel, 1, min(_PARALLEL_MAX, n_ctx))
+        # Every sequence needs its token in a step.
+        self.n_batch = max(min(_checks.integer("n_batch", n_batch, 1, 2**31 - 1), n_ctx), parallel)
+        params.n_batch = self.n_batch
+        params.n_threads = _checks.integer("n_threads", default_threads, 1, _THREADS_MAX)
+        if n_threads_batch is None:
+            n_threads_batch = default_threads
+        params.n_threads_batch = _checks.integer("n_threads_batch", n_threads_batch, 1, _THREADS_MAX)
+        if flash_attention is not None:
+            params.flash_attention = _checks.instance("flash_attention", flash_attention, bool, "True, False or None")
+        kv_name = ffi.new("char[]", _checks.c_text("kv_type", kv_type))  # lives as long as params is read
         params.kv_type_k = params.kv_type_v = kv_name
 
         self.model = model
         self.n_ctx = n_ctx
-        self.n_batch = min(n_batch, n_ctx)
         self.parallel = parallel
         self.lock = threading.RLock()
         self._sequences: dict[int, weakref.ref[Sequence]] = {}
         self._generations: list[weakref.ref[Generation]] = []
         self._closing = False
+        self._computing: frozenset[Sequence] = frozenset()
         self._chat: ChatTemplate | None = None
         # Reused by every step.
         self._slots = ffi.new("hsk_slot[]", parallel)
@@ -118,7 +119,7 @@ class Engine:
             GrammarError: ``sampling``'s grammar or schema is wrong.
             InvalidArgumentError: Another argument is wrong.
         """
-        tokens = self.model.tokenize(prompt) if isinstance(prompt, str) else list(prompt)
+        tokens = self.model.tokenize(prompt) if isinstance(prompt, str) else prompt
         return self._start(tokens, sampling, max_tokens, stop)
 
     def stream_chat(
@@ -151,8 +152,7 @@ class Engine:
                 self._chat = self.model.chat()
         prompt = self._chat.render(messages, template_kwargs=template_kwargs)
         tokens = self.model.tokenize(prompt.prompt, parse_special=True)
-        stops = [stop] if isinstance(stop, str) else list(stop)
-        return self._start(tokens, sampling, max_tokens, [*stops, *prompt.stops])
+        return self._start(tokens, sampling, max_tokens, [*_checks.texts("stop", stop), *prompt.stops])
 
     def generate(
         self,
@@ -195,12 +195,15 @@ class Engine:
             GrammarError: ``sampling``'s grammar or schema is wrong.
             InvalidArgumentError: No tokens, or one that is not in the vocabulary.
         """
+        tokens = _checks.token_ids("tokens", tokens)
         if not tokens:
             raise InvalidArgumentError("tokens", "must hold at least one token")
         if len(tokens) >= self.n_ctx:
             raise ContextLengthError(len(tokens), self.n_ctx)
+        if sampling is not None:
+            _checks.instance("sampling", sampling, SamplingParams, "SamplingParams")
         with self.lock:
-            self._require_open()
+            self.require_open()
             self._reap()
             seq_id = next((i for i in range(self.parallel) if i not in self._sequences), None)
             if seq_id is None:
@@ -221,7 +224,9 @@ class Engine:
             ClosedError: The engine is closed.
         """
         with self.lock:
-            self._require_open()
+            if self._closing:
+                self._end_running()
+            self.require_open()
             self._reap()
             running = self._running()
             parts = self._plan(running)
@@ -244,10 +249,9 @@ class Engine:
     def close(self) -> None:
         """Ends what is running and frees the KV cache; using it then raises ClosedError. May be called twice."""
         self._closing = True
-        self.interrupt()
+        self._interrupt()
         with self.lock:
-            for generation in self._running():
-                generation.finish("cancelled")
+            self._end_running()
             self.native.close()
             if self._chat is not None:
                 self._chat.close()
@@ -260,8 +264,12 @@ class Engine:
     ) -> None:
         self.close()
 
-    def interrupt(self) -> None:
-        """Ends the running native step early; what was not cancelled is simply computed again."""
+    def interrupt(self, sequence: Sequence) -> None:
+        """Ends the running native step early if the sequence is part of it. Any thread."""
+        if sequence in self._computing:
+            self._interrupt()
+
+    def _interrupt(self) -> None:
         try:
             with self.native as context:
                 lib.hsk_context_interrupt(context)
@@ -280,23 +288,40 @@ class Engine:
             error in ``Sequence.failure``; the other sequences go on.
 
         Raises:
-            CancelledError: A sequence of the step was cancelled, or the engine is being closed; nothing was computed.
+            CancelledError: A sequence of the step was cancelled, the engine is being closed, or an interrupt came late;
+                nothing was computed. A model whose memory cannot be cut forgets its sequences: they are pending again.
             ContextFullError: The KV cache has no room; nothing was computed.
         """
+        if sum(n_tokens for _, n_tokens, _ in parts) > self._n_free():
+            raise ContextFullError(f"the context of {self.n_ctx} tokens is full")
         samplers = [sequence.sampler.__enter__() if samples else ffi.NULL for sequence, _, samples in parts]
         try:
+            # Before the look at `cancelled`: whoever cancels now sees that it has to interrupt.
+            self._computing = frozenset(sequence for sequence, _, _ in parts)
+            if self._closing or any(sequence.cancelled for sequence in self._computing):
+                raise CancelledError("the step was cancelled")
             self._fill_slots(parts, samplers)
             with self.native as context:
-                while (status := lib.hsk_step(context, self._slots, len(parts), self._error)) == lib.HSK_CANCELLED:
-                    # An interrupt may have been meant for a sequence that had ended by then.
-                    if self._closing or any(sequence.cancelled for sequence, _, _ in parts):
-                        break
+                return self._call_step(context, parts)
+        except KeyboardInterrupt:
+            # Ctrl-C came somewhere in between: what the sampler and the sequence know may differ by a token.
+            for sequence in self._computing:
+                sequence.cancelled = True
+            raise
         finally:
+            self._computing = frozenset()
             for sequence, _, samples in parts:
                 if samples:
                     sequence.sampler.__exit__()
-        if status != lib.HSK_OK:
-            raise error_from(self._error)
+
+    def _call_step(self, context: Any, parts: SequenceOf[tuple[Sequence, int, bool]]) -> list[int]:
+        if lib.hsk_step(context, self._slots, len(parts), self._error) != lib.HSK_OK:
+            failure = error_from(self._error)
+            end = ffi.new("int32_t *")
+            for sequence in self._computing:
+                call(lib.hsk_sequence_end_get, context, sequence.id, end)
+                sequence.n_computed = end[0]
+            raise failure
         tokens = []
         for i, (sequence, n_tokens, samples) in enumerate(parts):
             slot = self._slots[i]
@@ -315,9 +340,8 @@ class Engine:
                 call(lib.hsk_sequence_remove, context, seq_id, -1, -1)
 
     def _new_context(self, params: Any) -> Any:
-        info = self.model.info
         # An upper bound from the widths alone; llama.cpp's exact figure costs reading the file's header again.
-        kv_bytes = 2 * 4 * params.n_ctx * info.n_layer * info.n_embd
+        kv_bytes = 4 * params.n_ctx * self.model.info.kv_width
         if kv_bytes > _SHARE_THAT_SURELY_FITS * available_bytes():
             self._require_memory(params)
         out = ffi.new("hsk_context **")
@@ -335,7 +359,7 @@ class Engine:
             raise InsufficientMemoryError(f"a context of {params.n_ctx} tokens", needed_bytes, free_bytes)
 
     def _start(
-        self, tokens: list[int], sampling: SamplingParams | None, max_tokens: int | None, stop: SequenceOf[str]
+        self, tokens: SequenceOf[int], sampling: SamplingParams | None, max_tokens: int | None, stop: SequenceOf[str]
     ) -> Generation:
         sequence = self.open(tokens, sampling)
         try:
@@ -350,6 +374,10 @@ class Engine:
     def _running(self) -> list[Generation]:
         alive = (reference() for reference in self._generations)
         return [generation for generation in alive if generation is not None and not generation.finished]
+
+    def _end_running(self) -> None:
+        for generation in self._running():
+            generation.finish("cancelled")
 
     def _reap(self) -> None:
         """Takes back the sequences that nobody holds any more."""
@@ -368,8 +396,7 @@ class Engine:
                 generation.finish("cancelled")
             else:
                 waiting.append(generation)
-        n_free = self.n_ctx - sum(s.n_computed for s in self._alive())
-        n_left = min(self.n_batch, n_free)
+        n_left = min(self.n_batch, self._n_free())
         parts = []
         for generation in sorted(waiting, key=lambda g: g.sequence.n_pending > 1):
             n_pending = generation.sequence.n_pending
@@ -382,9 +409,9 @@ class Engine:
             waiting[-1].finish("length")
         return parts
 
-    def _alive(self) -> list[Sequence]:
+    def _n_free(self) -> int:
         alive = (reference() for reference in self._sequences.values())
-        return [sequence for sequence in alive if sequence is not None]
+        return max(0, self.n_ctx - sum(sequence.n_computed for sequence in alive if sequence is not None))
 
     def _fill_slots(self, parts: SequenceOf[tuple[Sequence, int, bool]], samplers: SequenceOf[Any]) -> None:
         offset = 0
@@ -400,6 +427,7 @@ class Engine:
             slot.sampler = samplers[i]
             offset += n_tokens
 
-    def _require_open(self) -> None:
+    def require_open(self) -> None:
+        """Raises ClosedError once the engine is closed."""
         if self._closing:
             raise ClosedError("the engine is closed")

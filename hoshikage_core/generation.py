@@ -10,7 +10,8 @@ from collections.abc import Sequence as SequenceOf
 from types import TracebackType
 from typing import TYPE_CHECKING, Literal
 
-from hoshikage_core.errors import HoshikageError, InvalidArgumentError
+from hoshikage_core import _checks
+from hoshikage_core.errors import ClosedError, HoshikageError, InvalidArgumentError
 from hoshikage_core.text import StopScanner, Utf8Decoder
 
 if TYPE_CHECKING:
@@ -83,12 +84,14 @@ class Generation:
     """
 
     def __init__(self, sequence: Sequence, max_tokens: int | None, stop: SequenceOf[str]) -> None:
-        if max_tokens is not None and max_tokens < 1:
-            raise InvalidArgumentError("max_tokens", "must be at least 1")
+        if max_tokens is not None:
+            _checks.integer("max_tokens", max_tokens, 1, 2**63)
         try:
-            self._scanner = StopScanner(stop)
+            self._scanner = StopScanner(_checks.texts("stop", stop))
         except ValueError as error:
-            raise InvalidArgumentError("stop", str(error)) from None
+            raise (
+                error if isinstance(error, InvalidArgumentError) else InvalidArgumentError("stop", str(error))
+            ) from None
         self.sequence = sequence
         self.n_prompt = len(sequence.tokens)
         self.n_completion = 0
@@ -98,6 +101,7 @@ class Generation:
         self._max_tokens = room if max_tokens is None else min(max_tokens, room)
         self._decoder = Utf8Decoder()
         self._events: deque[Event] = deque()
+        self._completion: Completion | None = None
         self._started = self._first = self._last = time.perf_counter()
 
     @property
@@ -117,10 +121,12 @@ class Generation:
         return events
 
     def result(self) -> Completion:
-        """Runs to the end and returns the whole answer (with the events that were not taken yet)."""
+        """Runs to the end and returns the whole answer, without the events that were taken before."""
         events = list(self)
+        if self._completion is not None:
+            return self._completion
         assert self.finish_reason is not None
-        return Completion(
+        self._completion = Completion(
             text="".join(event.text for event in events),
             tokens=tuple(token for event in events for token in event.tokens),
             finish_reason=self.finish_reason,
@@ -128,6 +134,7 @@ class Generation:
             n_completion=self.n_completion,
             timings=self.timings,
         )
+        return self._completion
 
     def cancel(self) -> None:
         """Ends it with "cancelled", within milliseconds on CPU even while a prompt is computed. Any thread."""
@@ -149,7 +156,11 @@ class Generation:
                 raise self.failure
             if self.finished:
                 return
-            self.sequence.engine.step()
+            try:
+                self.sequence.engine.step()
+            except ClosedError:
+                if not self.finished:  # closing the engine ended it: its last event is there
+                    raise
 
     def __enter__(self) -> Generation:
         return self

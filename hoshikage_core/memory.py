@@ -78,6 +78,13 @@ def _read_int(path: Path) -> int | None:
         return None
 
 
+def _lines(path: Path) -> list[str]:
+    try:
+        return path.read_text().splitlines()
+    except OSError:
+        return []
+
+
 def available_bytes(proc: Path = Path("/proc"), cgroup: Path = Path("/sys/fs/cgroup")) -> int:
     """Host memory that can be taken without swapping: the kernel's MemAvailable, or what a container's limit leaves."""
     available = 0
@@ -86,5 +93,7 @@ def available_bytes(proc: Path = Path("/proc"), cgroup: Path = Path("/sys/fs/cgr
             available = int(line.split()[1]) * 1024
     limit, used = _read_int(cgroup / "memory.max"), _read_int(cgroup / "memory.current")
     if limit is not None and used is not None:
-        available = min(available, max(0, limit - used))
+        # A mapped model file counts as used there, though the kernel takes it back when memory is needed.
+        cached = next((int(line.split()[1]) for line in _lines(cgroup / "memory.stat") if line.startswith("file ")), 0)
+        available = min(available, max(0, limit - used + cached))
     return available

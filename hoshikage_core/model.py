@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import atexit
 import dataclasses
 import json
 import os
@@ -12,15 +13,27 @@ from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Literal
 
+from hoshikage_core import _checks
 from hoshikage_core._ffi import Handle, call, call_text, ffi, lib
 from hoshikage_core.chat import ChatTemplate
-from hoshikage_core.errors import CancelledError, HoshikageError, InvalidArgumentError, ModelLoadError, NativeError
+from hoshikage_core.errors import CancelledError, ModelLoadError, NativeError
 from hoshikage_core.memory import host_context_bytes
 
 if TYPE_CHECKING:
     from hoshikage_core.engine import Engine
 
 _PROGRESS_INTERVAL_S = 0.05
+
+# Daemon threads compute on while the interpreter ends: what llama.cpp needs would be destroyed under them.
+_open_engines: weakref.WeakSet[Engine] = weakref.WeakSet()
+# A forked child has none of their threads.
+os.register_at_fork(after_in_child=_open_engines.clear)
+
+
+@atexit.register
+def _close_engines() -> None:
+    for engine in list(_open_engines):
+        engine.close()
 
 
 @dataclasses.dataclass(frozen=True)
@@ -79,11 +92,20 @@ class ModelInfo:
     is_hybrid: bool
     metadata: Mapping[str, str] = dataclasses.field(repr=False)
 
+    @property
+    def kv_width(self) -> int:
+        """Numbers that one token takes in the KV cache, at most: keys and values of all heads of all layers."""
+        n_head = max(self.n_head, 1)
+        lengths = (self.metadata.get(f"{self.arch}.attention.{name}_length", "") for name in ("key", "value"))
+        n_both = sum(int(length) if length.isdigit() else self.n_embd // n_head for length in lengths)
+        return self.n_layer * n_head * n_both
+
 
 class Model:
     """A loaded GGUF model.
 
-    Safe to use from several threads. Closing it closes the engines made from it.
+    Safe to use from several threads. Closing it closes the engines made from it. A chat template is a program that runs
+    when messages are rendered: like the file that holds it, it should come from somebody you trust.
 
     Args:
         path: The .gguf file (the first one of a split model).
@@ -110,14 +132,13 @@ class Model:
         check_tensors: bool = False,
         on_progress: Callable[[float], object] | None = None,
     ) -> None:
-        self.path = os.fspath(path)
+        self.path = os.fsdecode(_checks.instance("path", path, (str, bytes, os.PathLike), "a path"))
         _require_file(self.path)
         self._params = ffi.new("hsk_model_params *")
         lib.hsk_model_params_default(self._params)
         self._params.n_gpu_layers = _layer_count(gpu_layers)
-        self._params.use_mmap = use_mmap
-        self._params.vocab_only = vocab_only
-        self._params.check_tensors = check_tensors
+        for name, flag in (("use_mmap", use_mmap), ("vocab_only", vocab_only), ("check_tensors", check_tensors)):
+            setattr(self._params, name, _checks.instance(name, flag, bool, "True or False"))
         self.native = Handle(_load(self.path, self._params, on_progress), lib.hsk_model_free, "model")
         self._engines: weakref.WeakSet[Engine] = weakref.WeakSet()
         self._pieces: dict[tuple[int, bool], bytes] = {}
@@ -139,10 +160,7 @@ class Model:
             InvalidArgumentError: ``text`` holds a lone surrogate.
             UnsupportedError: The model has no vocabulary.
         """
-        try:
-            data = text if isinstance(text, bytes) else text.encode("utf-8")
-        except UnicodeEncodeError as error:
-            raise InvalidArgumentError("text", f"is not valid Unicode: {error}") from None
+        data = bytes(text) if isinstance(text, (bytes, bytearray)) else _checks.text("text", text).encode("utf-8")
         capacity = len(data) + 8
         n_tokens = ffi.new("size_t *")
         with self.native as pointer:
@@ -166,7 +184,7 @@ class Model:
         Raises:
             InvalidArgumentError: A token is not in the vocabulary.
         """
-        ids = _token_array(tokens)
+        ids = ffi.new("int32_t[]", _checks.token_ids("tokens", tokens))
         with self.native as pointer:
             return call_text(lib.hsk_detokenize, pointer, ids, len(ids), not special, special).decode(
                 "utf-8", "replace"
@@ -182,9 +200,9 @@ class Model:
         Raises:
             InvalidArgumentError: The token is not in the vocabulary.
         """
-        piece = self._pieces.get((token, special))
+        piece = self._pieces.get((token, special)) if isinstance(token, int) else None
         if piece is None or self.native.closed:
-            _token_array([token])
+            _checks.integer("token", token, -(2**31), 2**31 - 1)
             with self.native as pointer:
                 piece = call_text(lib.hsk_token_bytes_get, pointer, token, special)
             self._pieces[token, special] = piece
@@ -245,6 +263,7 @@ class Model:
             kv_type=kv_type,
         )
         self._engines.add(engine)
+        _open_engines.add(engine)
         return engine
 
     def host_context_bytes(self, context_params: Any) -> int:
@@ -284,16 +303,7 @@ def _require_file(path: str) -> None:
 def _layer_count(gpu_layers: int | str) -> int:
     if gpu_layers in ("auto", "all"):
         return -1
-    if isinstance(gpu_layers, bool) or not isinstance(gpu_layers, int) or not 0 <= gpu_layers < 2**31:
-        raise InvalidArgumentError("gpu_layers", f'must be "auto", "all" or a number of layers, not {gpu_layers!r}')
-    return gpu_layers
-
-
-def _token_array(tokens: Sequence[int]) -> Any:
-    try:
-        return ffi.new("int32_t[]", tokens)
-    except (OverflowError, TypeError):
-        raise InvalidArgumentError("tokens", "must be token ids") from None
+    return _checks.integer("gpu_layers", gpu_layers, 0, 2**31 - 1)
 
 
 def _load(path: str, params: Any, on_progress: Callable[[float], object] | None) -> Any:
@@ -302,15 +312,16 @@ def _load(path: str, params: Any, on_progress: Callable[[float], object] | None)
     call(lib.hsk_load_new, out_load)
     load = ffi.gc(out_load[0], lib.hsk_load_free)
     out = ffi.new("hsk_model **")
-    failures: list[HoshikageError] = []
+    failures: list[BaseException] = []
 
     def run() -> None:
         try:
             call(lib.hsk_model_load, os.fsencode(path), params, load, out)
-        except HoshikageError as error:
+        except BaseException as error:
             failures.append(error)
 
-    thread = threading.Thread(target=run, name="hoshikage-load", daemon=True)
+    # Not a daemon: the interpreter must not end under it.
+    thread = threading.Thread(target=run, name="hoshikage-load")
     thread.start()
     try:
         _watch(thread, load, on_progress)
@@ -329,8 +340,10 @@ def _load(path: str, params: Any, on_progress: Callable[[float], object] | None)
 
 def _watch(thread: threading.Thread, load: Any, on_progress: Callable[[float], object] | None) -> None:
     told = -1.0
-    while thread.is_alive():
+    is_loading = True
+    while is_loading:
         thread.join(_PROGRESS_INTERVAL_S)
+        is_loading = thread.is_alive()
         progress = lib.hsk_load_progress_get(load)
         if on_progress is not None and progress != told:
             told = progress

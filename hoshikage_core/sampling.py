@@ -6,8 +6,9 @@ import dataclasses
 import json
 import math
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, TypeGuard
 
+from hoshikage_core import _checks
 from hoshikage_core._ffi import Handle, call, call_text, ffi, lib
 from hoshikage_core.errors import InvalidArgumentError
 
@@ -19,7 +20,8 @@ class SamplingParams:
     """Parameters of the sampler chain; the defaults are llama.cpp's.
 
     Attributes:
-        seed: 64 bits; None draws one. Equal seeds give equal choices for equal logits at equal positions.
+        seed: 64 bits; None draws one. Equal seeds give equal choices for equal logits at equal positions, also when an
+            answer is taken up in the middle (not with mirostat and adaptive_p, which learn from every logit they saw).
         temperature: 0 takes the likeliest token; 0.8 by default.
         dynatemp_range: Half the width of the dynamic temperature range; 0 is off (https://arxiv.org/abs/2309.02772).
         dynatemp_exponent: How entropy maps to temperature.
@@ -48,7 +50,7 @@ class SamplingParams:
         adaptive_target: Target probability of the sampler "adaptive_p"; negative is off.
         adaptive_decay: How slowly adaptive_p forgets, 0 to 0.99.
         logit_bias: Token id to what is added to its logit; -inf bans it.
-        ignore_eos: Never end by an end-of-generation token.
+        ignore_eos: Never end by an end-of-generation token; excludes ``grammar`` and ``json_schema``.
         grammar: GBNF the text must match (see llama.cpp's grammars/README.md).
         json_schema: JSON schema (an object or its JSON text) the text must match; excludes ``grammar``.
         samplers: The chain's order, by llama.cpp's names.
@@ -93,29 +95,43 @@ class SamplingParams:
         for name, low, high in _RANGES:
             if not low <= getattr(self, name) <= high:
                 raise InvalidArgumentError(name, f"must be from {low:g} to {high:g}, not {getattr(self, name)!r}")
-        if self.seed is not None and not -(2**63) <= self.seed < 2**64:
-            raise InvalidArgumentError("seed", "must fit 64 bits")
         if self.grammar is not None and self.json_schema is not None:
             raise InvalidArgumentError("json_schema", "cannot be combined with grammar")
         for token, bias in self.logit_bias.items():
-            if not isinstance(token, int) or not isinstance(bias, (int, float)) or math.isnan(bias) or bias == math.inf:
+            _checks.integer("logit_bias", token, 0, _INT32)
+            if not _is_number(bias) or math.isnan(bias) or bias == math.inf:
                 raise InvalidArgumentError("logit_bias", "must map token ids to numbers (or -inf)")
 
     @staticmethod
     def _check_type(name: str, default: object, value: object) -> None:
-        is_number = isinstance(value, (int, float)) and not isinstance(value, bool)
-        if isinstance(default, bool):
-            good = isinstance(value, bool)
-        elif isinstance(default, int) or name == "seed":
-            good = (is_number and isinstance(value, int)) or (name == "seed" and value is None)
-        elif isinstance(default, float):
-            good = is_number and math.isfinite(float(value))  # type: ignore[arg-type]
+        if name == "seed":
+            if value is not None:
+                _checks.integer(name, value, -(2**63), 2**64 - 1)
+        elif name == "logit_bias":
+            _checks.instance(name, value, Mapping, "a mapping of token ids to numbers")
+        elif name == "grammar":
+            if value is not None:
+                _checks.text(name, value)
+        elif name == "json_schema":
+            if value is not None:
+                _checks.instance(name, value, (Mapping, str), "a JSON schema")
         elif name in ("samplers", "dry_sequence_breakers"):
-            good = not isinstance(value, str) and isinstance(value, Sequence) and all(isinstance(v, str) for v in value)
-        else:
-            return
-        if not good:
-            raise InvalidArgumentError(name, f"{value!r} has the wrong type")
+            if isinstance(value, str):
+                raise InvalidArgumentError(name, "must be a list of texts, not one text")
+            _checks.texts(name, value)
+        elif isinstance(default, bool):
+            _checks.instance(name, value, bool, "True or False")
+        elif isinstance(default, int):
+            _checks.integer(name, value, -(2**63), 2**63)
+        elif not _is_number(value) or not math.isfinite(value):
+            raise InvalidArgumentError(name, "must be a finite number")
+
+
+def _is_number(value: object) -> TypeGuard[float]:
+    """A real number of a size that a float can hold."""
+    if isinstance(value, bool) or not isinstance(value, (int, float)):
+        return False
+    return not isinstance(value, int) or abs(value) < 2**63
 
 
 _INT32 = 2**31 - 1
@@ -153,8 +169,10 @@ def schema_to_grammar(schema: Mapping[str, Any] | str) -> str:
     Raises:
         GrammarError: The schema is malformed or holds what the converter does not know.
     """
-    text = schema if isinstance(schema, str) else json.dumps(schema)
-    data = text.encode("utf-8")
+    if isinstance(schema, str):
+        data = _checks.text("json_schema", schema).encode("utf-8")
+    else:
+        data = _checks.to_json("json_schema", _checks.instance("json_schema", schema, Mapping, "a JSON schema"))
     return call_text(lib.hsk_schema_to_grammar, data, len(data)).decode("utf-8")
 
 

@@ -4,12 +4,20 @@ from __future__ import annotations
 
 import dataclasses
 import secrets
+from collections.abc import Callable
 from collections.abc import Sequence as SequenceOf
 from types import TracebackType
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
+from hoshikage_core import _checks
 from hoshikage_core._ffi import call, ffi, lib
-from hoshikage_core.errors import CancelledError, ClosedError, ContextFullError, HoshikageError, InvalidArgumentError
+from hoshikage_core.errors import (
+    CancelledError,
+    ClosedError,
+    HoshikageError,
+    InvalidArgumentError,
+    NativeError,
+)
 from hoshikage_core.sampling import SamplingParams, new_sampler
 
 if TYPE_CHECKING:
@@ -61,12 +69,12 @@ class Sequence:
         """Appends a token of the caller's choice, as if it had been sampled.
 
         Raises:
-            InvalidArgumentError: The token is not in the vocabulary.
-            NativeError: The grammar does not allow it.
+            InvalidArgumentError: The token is not in the vocabulary, or an end token where there is a grammar.
+            NativeError: The grammar does not allow it; the sequence can only be closed then.
         """
         with self.engine.lock:
             self._require_open()
-            self._accept([token], is_generated=True)
+            self._accept(_checks.token_ids("token", [token]), is_generated=True)
             self.tokens.append(token)
 
     def prefill(self) -> None:
@@ -76,10 +84,9 @@ class Sequence:
             CancelledError: ``cancel()`` was called. Whole pieces that were done stay done.
             ContextFullError: The KV cache has no room.
         """
-        with self.engine.lock:
-            self._require_open()
-            while self.n_pending:
-                self.engine.compute([(self, min(self.n_pending, self.engine.n_batch), False)])
+        self._require_open()
+        while self.n_pending:
+            self._compute_piece(samples=False)
 
     def sample(self) -> int:
         """Chooses the next token from the logits and appends it.
@@ -94,7 +101,7 @@ class Sequence:
             self._require_open()
             token = ffi.new("int32_t *")
             with self.engine.native as context, self.sampler as sampler:
-                call(lib.hsk_sample, context, self.id, sampler, token)
+                self._note_failure(lib.hsk_sample, context, self.id, sampler, token)
             self.tokens.append(token[0])
             return int(token[0])
 
@@ -110,16 +117,12 @@ class Sequence:
             InvalidArgumentError: Nothing is pending.
             NativeError: The sampler failed, as a grammar can.
         """
-        with self.engine.lock:
-            self._require_open()
-            if not self.n_pending:
-                raise InvalidArgumentError("tokens", "nothing is pending: append a token, or use sample()")
-            while self.n_pending > self.engine.n_batch:
-                self.engine.compute([(self, self.engine.n_batch, False)])
-            token = self.engine.compute([(self, self.n_pending, True)])[0]
-            if self.failure is not None:
-                raise self.failure
-            return token
+        self._require_open()
+        if not self.n_pending:
+            raise InvalidArgumentError("tokens", "nothing is pending: append a token, or use sample()")
+        while (token := self._compute_piece(samples=True)) is None:
+            pass
+        return token
 
     def logits(self) -> memoryview[float]:
         """A copy of the logits after the last computed token: a read-only buffer of ``n_vocab`` floats (format "f").
@@ -146,8 +149,7 @@ class Sequence:
         """
         with self.engine.lock:
             self._require_open()
-            if not 0 <= n <= self.engine.model.info.n_vocab:
-                raise InvalidArgumentError("n", "must be from 0 to the size of the vocabulary")
+            _checks.integer("n", n, 0, self.engine.model.info.n_vocab)
             tokens, logprobs = ffi.new("int32_t[]", n), ffi.new("float[]", n)
             with self.engine.native as context:
                 call(lib.hsk_logprobs_get, context, self.id, -1, ffi.NULL, tokens, logprobs, n)
@@ -156,10 +158,11 @@ class Sequence:
     def cancel(self) -> None:
         """Makes the running or the next computation of this sequence raise CancelledError. Any thread."""
         self.cancelled = True
-        self.engine.interrupt()
+        self.engine.interrupt(self)
 
     def close(self) -> None:
         """Gives the sequence's room in the KV cache back. May be called twice, and after the engine was closed."""
+        self.cancel()
         with self.engine.lock:
             if not self._closed:
                 self._closed = True
@@ -174,18 +177,42 @@ class Sequence:
     ) -> None:
         self.close()
 
+    def _compute_piece(self, *, samples: bool) -> int | None:
+        """Computes pending tokens, as many as fit a step; samples when none is left, and returns that token.
+
+        The lock is held for one piece at a time, so that others get their turn and ``close()`` need not wait for all.
+        """
+        with self.engine.lock:
+            self._require_open()
+            n_tokens = min(self.n_pending, self.engine.n_batch)
+            is_last = n_tokens == self.n_pending
+            try:
+                token = self.engine.compute([(self, n_tokens, samples and is_last)])[0]
+            except CancelledError:
+                self._require_open()
+                return None  # the interrupt was for a step that had ended by then
+            if self.failure is not None:
+                raise self.failure
+            return token if samples and is_last else None
+
     def _accept(self, tokens: SequenceOf[int], *, is_generated: bool) -> None:
-        try:
-            ids = ffi.new("int32_t[]", tokens)
-        except (OverflowError, TypeError):
-            raise InvalidArgumentError("tokens", "must be token ids") from None
+        ids = ffi.new("int32_t[]", tokens)
         with self.sampler as sampler:
-            call(lib.hsk_sampler_accept, sampler, ids, len(ids), is_generated)
+            self._note_failure(lib.hsk_sampler_accept, sampler, ids, len(ids), is_generated)
+
+    def _note_failure(self, function: Callable[..., int], *args: Any) -> None:
+        """A call that leaves the sampler unusable when llama.cpp fails in it."""
+        try:
+            call(function, *args)
+        except NativeError as error:
+            self.failure = error
+            raise
 
     def _require_open(self) -> None:
         if self._closed:
             raise ClosedError("the sequence is closed")
+        self.engine.require_open()
         if self.cancelled:
             raise CancelledError("the sequence was cancelled")
-        if len(self.tokens) > self.engine.n_ctx:
-            raise ContextFullError(f"the sequence has {len(self.tokens)} tokens, the context holds {self.engine.n_ctx}")
+        if self.failure is not None:
+            raise self.failure

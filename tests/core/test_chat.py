@@ -108,11 +108,31 @@ def test_template_variables(hermes: ChatTemplate) -> None:
     assert hermes.render([USER], template_kwargs={"enable_thinking": False}).prompt == off
 
 
-@pytest.mark.parametrize("template", ["{% if %}", "{{ raise_exception('no') }}"])
-def test_a_bad_template(model: Model, template: str) -> None:
+@pytest.mark.parametrize(
+    ("template", "reason"),
+    [("{% if %}", "Unexpected token"), ("{{", "Unexpected EOF"), ("{{ raise_exception('no') }}", "no")],
+)
+def test_a_bad_template(model: Model, template: str, reason: str) -> None:
     """A template that does not parse, or refuses, gives a ChatTemplateError with its words."""
-    with pytest.raises(ChatTemplateError):
+    with pytest.raises(ChatTemplateError, match=reason):
         model.chat(template).render([USER])
+
+
+def test_a_grammar_goes_through(model: Model) -> None:
+    """The caller's own grammar comes back for the sampler, and not together with a schema."""
+    assert model.chat().render([USER], grammar='root ::= "a"').grammar == 'root ::= "a"'
+    with pytest.raises(InvalidArgumentError):
+        model.chat().render([USER], grammar='root ::= "a"', json_schema={"type": "object"})
+
+
+@pytest.mark.parametrize(
+    "arguments", [{"messages": 5}, {"messages": {}}, {"template_kwargs": 5}, {"template_kwargs": [1]}]
+)
+def test_arguments_of_the_wrong_type(model: Model, arguments: dict[str, object]) -> None:
+    """They are named."""
+    with pytest.raises(InvalidArgumentError) as caught:
+        model.chat().render(**{"messages": [USER], **arguments})  # type: ignore[arg-type]
+    assert caught.value.field in arguments
 
 
 @pytest.mark.parametrize("message", [{"role": "user"}, {"content": "a"}, {"role": "user", "content": 5}])

@@ -127,6 +127,38 @@ def test_tokens_outside_the_vocabulary(token: object, tiny_model_path: Path) -> 
                 use()
 
 
+def test_arguments_of_the_wrong_type(tiny_model_path: Path) -> None:
+    """Whatever a caller passes by mistake, the error is ours and names the argument."""
+    with Model(tiny_model_path) as model, model.engine(n_ctx=64) as engine:
+        uses: dict[str, list[Callable[[], object]]] = {
+            "path": [lambda: Model(5)],  # type: ignore[arg-type]
+            "use_mmap": [lambda: Model(tiny_model_path, use_mmap=None)],  # type: ignore[arg-type]
+            "text": [lambda: model.tokenize(5)],  # type: ignore[arg-type]
+            "tokens": [
+                lambda: model.detokenize(10**12),  # type: ignore[arg-type]
+                lambda: model.detokenize("ab"),  # type: ignore[arg-type]
+                lambda: engine.stream(None),  # type: ignore[arg-type]
+            ],
+            "token": [lambda: model.token_to_bytes([1])],  # type: ignore[arg-type]
+            "template": [lambda: model.chat(5), lambda: model.chat("a\0b")],  # type: ignore[arg-type]
+            "max_tokens": [
+                lambda: engine.stream("a", max_tokens=1.5),  # type: ignore[arg-type]
+                lambda: engine.stream("a", max_tokens=True),
+            ],
+            "stop": [
+                lambda: engine.stream("a", stop=None),  # type: ignore[arg-type]
+                lambda: engine.stream("a", stop=[b"x"]),  # type: ignore[list-item]
+            ],
+            "sampling": [lambda: engine.stream("a", {"temperature": 0})],  # type: ignore[arg-type]
+        }
+        for field, calls in uses.items():
+            for call in calls:
+                with pytest.raises(InvalidArgumentError) as caught:
+                    call()
+                assert caught.value.field == field
+        assert model.tokenize(bytearray(b"star")) == model.tokenize("star")
+
+
 def test_a_lone_surrogate_is_refused(tiny_model_path: Path) -> None:
     """Python strings that are not Unicode text give a clear error."""
     with Model(tiny_model_path) as model, pytest.raises(InvalidArgumentError, match="Unicode"):

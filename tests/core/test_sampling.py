@@ -13,7 +13,15 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from hoshikage_core import Engine, GrammarError, InvalidArgumentError, Model, SamplingParams, schema_to_grammar
+from hoshikage_core import (
+    Engine,
+    GrammarError,
+    InvalidArgumentError,
+    Model,
+    NativeError,
+    SamplingParams,
+    schema_to_grammar,
+)
 
 FREE = {"temperature": 1.5, "top_k": 0, "top_p": 1.0, "min_p": 0.0, "ignore_eos": True}
 
@@ -119,6 +127,75 @@ def test_grammar_binds(engine: Engine) -> None:
     assert (answer.text[:2], answer.text[2:4].isdigit(), answer.text[4:]) == ("ab", True, ".")
 
 
+DEAD_ENDS = {
+    "impossible number": {"json_schema": {"type": "integer", "minimum": 5, "maximum": 1}},
+    "empty class": {"grammar": "root ::= [z-a]", "samplers": ["top_k"]},
+    "everything banned": {"grammar": 'root ::= "a"', "logit_bias": dict.fromkeys(range(512), -math.inf)},
+}
+
+
+@pytest.mark.parametrize("params", DEAD_ENDS.values(), ids=DEAD_ENDS)
+def test_a_dead_end_is_an_error(engine: Engine, params: dict[str, Any]) -> None:
+    """Where nothing is allowed, the answer fails; llama.cpp would end the process."""
+    with pytest.raises((NativeError, GrammarError)):
+        engine.generate("x", SamplingParams(seed=1, top_k=1, **params))
+    assert tokens_of(engine, n=1)
+
+
+@pytest.mark.parametrize(
+    "params",
+    [
+        {"grammar": 'root ::= "a"{3,1}'},
+        {"json_schema": {"type": "string", "minLength": 3, "maxLength": 1}},
+        {"json_schema": {"type": "string", "pattern": "^a{3,1}$"}},
+        {"grammar": "root ::= " + "(" * 20000 + '"a"' + ")" * 20000},
+        {"json_schema": '{"items":' * 20000 + "{}" + "}" * 20000},
+    ],
+    ids=["repetition", "length", "pattern", "deep grammar", "deep schema"],
+)
+def test_grammars_that_llama_cpp_does_not_survive(engine: Engine, params: dict[str, Any]) -> None:
+    """What would run without end or overflow the stack is refused."""
+    with pytest.raises(GrammarError):
+        engine.stream("x", SamplingParams(**params))
+
+
+def test_braces_and_brackets_in_literals_are_no_structure(engine: Engine) -> None:
+    """The checks before llama.cpp's parser do not mistake text for grammar."""
+    grammar = 'root ::= "{3,1}" [{3,1("] "' + "(" * 300 + '" # {3,1}\n'
+    assert engine.generate("x", SamplingParams(grammar=grammar), max_tokens=400).text.startswith("{3,1}")
+
+
+def test_a_failed_grammar_stays_failed(engine: Engine) -> None:
+    """After a token the grammar forbids, every use of the sequence is an error, and the engine goes on."""
+    a, z = engine.model.tokenize("a")[0], engine.model.tokenize("z")[0]
+    with engine.open([5], SamplingParams(grammar='root ::= "abc"')) as sequence:
+        sequence.prefill()
+        with pytest.raises(InvalidArgumentError, match="end token"):
+            sequence.append(engine.model.info.eos)
+        sequence.append(a)
+        with pytest.raises(NativeError):
+            sequence.append(z)
+        for use in (sequence.sample, sequence.step, lambda: sequence.append(a)):
+            with pytest.raises(NativeError):
+                use()
+    assert tokens_of(engine, n=1)
+
+
+def test_grammar_errors_say_why_and_print_nothing(engine: Engine, capfd: pytest.CaptureFixture[str]) -> None:
+    """llama.cpp's own reason is in the error, not on stderr, and the caller's text is in neither."""
+    with pytest.raises(GrammarError, match="expecting") as caught:
+        engine.stream("x", SamplingParams(grammar='root ::= "secret" ('))
+    assert "secret" not in str(caught.value)
+    assert capfd.readouterr() == ("", "")
+
+
+def test_neutral_options_do_not_change_the_draw(engine: Engine) -> None:
+    """A bias of zero, or another order of what has no effect, leaves the answer to a seed as it is."""
+    assert tokens_of(engine, logit_bias={3: 0.0}) == tokens_of(engine)
+    assert tokens_of(engine, samplers=["temperature"]) == tokens_of(engine)
+    assert tokens_of(engine, samplers=[], temperature=1.5) == tokens_of(engine, temperature=1.0)
+
+
 @settings(max_examples=20)
 @given(seed=st.integers(0, 2**32))
 def test_schema_binds(engine: Engine, seed: int) -> None:
@@ -170,6 +247,16 @@ def test_bad_schemas_are_refused(schema: str) -> None:
         ("logit_bias", {1: math.nan}),
         ("logit_bias", {1: math.inf}),
         ("samplers", "top_k"),
+        ("temperature", 10**400),
+        ("logit_bias", {1: 10**400}),
+        ("logit_bias", {10**30: 1.0}),
+        ("logit_bias", {True: 1.0}),
+        ("logit_bias", None),
+        ("logit_bias", [1]),
+        ("grammar", b"x"),
+        ("grammar", "\ud800"),
+        ("json_schema", 5),
+        ("samplers", None),
     ],
 )
 def test_bad_values_are_named(name: str, value: object) -> None:
