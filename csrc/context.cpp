@@ -213,16 +213,16 @@ llama_context_params native_params(const hsk_context_params &params) {
 }  // namespace hsk
 
 void hsk_context_params_default(hsk_context_params *params) noexcept {
-    const int32_t n_threads = hsk_thread_count_default();
-    *params = {/* n_ctx */ 4096,
-               /* n_batch */ 512,
-               /* n_ubatch */ 512,
-               /* n_seq_max */ 1,
-               n_threads,
-               n_threads,
-               /* flash_attention */ -1,
-               "f16",
-               "f16"};
+    *params = {};
+    params->n_ctx = 4096;
+    params->n_batch = 512;
+    params->n_ubatch = 512;
+    params->n_seq_max = 1;
+    params->n_threads = hsk_thread_count_default();
+    params->n_threads_batch = params->n_threads;
+    params->flash_attention = -1;
+    params->kv_type_k = "f16";
+    params->kv_type_v = "f16";
 }
 
 int32_t hsk_context_new(const hsk_model *model, const hsk_context_params *params, hsk_context **out, hsk_error *error) noexcept {

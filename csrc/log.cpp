@@ -130,6 +130,7 @@ std::string logged_errors() {
 // module here (--wrap): the first line becomes a log line, and so part of the error; the rest would be the caller's own text.
 extern "C" {
 
+// NOLINTBEGIN(bugprone-reserved-identifier): the linker's names.
 int __wrap_fprintf(FILE *stream, const char *format, ...) __attribute__((format(printf, 2, 3)));
 int __wrap___fprintf_chk(FILE *stream, int flag, const char *format, ...) __attribute__((format(printf, 3, 4)));
 
@@ -149,6 +150,7 @@ int __wrap___fprintf_chk(FILE *stream, int, const char *format, ...) {
     va_end(arguments);
     return n_bytes;
 }
+// NOLINTEND(bugprone-reserved-identifier)
 }
 
 void hsk_log_level_set(int32_t level) noexcept {
