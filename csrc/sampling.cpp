@@ -121,6 +121,15 @@ void read_triggers(const common_json &params, const llama_vocab *vocab, Sampling
     }
 }
 
+// common_sampler_init leaks its chain when the grammar does not parse, so it only gets to see those that do.
+void require_grammar(const llama_vocab *vocab, const std::string &grammar) {
+    llama_sampler *sampler = llama_sampler_init_grammar(vocab, grammar.c_str(), "root");
+    if (sampler == nullptr) {
+        throw hsk::Failure(HSK_INVALID_GRAMMAR, hsk::logged_errors());
+    }
+    llama_sampler_free(sampler);
+}
+
 void read_grammar(const common_json &params, const llama_vocab *vocab, Sampling &sampling) {
     std::string grammar;
     std::string grammar_type = "user";
@@ -175,6 +184,9 @@ int32_t hsk_sampler_new(const hsk_model *model, const char *params, size_t n_byt
         read_grammar(json, model->vocab, sampling);
 
         const bool has_grammar = !common_grammar_value(sampling.grammar).empty();
+        if (has_grammar) {
+            require_grammar(model->vocab, common_grammar_value(sampling.grammar));
+        }
         common_sampler_ptr sampler;
         try {
             sampler.reset(common_sampler_init(model->model.get(), sampling));

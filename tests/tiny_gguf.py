@@ -62,6 +62,37 @@ class TinyModel:
         """Writes tokenizer and metadata without a single tensor, as llama.cpp's ggml-vocab-*.gguf are."""
         return _finish(self._writer(), path)
 
+    def write_mamba(self, path: Path) -> Path:
+        """Writes a recurrent model: its memory is one state a sequence, which cannot be cut back."""
+        n_inner, n_state, n_dt_rank, n_conv = 2 * self.n_embd, 16, 4, 4
+        writer = self._writer("mamba")
+        writer.add_ssm_conv_kernel(n_conv)
+        writer.add_ssm_inner_size(n_inner)
+        writer.add_ssm_state_size(n_state)
+        writer.add_ssm_time_step_rank(n_dt_rank)
+        random = np.random.default_rng(self.seed)
+
+        def matrix(*shape: int) -> npt.NDArray[np.float32]:
+            return random.standard_normal(shape, dtype=np.float32) * np.float32(shape[-1] ** -0.5)
+
+        ones = np.ones(self.n_embd, dtype=np.float32)
+        writer.add_tensor("token_embd.weight", matrix(self.n_vocab, self.n_embd))
+        for layer in range(self.n_layer):
+            prefix = f"blk.{layer}."
+            writer.add_tensor(prefix + "attn_norm.weight", ones)
+            writer.add_tensor(prefix + "ssm_in.weight", matrix(2 * n_inner, self.n_embd))
+            writer.add_tensor(prefix + "ssm_conv1d.weight", matrix(n_inner, n_conv))
+            writer.add_tensor(prefix + "ssm_conv1d.bias", matrix(n_inner))
+            writer.add_tensor(prefix + "ssm_x.weight", matrix(n_dt_rank + 2 * n_state, n_inner))
+            writer.add_tensor(prefix + "ssm_dt.weight", matrix(n_inner, n_dt_rank))
+            writer.add_tensor(prefix + "ssm_dt.bias", matrix(n_inner))
+            writer.add_tensor(prefix + "ssm_a", -np.abs(matrix(n_inner, n_state)))
+            writer.add_tensor(prefix + "ssm_d", np.ones(n_inner, dtype=np.float32))
+            writer.add_tensor(prefix + "ssm_out.weight", matrix(self.n_embd, n_inner))
+        writer.add_tensor("output_norm.weight", ones)
+        writer.add_tensor("output.weight", matrix(self.n_vocab, self.n_embd) * np.float32(2))
+        return _finish(writer, path)
+
     def _writer(self, arch: str = "llama") -> gguf.GGUFWriter:
         """A writer that holds everything but the tensors."""
         writer = gguf.GGUFWriter(None, arch)

@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from tiny_gguf import TinyModel
 
 from hoshikage_core import (
     CancelledError,
@@ -175,8 +176,6 @@ def test_many_sequences_fit_one_step(model: Model, n_ctx: int, parallel: int, n_
 
 def test_a_context_too_large_for_memory(tmp_path: Path) -> None:
     """It is refused before anything is allocated, with what it would have needed."""
-    from tiny_gguf import TinyModel
-
     path = TinyModel(n_embd=1024, n_head=16, n_head_kv=16, n_layer=4).write(tmp_path / "wide.gguf")
     with Model(path) as model, pytest.raises(InsufficientMemoryError) as caught:
         model.engine(n_ctx=2**28)
@@ -301,6 +300,21 @@ def test_a_cancelled_prefill_can_be_gone_on_with(model: Model, tmp_path: Path) -
             assert list(sequence.logits()) == expected
             sequence.close()
         other.close()
+
+
+def test_a_recurrent_model_survives_a_cancel(tmp_path: Path) -> None:
+    """Its memory cannot be cut back to before an interrupted step: then it is computed again from the beginning."""
+    path = TinyModel().write_mamba(tmp_path / "mamba.gguf")
+    with Model(path) as model, model.engine(n_ctx=4096, parallel=2, n_batch=512) as engine:
+        prompt = [5 + i % 200 for i in range(1500)]
+        alone = engine.generate(prompt, GREEDY, max_tokens=8).tokens
+        for delay_s in (0.001, 0.01, 0.03):
+            kept, dropped = engine.stream(prompt, GREEDY, max_tokens=8), engine.stream(prompt, GREEDY)
+            timer = threading.Timer(delay_s, dropped.cancel)
+            timer.start()
+            assert kept.result().tokens == alone
+            timer.join()
+            assert dropped.result().finish_reason in ("cancelled", "length")
 
 
 def test_low_level_and_high_level_share_the_context(model: Model) -> None:
