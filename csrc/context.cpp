@@ -152,20 +152,6 @@ void decode(hsk_context &context, hsk_slot *slots, size_t n_slots) {
                        "llama_decode failed with " + std::to_string(status) + (logged.empty() ? "" : ": " + logged));
 }
 
-int32_t sample(hsk_context &context, int32_t seq_id, hsk_sampler &sampler) {
-    const int32_t row = context.rows[static_cast<size_t>(seq_id)];
-    hsk::require(row != no_row, "the last step kept no logits for the sequence");
-    hsk::require(!sampler.is_broken, "the grammar failed before, this sampler is of no use any more");
-    const int32_t token = common_sampler_sample(sampler.sampler.get(), context.llama.get(), row);
-    const llama_token_data_array *candidates = common_sampler_get_candidates(sampler.sampler.get(), false);
-    // Where everything is forbidden llama.cpp chooses all the same, and aborts when the grammar is told.
-    if (candidates->selected < 0 || !(candidates->data[candidates->selected].logit > -INFINITY)) {
-        throw hsk::Failure(HSK_INTERNAL, "grammar and biases leave no token to choose");
-    }
-    hsk::accept(sampler, token, true);
-    return token;
-}
-
 const float *logits_of(hsk_context &context, int32_t seq_id) {
     require_sequence(context, seq_id);
     const int32_t row = context.rows[static_cast<size_t>(seq_id)];
@@ -175,6 +161,49 @@ const float *logits_of(hsk_context &context, int32_t seq_id) {
         throw hsk::Failure(HSK_INTERNAL, "llama.cpp has no logits for the sequence");
     }
     return logits;
+}
+
+// The first of the largest. The accumulators are independent, so that the compiler can use vectors.
+int32_t argmax(const float *logits, int32_t n) {
+    constexpr int32_t n_lanes = 16;
+    float largest[n_lanes];
+    std::fill(largest, largest + n_lanes, -INFINITY);
+    int32_t i = 0;
+    for (; i + n_lanes <= n; i += n_lanes) {
+        for (int32_t lane = 0; lane < n_lanes; lane++) {
+            largest[lane] = logits[i + lane] > largest[lane] ? logits[i + lane] : largest[lane];
+        }
+    }
+    for (; i < n; i++) {
+        largest[0] = std::max(largest[0], logits[i]);
+    }
+    const float best = *std::max_element(largest, largest + n_lanes);
+    return static_cast<int32_t>(std::find(logits, logits + n, best) - logits);
+}
+
+int32_t choose(hsk_context &context, int32_t seq_id, hsk_sampler &sampler) {
+    const float *logits = logits_of(context, seq_id);
+    if (sampler.is_argmax) {
+        const int32_t n_vocab = llama_vocab_n_tokens(llama_model_get_vocab(context.model.get()));
+        const int32_t token = argmax(logits, n_vocab);
+        return token < n_vocab && logits[token] > -INFINITY ? token : LLAMA_TOKEN_NULL;
+    }
+    const int32_t row = context.rows[static_cast<size_t>(seq_id)];
+    const int32_t token = common_sampler_sample(sampler.sampler.get(), context.llama.get(), row);
+    const llama_token_data_array *candidates = common_sampler_get_candidates(sampler.sampler.get(), false);
+    const bool is_allowed = candidates->selected >= 0 && candidates->data[candidates->selected].logit > -INFINITY;
+    return is_allowed ? token : LLAMA_TOKEN_NULL;
+}
+
+int32_t sample(hsk_context &context, int32_t seq_id, hsk_sampler &sampler) {
+    hsk::require(!sampler.is_broken, "the grammar failed before, this sampler is of no use any more");
+    const int32_t token = choose(context, seq_id, sampler);
+    // Where everything is forbidden llama.cpp chooses all the same, and aborts when the grammar is told.
+    if (token == LLAMA_TOKEN_NULL) {
+        throw hsk::Failure(HSK_INTERNAL, "grammar and biases leave no token to choose");
+    }
+    hsk::accept(sampler, token, true);
+    return token;
 }
 
 // log(sum(exp(logits))), with the largest taken out so that nothing overflows.

@@ -22,6 +22,7 @@ struct hsk_sampler {
     shared_model model;
     common_sampler_ptr sampler;
     bool has_grammar;
+    bool is_argmax;  // nothing in the chain can choose another token than the likeliest
     // A grammar that threw is left half-way, and llama.cpp aborts the process when it is used again.
     bool is_broken;
 };

@@ -82,6 +82,11 @@ class Handle:
         """Whether ``close()`` was called."""
         return self._closed
 
+    @property
+    def pointer(self) -> Any:
+        """The pointer, for who holds a lock under which alone this handle is closed."""
+        return self._pointer
+
     def __enter__(self) -> Any:
         with self._lock:
             if self._closed:

@@ -10,7 +10,8 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
 from hoshikage_core import _checks
-from hoshikage_core._ffi import Handle, call, error_from, ffi, lib
+from hoshikage_core._ffi import Handle, call, ffi, lib
+from hoshikage_core._step import NativeStep, Part
 from hoshikage_core.errors import (
     CancelledError,
     ClosedError,
@@ -86,12 +87,9 @@ class Engine:
         self._sequences: dict[int, weakref.ref[Sequence]] = {}
         self._generations: list[weakref.ref[Generation]] = []
         self._closing = False
-        self._computing: frozenset[Sequence] = frozenset()
+        self._computing: SequenceOf[Part] = ()
         self._chat: ChatTemplate | None = None
-        # Reused by every step.
-        self._slots = ffi.new("hsk_slot[]", parallel)
-        self._tokens = ffi.new("int32_t[]", self.n_batch)
-        self._error = ffi.new("hsk_error *")
+        self.native_step = NativeStep(parallel, self.n_batch)
         self.native = Handle(self._new_context(params), lib.hsk_context_free, "engine")
 
     def stream(
@@ -227,21 +225,22 @@ class Engine:
             if self._closing:
                 self._end_running()
             self.require_open()
-            self._reap()
             running = self._running()
-            parts = self._plan(running)
+            if len(running) != len(self._generations):
+                self._reap()
+            chosen, parts = self._plan(running)
             if not parts:
                 return bool(running)
             try:
-                tokens = self.compute([(generation.sequence, n, samples) for generation, n, samples in parts])
+                tokens = self.compute(parts)
             except CancelledError:
                 return True  # the next plan leaves out what was cancelled
             except ContextFullError:
-                parts[-1][0].finish("length")
+                chosen[-1].finish("length")
                 return True
-            for (generation, _, samples), token in zip(parts, tokens, strict=True):
-                if generation.sequence.failure is not None:
-                    generation.fail(generation.sequence.failure)
+            for generation, (sequence, _, samples), token in zip(chosen, parts, tokens, strict=True):
+                if sequence.failure is not None:
+                    generation.fail(sequence.failure)
                 elif samples:
                     generation.on_token(token)
             return True
@@ -266,7 +265,7 @@ class Engine:
 
     def interrupt(self, sequence: Sequence) -> None:
         """Ends the running native step early if the sequence is part of it. Any thread."""
-        if sequence in self._computing:
+        if any(part[0] is sequence for part in self._computing):
             self._interrupt()
 
     def _interrupt(self) -> None:
@@ -276,7 +275,7 @@ class Engine:
         except ClosedError:
             pass  # then nothing is running
 
-    def compute(self, parts: SequenceOf[tuple[Sequence, int, bool]]) -> list[int]:
+    def compute(self, parts: SequenceOf[Part]) -> list[int]:
         """One native step; the lock must be held.
 
         Args:
@@ -292,52 +291,30 @@ class Engine:
                 nothing was computed. A model whose memory cannot be cut forgets its sequences: they are pending again.
             ContextFullError: The KV cache has no room; nothing was computed.
         """
-        if sum(n_tokens for _, n_tokens, _ in parts) > self._n_free():
+        if sum([part[1] for part in parts]) > self._n_free():
             raise ContextFullError(f"the context of {self.n_ctx} tokens is full")
-        samplers = [sequence.sampler.__enter__() if samples else ffi.NULL for sequence, _, samples in parts]
         try:
             # Before the look at `cancelled`: whoever cancels now sees that it has to interrupt.
-            self._computing = frozenset(sequence for sequence, _, _ in parts)
-            if self._closing or any(sequence.cancelled for sequence in self._computing):
-                raise CancelledError("the step was cancelled")
-            self._fill_slots(parts, samplers)
+            self._computing = parts
+            for part in parts:
+                if part[0].cancelled or self._closing:
+                    raise CancelledError("the step was cancelled")
             with self.native as context:
-                return self._call_step(context, parts)
+                return self.native_step.run(context, parts)
         except KeyboardInterrupt:
             # Ctrl-C came somewhere in between: what the sampler and the sequence know may differ by a token.
-            for sequence in self._computing:
+            for sequence, _, _ in parts:
                 sequence.cancelled = True
             raise
         finally:
-            self._computing = frozenset()
-            for sequence, _, samples in parts:
-                if samples:
-                    sequence.sampler.__exit__()
-
-    def _call_step(self, context: Any, parts: SequenceOf[tuple[Sequence, int, bool]]) -> list[int]:
-        if lib.hsk_step(context, self._slots, len(parts), self._error) != lib.HSK_OK:
-            failure = error_from(self._error)
-            end = ffi.new("int32_t *")
-            for sequence in self._computing:
-                call(lib.hsk_sequence_end_get, context, sequence.id, end)
-                sequence.n_computed = end[0]
-            raise failure
-        tokens = []
-        for i, (sequence, n_tokens, samples) in enumerate(parts):
-            slot = self._slots[i]
-            sequence.n_computed += n_tokens
-            if slot.status != lib.HSK_OK:
-                sequence.failure = error_from(self._error)
-            elif samples:
-                sequence.tokens.append(slot.token)
-            tokens.append(slot.token)
-        return tokens
+            self._computing = ()
 
     def release(self, seq_id: int) -> None:
         """Forgets a sequence and its part of the KV cache; the lock must be held."""
         if self._sequences.pop(seq_id, None) is not None and not self.native.closed:
             with self.native as context:
                 call(lib.hsk_sequence_remove, context, seq_id, -1, -1)
+            self.native_step.n_held[seq_id] = 0
 
     def _new_context(self, params: Any) -> Any:
         # An upper bound from the widths alone; llama.cpp's exact figure costs reading the file's header again.
@@ -372,8 +349,7 @@ class Engine:
         return generation
 
     def _running(self) -> list[Generation]:
-        alive = (reference() for reference in self._generations)
-        return [generation for generation in alive if generation is not None and not generation.finished]
+        return [g for reference in self._generations if (g := reference()) is not None and not g.finished]
 
     def _end_running(self) -> None:
         for generation in self._running():
@@ -385,47 +361,35 @@ class Engine:
             self.release(seq_id)
         self._generations = [g for g in self._generations if (alive := g()) is not None and not alive.finished]
 
-    def _plan(self, running: Iterable[Generation]) -> list[tuple[Generation, int, bool]]:
+    def _plan(self, running: Iterable[Generation]) -> tuple[list[Generation], list[Part]]:
         """Who computes how many tokens in the next step, and who samples; ends what was cancelled or finds no room.
 
         Those that decode come first, one token each; prompts share what is left of the batch, first come first served.
         """
-        waiting = []
+        decoding, prefilling = [], []
         for generation in running:
             if generation.sequence.cancelled:
                 generation.finish("cancelled")
+            elif generation.sequence.n_pending == 1:
+                decoding.append(generation)
             else:
-                waiting.append(generation)
+                prefilling.append(generation)
         n_left = min(self.n_batch, self._n_free())
-        parts = []
-        for generation in sorted(waiting, key=lambda g: g.sequence.n_pending > 1):
+        chosen, parts = [], []
+        for generation in decoding + prefilling:
             n_pending = generation.sequence.n_pending
             n_tokens = min(n_pending, n_left)
             if n_tokens:
                 n_left -= n_tokens
-                parts.append((generation, n_tokens, n_tokens == n_pending))
-        if waiting and not parts:
+                chosen.append(generation)
+                parts.append((generation.sequence, n_tokens, n_tokens == n_pending))
+        if not parts and (decoding or prefilling):
             # The cache is full of sequences that all want more: the youngest gives way.
-            waiting[-1].finish("length")
-        return parts
+            self._running()[-1].finish("length")
+        return chosen, parts
 
     def _n_free(self) -> int:
-        alive = (reference() for reference in self._sequences.values())
-        return max(0, self.n_ctx - sum(sequence.n_computed for sequence in alive if sequence is not None))
-
-    def _fill_slots(self, parts: SequenceOf[tuple[Sequence, int, bool]], samplers: SequenceOf[Any]) -> None:
-        offset = 0
-        for i, (sequence, n_tokens, _) in enumerate(parts):
-            begin = sequence.n_computed
-            self._tokens[offset : offset + n_tokens] = sequence.tokens[begin : begin + n_tokens]
-            slot = self._slots[i]
-            slot.seq_id = sequence.id
-            slot.pos = begin
-            slot.tokens = self._tokens + offset
-            slot.n_tokens = n_tokens
-            slot.want_logits = begin + n_tokens == len(sequence.tokens)
-            slot.sampler = samplers[i]
-            offset += n_tokens
+        return max(0, self.n_ctx - sum(self.native_step.n_held))
 
     def require_open(self) -> None:
         """Raises ClosedError once the engine is closed."""

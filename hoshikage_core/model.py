@@ -141,7 +141,8 @@ class Model:
             setattr(self._params, name, _checks.instance(name, flag, bool, "True or False"))
         self.native = Handle(_load(self.path, self._params, on_progress), lib.hsk_model_free, "model")
         self._engines: weakref.WeakSet[Engine] = weakref.WeakSet()
-        self._pieces: dict[tuple[int, bool], bytes] = {}
+        self._pieces: dict[int, bytes] = {}
+        self._special_pieces: dict[int, bytes] = {}
         with self.native as pointer:
             self.info = ModelInfo(**json.loads(call_text(lib.hsk_model_info_get, pointer)))
             flags = ffi.new("uint8_t[]", self.info.n_vocab)
@@ -200,12 +201,13 @@ class Model:
         Raises:
             InvalidArgumentError: The token is not in the vocabulary.
         """
-        piece = self._pieces.get((token, special)) if isinstance(token, int) else None
+        pieces = self._special_pieces if special else self._pieces
+        piece = pieces.get(token) if isinstance(token, int) else None
         if piece is None or self.native.closed:
             _checks.integer("token", token, -(2**31), 2**31 - 1)
             with self.native as pointer:
                 piece = call_text(lib.hsk_token_bytes_get, pointer, token, special)
-            self._pieces[token, special] = piece
+            pieces[token] = piece
         return piece
 
     def is_end(self, token: int) -> bool:

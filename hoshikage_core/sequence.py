@@ -41,7 +41,6 @@ class Sequence:
     Attributes:
         id: The engine's number for it.
         tokens: All its tokens; do not change the list.
-        n_computed: How many of them are in the KV cache.
         seed: What its random choices come from.
         cancelled: Whether ``cancel()`` was called.
         failure: Why its sampler failed, if it did; the sequence is of no use then.
@@ -51,7 +50,6 @@ class Sequence:
         self.engine = engine
         self.id = seq_id
         self.tokens = list(tokens)
-        self.n_computed = 0
         self.seed = secrets.randbits(63) if sampling.seed is None else sampling.seed
         self.cancelled = False
         self.failure: HoshikageError | None = None
@@ -59,6 +57,11 @@ class Sequence:
         with engine.model.native as model:
             self.sampler = new_sampler(model, sampling, self.seed, engine.n_ctx)
         self._accept(tokens, is_generated=False)
+
+    @property
+    def n_computed(self) -> int:
+        """Tokens in the KV cache, the first ones of ``tokens``."""
+        return 0 if self._closed else self.engine.native_step.n_held[self.id]
 
     @property
     def n_pending(self) -> int:

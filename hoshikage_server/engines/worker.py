@@ -28,6 +28,9 @@ from hoshikage_server.engines.defaults import apply, recommended_sampling
 log = logging.getLogger("hoshikage_server.engines.worker")
 
 _BEAT_S = 1.0
+# Tokens that come faster than anybody sees go out together: each wake of the server takes a core from the computation,
+# and the other cores wait for it at the next barrier (2 cores, 7 ms a token: 4 % of decode).
+_HOLD_S = 0.02
 _RECV_BYTES = 64 * 1024
 _PR_SET_PDEATHSIG = 1
 _LOAD_CODES = frozenset({"model_load_failed", "insufficient_memory"})
@@ -39,6 +42,7 @@ class Worker:
     def __init__(self, sock: socket.socket) -> None:
         self._socket = sock
         self._last_sent = 0.0
+        self._held = bytearray()
         self._inbox: queue.SimpleQueue[wire.ToEngine] = queue.SimpleQueue()
         self._waiting: deque[wire.Generate] = deque()
         # Shared with the reader; an id is in `_known` from its Generate frame until its end.
@@ -153,6 +157,7 @@ class Worker:
         self._send(wire.Accepted(frame.id, generation.n_prompt))
 
     def _step(self, engine: Engine) -> None:
+        began = time.monotonic()
         try:
             engine.step()
         except HoshikageError as error:  # about the step as a whole: whom it served is not known
@@ -163,13 +168,19 @@ class Worker:
             return
         for request_id, generation in list(self._active.items()):
             self._deliver(request_id, generation)
-        if time.monotonic() - self._last_sent >= _BEAT_S:
+        now = time.monotonic()
+        step_s = now - began
+        if self._held and now - self._last_sent + step_s >= _HOLD_S:  # the next step would end too late for them
+            self._flush()
+        elif now - self._last_sent >= _BEAT_S:
             self._send(wire.Beat())
 
     def _deliver(self, request_id: int, generation: Generation) -> None:
         for event in generation.take():
             if event.text:
-                self._send(wire.Token(request_id, event.text))
+                self._held += wire.encode(wire.Token(request_id, event.text))
+        if self._held and generation.n_completion == 1:  # the first one is waited for
+            self._flush()
         if generation.failure is not None:
             self._fail(request_id, generation.failure)
         elif generation.finish_reason is not None:
@@ -187,11 +198,16 @@ class Worker:
             self._cancelled.discard(request_id)
 
     def _send(self, frame: wire.Frame) -> None:
+        self._held += wire.encode(frame)
+        self._flush()
+
+    def _flush(self) -> None:
         self._last_sent = time.monotonic()
         try:
-            self._socket.sendall(wire.encode(frame))
+            self._socket.sendall(self._held)
         except OSError:
             os._exit(0)
+        self._held.clear()
 
 
 def _fields(error: HoshikageError) -> dict[str, int | float | str | None]:

@@ -334,7 +334,7 @@ def test_an_interrupt_from_the_keyboard_ends_the_answer(engine: Engine, monkeypa
     for _ in range(3):
         engine.step()
     with monkeypatch.context() as patch:
-        patch.setattr(engine, "_call_step", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
+        patch.setattr(engine.native_step, "run", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
         with pytest.raises(KeyboardInterrupt):
             engine.step()
     assert generation.result().finish_reason == "cancelled"

@@ -1,0 +1,70 @@
+"""One native step: which tokens of which sequences go in, and the sampled tokens that come out."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence as SequenceOf
+from typing import TYPE_CHECKING, Any
+
+from hoshikage_core._ffi import call, error_from, ffi, lib
+
+if TYPE_CHECKING:
+    from hoshikage_core.sequence import Sequence
+
+Part = tuple["Sequence", int, bool]
+"""A sequence, how many of its pending tokens to compute, and whether to sample after them."""
+
+
+class NativeStep:
+    """Calls ``hsk_step`` with buffers that are made once.
+
+    Between two tokens the computation has emptied the processor's caches, so that each Python object touched here costs
+    more than it seems: this is the one piece of the library that is written for speed.
+
+    Args:
+        parallel: Parts of a step at most.
+        n_batch: Tokens of a step at most.
+    """
+
+    def __init__(self, parallel: int, n_batch: int) -> None:
+        self.n_held = [0] * parallel
+        """Tokens in the KV cache, by sequence id."""
+        self._array = ffi.new("hsk_slot[]", parallel)
+        self._slots = [self._array + i for i in range(parallel)]
+        self._tokens = ffi.new("int32_t[]", n_batch)
+        self._error = ffi.new("hsk_error *")
+
+    def run(self, context: Any, parts: SequenceOf[Part]) -> list[int]:
+        """Computes and samples; see ``Engine.compute``."""
+        self._fill(parts)
+        if lib.hsk_step(context, self._array, len(parts), self._error) != lib.HSK_OK:
+            failure = error_from(self._error)
+            end = ffi.new("int32_t *")
+            for sequence, _, _ in parts:
+                call(lib.hsk_sequence_end_get, context, sequence.id, end)
+                self.n_held[sequence.id] = end[0]
+            raise failure
+        tokens = []
+        for slot, (sequence, n_tokens, samples) in zip(self._slots, parts, strict=False):
+            self.n_held[sequence.id] += n_tokens
+            token = slot.token
+            if slot.status != lib.HSK_OK:
+                sequence.failure = error_from(self._error)
+            elif samples:
+                sequence.tokens.append(token)
+            tokens.append(token)
+        return tokens
+
+    def _fill(self, parts: SequenceOf[Part]) -> None:
+        offset = 0
+        for slot, (sequence, n_tokens, samples) in zip(self._slots, parts, strict=False):
+            begin = self.n_held[sequence.id]
+            end = begin + n_tokens
+            self._tokens[offset : offset + n_tokens] = sequence.tokens[begin:end]
+            slot.seq_id = sequence.id
+            slot.pos = begin
+            slot.tokens = self._tokens + offset
+            slot.n_tokens = n_tokens
+            slot.want_logits = end == len(sequence.tokens)
+            # Freed under the engine's lock only, which is held here.
+            slot.sampler = sequence.sampler.pointer if samples else ffi.NULL
+            offset += n_tokens
