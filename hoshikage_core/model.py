@@ -25,15 +25,15 @@ if TYPE_CHECKING:
 _PROGRESS_INTERVAL_S = 0.05
 
 # Daemon threads compute on while the interpreter ends: what llama.cpp needs would be destroyed under them.
-_open_engines: weakref.WeakSet[Engine] = weakref.WeakSet()
+_open_models: weakref.WeakSet[Model] = weakref.WeakSet()
 # A forked child has none of their threads.
-os.register_at_fork(after_in_child=_open_engines.clear)
+os.register_at_fork(after_in_child=_open_models.clear)
 
 
 @atexit.register
-def _close_engines() -> None:
-    for engine in list(_open_engines):
-        engine.close()
+def _close_models() -> None:
+    for model in list(_open_models):
+        model.close()
 
 
 @dataclasses.dataclass(frozen=True)
@@ -141,6 +141,7 @@ class Model:
             setattr(self._params, name, _checks.instance(name, flag, bool, "True or False"))
         self.native = Handle(_load(self.path, self._params, on_progress), lib.hsk_model_free, "model")
         self._engines: weakref.WeakSet[Engine] = weakref.WeakSet()
+        _open_models.add(self)
         self._pieces: dict[int, bytes] = {}
         self._special_pieces: dict[int, bytes] = {}
         with self.native as pointer:
@@ -265,7 +266,6 @@ class Model:
             kv_type=kv_type,
         )
         self._engines.add(engine)
-        _open_engines.add(engine)
         return engine
 
     def host_context_bytes(self, context_params: Any) -> int:
