@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Callable, Iterator
 from types import TracebackType
 from typing import Any
+
+import msgspec
 
 from hoshikage_server.engines.channel import AnswerFrame, Channel
 from hoshikage_server.engines.lane import Lane, Permit
@@ -19,7 +22,6 @@ class Answer:
     """An answer the engine has accepted. Must be closed."""
 
     def __init__(self, resources: _Resources, channel: Channel, engine: EngineProcess, stall_timeout_s: float) -> None:
-        self.n_prompt = 0
         self._resources = resources
         self._channel = channel
         self._engine = engine
@@ -79,15 +81,15 @@ class Answer:
         frame = self._wait()
         if not isinstance(frame, Accepted):
             raise _unexpected(frame)
-        self.n_prompt = frame.n_prompt
 
     def _wait(self) -> AnswerFrame:
         while True:
-            frame = self._channel.get(self._stall_timeout_s)
+            last_sign = max(self._engine.last_heard, self._asked_at)
+            left_s = last_sign + self._stall_timeout_s - time.monotonic()
+            frame = self._channel.get(left_s) if left_s > 0 else self._channel.get_nowait()
             if frame is not None:
                 return frame
-            silence_s = time.monotonic() - max(self._engine.last_heard, self._asked_at)
-            if silence_s >= self._stall_timeout_s:
+            if left_s <= 0:
                 self._resources.report_stall(self._engine)
                 raise EngineError("engine_stalled", seconds=f"{self._stall_timeout_s:g}")
 
@@ -134,7 +136,7 @@ class Answers:
         resources = _Resources(self.supervisor)
         try:
             resources.permit = self.lane.enter(self._queue_timeout_s)
-            lease = resources.lease = self.supervisor.lease(model, spec)
+            lease = resources.lease = self.supervisor.lease(model, _of_file_as_it_is(spec))
             engine = lease.result.get(block=False)
 
             def make_channel(request_id: int) -> Channel:
@@ -168,6 +170,15 @@ class _Resources:
             self._give_back(self.lease)
         if self.permit is not None:
             self.permit.leave()
+
+
+def _of_file_as_it_is(spec: EngineSpec) -> EngineSpec:
+    """The spec with its file's time and size; without them when there is no such file, as loading it will tell."""
+    try:
+        stat = os.stat(spec.path)
+    except (OSError, ValueError):
+        return spec
+    return msgspec.structs.replace(spec, mtime_ns=stat.st_mtime_ns, size_bytes=stat.st_size)
 
 
 def _unexpected(frame: AnswerFrame) -> EngineError:

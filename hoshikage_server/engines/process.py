@@ -26,10 +26,11 @@ _EXIT_WAIT_S = 1.0  # between closing its socket and ending, a healthy process n
 
 
 class Gone:
-    """The process has ended; `reason` says how, in words."""
+    """The process has ended; `reason` says how, in words, and `n_answers` how many answers ended with it."""
 
-    def __init__(self, reason: str) -> None:
+    def __init__(self, reason: str, n_answers: int) -> None:
         self.reason = reason
+        self.n_answers = n_answers
 
 
 EngineEvent = wire.Loading | wire.Ready | wire.Failed | Gone
@@ -63,7 +64,7 @@ class EngineProcess:
                 pass_fds=[theirs.fileno()],
                 stdin=subprocess.DEVNULL,
                 stdout=_STDERR,
-                start_new_session=True,  # Ctrl-C at the terminal is for the server, which lets requests finish
+                start_new_session=True,  # Ctrl-C at the terminal is for the server, which ends its engine itself
             )
         except BaseException:
             self._socket.close()
@@ -154,7 +155,7 @@ class EngineProcess:
         channels, self._channels = self._channels, {}
         for channel in channels.values():
             channel.end(wire.Failed(channel.id, "engine_crashed", "", {"reason": reason}))
-        self._notify(self, Gone(reason))
+        self._notify(self, Gone(reason, len(channels)))
 
 
 def _exit_reason(code: int) -> str:

@@ -180,8 +180,7 @@ class Supervisor:
             self._on_returned(message.lease)
         elif isinstance(message, _Stalled):
             if message.engine is self._engine:
-                log.error("engine %d stalled and is killed", message.engine.pid)
-                message.engine.kill()
+                self._on_stalled(message.engine)
         elif isinstance(message, _Closing):
             self._closing = message.done
         elif message.engine is self._engine:
@@ -192,6 +191,16 @@ class Supervisor:
             self._waiting.remove(lease)
         elif lease.engine is not None and lease.engine is self._engine:
             self._n_users -= 1
+
+    def _on_stalled(self, engine: EngineProcess) -> None:
+        """Kills it. It serves nobody from this moment on, although its end is still to come."""
+        log.info("engine %d stalled and is killed: %s", engine.pid, self._model)
+        engine.kill()
+        self._deadline = None
+        if self._state == "unloading":
+            return
+        self._after_end = "failed"
+        self._enter("unloading", n_crashes=self.snapshot.n_crashes + 1, last_error="the engine process stalled")
 
     def _on_event(self, engine: EngineProcess, event: EngineEvent) -> None:
         if isinstance(event, wire.Loading):
@@ -217,8 +226,9 @@ class Supervisor:
 
     def _fail_waiting(self, engine: EngineProcess, error: EngineError) -> None:
         error.values.setdefault("model", self._model)
-        log.error("engine %d could not load %s: %s", engine.pid, self._model, error)
-        for lease in [lease for lease in self._waiting if lease.spec == engine.spec]:
+        told = [lease for lease in self._waiting if lease.spec == engine.spec]
+        log.log(_level(len(told)), "engine %d could not load %s: %s", engine.pid, self._model, error)
+        for lease in told:
             self._waiting.remove(lease)
             lease.result.set_exception(error)
 
@@ -235,7 +245,8 @@ class Supervisor:
             error = EngineError("model_load_failed", reason=f"engine: {event.reason}")
             self._fail_waiting(engine, error)
         else:
-            log.error("engine %d died: %s (%s)", engine.pid, event.reason, self._model)
+            level = _level(event.n_answers)
+            log.log(level, "engine %d died: %s (%s)", engine.pid, event.reason, self._model)
         crashes = self.snapshot.n_crashes + 1
         self._enter("failed", pid=None, ready=None, progress=None, n_crashes=crashes, last_error=str(error))
 
@@ -313,3 +324,8 @@ class Supervisor:
         if changes or self.snapshot.state != self._state:
             values = {**self.snapshot.__dict__, "state": self._state, **changes}
             self.snapshot = Snapshot(**values)
+
+
+def _level(n_told: int) -> int:
+    """Of a failure's log line: each request that is told of it logs an error of its own."""
+    return logging.INFO if n_told else logging.ERROR

@@ -32,13 +32,18 @@ class Frame(msgspec.Struct, frozen=True, array_like=True, tag=True):
 
 
 class EngineSpec(msgspec.Struct, frozen=True):
-    """What an engine is made of. Two requests with equal specs can share one."""
+    """What an engine is made of. Two requests with equal specs can share one.
+
+    The file's time and size are part of it: a replaced file is another model.
+    """
 
     path: str
     n_ctx: int
     parallel: int = 1
     n_threads: int | None = None
     gpu_layers: int | str = "auto"
+    mtime_ns: int = 0
+    size_bytes: int = 0
 
 
 class Sampling(msgspec.Struct, frozen=True, omit_defaults=True):

@@ -161,7 +161,7 @@ class Worker:
         try:
             engine.step()
         except HoshikageError as error:  # about the step as a whole: whom it served is not known
-            log.error("a step failed: %s", error)
+            log.info("a step failed: %s", error)  # each of its requests is an error of its own
             for request_id, generation in list(self._active.items()):
                 self._fail(request_id, error)
                 generation.close()

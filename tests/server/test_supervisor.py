@@ -3,16 +3,21 @@
 from __future__ import annotations
 
 import functools
+import logging
 import os
 import signal
 import time
 from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
 
 import gevent
 import pytest
 from api_client import FAKE_ENGINE
 
+from hoshikage_server.engines.answers import Answers
 from hoshikage_server.engines.channel import Channel
+from hoshikage_server.engines.lane import Lane
 from hoshikage_server.engines.process import EngineProcess
 from hoshikage_server.engines.supervisor import Lease, State, Supervisor
 from hoshikage_server.engines.wire import Accepted, Done, EngineSpec, Failed, Sampling, Token
@@ -37,6 +42,10 @@ def wait_for(condition: Callable[[], object], timeout_s: float = 10) -> None:
     while not condition():
         assert time.monotonic() < deadline, "not in time"
         gevent.sleep(0.005)
+
+
+def question(text: str) -> dict[str, Any]:
+    return {"messages": [{"role": "user", "content": text}], "sampling": Sampling()}
 
 
 def lease_of(supervisor: Supervisor, name: str) -> gevent.Greenlet:
@@ -145,6 +154,67 @@ def test_a_lease_of_a_dead_engine_changes_no_count(supervisor: Supervisor) -> No
     other.kill()
 
 
+def test_a_stalled_engine_serves_nobody_else(supervisor: Supervisor, caplog: pytest.LogCaptureFixture) -> None:
+    """Who comes between its kill and its end gets a new engine, not the dying one; the stall counts as a crash."""
+    caplog.set_level(logging.INFO, "hoshikage_server")
+    stalled = supervisor.lease("m", spec("m"))
+    assert stalled.engine is not None
+    os.kill(stalled.engine.pid, signal.SIGSTOP)
+    supervisor.report_stall(stalled.engine)
+    supervisor.give_back(stalled)
+    lease = supervisor.lease("m", spec("m"))
+    assert lease.engine is not stalled.engine
+    assert supervisor.snapshot.n_crashes == 1
+    assert [record for record in caplog.records if record.levelno >= logging.ERROR] == []
+
+
+@pytest.mark.parametrize("text", ["", "hang"])
+def test_a_death_is_logged_as_an_error_once(
+    supervisor: Supervisor, caplog: pytest.LogCaptureFixture, text: str
+) -> None:
+    """Here when it concerns no request, by the request when it does."""
+    caplog.set_level(logging.INFO, "hoshikage_server")
+    engine = supervisor.lease("m", spec("m")).engine
+    if text:
+        channel, _ = ask(supervisor, text)
+        assert isinstance(channel.get(5), Accepted)
+    assert engine is not None
+    engine.kill()
+    wait_for(lambda: supervisor.snapshot.state == "failed")
+    levels = [record.levelno for record in caplog.records if "died" in record.message]
+    assert levels == [logging.INFO if text else logging.ERROR]
+
+
+def test_silence_is_measured_from_the_last_sign_of_life(supervisor: Supervisor) -> None:
+    """An engine that falls silent is given up after stall_timeout, not after up to twice of it."""
+    answers = Answers(Lane(1, 1), supervisor, queue_timeout_s=5, stall_timeout_s=1, max_unsent=100)
+    with answers.begin("m", spec("m"), question("count 2 900")) as answer:
+        assert isinstance(answer.next_frame(), Token)
+        assert answer._engine is not None
+        os.kill(answer._engine.pid, signal.SIGSTOP)
+        gevent.sleep(0.8)
+        began = time.monotonic()
+        with pytest.raises(EngineError) as caught:
+            answer.next_frame()
+        assert caught.value.code == "engine_stalled"
+        assert time.monotonic() - began < 0.5
+
+
+def test_a_replaced_file_is_another_model(supervisor: Supervisor, tmp_path: Path) -> None:
+    """The engine that holds the old content is not asked again."""
+    file = tmp_path / "m.gguf"
+    file.write_bytes(b"old")
+    answers = Answers(Lane(1, 1), supervisor, queue_timeout_s=5, stall_timeout_s=5, max_unsent=100)
+    starts = []
+    for content in (None, None, b"newer"):
+        if content is not None:
+            file.write_bytes(content)
+        with answers.begin("m", EngineSpec(str(file), 4096), question("echo a")) as answer:
+            assert [type(frame) for frame in answer.frames()] == [Token, Done]
+        starts.append(supervisor.snapshot.n_starts)
+    assert starts == [1, 1, 2]
+
+
 def test_nobody_is_left_waiting_when_it_closes(supervisor: Supervisor) -> None:
     """Those who wait are told, and so is whoever comes later."""
     waiting = lease_of(supervisor, "never")
@@ -164,8 +234,7 @@ def ask(supervisor: Supervisor, text: str, max_unsent: int = 1000) -> tuple[Chan
 
     engine = supervisor.lease("m", spec("m")).engine
     assert engine is not None
-    messages = [{"role": "user", "content": text}]
-    return engine.generate(make, messages=messages, sampling=Sampling()), happened
+    return engine.generate(make, **question(text)), happened
 
 
 def test_frames_arrive_in_order(supervisor: Supervisor) -> None:
