@@ -12,15 +12,20 @@ import msgspec
 from msgspec import Meta
 
 from hoshikage_server.api import invalid
-from hoshikage_server.engines.wire import Sampling
+from hoshikage_server.engines.wire import (
+    INT32_MAX,
+    Penalty,
+    RepeatPenalty,
+    Sampling,
+    Seed,
+    Temperature,
+    Text,
+    TopK,
+    Unit,
+)
 from hoshikage_server.errors import RequestError
 
-_INT32_MAX = 2**31 - 1
-
-Text = Annotated[str, Meta(min_length=1)]
-Unit = Annotated[float, Meta(ge=0, le=1)]
-Penalty = Annotated[float, Meta(ge=-2, le=2)]
-TokenCount = Annotated[int, Meta(ge=1, le=_INT32_MAX)]
+TokenCount = Annotated[int, Meta(ge=1, le=INT32_MAX)]
 
 
 class _Part(msgspec.Struct, frozen=True, tag_field="type"):
@@ -120,15 +125,15 @@ class ChatRequest(msgspec.Struct, frozen=True, kw_only=True):
     max_tokens: TokenCount | None = None
     max_completion_tokens: TokenCount | None = None
     stop: Text | Annotated[list[Text], Meta(max_length=4)] | None = None
-    seed: Annotated[int, Meta(ge=-(2**63), le=2**63 - 1)] | None = None
-    temperature: Annotated[float, Meta(ge=0, le=2)] | None = None
+    seed: Seed | None = None
+    temperature: Temperature | None = None
     top_p: Unit | None = None
     presence_penalty: Penalty | None = None
     frequency_penalty: Penalty | None = None
     # llama-server's
-    top_k: Annotated[int, Meta(ge=-1, le=_INT32_MAX)] | None = None
+    top_k: TopK | None = None
     min_p: Unit | None = None
-    repeat_penalty: Annotated[float, Meta(ge=0.01, le=100)] | None = None
+    repeat_penalty: RepeatPenalty | None = None
     # Refused unless they ask for what happens anyway
     n: Annotated[int, Meta(ge=1, le=128)] | None = None
     logprobs: bool | None = None

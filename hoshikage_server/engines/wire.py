@@ -13,12 +13,22 @@ ever appended, with defaults. A conversation:
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any, Generic, TypeVar
+from typing import Annotated, Any, Generic, TypeVar
 
 import msgspec
+from msgspec import Meta
 
 MAX_FRAME_BYTES = 256 * 1024 * 1024  # a 32 MiB request body, with room for what decoding makes of it
 _PREFIX_BYTES = 4
+
+INT32_MAX = 2**31 - 1
+Text = Annotated[str, Meta(min_length=1)]
+Unit = Annotated[float, Meta(ge=0, le=1)]
+Penalty = Annotated[float, Meta(ge=-2, le=2)]
+Temperature = Annotated[float, Meta(ge=0, le=2)]
+TopK = Annotated[int, Meta(ge=-1, le=INT32_MAX)]
+RepeatPenalty = Annotated[float, Meta(ge=0.01, le=100)]
+Seed = Annotated[int, Meta(ge=-(2**63), le=2**63 - 1)]
 
 T = TypeVar("T")
 
@@ -47,16 +57,19 @@ class EngineSpec(msgspec.Struct, frozen=True):
 
 
 class Sampling(msgspec.Struct, frozen=True, omit_defaults=True):
-    """How tokens are chosen, under hoshikage_core's names. None: whoever comes next in precedence decides."""
+    """How tokens are chosen, under hoshikage_core's names. None: whoever comes next in precedence decides.
 
-    temperature: float | None = None
-    top_k: int | None = None
-    top_p: float | None = None
-    min_p: float | None = None
-    repeat_penalty: float | None = None
-    presence_penalty: float | None = None
-    frequency_penalty: float | None = None
-    seed: int | None = None
+    The bounds are those of a request and of an entry of the model map alike.
+    """
+
+    temperature: Temperature | None = None
+    top_k: TopK | None = None
+    top_p: Unit | None = None
+    min_p: Unit | None = None
+    repeat_penalty: RepeatPenalty | None = None
+    presence_penalty: Penalty | None = None
+    frequency_penalty: Penalty | None = None
+    seed: Seed | None = None
 
     def over(self, other: Sampling) -> Sampling:
         """These values, and the other's where these are None."""

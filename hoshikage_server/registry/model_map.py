@@ -8,7 +8,9 @@ here are kept when the file is written. A broken file is reported and never over
 
 from __future__ import annotations
 
+import logging
 import os
+import stat
 import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -19,10 +21,13 @@ import msgspec
 from filelock import FileLock, Timeout
 from msgspec import Meta
 
-from hoshikage_server.engines.wire import Sampling
+from hoshikage_server.engines.wire import INT32_MAX, Sampling, Text
 from hoshikage_server.errors import ModelMapError
 
+log = logging.getLogger(__name__)
+
 _LOCK_TIMEOUT_S = 10.0
+_PERMISSIONS = 0o644  # of a new file
 
 RawMap = dict[str, dict[str, Any]]
 
@@ -30,11 +35,11 @@ RawMap = dict[str, dict[str, Any]]
 class _Entry(msgspec.Struct, frozen=True):
     """An entry as it stands in the file."""
 
-    path: Annotated[str, Meta(min_length=1)]
-    model: Annotated[str, Meta(min_length=1)]
-    stop: tuple[str, ...] | None = None
+    path: Text
+    model: Text
+    stop: tuple[Text, ...] | None = None
     sampling: Sampling = Sampling()
-    n_ctx: Annotated[int, Meta(ge=1, le=2**31 - 1)] | None = None
+    n_ctx: Annotated[int, Meta(ge=1, le=INT32_MAX)] | None = None
 
 
 @dataclass(frozen=True)
@@ -76,26 +81,36 @@ class ModelMap:
         """
         stamp = self._stamp_now()
         if self._entries is None or stamp != self._stamp:
-            self._stamp = stamp
+            has_changed, self._stamp = stamp != self._stamp, stamp
             try:
                 self._entries = parse(self._read_bytes(), self.path)
                 self.error = None
             except ModelMapError as error:
                 self.error = error
+                if has_changed:
+                    log.error("%s", error)
         if self._entries is None:
             assert self.error is not None
             raise self.error
         return self._entries
 
-    def add(self, model_id: str, file: Path) -> None:
+    def add(self, model_id: str, file: Path, *, replace: bool = False) -> None:
         """Registers a model, or points an existing entry to another file.
+
+        Args:
+            model_id: The name it is asked for by.
+            file: The GGUF file.
+            replace: Whether what an existing entry says of its model (stop, sampling, n_ctx) goes with its old file.
 
         Raises:
             ModelMapError: The map on disk is broken, locked, or cannot be written.
         """
 
         def change(raw: RawMap) -> None:
-            raw[model_id] = {**raw.get(model_id, {"stop": []}), "path": str(file.parent), "model": file.name}
+            entry = raw.get(model_id, {"stop": []})
+            if replace:
+                entry = {key: value for key, value in entry.items() if key not in _Entry.__struct_fields__}
+            raw[model_id] = {**entry, "path": str(file.parent), "model": file.name}
 
         self._update(change)
 
@@ -121,6 +136,8 @@ class ModelMap:
                 _write_atomically(self.path, msgspec.json.format(msgspec.json.encode(raw), indent=2) + b"\n")
         except Timeout:
             raise self._failure(f"locked by another process for {_LOCK_TIMEOUT_S:g} s") from None
+        except UnicodeEncodeError as error:  # the name of a file may be any bytes, JSON cannot
+            raise self._failure(str(error)) from error
         except OSError as error:
             raise self._failure(error.strerror or str(error)) from error
 
@@ -137,10 +154,10 @@ class ModelMap:
 
     def _stamp_now(self) -> tuple[int, ...]:
         try:
-            stat = self.path.stat()
+            found = self.path.stat()
         except OSError:
             return ()
-        return stat.st_mtime_ns, stat.st_size, stat.st_ino
+        return found.st_mtime_ns, found.st_ctime_ns, found.st_size, found.st_ino
 
 
 def parse(content: bytes, path: Path) -> dict[str, ModelEntry]:
@@ -173,6 +190,7 @@ def _write_atomically(path: Path, content: bytes) -> None:
     try:
         with os.fdopen(descriptor, "wb") as file:
             file.write(content)
+            os.fchmod(file.fileno(), _permissions(target))
             file.flush()
             os.fsync(file.fileno())
         os.replace(temporary, target)
@@ -184,3 +202,10 @@ def _write_atomically(path: Path, content: bytes) -> None:
         os.fsync(folder)
     finally:
         os.close(folder)
+
+
+def _permissions(path: Path) -> int:
+    try:
+        return stat.S_IMODE(path.stat().st_mode)
+    except FileNotFoundError:
+        return _PERMISSIONS

@@ -50,6 +50,21 @@ def test_the_reason_names_the_entry() -> None:
         parse(b'{"first": {"path": "a", "model": "b"}, "second": {"path": "a"}}', PATH)
 
 
+@pytest.mark.parametrize(
+    ("values", "field"),
+    [
+        ({"stop": [""]}, r"\$\.stop"),
+        ({"sampling": {"temperature": -5}}, r"\$\.sampling\.temperature"),
+        ({"sampling": {"top_p": 1.5}}, r"\$\.sampling\.top_p"),
+        ({"n_ctx": 0}, r"\$\.n_ctx"),
+    ],
+)
+def test_a_value_no_request_may_have_is_the_maps_error(values: dict[str, object], field: str) -> None:
+    """It names the model and the field; otherwise every client would be blamed for it."""
+    with pytest.raises(ModelMapError, match=f"mine: .*{field}"):
+        parse(json.dumps({"mine": {"path": "a", "model": "b", **values}}).encode(), PATH)
+
+
 json_values = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=5),
     lambda inner: (
@@ -84,6 +99,23 @@ def test_an_edit_is_picked_up(tmp_path: Path) -> None:
     assert model_map.error is None
     path.unlink()
     assert model_map.entries() == {}
+
+
+@pytest.mark.parametrize("was_good", [True, False])
+def test_a_break_is_logged_once(tmp_path: Path, caplog: pytest.LogCaptureFixture, was_good: bool) -> None:
+    """For each change of the file, however many requests read it."""
+    path = tmp_path / "model_map.json"
+    model_map = ModelMap(path)
+    if was_good:
+        path.write_text("{}")
+        model_map.entries()
+    for n_logged, text in enumerate(["{", "{ "], start=1):
+        path.write_text(text)
+        for _ in range(3):
+            with contextlib.suppress(ModelMapError):
+                model_map.entries()
+        assert len(caplog.records) == n_logged
+    assert "model_map.json" in caplog.text
 
 
 def test_a_file_broken_from_the_start_is_an_error(tmp_path: Path) -> None:
@@ -123,6 +155,31 @@ def test_add_and_remove_keep_what_they_do_not_know(tmp_path: Path) -> None:
     assert model_map.remove("a")
     assert not model_map.remove("a")
     assert list(model_map.entries()) == ["b"]
+
+
+def test_replacing_drops_what_was_said_of_the_old_file(tmp_path: Path) -> None:
+    """Its stop strings would cut off the new model; what is not known here is somebody else's."""
+    path = tmp_path / "model_map.json"
+    entry = {"path": "p", "model": "q", "stop": ["x"], "sampling": {"top_k": 1}, "n_ctx": 9, "persona": {"x": 1}}
+    path.write_text(json.dumps({"a": entry}))
+    ModelMap(path).add("a", Path("/new/z.gguf"), replace=True)
+    assert json.loads(path.read_text()) == {"a": {"persona": {"x": 1}, "path": "/new", "model": "z.gguf"}}
+
+
+def test_writing_keeps_the_permissions(tmp_path: Path) -> None:
+    """Whoever could read the list still can, and nobody else."""
+    path = tmp_path / "model_map.json"
+    ModelMap(path).add("a", Path("/x/y.gguf"))
+    assert path.stat().st_mode & 0o777 == 0o644
+    path.chmod(0o640)
+    ModelMap(path).add("b", Path("/x/y.gguf"))
+    assert path.stat().st_mode & 0o777 == 0o640
+
+
+def test_a_file_name_json_cannot_hold(tmp_path: Path) -> None:
+    """Refused in a sentence."""
+    with pytest.raises(ModelMapError):
+        ModelMap(tmp_path / "model_map.json").add("a", Path(os.fsdecode(b"/x/\xff.gguf")))
 
 
 def test_writers_do_not_lose_each_others_entries(tmp_path: Path) -> None:
