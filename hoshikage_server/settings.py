@@ -6,6 +6,7 @@ without the prefix (`HOSHIKAGE_N_CTX` is `n_ctx`).
 
 from __future__ import annotations
 
+import contextlib
 import ipaddress
 import os
 import sys
@@ -16,6 +17,7 @@ from typing import Annotated, Any, Literal
 import msgspec
 from msgspec import Meta
 
+from hoshikage_server import messages
 from hoshikage_server.errors import SettingsError
 
 if sys.version_info >= (3, 11):
@@ -25,7 +27,10 @@ else:
 
 PREFIX = "HOSHIKAGE_"
 FILE_NAME = "hoshikage.toml"
+# Read by the build (build_support), which shares the prefix.
+BUILD_VARIABLES = frozenset({"BACKEND", "CUDA_ARCHS", "NATIVE", "SANITIZE"})
 
+Language = Literal["ja", "en"]
 Seconds = Annotated[float, Meta(gt=0, le=86400)]
 Count = Annotated[int, Meta(ge=1, le=1_000_000)]
 
@@ -38,13 +43,13 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     config_dir: Path  # model_map.json and hoshikage.toml
     cache_dir: Path  # downloads and the demo model
     model_map: Path  # the list of models
-    lang: Literal["ja", "en"] = "ja"  # language of messages unless a client asks for another
+    lang: Language = "ja"  # language of messages unless a client asks for another
     log_level: Literal["debug", "info", "warning", "error"] = "info"
     api_keys: tuple[str, ...] = ()  # accepted keys; needed to listen on more than the loopback address
 
     n_ctx: Annotated[int, Meta(ge=1, le=2**31 - 1)] = 4096  # tokens of context, shared by what is computed at once
     parallel: Annotated[int, Meta(ge=1, le=64)] = 1  # requests computed at once
-    threads: Annotated[int, Meta(ge=1, le=1024)] | None = None  # compute threads; the physical cores when not set
+    threads: Annotated[int, Meta(ge=1, le=512)] | None = None  # compute threads; the physical cores when not set
     gpu_layers: int | Literal["auto", "all"] = "auto"  # layers in GPU memory
 
     max_queue: Annotated[int, Meta(ge=0, le=100_000)] = 64  # requests that may wait for their turn
@@ -58,11 +63,6 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     max_body: Annotated[int, Meta(ge=1024)] = 32 * 1024 * 1024  # bytes of a request
     max_unsent: Count = 4096  # pieces of an answer kept for a client that reads slowly
     max_connections: Count = 1000  # connections at once
-
-    @property
-    def is_loopback(self) -> bool:
-        """Whether only this machine can connect."""
-        return is_loopback(self.host)
 
     def public(self) -> dict[str, object]:
         """All settings as plain values, keys blanked."""
@@ -93,9 +93,23 @@ def load_settings(overrides: Mapping[str, object] | None = None) -> Settings:
     return build_settings(os.environ, overrides)
 
 
+def language(environ: Mapping[str, str] = os.environ) -> Language:
+    """The language for people, also when other settings are wrong: an error is to be told in it."""
+    named: list[object] = [environ.get(PREFIX + "LANG")]
+    with contextlib.suppress(SettingsError):
+        named.append(_read_file(_config_dir(environ) / FILE_NAME).get("lang"))
+    return "en" if next((name for name in named if name in messages.LANGUAGES), "ja") == "en" else "ja"
+
+
+def unknown_variables(environ: Mapping[str, str] = os.environ) -> list[str]:
+    """Variables with our prefix that set nothing: most likely a setting with a typo."""
+    known = {PREFIX + name.upper() for name in Settings.__struct_fields__} | {PREFIX + name for name in BUILD_VARIABLES}
+    return sorted(name for name in environ if name.startswith(PREFIX) and name not in known)
+
+
 def build_settings(environ: Mapping[str, str], overrides: Mapping[str, object] | None = None) -> Settings:
     """Makes settings from an environment; see `load_settings`."""
-    config_dir = _folder(environ, "HOSHIKAGE_CONFIG_DIR", "XDG_CONFIG_HOME", ".config")
+    config_dir = _config_dir(environ)
     values: dict[str, object] = {
         "config_dir": config_dir,
         "cache_dir": _folder(environ, "HOSHIKAGE_CACHE_DIR", "XDG_CACHE_HOME", ".cache"),
@@ -110,6 +124,9 @@ def build_settings(environ: Mapping[str, str], overrides: Mapping[str, object] |
             values[name], sources[name] = text, PREFIX + name.upper()
     for name, value in (overrides or {}).items():
         values[name], sources[name] = value, f"--{name.replace('_', '-')}"
+    for name, source in sources.items():
+        if name not in _FIELDS:
+            raise SettingsError(source, messages.text("unknown_setting", language(environ)))
     return Settings(**{name: _convert(name, value, sources.get(name, name)) for name, value in values.items()})
 
 
@@ -117,9 +134,7 @@ _FIELDS = {field.name: field.type for field in msgspec.structs.fields(Settings)}
 
 
 def _convert(name: str, value: object, source: str) -> Any:
-    field_type = _FIELDS.get(name)
-    if field_type is None:
-        raise SettingsError(source, "there is no setting of this name")
+    field_type = _FIELDS[name]
     if field_type is Path:
         return Path(str(value)).expanduser().absolute()
     if name == "api_keys" and isinstance(value, str):
@@ -129,6 +144,10 @@ def _convert(name: str, value: object, source: str) -> Any:
     except msgspec.ValidationError as error:
         # The value itself is left out: it may be a key.
         raise SettingsError(source, str(error)) from None
+
+
+def _config_dir(environ: Mapping[str, str]) -> Path:
+    return _folder(environ, "HOSHIKAGE_CONFIG_DIR", "XDG_CONFIG_HOME", ".config")
 
 
 def _folder(environ: Mapping[str, str], own: str, xdg: str, fallback: str) -> Path:

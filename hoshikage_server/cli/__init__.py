@@ -6,15 +6,17 @@ import sys
 
 import click
 
+from hoshikage_server import __version__
 from hoshikage_server.cli.config import config
 from hoshikage_server.cli.models import add, list_models, rm
 from hoshikage_server.cli.serve import serve
 from hoshikage_server.cli.version import version
 from hoshikage_server.errors import ServerError
-from hoshikage_server.settings import load_settings
+from hoshikage_server.settings import language
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(__version__, prog_name="hoshikage", message="%(prog)s %(version)s")
 def hoshikage() -> None:
     """Hoshikage: language models on your own machine, behind OpenAI's API."""
 
@@ -28,9 +30,5 @@ def main() -> None:
     try:
         hoshikage()
     except ServerError as error:
-        try:
-            language = load_settings().lang
-        except ServerError:
-            language = "en"
-        click.echo(f"hoshikage: {error.text(language)}", err=True)
+        click.echo(f"hoshikage: {error.text(language())}", err=True)
         sys.exit(1)

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import unicodedata
 from pathlib import Path
 
 import click
 
 from hoshikage_server import messages
-from hoshikage_server.errors import ModelMapError, RequestError, ServerError
+from hoshikage_server.errors import ModelMapError, ServerError
 from hoshikage_server.registry.model_map import ModelMap
 from hoshikage_server.settings import load_settings
 
@@ -28,15 +29,18 @@ def list_models() -> None:
 @click.command()
 @click.argument("model_id", metavar="NAME")
 @click.argument("file", type=click.Path(path_type=Path))
-@click.option("--force", is_flag=True, help="Replace a model of this name.")
+@click.option(
+    "--force", is_flag=True, help="Replace the model of this name: its file, stop strings, sampling and n_ctx."
+)
 def add(model_id: str, file: Path, force: bool) -> None:
     """Register the GGUF model FILE under NAME."""
     settings = load_settings()
+    _check_name(model_id)
     model_map = ModelMap(settings.model_map)
     if model_id in model_map.entries() and not force:
         raise ModelMapError("model_exists", model=model_id)
     _check_is_gguf(file)
-    model_map.add(model_id, file.absolute())
+    model_map.add(model_id, file.absolute(), replace=True)
     click.echo(messages.text("model_added", settings.lang, model=model_id, path=file.absolute()))
 
 
@@ -46,15 +50,25 @@ def rm(model_id: str) -> None:
     """Take the model NAME off the list; its file stays."""
     settings = load_settings()
     if not ModelMap(settings.model_map).remove(model_id):
-        raise RequestError("model_not_found", model=model_id)
+        raise ModelMapError("model_not_registered", model=model_id)
     click.echo(messages.text("model_removed", settings.lang, model=model_id))
+
+
+def _check_name(model_id: str) -> None:
+    # Cs: bytes of the command line that are no UTF-8
+    if not model_id.strip() or any(unicodedata.category(char) in ("Cc", "Cs") for char in model_id):
+        raise ModelMapError("invalid_model_name", name=ascii(model_id))
 
 
 def _check_is_gguf(file: Path) -> None:
     try:
         with file.open("rb") as opened:
             is_gguf = opened.read(len(_GGUF_MAGIC)) == _GGUF_MAGIC
-    except OSError:
-        is_gguf = False
+    except (FileNotFoundError, NotADirectoryError):
+        raise ServerError("file_not_found", path=file) from None
+    except IsADirectoryError:
+        raise ServerError("file_is_folder", path=file) from None
+    except OSError as error:
+        raise ServerError("file_unreadable", path=file, reason=error.strerror) from error
     if not is_gguf:
         raise ServerError("not_a_gguf", path=file)

@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+import errno
+import socket
+
 import click
 
-from hoshikage_server.settings import load_settings
+from hoshikage_server import messages
+from hoshikage_server.errors import ServerError
+from hoshikage_server.settings import load_settings, unknown_variables
 
 
 @click.command()
@@ -16,5 +21,30 @@ def serve(host: str | None, port: int | None) -> None:
 
     overrides: dict[str, object] = {"host": host, "port": port}
     settings = load_settings({name: value for name, value in overrides.items() if value is not None})
+    for name in unknown_variables():
+        click.echo(f"hoshikage: {messages.text('unknown_variable', settings.lang, name=name)}", err=True)
     check_exposure(settings.host, settings)
+    check_address(settings.host, settings.port)
     Server(settings).run()
+
+
+def check_address(host: str, port: int) -> None:
+    """Tries to bind to an address and lets go of it: gunicorn would retry for seconds, and tell it in many lines.
+
+    Raises:
+        ServerError: It is in use, or no address of this machine.
+    """
+    if host.startswith("unix:"):
+        return
+    host = host.strip("[]")
+    address = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+    with socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET) as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # as gunicorn does
+        try:
+            probe.bind((host, port))
+        except OSError as error:
+            if error.errno == errno.EADDRINUSE:
+                raise ServerError("address_in_use", address=address) from None
+            raise ServerError("cannot_listen", address=address, reason=error.strerror or str(error)) from None
+        except UnicodeError as error:  # no name of a host: an empty or overlong label
+            raise ServerError("cannot_listen", address=address, reason=str(error)) from None

@@ -176,6 +176,22 @@ CATALOGUE: dict[str, Message] = {
         "設定 {name} が正しくありません: {reason}",
         "The setting {name} cannot be used: {reason}",
     ),
+    "unknown_setting": Message(
+        "この名前の設定はありません",
+        "there is no setting of this name",
+    ),
+    "unknown_variable": Message(
+        "環境変数 {name} は設定の名前ではないので、無視します。'hoshikage config' で設定の一覧が見られます。",
+        "The variable {name} is no setting and is ignored. 'hoshikage config' shows all settings.",
+    ),
+    "address_in_use": Message(
+        "{address} は既に使われています。ほかのプログラムを終了するか、--port で別のポートを指定してください。",
+        "{address} is in use already: end the other program, or choose another port with --port.",
+    ),
+    "cannot_listen": Message(
+        "{address} では待ち受けられません: {reason}",
+        "Listening on {address} is not possible: {reason}",
+    ),
     "invalid_model_map": Message(
         "モデル一覧 {path} を読めません: {reason}",
         "The model map {path} cannot be used: {reason}",
@@ -200,6 +216,26 @@ CATALOGUE: dict[str, Message] = {
     "model_exists": Message(
         "モデル '{model}' は既に登録されています。置き換えるには --force を付けてください。",
         "A model '{model}' is registered already. Use --force to replace it.",
+    ),
+    "model_not_registered": Message(
+        "モデル '{model}' は登録されていません。登録済みのモデルは 'hoshikage list' で分かります。",
+        "No model '{model}' is registered. 'hoshikage list' shows those that are.",
+    ),
+    "invalid_model_name": Message(
+        "モデルの名前 {name} は使えません。空の名前や制御文字を含む名前は登録できません。",
+        "{name} cannot be a model's name: it must not be empty or hold control characters.",
+    ),
+    "file_not_found": Message(
+        "ファイル {path} が見つかりません。",
+        "There is no file {path}.",
+    ),
+    "file_is_folder": Message(
+        "{path} はフォルダです。GGUFファイルを指定してください。",
+        "{path} is a folder: name a GGUF file.",
+    ),
+    "file_unreadable": Message(
+        "{path} を読めません: {reason}",
+        "{path} cannot be read: {reason}",
     ),
     "not_a_gguf": Message(
         "{path} はGGUFファイルではありません。",

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import json
 import os
+import socket
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 
-from hoshikage_server import __version__
+from hoshikage_server import __version__, messages
 
 
 def hoshikage(folder: Path, *arguments: str, **environ: str) -> subprocess.CompletedProcess[str]:
@@ -36,21 +37,48 @@ def test_add_list_rm(tmp_path: Path) -> None:
     gone = hoshikage(tmp_path, "rm", "mine")
     assert gone.returncode == 1
     assert "mine" in gone.stderr
+    assert "hoshikage list" in gone.stderr
+
+
+@pytest.mark.parametrize("name", ["", " ", "a\nb", "\x1b[2J", os.fsdecode(b"\xff")])
+def test_names_that_cannot_be(tmp_path: Path, name: str) -> None:
+    """A name is shown in lists and logs, and written into JSON."""
+    (tmp_path / "x.gguf").write_bytes(b"GGUF....")
+    result = hoshikage(tmp_path, "add", name, "x.gguf")
+    assert result.returncode == 1
+    assert "name" in result.stderr
+    assert len(result.stderr.splitlines()) == 1
+    assert not (tmp_path / "model_map.json").exists()
+
+
+def test_force_replaces(tmp_path: Path) -> None:
+    """The stop strings and the sampling were the old model's."""
+    (tmp_path / "x.gguf").write_bytes(b"GGUF....")
+    entry = {"path": "/old", "model": "y.gguf", "stop": ["x"], "sampling": {"top_k": 1}}
+    (tmp_path / "model_map.json").write_text(json.dumps({"mine": entry}))
+    assert hoshikage(tmp_path, "add", "--force", "mine", "x.gguf").returncode == 0
+    assert json.loads((tmp_path / "model_map.json").read_text()) == {"mine": {"path": str(tmp_path), "model": "x.gguf"}}
 
 
 def test_only_gguf_files_are_added(tmp_path: Path) -> None:
     """Nothing that cannot be a model gets onto the list."""
     (tmp_path / "x.txt").write_text("hello")
-    for name in ("x.txt", "missing.gguf", "."):
+    for name, reason in (
+        ("x.txt", "not a GGUF"),
+        ("missing.gguf", "no file"),
+        (".", "a folder"),
+        ("x.txt/y", "no file"),
+    ):
         result = hoshikage(tmp_path, "add", "mine", name)
         assert result.returncode == 1
-        assert "not a GGUF" in result.stderr
+        assert reason in result.stderr
     assert not (tmp_path / "model_map.json").exists()
 
 
 def test_version_and_config(tmp_path: Path) -> None:
     """What is installed, and what is in effect."""
-    assert hoshikage(tmp_path, "version").stdout == f"hoshikage {__version__}\n"
+    for spelling in ("version", "--version"):
+        assert hoshikage(tmp_path, spelling).stdout == f"hoshikage {__version__}\n"
     shown = json.loads(hoshikage(tmp_path, "config", HOSHIKAGE_API_KEYS="secret", HOSHIKAGE_PORT="99").stdout)
     assert shown["port"] == 99
     assert shown["api_keys"] == ["***"]
@@ -64,6 +92,42 @@ def test_a_bad_setting_is_one_sentence(tmp_path: Path, command: str) -> None:
     assert result.returncode == 1
     assert "HOSHIKAGE_N_CTX" in result.stderr
     assert len(result.stderr.splitlines()) == 1
+
+
+@pytest.mark.parametrize(
+    ("chosen", "word"), [("en", "cannot be used"), ("ja", "正しくありません"), ("", "正しくありません")]
+)
+def test_a_bad_setting_is_told_in_the_persons_language(tmp_path: Path, chosen: str, word: str) -> None:
+    """Also while the settings cannot be loaded."""
+    assert word in hoshikage(tmp_path, "list", HOSHIKAGE_LANG=chosen, HOSHIKAGE_N_CTX="many").stderr
+
+
+@pytest.mark.parametrize("chosen", ["en", "ja"])
+def test_an_address_in_use_is_one_sentence(tmp_path: Path, chosen: str) -> None:
+    """At once, instead of gunicorn's five tries."""
+    with socket.create_server(("127.0.0.1", 0)) as other:
+        port = other.getsockname()[1]
+        result = hoshikage(tmp_path, "serve", "--port", str(port), HOSHIKAGE_LANG=chosen)
+    assert result.returncode == 1
+    assert result.stderr == f"hoshikage: {messages.text('address_in_use', chosen, address=f'127.0.0.1:{port}')}\n"
+
+
+@pytest.mark.parametrize("host", ["192.0.2.1", "no-such-host.invalid", "a..b"])
+def test_a_host_that_is_not_here_is_one_sentence(tmp_path: Path, host: str) -> None:
+    """192.0.2.0/24 and .invalid belong to nobody (RFC 5737, RFC 2606)."""
+    result = hoshikage(tmp_path, "serve", "--host", host, HOSHIKAGE_API_KEYS="k")
+    assert result.returncode == 1
+    assert f"Listening on {host}:3030" in result.stderr
+    assert len(result.stderr.splitlines()) == 1
+
+
+def test_a_variable_that_sets_nothing_is_named(tmp_path: Path) -> None:
+    """A typo would otherwise do nothing; the build's variables are none."""
+    typos = {"HOSHIKAGE_TREADS": "2", "HOSHIKAGE_BACKEND": "cpu", "HOSHIKAGE_CUDA_ARCHS": "90"}
+    result = hoshikage(tmp_path, "serve", "--host", "192.0.2.1", HOSHIKAGE_API_KEYS="k", **typos)
+    lines = result.stderr.splitlines()
+    assert len(lines) == 2
+    assert "HOSHIKAGE_TREADS" in lines[0]
 
 
 def test_a_bad_port_on_the_command_line(tmp_path: Path) -> None:

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from hoshikage_server.errors import SettingsError
-from hoshikage_server.settings import build_settings, is_loopback
+from hoshikage_server.settings import build_settings, is_loopback, language
 
 
 def test_defaults(tmp_path: Path) -> None:
@@ -52,6 +52,7 @@ def test_values_are_typed(tmp_path: Path) -> None:
         ("N_CTX", "0"),
         ("GPU_LAYERS", "many"),
         ("PARALLEL", "0"),
+        ("THREADS", "513"),
         ("QUEUE_TIMEOUT", "-1"),
         ("QUEUE_TIMEOUT", "nan"),
         ("MAX_BODY", "1.5"),
@@ -77,6 +78,24 @@ def test_a_bad_file_is_an_error(tmp_path: Path, text: str) -> None:
     (tmp_path / "hoshikage.toml").write_text(text)
     with pytest.raises(SettingsError, match=r"hoshikage\.toml"):
         build_settings({"HOSHIKAGE_CONFIG_DIR": str(tmp_path)})
+
+
+@pytest.mark.parametrize(
+    ("text", "variable", "expected"),
+    [
+        ('lang = "en"\nport = "x"', "", "en"),
+        ('lang = "en"', "ja", "ja"),
+        ("lang =", "", "ja"),
+        ("lang =", "en", "en"),
+        ("lang = 1", "fr", "ja"),
+        ('lang = "en"', "fr", "en"),
+        ("lang = []", "", "ja"),
+    ],
+)
+def test_the_language_is_known_whatever_is_wrong(tmp_path: Path, text: str, variable: str, expected: str) -> None:
+    """The error about the rest is told in it."""
+    (tmp_path / "hoshikage.toml").write_text(text)
+    assert language({"HOSHIKAGE_CONFIG_DIR": str(tmp_path), "HOSHIKAGE_LANG": variable}) == expected
 
 
 def test_keys_are_not_shown(tmp_path: Path) -> None:
