@@ -85,8 +85,10 @@ class ChatCompletions:
         answer: Answer,
         watch: ClientWatch,
     ) -> None:
-        def close() -> None:
+        def close(is_cut: bool) -> None:
             watch.stop()
+            if is_cut and watch.is_gone:
+                problems.note_gone(request)
             answer.close()
 
         def show_error(error: ServerError) -> bytes:

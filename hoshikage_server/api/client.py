@@ -5,19 +5,19 @@ from __future__ import annotations
 import contextlib
 import select
 import socket
+from collections.abc import Callable
 from types import TracebackType
 from typing import Any
 
 import gevent
 from gevent.monkey import get_original
-from gevent.socket import wait_read
-from gevent.timeout import Timeout
 
 from hoshikage_server.errors import ClientGoneError
 
 # While the client has sent more than was read (a pipelined request), the socket stays readable and an end of file
 # hides behind those bytes; then the connection's state is asked for this often.
 _POLL_S = 0.25
+_READABLE = 1  # libev's EV_READ
 _HUNG_UP = select.POLLRDHUP | select.POLLHUP | select.POLLERR
 _poll = get_original("select", "poll")  # gevent's would switch greenlets
 
@@ -26,7 +26,8 @@ class ClientWatch:
     """Throws ClientGoneError into the greenlet that made it as soon as the client disconnects.
 
     A disconnect only shows on the second write, and a request that waits writes nothing: so the socket is watched for
-    its end of file. Like gevent.Timeout, it only interrupts waiting, and only until it is stopped.
+    its end of file. Like gevent.Timeout, it only interrupts waiting, and only until it is stopped. No greenlet of its
+    own: one would still have the socket when gunicorn closes it, and gevent then puts off closing.
 
     Args:
         environ: The request's WSGI environment; without gunicorn's socket in it nothing is watched.
@@ -35,17 +36,21 @@ class ClientWatch:
     def __init__(self, environ: dict[str, Any]) -> None:
         self._socket: socket.socket | None = environ.get("gunicorn.socket")
         self._owner = gevent.getcurrent()
-        self._is_active = self._socket is not None
-        self._watcher: gevent.Greenlet | None = None
+        self._watcher: Any = None
         if self._socket is not None:
-            self._watcher = gevent.spawn(self._watch, self._socket)
+            self._watch(gevent.get_hub().loop.io(self._socket.fileno(), _READABLE), self._on_readable)
+
+    @property
+    def is_gone(self) -> bool:
+        """Whether the connection has ended, whoever ended it."""
+        return self._socket is not None and _is_gone(self._socket)
 
     def stop(self) -> None:
-        """Ends the watch; from now on nothing is thrown. Never switches greenlets."""
-        self._is_active = False
-        if self._watcher is not None:
-            self._watcher.kill(block=False)
-            self._watcher = None
+        """Ends the watch; from now on nothing is thrown, and the socket can be closed. Never switches greenlets."""
+        watcher, self._watcher = self._watcher, None
+        if watcher is not None:
+            watcher.stop()
+            watcher.close()
 
     def hang_up(self) -> None:
         """Ends the connection, also under a write that is stuck because the client does not read."""
@@ -61,22 +66,30 @@ class ClientWatch:
     ) -> None:
         self.stop()
 
-    def _watch(self, sock: socket.socket) -> None:
-        try:
-            wait_read(sock.fileno())
-            while not _is_gone(sock):
-                gevent.sleep(_POLL_S)
-        except (OSError, Timeout):
-            pass  # closed under us: gone as well
-        gevent.get_hub().loop.run_callback(self._throw)
+    def _watch(self, watcher: Any, callback: Callable[[], None]) -> None:
+        self.stop()
+        self._watcher = watcher
+        watcher.start(callback)
+
+    def _on_readable(self) -> None:
+        if self.is_gone:
+            self._throw()
+        else:
+            self._watch(gevent.get_hub().loop.timer(_POLL_S, _POLL_S), self._on_timer)
+
+    def _on_timer(self) -> None:
+        if self.is_gone:
+            self._throw()
 
     def _throw(self) -> None:
-        if self._is_active:
-            self._is_active = False
-            self._owner.throw(ClientGoneError())
+        self.stop()
+        self._owner.throw(ClientGoneError())
 
 
 def _is_gone(sock: socket.socket) -> bool:
+    descriptor = sock.fileno()
+    if descriptor < 0:  # closed on our side
+        return True
     poll = _poll()
-    poll.register(sock.fileno(), _HUNG_UP)
+    poll.register(descriptor, _HUNG_UP)
     return bool(poll.poll(0))

@@ -56,6 +56,16 @@ def note(error: ServerError, request: falcon.Request) -> None:
     log.log(level, "%s %s %s %s%s", request.context.request_id, request.method, kind.status, error.code, detail)
 
 
+def note_gone(request: falcon.Request) -> None:
+    """Logs that nobody is left to be answered."""
+    log.info("%s %s client disconnected", request.context.request_id, request.method)
+
+
+def note_gone(request: falcon.Request) -> None:
+    """Logs that nobody is left to be answered."""
+    log.info("%s %s client disconnected", request.context.request_id, request.method)
+
+
 def register(app: falcon.App[Any, Any]) -> None:
     """Makes every error of an app answer in OpenAI's envelope."""
     app.add_error_handler(Exception, _on_exception)
@@ -98,7 +108,7 @@ def _on_http_error(
 def _on_client_gone(
     request: falcon.Request, response: falcon.Response, error: ClientGoneError, params: dict[str, Any]
 ) -> NoReturn:
-    log.info("%s %s client disconnected", request.context.request_id, request.method)
+    note_gone(request)
     raise error  # gunicorn closes the connection
 
 

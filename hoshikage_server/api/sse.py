@@ -28,13 +28,13 @@ class ChatStream:
     Pieces that are there already go out in one write; nothing is held back.
 
     Args:
-        on_close: Gives back what the answer holds; called once.
+        on_close: Gives back what the answer holds; told whether the answer was cut off before its end.
         show_error: The body of an error response for an error.
     """
 
     def __init__(
         self, answer: Answer, chunks: Chunks, *, with_usage: bool, show_error: Callable[[ServerError], bytes],
-        on_close: Callable[[], None],
+        on_close: Callable[[bool], None],
     ) -> None:  # fmt: skip
         self._answer = answer
         self._chunks = chunks
@@ -69,8 +69,8 @@ class ChatStream:
 
     def close(self) -> None:
         """Gives everything back. Never switches greenlets."""
-        self._is_ended = True
-        self._on_close()
+        is_cut, self._is_ended = not self._is_ended, True
+        self._on_close(is_cut)
 
     def _end(self, done: Done) -> bytes:
         self._is_ended = True
