@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import os
 import platform
+import shutil
 import subprocess
 import sys
 import time
@@ -63,7 +64,9 @@ def busy_cpus(watch_s: float = 1.0) -> float:
 
 
 def checkout_commit() -> str:
-    """The commit of this checkout, with "+" when files differ from it; empty outside git."""
+    """The commit of this checkout, with "+" when files differ from it; empty outside git and without it."""
+    if shutil.which("git") is None:
+        return ""
 
     def git(*arguments: str) -> str:
         run = subprocess.run(["git", "-C", str(ROOT), *arguments], capture_output=True, text=True, check=False)
