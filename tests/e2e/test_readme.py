@@ -1,0 +1,39 @@
+"""What the README shows works as it is written."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from hoshikage_server.settings import Settings
+
+ROOT = Path(__file__).resolve().parent.parent.parent
+
+
+def samples(name: str) -> list[str]:
+    found = re.findall(r"```python\n(.*?)```", (ROOT / name).read_text(encoding="utf-8"), re.DOTALL)
+    assert len(found) == 2
+    return found
+
+
+@pytest.mark.parametrize("name", ["README.md", "README.ja.md"])
+def test_the_library_sample_runs(name: str, tmp_path: Path) -> None:
+    """Saved to a file and run, as the text above it says."""
+    (tmp_path / "hello.py").write_text(samples(name)[1], encoding="utf-8")
+    command = [sys.executable, str(tmp_path / "hello.py")]
+    result = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False, timeout=120)
+    assert result.returncode == 0, result.stderr
+    assert result.stdout.startswith("llama 134515008 [")  # the model's own figures
+    assert len(result.stdout.splitlines()) > 1
+
+
+@pytest.mark.parametrize("name", ["README.md", "README.ja.md"])
+def test_settings_it_names_exist(name: str) -> None:
+    """A variable that sets nothing would be ignored."""
+    named = set(re.findall(r"HOSHIKAGE_([A-Z_]+)", (ROOT / name).read_text(encoding="utf-8")))
+    assert {"LANG", "THREADS", "PORT"} <= named
+    assert {variable.lower() for variable in named} <= set(Settings.__struct_fields__)
