@@ -107,6 +107,7 @@ def _kinds() -> dict[str, Kind]:
             "context_length_exceeded",
             "decimal_above_max_value",
             "decimal_below_min_value",
+            "duplicate_parameter",
             "empty_array",
             "empty_string",
             "integer_above_max_value",
@@ -115,6 +116,7 @@ def _kinds() -> dict[str, Kind]:
             "invalid_grammar",
             "invalid_type",
             "invalid_value",
+            "malformed_request",
             "missing_required_parameter",
             "unsupported_parameter",
             "unsupported_value",
@@ -124,7 +126,11 @@ def _kinds() -> dict[str, Kind]:
         405: ("method_not_supported",),
         408: ("request_timeout",),
         413: ("request_too_large",),
+        414: ("request_line_too_long",),
         415: ("unsupported_content_encoding",),
+        417: ("unsupported_expectation",),
+        431: ("request_headers_too_large",),
+        501: ("unsupported_transfer_coding",),
     }
     kinds = {code: Kind(status, invalid, code) for status, codes in table.items() for code in codes}
     # OpenAI leaves these codes null.

@@ -34,10 +34,13 @@ def gunicorn_options(settings: Settings) -> dict[str, Any]:
             _limit_unread_answers(listener, settings.write_timeout)
         print(greeting(settings, server.LISTENERS[0].sock), flush=True)
 
+    def post_worker_init(worker: Any) -> None:
+        worker.language = settings.lang
+
     return {
         "bind": host if host.startswith("unix:") else f"{host}:{settings.port}",
         "workers": 1,  # compute belongs to the engine; a second worker would want a model of its own
-        "worker_class": "gevent",
+        "worker_class": "hoshikage_server.gunicorn_worker.Worker",
         "worker_connections": settings.max_connections,
         "timeout": _WORKER_TIMEOUT_S,
         "keepalive": _KEEPALIVE_S,
@@ -48,6 +51,7 @@ def gunicorn_options(settings: Settings) -> dict[str, Any]:
         "proc_name": "hoshikage",
         "on_starting": on_starting,
         "when_ready": when_ready,
+        "post_worker_init": post_worker_init,
     }
 
 

@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import falcon
 from gevent import Timeout
+from gunicorn.http.errors import ParseException
 
-from hoshikage_server.errors import RequestError
+from hoshikage_server.errors import ClientGoneError, RequestError
 
 
 def read(request: falcon.Request, max_bytes: int, timeout_s: float) -> bytes:
     """The bytes of the body.
 
     Raises:
-        RequestError: It is too large (nothing is read if it says so itself), compressed, or arrives too slowly.
+        RequestError: It is too large (nothing is read if it says so itself), compressed, malformed, or arrives too
+            slowly.
+        ClientGoneError: The connection ended before the body did.
     """
     encoding = request.get_header("Content-Encoding") or "identity"
     if encoding.lower() != "identity":
@@ -21,8 +24,13 @@ def read(request: falcon.Request, max_bytes: int, timeout_s: float) -> bytes:
         raise RequestError("request_too_large", limit=max_bytes)
     is_bounded = request.env.get("wsgi.input_terminated") and request.content_length is None
     stream = request.stream if is_bounded else request.bounded_stream  # chunked bodies end by themselves
-    with Timeout(timeout_s, RequestError("request_timeout", seconds=f"{timeout_s:g}")):
-        body: bytes = stream.read(max_bytes + 1)
+    try:
+        with Timeout(timeout_s, RequestError("request_timeout", seconds=f"{timeout_s:g}")):
+            body: bytes = stream.read(max_bytes + 1)
+    except ParseException:  # of a chunked body; it quotes what the client sent
+        raise RequestError("malformed_request") from None
+    except OSError:
+        raise ClientGoneError from None
     if len(body) > max_bytes:
         raise RequestError("request_too_large", limit=max_bytes)
     return body

@@ -61,11 +61,6 @@ def note_gone(request: falcon.Request) -> None:
     log.info("%s %s client disconnected", request.context.request_id, request.method)
 
 
-def note_gone(request: falcon.Request) -> None:
-    """Logs that nobody is left to be answered."""
-    log.info("%s %s client disconnected", request.context.request_id, request.method)
-
-
 def register(app: falcon.App[Any, Any]) -> None:
     """Makes every error of an app answer in OpenAI's envelope."""
     app.add_error_handler(Exception, _on_exception)

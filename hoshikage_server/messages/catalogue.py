@@ -18,6 +18,30 @@ CATALOGUE: dict[str, Message] = {
         "リクエスト本文をJSONとして読めませんでした（{reason}）。",
         "We could not parse the JSON body of your request: {reason}.",
     ),
+    "malformed_request": Message(
+        "HTTPリクエストの形式が正しくありません。",
+        "The HTTP request is malformed.",
+    ),
+    "request_line_too_long": Message(
+        "URLが長すぎます。",
+        "The request's URL is too long.",
+    ),
+    "request_headers_too_large": Message(
+        "HTTPヘッダーが大きすぎるか、多すぎます。",
+        "The request's headers are too large or too many.",
+    ),
+    "unsupported_expectation": Message(
+        "Expect ヘッダーには '100-continue' だけが使えます。",
+        "The only supported value of the Expect header is '100-continue'.",
+    ),
+    "unsupported_transfer_coding": Message(
+        "Transfer-Encoding には 'chunked' だけが使えます。",
+        "The only supported Transfer-Encoding is 'chunked'.",
+    ),
+    "duplicate_parameter": Message(
+        "'{param}' が2回以上指定されています。",
+        "Duplicate parameter: '{param}' is given more than once.",
+    ),
     "missing_required_parameter": Message(
         "必須パラメータ '{param}' がありません。",
         "Missing required parameter: '{param}'.",

@@ -2,11 +2,18 @@
 
 from __future__ import annotations
 
+import json
+import re
+import socket
+import struct
+import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 import pytest
-from server_process import ServerProcess, read_all, read_until, wait_for
+from server_process import FAKE_SERVER, ServerProcess, read_all, read_until, wait_for
+
+from hoshikage_server.messages import CATALOGUE
 
 StartServer = Callable[..., ServerProcess]
 
@@ -63,3 +70,90 @@ def test_a_disconnect_is_one_line_in_the_log(start_server: StartServer, stream: 
     connection.close()
     wait_for(lambda: "client disconnected" in server.log, 2, "it is logged")
     assert server.log.count("client disconnected") == 1
+
+
+@pytest.mark.parametrize(
+    "chunks",
+    [
+        b"top-secret\r\n",
+        b"-5\r\ntop-secret",
+        b"5\r\nhelloXXtop-secret",
+        b"5;\rtop-secret\r\n",
+        b"0\r\nbad trailer\r\n\r\n",
+    ],
+    ids=["size", "negative", "terminator", "extension", "trailer"],
+)
+def test_a_malformed_chunked_body(fake_server: ServerProcess, chunks: bytes) -> None:
+    """400, and nothing of it in the log."""
+    with fake_server.connect() as connection:
+        connection.sendall(f"{CHAT} HTTP/1.1\r\nHost: t\r\nTransfer-Encoding: chunked\r\n\r\n".encode() + chunks)
+        answer = read_all(connection)
+    assert answer.startswith(b"HTTP/1.1 400 ")
+    assert b'"code":"malformed_request"' in answer
+    assert b"x-request-id" in answer.lower()
+    assert "top-secret" not in fake_server.log
+    assert "Traceback" not in fake_server.log
+
+
+@pytest.mark.parametrize("is_reset", [False, True])
+def test_an_upload_that_is_cut_off(start_server: StartServer, is_reset: bool) -> None:
+    """A client that leaves in the middle of its body is a disconnect like any other."""
+    server = start_server()
+    connection = server.connect()
+    connection.sendall(f"{CHAT} HTTP/1.1\r\nHost: t\r\nTransfer-Encoding: chunked\r\n\r\nff\r\n{{".encode())
+    time.sleep(0.1)  # so that the server reads
+    if is_reset:
+        connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+    connection.close()
+    wait_for(lambda: "client disconnected" in server.log, 2, "it is logged")
+    assert "Traceback" not in server.log
+    assert " 500 " not in server.log
+
+
+PLAIN_GUNICORN = [sys.executable, "-m", "gunicorn", "-c", "python:hoshikage_server.gunicorn_conf"]
+PLAIN_GUNICORN += ["-b", "127.0.0.1:0", "hoshikage_server.wsgi:app"]
+
+
+@pytest.fixture(scope="module", params=[FAKE_SERVER, PLAIN_GUNICORN], ids=["serve", "gunicorn"])
+def any_server(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[ServerProcess]:
+    """`hoshikage serve`, and gunicorn with our configuration."""
+    with ServerProcess(tmp_path_factory.mktemp("any"), {}, command=request.param) as server:
+        yield server
+
+
+@pytest.mark.parametrize(
+    ("request_bytes", "status", "code"),
+    [
+        (b"top-secret\r\n\r\n", 400, "malformed_request"),
+        (b"get /top-secret HTTP/1.1\r\nHost: t\r\n\r\n", 400, "malformed_request"),
+        ("GET /星top-secret HTTP/1.1\r\nHost: t\r\n\r\n".encode(), 400, "malformed_request"),
+        (b"GET /top-secret HTTP/9.9\r\nHost: t\r\n\r\n", 400, "malformed_request"),
+        (b"GET /health HTTP/1.1\r\nHost: t\r\ntop secret: 1\r\n\r\n", 400, "malformed_request"),
+        (b"GET /health HTTP/1.1\r\nHost: t\r\nX: a\r\n top-secret\r\n\r\n", 400, "malformed_request"),
+        (b"POST /health HTTP/1.1\r\nHost: t\r\nContent-Length: top-secret\r\n\r\n", 400, "malformed_request"),
+        (b"GET /" + b"top-secret" * 1000 + b" HTTP/1.1\r\nHost: t\r\n\r\n", 414, "request_line_too_long"),
+        (b"GET / HTTP/1.1\r\nX: " + b"top-secret" * 1000 + b"\r\n\r\n", 431, "request_headers_too_large"),
+        (b"GET /health HTTP/1.1\r\nHost: t\r\nExpect: top-secret\r\n\r\n", 417, "unsupported_expectation"),
+        (b"POST / HTTP/1.1\r\nHost: t\r\nTransfer-Encoding: top-secret\r\n\r\n", 501, "unsupported_transfer_coding"),
+    ],
+    ids=["line", "method", "path", "version", "header", "folding", "length", "long-url", "headers", "expect", "coding"],
+)
+def test_what_is_no_request(any_server: ServerProcess, request_bytes: bytes, status: int, code: str) -> None:
+    """gunicorn's refusals are ours: the envelope, an id, and a log line without the client's words."""
+    with any_server.connect() as connection:
+        connection.sendall(request_bytes)
+        head, _, body = read_all(connection).partition(b"\r\n\r\n")
+    assert head.startswith(b"HTTP/1.1 %d " % status)
+    assert b"application/json" in head
+    assert json.loads(body)["error"] == {
+        "message": CATALOGUE[code].en,
+        "type": "invalid_request_error",
+        "param": None,
+        "code": code,
+    }
+    request_id = re.search(r"X-Request-Id: (req_[0-9a-f]{32})", head.decode())
+    assert request_id
+    assert sum(request_id[1] in line for line in any_server.log.splitlines()) == 1
+    assert "top-secret" not in any_server.log
+    assert "top secret" not in any_server.log
+    assert "Traceback" not in any_server.log
