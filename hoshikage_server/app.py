@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import atexit
 import functools
 import sys
 from collections.abc import Sequence
@@ -10,6 +11,7 @@ from typing import Any
 
 import falcon
 
+from hoshikage_server import logs
 from hoshikage_server.api import problems
 from hoshikage_server.api.chat import ChatCompletions
 from hoshikage_server.api.health import Health, Welcome
@@ -60,6 +62,14 @@ def build_deps(settings: Settings, engine_command: Sequence[str] = ENGINE_COMMAN
         max_unsent=settings.max_unsent,
     )
     return Deps(settings, ModelMap(settings.model_map), answers)
+
+
+def serving_app(settings: Settings, engine_command: Sequence[str] = ENGINE_COMMAND) -> falcon.App[Any, Any]:
+    """The application of a process that serves: its engine has ended, and given back its memory, before it ends."""
+    logs.configure(settings.log_level)
+    deps = build_deps(settings, engine_command)
+    atexit.register(deps.close)
+    return create_app(deps)
 
 
 def create_app(deps: Deps) -> falcon.App[Any, Any]:

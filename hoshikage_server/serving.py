@@ -11,7 +11,7 @@ from typing import Any
 import msgspec
 from gunicorn.app.base import BaseApplication
 
-from hoshikage_server import logs, messages
+from hoshikage_server import messages
 from hoshikage_server.errors import ModelMapError, SettingsError
 from hoshikage_server.registry.model_map import ModelMap
 from hoshikage_server.settings import Settings, is_loopback
@@ -112,7 +112,6 @@ class Server(BaseApplication):  # type: ignore[misc]  # gunicorn has no types
 
     def load(self) -> Any:
         """Called by gunicorn in its worker, after gevent has patched the standard library."""
-        from hoshikage_server.app import ENGINE_COMMAND, build_deps, create_app
+        from hoshikage_server.app import ENGINE_COMMAND, serving_app
 
-        logs.configure(self._settings.log_level)
-        return create_app(build_deps(self._settings, self._engine_command or ENGINE_COMMAND))
+        return serving_app(self._settings, self._engine_command or ENGINE_COMMAND)
