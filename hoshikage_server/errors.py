@@ -118,6 +118,7 @@ def _kinds() -> dict[str, Kind]:
             "invalid_value",
             "malformed_request",
             "missing_required_parameter",
+            "number_out_of_range",
             "unsupported_parameter",
             "unsupported_value",
         ),

@@ -6,12 +6,17 @@ that sentence are read here and nowhere else; a test runs each of them, so that 
 
 from __future__ import annotations
 
+import json
+import math
+import operator
 import re
-from typing import Any
+from collections.abc import Callable
+from typing import Any, Final
 
 import msgspec
 
 from hoshikage_server.errors import RequestError
+from hoshikage_server.messages import Words
 
 _PATH = re.compile(r"^(?P<what>.*?)(?: - at `(?:key in )?\$(?P<path>.*)`)?$", re.DOTALL)
 _MISSING = re.compile(r"^Object missing required field `(?P<field>[^`]+)`$")
@@ -21,19 +26,26 @@ _TYPE = re.compile(r"^Expected `(?P<expected>[^`]+)`")
 _STEP = re.compile(r"\.(?P<key>[^.\[]+)|\[(?P<index>\d+|\.\.\.)\]")
 
 _TYPE_NAMES = {
-    "array": "an array",
-    "bool": "a boolean",
-    "float": "a decimal",
-    "int": "an integer",
-    "null": "null",
-    "object": "an object",
-    "str": "a string",
+    "array": "type_array",
+    "bool": "type_boolean",
+    "float": "type_decimal",
+    "int": "type_integer",
+    "object": "type_object",
+    "other": "type_other",
+    "str": "type_string",
 }
 _SUPPORTED = {
     "role": "'system', 'developer', 'user', 'assistant'",
     "type": "'text'",
 }
+_COMPARE: dict[str, Callable[[Any, Any], bool]] = {
+    "<=": operator.le,
+    ">=": operator.ge,
+    "<": operator.lt,
+    ">": operator.gt,
+}
 _MAX_SHOWN = 80
+_UNKNOWN: Final = object()  # stands for a value that was not found
 
 
 def from_validation(complaint: str, body: bytes) -> RequestError:
@@ -44,23 +56,36 @@ def from_validation(complaint: str, body: bytes) -> RequestError:
     if missing := _MISSING.match(what):
         return RequestError("missing_required_parameter", param=f"{param}.{missing['field']}".lstrip("."))
     value = _value_at(body, path)
+    supported = _SUPPORTED.get(param.rpartition(".")[2], "")
+    if _is_fine(value, what) or show(value) in supported.split(", "):
+        return RequestError("duplicate_parameter", param=param or None)
     if bound := _BOUND.match(what):
         return _out_of_bounds(param, bound, value)
     if length := _LENGTH.match(what):
         return _wrong_length(param, length, value)
+    if what.startswith("Integer value out of range"):
+        return RequestError("number_out_of_range", param=param)
     if what.startswith("Number out of range"):
-        return RequestError("decimal_above_max_value", param=param, limit="1.7976931348623157e308", got="infinity")
+        return _beyond_doubles(param, value)
     if expected := _TYPE.match(what):
         return RequestError(
-            "invalid_type", param=param or None, expected=_names(expected["expected"]), got=_name(value)
+            "invalid_type", param=param or None, expected=_type_names(expected["expected"]), got=_type_name(value)
         )
-    supported = _SUPPORTED.get(param.rpartition(".")[2], "")
     return RequestError("invalid_value", param=param or None, got=show(value), supported=supported)
 
 
 def show(value: object) -> str:
-    """A client's value in a message: short, and on one line."""
-    text = repr(value)
+    """A client's value in a message: as JSON, but text as OpenAI quotes it; short, and on one line."""
+    if value is _UNKNOWN:
+        return "…"
+    try:
+        text = json.dumps(value, ensure_ascii=False)
+        if not text.isprintable():
+            text = json.dumps(value)
+    except RecursionError:
+        return "…"
+    if isinstance(value, str):
+        text = f"'{text[1:-1]}'"
     return text if len(text) <= _MAX_SHOWN else text[: _MAX_SHOWN - 1] + "…"
 
 
@@ -71,32 +96,76 @@ def _out_of_bounds(param: str, bound: re.Match[str], value: object) -> RequestEr
     return RequestError(f"{kind}_{side}_value", param=param, limit=limit, got=show(value))
 
 
+def _beyond_doubles(param: str, value: object) -> RequestError:
+    limit = "1.7976931348623157e308"
+    if isinstance(value, float) and value < 0:
+        return RequestError("decimal_below_min_value", param=param, limit=f"-{limit}", got="-infinity")
+    return RequestError("decimal_above_max_value", param=param, limit=limit, got="infinity")
+
+
 def _wrong_length(param: str, length: re.Match[str], value: Any) -> RequestError:
     if length["sign"] == "<=":
-        return RequestError("array_above_max_length", param=param, limit=length["limit"], got=len(value))
+        got = show(value) if value is _UNKNOWN else len(value)
+        return RequestError("array_above_max_length", param=param, limit=length["limit"], got=got)
     return RequestError("empty_string" if length["type"] == "str" else "empty_array", param=param)
 
 
 def _value_at(body: bytes, path: str) -> Any:
-    """The value a path leads to; None where it leads nowhere (`[...]` is msgspec's for "some value of an object")."""
+    """The value a path leads to; _UNKNOWN where it leads nowhere (`[...]` is msgspec's for "some value of an object").
+
+    Of a key that comes more than once it is the last one.
+    """
+    raw = msgspec.Raw(body)
     try:
-        value: Any = msgspec.json.decode(body)
         for step in _STEP.finditer(path):
-            value = value[step["key"]] if step["key"] is not None else value[int(step["index"])]
-    except (msgspec.DecodeError, RecursionError, KeyError, IndexError, TypeError, ValueError):
-        return None
-    return value
+            if step["key"] is not None:
+                raw = msgspec.json.decode(raw, type=dict[str, msgspec.Raw])[step["key"]]
+            else:
+                raw = msgspec.json.decode(raw, type=list[msgspec.Raw])[int(step["index"])]
+        try:
+            return msgspec.json.decode(raw)
+        except msgspec.DecodeError:
+            return float(bytes(raw))  # a number that fits nothing becomes infinite
+    except (msgspec.DecodeError, RecursionError, KeyError, IndexError, ValueError):
+        return _UNKNOWN
 
 
-def _names(expected: str) -> str:
-    names = [_TYPE_NAMES.get(name, name) for name in expected.split(" | ") if name != "null"]
-    return " or ".join(names) or "null"
+def _is_fine(value: Any, complaint: str) -> bool:
+    """Whether a complaint does not hold: then it is about an earlier value of a key that comes more than once."""
+    if value is _UNKNOWN:
+        return False
+    if bound := _BOUND.match(complaint):
+        limit = int(bound["limit"]) if bound["type"] == "int" else float(bound["limit"])
+        return _kind(value) not in ("int", "float") or _COMPARE[bound["sign"]](value, limit)
+    if length := _LENGTH.match(complaint):
+        return _kind(value) not in ("str", "array") or _COMPARE[length["sign"]](len(value), int(length["limit"]))
+    if expected := _TYPE.match(complaint):
+        kinds = expected["expected"].split(" | ")
+        return _kind(value) in kinds or (_kind(value) == "int" and "float" in kinds)
+    if "out of range" in complaint:
+        return _kind(value) != "float" or not math.isinf(value)
+    return False
 
 
-def _name(value: object) -> str:
-    if value is None:
-        return "null"
-    for types, name in (((bool,), "bool"), ((int,), "int"), ((float,), "float"), ((str,), "str"), ((list,), "array")):
+def _kind(value: object) -> str:
+    """The name msgspec gives to a decoded value's type."""
+    for types, name in (
+        (bool, "bool"),
+        (int, "int"),
+        (float, "float"),
+        (str, "str"),
+        (list, "array"),
+        (dict, "object"),
+    ):
         if isinstance(value, types):
-            return _TYPE_NAMES[name]
-    return _TYPE_NAMES["object"]
+            return name
+    return "null" if value is None else "other"
+
+
+def _type_names(expected: str) -> Words:
+    return Words(_TYPE_NAMES.get(name, name) for name in expected.split(" | ") if name != "null") or Words(["null"])
+
+
+def _type_name(value: object) -> Words:
+    kind = _kind(value)
+    return Words([_TYPE_NAMES.get(kind, kind)])

@@ -1,12 +1,12 @@
 """Requests as typed, frozen structs. Bytes are decoded once; no dict of a client travels past this module.
 
 Fields that are not listed pass without effect, as do OpenAI's that have none here (user, metadata, store, ...).
-Fields that OpenAI knows and this server cannot honour yet are refused by `_refuse`, never ignored.
+Fields that OpenAI or llama-server knows and this server cannot honour yet are refused by `_refuse`, never ignored.
 """
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from typing import Annotated, Any, cast
 
 import msgspec
 from msgspec import Meta
@@ -178,7 +178,17 @@ class ChatRequest(msgspec.Struct, frozen=True, kw_only=True):
         ]
 
 
-_decoder = msgspec.json.Decoder(ChatRequest)
+# Fields of llama-server that change the answer and are not honoured yet: refused unless null or false.
+_NOT_YET = """
+    grammar json_schema ignore_eos min_tokens chat_template_kwargs typical_p top_n_sigma repeat_last_n
+    dry_multiplier dry_base dry_allowed_length dry_penalty_last_n dry_sequence_breakers xtc_probability xtc_threshold
+    mirostat mirostat_tau mirostat_eta dynatemp_range dynatemp_exponent
+    reasoning_format thinking_budget_tokens return_progress timings_per_token
+""".split()  # noqa: SIM905
+_Body = msgspec.defstruct(
+    "_Body", [(name, Any, None) for name in _NOT_YET], bases=(ChatRequest,), frozen=True, kw_only=True
+)
+_decoder = cast("msgspec.json.Decoder[ChatRequest]", msgspec.json.Decoder(_Body))
 
 
 def decode_chat(body: bytes) -> ChatRequest:
@@ -208,6 +218,10 @@ def _refuse(request: ChatRequest) -> None:
     for name in ("tools", "functions", "audio", "web_search_options", "top_logprobs"):
         if getattr(request, name) is not None:
             raise RequestError("unsupported_parameter", param=name)
+    for name in _NOT_YET:
+        value = getattr(request, name)
+        if value is not None and value is not False:  # 0 is neither
+            raise RequestError("unsupported_parameter", param=name)
     for name in ("tool_choice", "function_call"):
         if getattr(request, name) not in (None, "none"):
             raise _unsupported(name, getattr(request, name), "'none'")
@@ -220,7 +234,7 @@ def _refuse(request: ChatRequest) -> None:
     if request.response_format is not None and request.response_format.type != "text":
         raise _unsupported("response_format.type", request.response_format.type, "'text'")
     if request.modalities not in (None, ["text"]):
-        raise _unsupported("modalities", request.modalities, "['text']")
+        raise _unsupported("modalities", request.modalities, '["text"]')
     for index, message in enumerate(request.messages):
         _refuse_message(message, f"messages[{index}]")
 

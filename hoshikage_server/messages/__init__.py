@@ -6,7 +6,11 @@ from hoshikage_server.messages.catalogue import CATALOGUE, Message
 
 LANGUAGES = ("ja", "en")
 
-__all__ = ["CATALOGUE", "LANGUAGES", "Message", "choose", "text"]
+__all__ = ["CATALOGUE", "LANGUAGES", "Message", "Words", "choose", "text"]
+
+
+class Words(tuple[str, ...]):
+    """Keys of the catalogue as a value of a message: their sentences, joined by "or". What is no key stands as is."""
 
 
 def text(key: str, language: str, **values: object) -> str:
@@ -19,7 +23,7 @@ def text(key: str, language: str, **values: object) -> str:
         return key
     template = message.ja if language == "ja" else message.en
     try:
-        return template.format(**values)
+        return template.format(**{name: _in_language(value, language) for name, value in values.items()})
     except (KeyError, IndexError):
         return template
 
@@ -34,6 +38,12 @@ def choose(accept_language: str | None, default: str) -> str:
         if language in LANGUAGES and quality > best_quality:
             best, best_quality = language, quality
     return best
+
+
+def _in_language(value: object, language: str) -> object:
+    if not isinstance(value, Words):
+        return value
+    return text("or", language).join(text(key, language) for key in value)
 
 
 def _quality(parameter: str) -> float:

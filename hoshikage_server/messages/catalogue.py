@@ -47,8 +47,20 @@ CATALOGUE: dict[str, Message] = {
         "Missing required parameter: '{param}'.",
     ),
     "invalid_type": Message(
-        "'{param}' の型が違います。{expected} が必要ですが、{got} でした。",
+        "'{param}' の型が違います。{expected}が必要ですが、{got}でした。",
         "Invalid type for '{param}': expected {expected}, but got {got} instead.",
+    ),
+    "or": Message("または", " or "),
+    "type_array": Message("配列", "an array"),
+    "type_boolean": Message("真偽値", "a boolean"),
+    "type_decimal": Message("数値", "a decimal"),
+    "type_integer": Message("整数", "an integer"),
+    "type_object": Message("オブジェクト", "an object"),
+    "type_string": Message("文字列", "a string"),
+    "type_other": Message("別の型", "something else"),
+    "number_out_of_range": Message(
+        "'{param}' の数値が範囲を超えています。",
+        "Invalid '{param}': the number is out of range.",
     ),
     "invalid_value": Message(
         "'{param}' の値 {got} は使えません。使える値: {supported}。",

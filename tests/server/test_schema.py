@@ -148,10 +148,103 @@ def test_bad_fields(body: object, code: str, param: str | None) -> None:
     assert kind_of(error.code).type == "invalid_request_error"
 
 
+def twice(field: str, first: str, second: str) -> bytes:
+    values = {"model": '"m"', "messages": '[{"role":"user","content":"x"}]'}
+    values.pop(field, None)
+    rest = "".join(f',"{name}":{value}' for name, value in values.items())
+    return f'{{"{field}":{first},"{field}":{second}{rest}}}'.encode()
+
+
+@pytest.mark.parametrize(
+    ("body", "param"),
+    [
+        (twice("model", "1", '"m"'), "model"),
+        (twice("model", '""', '"m"'), "model"),
+        (twice("temperature", "9", "1"), "temperature"),
+        (twice("temperature", "9", "null"), "temperature"),
+        (twice("temperature", '"x"', "1"), "temperature"),
+        (twice("temperature", "1e999", "1"), "temperature"),
+        (twice("max_tokens", "0", "true"), "max_tokens"),
+        (twice("max_tokens", "9" * 5000, "1"), "max_tokens"),
+        (twice("stop", '["a","a","a","a","a"]', "1"), "stop"),
+        (twice("stop", '["a","a","a","a","a"]', '["a"]'), "stop"),
+        (twice("messages", "[]", '[{"role":"user","content":"x"}]'), "messages"),
+        (twice("messages", "[]", "null"), "messages"),
+        (b'{"model":"m","messages":[{"role":"foo","role":"user","content":"x"}]}', "messages[0].role"),
+    ],
+)
+def test_duplicate_keys(body: bytes, param: str) -> None:
+    """The complaint is about the first value, found is the last: no message takes one for the other."""
+    error = refusal(body)
+    assert (error.code, error.param) == ("duplicate_parameter", param)
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        twice("temperature", "1", "9"),
+        twice("seed", "1", str(2**63)),
+        twice("stop", '["a","a","a","a","a"]', '["a","a","a","a","a","a"]'),
+        b'{"model":"m","messages":[{"role":1}],"messages":[]}',
+        b'{"model":"m","temperature":9,"messages":[',
+        b'{"model":"m","stop":["a","a","a","a","a"],"messages":[',
+        b'{"model":"m","stop":1,"messages":[',
+    ],
+    ids=range(7),
+)
+def test_values_that_are_not_found(body: bytes) -> None:
+    """A duplicate that is bad too, a path that leads elsewhere, a body that is no JSON further on: still a 400."""
+    assert kind_of(refusal(body).code).status == 400
+
+
+@pytest.mark.parametrize(
+    ("fields", "english", "japanese"),
+    [
+        ({"stop": 1}, "expected a string or an array, but got an integer", "文字列または配列が必要ですが、整数でした"),
+        ({"model": None}, "expected a string, but got null", "文字列が必要ですが、nullでした"),
+        ({"temperature": "x"}, "expected a decimal, but got a string", "数値が必要ですが、文字列でした"),
+        ({"stream": {}}, "expected a boolean, but got an object", "真偽値が必要ですが、オブジェクトでした"),
+        ({"logprobs": True}, "does not support true ", "値 true には"),
+        ({"modalities": ["text", "x"]}, 'does not support ["text", "x"] ', '値 ["text", "x"] には'),
+        ({"tool_choice": {"a": None}}, 'does not support {"a": null} ', '値 {"a": null} には'),
+        ({"tool_choice": "a\n\u2028'"}, "does not support 'a\\n\\u2028''", "値 'a\\n\\u2028'' には"),
+        ({"max_tokens": 10**30}, f"<= 2147483647, but got {10**30}", "2147483647 以下"),
+    ],
+    ids=range(9),
+)
+def test_messages_of_bad_values(fields: dict[str, object], english: str, japanese: str) -> None:
+    """Wholly in one language; values are spelled as in JSON."""
+    error = refusal({**GOOD, **fields})
+    assert english in error.text("en")
+    assert japanese in error.text("ja")
+
+
+@pytest.mark.parametrize("sign", ["", "-"])
+def test_numbers_beyond_all_bounds(sign: str) -> None:
+    """5,000 digits: more than Python turns into an int."""
+    number = sign + "9" * 5000
+    for field, code in (
+        ("max_tokens", "number_out_of_range"),
+        ("temperature", "decimal_below_min_value" if sign else "decimal_above_max_value"),
+    ):
+        error = refusal(json.dumps({**GOOD, field: 0}).replace(": 0", f": {number}").encode())
+        assert (error.code, error.param) == (code, field)
+
+
+@pytest.mark.parametrize("value", [0, 1, True, "x", "", {}, []])
+@pytest.mark.parametrize("field", ["grammar", "ignore_eos", "repeat_last_n", "dry_multiplier", "reasoning_format"])
+def test_extensions_that_are_not_honoured_yet(field: str, value: object) -> None:
+    """Refused, not ignored."""
+    error = refusal({**GOOD, field: value})
+    assert (error.code, error.param) == ("unsupported_parameter", field)
+
+
 @pytest.mark.parametrize(
     "fields",
     [
         {},
+        {"grammar": None, "ignore_eos": False, "timings_per_token": False, "chat_template_kwargs": None},
+        {"cache_prompt": True, "prompt_cache_key": "x"},
         dict.fromkeys(name for name in ChatRequest.__struct_fields__ if name not in GOOD),
         {"user": "u", "metadata": {"a": "b"}, "store": True, "safety_identifier": "x", "service_tier": "auto"},
         {"reasoning_effort": "low", "verbosity": "low", "prediction": {"type": "content", "content": "x"}},
@@ -161,7 +254,7 @@ def test_bad_fields(body: object, code: str, param: str | None) -> None:
         {"temperature": 0, "top_p": 1, "seed": -(2**63), "stop": ["a", "b", "c", "d"], "max_tokens": 1},
         {"stream": True, "stream_options": {"include_usage": True, "include_obfuscation": False}},
     ],
-    ids=range(9),
+    ids=range(11),
 )
 def test_good_fields(fields: dict[str, object]) -> None:
     """Null is as good as nothing; what has no effect and what is unknown passes."""
