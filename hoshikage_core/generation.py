@@ -85,12 +85,10 @@ class Generation:
     def __init__(self, sequence: Sequence, max_tokens: int | None, stop: SequenceOf[str]) -> None:
         if max_tokens is not None:
             _checks.integer("max_tokens", max_tokens, 1, 2**63)
-        try:
-            self._scanner = StopScanner(_checks.texts("stop", stop))
-        except ValueError as error:
-            raise (
-                error if isinstance(error, InvalidArgumentError) else InvalidArgumentError("stop", str(error))
-            ) from None
+        stops = _checks.texts("stop", stop)
+        if "" in stops:
+            raise InvalidArgumentError("stop", "must not hold an empty text")
+        self._scanner = StopScanner(stops)
         self.sequence = sequence
         self.n_prompt = len(sequence.tokens)
         self.n_completion = 0
