@@ -32,6 +32,7 @@ BUILD_VARIABLES = frozenset({"BACKEND", "CUDA_ARCHS", "NATIVE", "SANITIZE"})
 
 Language = Literal["ja", "en"]
 Seconds = Annotated[float, Meta(gt=0, le=86400)]
+Idle = Annotated[float, Meta(ge=0, le=31_536_000)]
 Count = Annotated[int, Meta(ge=1, le=1_000_000)]
 
 
@@ -52,10 +53,22 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     threads: Annotated[int, Meta(ge=1, le=512)] | None = None  # compute threads; the physical cores when not set
     gpu_layers: int | Literal["auto", "all"] = "auto"  # layers in GPU memory
 
+    idle_timeout: Idle = 300.0  # after this long without a request a model is unloaded; 0: never
+    max_loaded_models: Annotated[int, Meta(ge=1, le=64)] = 1  # models in memory at once
+    degrade: bool = False  # when memory is short, load with a smaller batch, a quantised KV cache or fewer GPU layers
+    memory_check: bool = True  # refuse a model that does not fit in free memory, before it is loaded
+
     max_queue: Annotated[int, Meta(ge=0, le=100_000)] = 64  # requests that may wait for their turn
     queue_timeout: Seconds = 180.0  # how long one may wait for its turn
+    overtake_limit: Annotated[float, Meta(ge=0, le=86400)] = 30.0  # how long requests for the loaded model go first
+    ping_interval: Seconds = 10.0  # silence after which a stream is sent a comment
     load_timeout: Seconds = 600.0  # how long a model may take to load
+    load_backoff: Seconds = 10.0  # after a failed load nobody tries again for this long, then for twice as long, ...
+    load_backoff_max: Seconds = 300.0  # ... and never longer than this
     stall_timeout: Seconds = 120.0  # silence after which an engine is taken for dead
+    crash_limit: Count = 3  # crashes of a model's engine within crash_window after which it is left alone
+    crash_window: Seconds = 60.0  # in which crashes are counted
+    crash_cooling: Seconds = 60.0  # how long it is left alone
     stop_timeout: Seconds = 5.0  # how long an engine may take to end before it is killed
     grace: Seconds = 30.0  # how long running requests may go on after SIGTERM
     read_timeout: Seconds = 60.0  # how long a client may take to send its request
@@ -69,6 +82,17 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
         values: dict[str, object] = msgspec.to_builtins(self, enc_hook=str)
         values["api_keys"] = ["***"] * len(self.api_keys)
         return values
+
+
+class LiveSettings:
+    """The settings in effect: a holder that everybody reads from, so that they can be exchanged while the server runs.
+
+    Attributes:
+        now: The settings.
+    """
+
+    def __init__(self, settings: Settings) -> None:
+        self.now = settings
 
 
 def is_loopback(host: str) -> bool:
