@@ -99,6 +99,7 @@ class Engine:
         *,
         max_tokens: int | None = None,
         stop: SequenceOf[str] = (),
+        so_far: SequenceOf[int] = (),
     ) -> Generation:
         """Starts an answer to a prompt.
 
@@ -107,6 +108,12 @@ class Engine:
             sampling: How tokens are chosen; None takes the defaults.
             max_tokens: Tokens to generate at most; None: until the context is full.
             stop: Texts that end the answer; they are not part of it.
+            so_far: The tokens the answer already consists of, from a generation that was cut off: it goes on as that
+                one would have, given the same prompt, stops and sampling (with its seed). They count towards
+                ``max_tokens``, and their text comes in no event; if they complete the answer, the only event has no
+                text. Computing a token among others rounds differently than computing it alone, so a choice between
+                two tokens that are all but equally good may come out differently. Mirostat and adaptive_p learn from
+                logits that are gone: they begin to learn anew.
 
         Returns:
             A generation: iterate over it for its events.
@@ -116,9 +123,10 @@ class Engine:
             EngineBusyError: All sequences are in use.
             GrammarError: ``sampling``'s grammar or schema is wrong.
             InvalidArgumentError: Another argument is wrong.
+            NativeError: ``sampling``'s grammar does not allow ``so_far``.
         """
         tokens = self.model.tokenize(prompt) if isinstance(prompt, str) else prompt
-        return self._start(tokens, sampling, max_tokens, stop)
+        return self._start(tokens, sampling, max_tokens, stop, _checks.token_ids("so_far", so_far))
 
     def stream_chat(
         self,
@@ -336,11 +344,16 @@ class Engine:
             raise InsufficientMemoryError(f"a context of {params.n_ctx} tokens", needed_bytes, free_bytes)
 
     def _start(
-        self, tokens: SequenceOf[int], sampling: SamplingParams | None, max_tokens: int | None, stop: SequenceOf[str]
+        self,
+        tokens: SequenceOf[int],
+        sampling: SamplingParams | None,
+        max_tokens: int | None,
+        stop: SequenceOf[str],
+        so_far: SequenceOf[int] = (),
     ) -> Generation:
         sequence = self.open(tokens, sampling)
         try:
-            generation = Generation(sequence, max_tokens, stop)
+            generation = Generation(sequence, max_tokens, stop, so_far)
         except BaseException:
             sequence.close()
             raise

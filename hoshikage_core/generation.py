@@ -50,14 +50,14 @@ class Timings:
 
 @dataclasses.dataclass(frozen=True)
 class Completion:
-    """A whole answer.
+    """A whole answer; of one that went on after ``so_far``, the part that was new.
 
     Attributes:
         text: The text, without the stop string that ended it.
         tokens: All sampled tokens, the end token included.
         finish_reason: "stop" (end token or stop string), "length" or "cancelled".
         n_prompt: Tokens of the prompt.
-        n_completion: Tokens sampled.
+        n_completion: Tokens of the answer, those of ``so_far`` included.
         timings: Where the time went.
     """
 
@@ -75,20 +75,27 @@ class Generation:
     Iterate over it for its events: that drives the engine. Or drive the engine yourself with ``Engine.step()`` and
     collect with ``take()``. Dropping it, or leaving it as a context manager, ends it and frees its sequence.
 
+    Its ``prompt_tokens``, ``stops`` and ``seed`` with the tokens of its events are what another process needs to go on
+    with it: they are arguments of ``Engine.stream()``.
+
     Attributes:
         n_prompt: Tokens of the prompt.
-        n_completion: Tokens sampled so far.
+        n_completion: Tokens of the answer so far, those of ``so_far`` included.
+        stops: All texts that end it, those of the chat template included.
         finish_reason: None while it runs.
         failure: What ended it, if it was an error; iterating raises it.
     """
 
-    def __init__(self, sequence: Sequence, max_tokens: int | None, stop: SequenceOf[str]) -> None:
+    def __init__(
+        self, sequence: Sequence, max_tokens: int | None, stop: SequenceOf[str], so_far: SequenceOf[int]
+    ) -> None:
         if max_tokens is not None:
             _checks.integer("max_tokens", max_tokens, 1, 2**63)
         stops = _checks.texts("stop", stop)
         if "" in stops:
             raise InvalidArgumentError("stop", "must not hold an empty text")
-        self._scanner = StopScanner(stops)
+        self.stops = tuple(stops)
+        self._scanner = StopScanner(self.stops)
         self.sequence = sequence
         self.n_prompt = len(sequence.tokens)
         self.n_completion = 0
@@ -99,7 +106,19 @@ class Generation:
         self._decoder = Utf8Decoder()
         self._events: deque[Event] = deque()
         self._completion: Completion | None = None
-        self._started = self._first = self._last = time.perf_counter()
+        self._started = self._last = time.perf_counter()
+        self._first: float | None = None
+        self._go_on_after(so_far)
+
+    @property
+    def prompt_tokens(self) -> list[int]:
+        """The prompt's token ids."""
+        return self.sequence.tokens[: self.n_prompt]
+
+    @property
+    def seed(self) -> int:
+        """What its random choices come from: ``SamplingParams.seed``, or what was drawn where that is None."""
+        return self.sequence.seed
 
     @property
     def finished(self) -> bool:
@@ -109,7 +128,8 @@ class Generation:
     @property
     def timings(self) -> Timings:
         """Where the time went so far."""
-        return Timings(prefill_s=self._first - self._started, decode_s=self._last - self._first)
+        first = self._last if self._first is None else self._first
+        return Timings(prefill_s=first - self._started, decode_s=self._last - first)
 
     def take(self) -> list[Event]:
         """The events since the last call, without computing anything."""
@@ -170,20 +190,13 @@ class Generation:
     def on_token(self, token: int) -> None:
         """Takes the token the engine sampled for this sequence."""
         self._last = time.perf_counter()
-        if self.n_completion == 0:
+        if self._first is None:
             self._first = self._last
-        self.n_completion += 1
-        model = self.sequence.engine.model
-        if model.is_end(token):
-            self._end("stop", self._flush(), (token,))
-            return
-        text = self._scanner.feed(self._decoder.decode(model.token_to_bytes(token)))
-        if self._scanner.stopped is not None:
-            self._end("stop", text, (token,))
-        elif self.n_completion >= self._max_tokens:
-            self._end("length", text + self._flush(), (token,))
+        event = self._event_of(token)
+        if event.finish_reason is None:
+            self._events.append(event)
         else:
-            self._events.append(Event(text, (token,)))
+            self._end(event)
 
     def fail(self, failure: HoshikageError) -> None:
         """Ends it by an error."""
@@ -192,13 +205,36 @@ class Generation:
 
     def finish(self, reason: FinishReason) -> None:
         """Ends it between two tokens."""
-        self._end(reason, self._flush(), ())
+        self._end(Event(self._flush(), (), reason))
+
+    def _go_on_after(self, so_far: SequenceOf[int]) -> None:
+        """Takes up an answer: all is as if this generation had sampled these tokens and its events had been taken."""
+        for token in so_far:
+            event = self._event_of(token)
+            if event.finish_reason is not None:
+                self._end(Event("", (), event.finish_reason))
+                return
+        if so_far:
+            self.sequence.extend(so_far)
+
+    def _event_of(self, token: int) -> Event:
+        """Counts a token and says what it brings: text, and perhaps the end."""
+        self.n_completion += 1
+        model = self.sequence.engine.model
+        if model.is_end(token):
+            return Event(self._flush(), (token,), "stop")
+        text = self._scanner.feed(self._decoder.decode(model.token_to_bytes(token)))
+        if self._scanner.stopped is not None:
+            return Event(text, (token,), "stop")
+        if self.n_completion >= self._max_tokens:
+            return Event(text + self._flush(), (token,), "length")
+        return Event(text, (token,))
 
     def _flush(self) -> str:
         text = self._scanner.feed(self._decoder.flush())
         return text if self._scanner.stopped is not None else text + self._scanner.flush()
 
-    def _end(self, reason: FinishReason, text: str, tokens: tuple[int, ...]) -> None:
-        self._events.append(Event(text, tokens, reason))
-        self.finish_reason = reason
+    def _end(self, event: Event) -> None:
+        self._events.append(event)
+        self.finish_reason = event.finish_reason
         self.sequence.close()

@@ -75,10 +75,14 @@ class Sequence:
             InvalidArgumentError: The token is not in the vocabulary, or an end token where there is a grammar.
             NativeError: The grammar does not allow it; the sequence can only be closed then.
         """
+        self.extend(_checks.token_ids("token", [token]))
+
+    def extend(self, tokens: SequenceOf[int]) -> None:
+        """Appends several tokens; errors are those of ``append``."""
         with self.engine.lock:
             self._require_open()
-            self._accept(_checks.token_ids("token", [token]), is_generated=True)
-            self.tokens.append(token)
+            self._accept(_checks.token_ids("tokens", tokens), is_generated=True)
+            self.tokens.extend(tokens)
 
     def prefill(self) -> None:
         """Computes all pending tokens, in pieces of the engine's ``n_batch``; the logits after the last one are kept.
