@@ -24,7 +24,7 @@ from hoshikage_server.engines.lane import Lane
 from hoshikage_server.engines.process import EngineProcess
 from hoshikage_server.engines.supervisor import Supervisor
 from hoshikage_server.registry.model_map import ModelMap
-from hoshikage_server.settings import Settings
+from hoshikage_server.settings import LiveSettings
 
 ENGINE_COMMAND = (sys.executable, "-m", "hoshikage_server.engines.worker")
 
@@ -33,40 +33,42 @@ ENGINE_COMMAND = (sys.executable, "-m", "hoshikage_server.engines.worker")
 class Deps:
     """What the application works with."""
 
-    settings: Settings
+    settings: LiveSettings
     models: ModelMap
     answers: Answers
 
     def close(self) -> None:
         """Ends the engine."""
-        self.answers.supervisor.close(self.settings.stop_timeout + 1)
+        self.answers.supervisor.close(self.settings.now.stop_timeout + 1)
 
 
-def build_deps(settings: Settings, engine_command: Sequence[str] = ENGINE_COMMAND) -> Deps:
+def build_deps(settings: LiveSettings, engine_command: Sequence[str] = ENGINE_COMMAND) -> Deps:
     """The real collaborators.
 
     Args:
         settings: The settings.
         engine_command: The engine program; tests give another.
     """
+    now = settings.now
     supervisor = Supervisor(
         functools.partial(EngineProcess, engine_command),
-        load_timeout_s=settings.load_timeout,
-        stop_timeout_s=settings.stop_timeout,
+        load_timeout_s=now.load_timeout,
+        stop_timeout_s=now.stop_timeout,
     )
     answers = Answers(
-        Lane(settings.parallel, settings.max_queue),
+        Lane(now.parallel, now.max_queue),
         supervisor,
-        queue_timeout_s=settings.queue_timeout,
-        stall_timeout_s=settings.stall_timeout,
-        max_unsent=settings.max_unsent,
+        queue_timeout_s=now.queue_timeout,
+        stall_timeout_s=now.stall_timeout,
+        max_unsent=now.max_unsent,
     )
-    return Deps(settings, ModelMap(settings.model_map), answers)
+    return Deps(settings, ModelMap(now.model_map), answers)
 
 
-def serving_app(settings: Settings, engine_command: Sequence[str] = ENGINE_COMMAND) -> falcon.App[Any, Any]:
+def serving_app(settings: LiveSettings, engine_command: Sequence[str] = ENGINE_COMMAND) -> falcon.App[Any, Any]:
     """The application of a process that serves: its engine has ended, and given back its memory, before it ends."""
-    logs.configure(settings.log_level)
+    logs.configure(settings.now.log_level)
+    settings.on_change(lambda: logs.set_level(settings.now.log_level))
     deps = build_deps(settings, engine_command)
     atexit.register(deps.close)
     return create_app(deps)
@@ -76,8 +78,8 @@ def create_app(deps: Deps) -> falcon.App[Any, Any]:
     """Makes the WSGI application."""
     settings = deps.settings
     app: falcon.App[Any, Any] = falcon.App()
-    app.add_middleware(RequestContext(settings.lang))
-    app.add_middleware(ApiKeys(settings.api_keys))
+    app.add_middleware(RequestContext(settings))
+    app.add_middleware(ApiKeys(settings))
     problems.register(app)
     app.add_route("/", Welcome())
     app.add_route("/health", Health())

@@ -1,6 +1,7 @@
 """For `gunicorn -c python:hoshikage_server.gunicorn_conf hoshikage_server.wsgi:app`."""
 
 from hoshikage_server.serving import gunicorn_options
-from hoshikage_server.settings import load_settings
+from hoshikage_server.settings import LiveSettings, load_settings
 
-globals().update(gunicorn_options(load_settings()))
+live_settings = LiveSettings(load_settings())
+globals().update(gunicorn_options(live_settings))

@@ -16,6 +16,7 @@ from gunicorn.http.errors import ConfigurationProblem, InvalidResponseHeader, In
 from gunicorn.workers.ggevent import GeventWorker
 
 from hoshikage_server.errors import ServerError, kind_of
+from hoshikage_server.settings import LiveSettings
 
 log = logging.getLogger(__name__)
 
@@ -34,7 +35,7 @@ _LINGER_READS = 64
 class Worker(GeventWorker):  # type: ignore[misc]  # gunicorn has no types
     """Serves requests in greenlets."""
 
-    language = "ja"  # set from the settings; a request that cannot be read names none
+    settings: LiveSettings  # set before it serves
 
     def handle_error(self, req: Any, client: Any, addr: Any, exc: BaseException) -> None:
         """Called by gunicorn for what is no request, and for what escaped the application before its first byte."""
@@ -48,7 +49,7 @@ class Worker(GeventWorker):  # type: ignore[misc]  # gunicorn has no types
             error = ServerError("internal_error", request_id=request_id)
             log.error("%s 500 internal_error", request_id, exc_info=exc)
         with contextlib.suppress(OSError):  # nobody is left to be told
-            util.write_nonblock(client, refusal(error, self.language, request_id))
+            util.write_nonblock(client, refusal(error, self.settings.now.lang, request_id))
             _linger(client)
 
 

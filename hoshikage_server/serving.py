@@ -14,14 +14,15 @@ from gunicorn.app.base import BaseApplication
 from hoshikage_server import messages
 from hoshikage_server.errors import ModelMapError, SettingsError
 from hoshikage_server.registry.model_map import ModelMap
-from hoshikage_server.settings import Settings, is_loopback
+from hoshikage_server.settings import LiveSettings, Settings, is_loopback
 
 _KEEPALIVE_S = 5  # also how long a shutdown waits for a client that keeps its connection open
 _WORKER_TIMEOUT_S = 60
 
 
-def gunicorn_options(settings: Settings) -> dict[str, Any]:
+def gunicorn_options(live: LiveSettings) -> dict[str, Any]:
     """Our settings as gunicorn's."""
+    settings = live.now
     host = f"[{settings.host}]" if ":" in settings.host and not settings.host.startswith("unix:") else settings.host
 
     def on_starting(server: Any) -> None:
@@ -35,7 +36,7 @@ def gunicorn_options(settings: Settings) -> dict[str, Any]:
         print(greeting(settings, server.LISTENERS[0].sock), flush=True)
 
     def post_worker_init(worker: Any) -> None:
-        worker.language = settings.lang
+        worker.settings = live
 
     return {
         "bind": host if host.startswith("unix:") else f"{host}:{settings.port}",
@@ -99,7 +100,7 @@ class Server(BaseApplication):  # type: ignore[misc]  # gunicorn has no types
         engine_command: The engine program; tests give another.
     """
 
-    def __init__(self, settings: Settings, engine_command: Sequence[str] | None = None) -> None:
+    def __init__(self, settings: LiveSettings, engine_command: Sequence[str] | None = None) -> None:
         self._settings = settings
         self._engine_command = engine_command
         super().__init__()

@@ -1,16 +1,17 @@
 """The server's settings: one typed object from the environment and an optional hoshikage.toml.
 
 The only module that reads the environment. A variable wins over the file; the file has the same names in lower case
-without the prefix (`HOSHIKAGE_N_CTX` is `n_ctx`).
+without the prefix (`HOSHIKAGE_N_CTX` is `n_ctx`). `LiveSettings` reads them again while the server runs.
 """
 
 from __future__ import annotations
 
 import contextlib
 import ipaddress
+import logging
 import os
 import sys
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -18,12 +19,14 @@ import msgspec
 from msgspec import Meta
 
 from hoshikage_server import messages
-from hoshikage_server.errors import SettingsError
+from hoshikage_server.errors import ServerError, SettingsError
 
 if sys.version_info >= (3, 11):
     import tomllib
 else:
     import tomli as tomllib
+
+log = logging.getLogger(__name__)
 
 PREFIX = "HOSHIKAGE_"
 FILE_NAME = "hoshikage.toml"
@@ -84,15 +87,11 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
         return values
 
 
-class LiveSettings:
-    """The settings in effect: a holder that everybody reads from, so that they can be exchanged while the server runs.
-
-    Attributes:
-        now: The settings.
-    """
-
-    def __init__(self, settings: Settings) -> None:
-        self.now = settings
+# What the running server is built on. Everything else is read where it is used, and changes while the server runs.
+NEEDS_RESTART = (
+    *("host", "port", "config_dir", "cache_dir", "model_map"),
+    *("parallel", "max_connections", "grace", "write_timeout"),
+)
 
 
 def is_loopback(host: str) -> bool:
@@ -152,6 +151,59 @@ def build_settings(environ: Mapping[str, str], overrides: Mapping[str, object] |
         if name not in _FIELDS:
             raise SettingsError(source, messages.text("unknown_setting", language(environ)))
     return Settings(**{name: _convert(name, value, sources.get(name, name)) for name, value in values.items()})
+
+
+class LiveSettings:
+    """The settings in effect: a holder that everybody reads from, so that they can be exchanged while the server runs.
+
+    Args:
+        settings: What is in effect at first.
+        read: Reads them again, as they were read the first time.
+
+    Attributes:
+        now: The settings. Read it at use, keep no copy.
+    """
+
+    def __init__(self, settings: Settings, read: Callable[[], Settings] | None = None) -> None:
+        self.now = settings
+        self._read = read or load_settings
+        self._listeners: list[Callable[[], None]] = []
+
+    def on_change(self, listener: Callable[[], None]) -> None:
+        """Has something called after each exchange, for what is not read at every use."""
+        self._listeners.append(listener)
+
+    def reread(self, check: Callable[[Settings], None] = lambda _: None) -> None:
+        """Puts into effect what has changed and can change live; the log says what did, and what needs a restart.
+
+        What cannot be used is logged, and changes nothing.
+
+        Args:
+            check: Raises SettingsError for settings that must not come into effect.
+        """
+        before = self.now
+        try:
+            read = self._read()
+            new = msgspec.structs.replace(read, **{name: getattr(before, name) for name in NEEDS_RESTART})
+            check(new)
+        except ServerError as error:
+            log.error("settings were read again and stay as they are: %s", error)
+            return
+        self.now = new
+        log.info(
+            "settings were read again; changed: %s; after a restart: %s",
+            _differences(before, new),
+            _differences(new, read),
+        )
+        for listener in self._listeners:
+            listener()
+
+
+def _differences(old: Settings, new: Settings) -> str:
+    """What is other in the new ones; never a key."""
+    shown = new.public()
+    names = [name for name in Settings.__struct_fields__ if getattr(old, name) != getattr(new, name)]
+    return ", ".join(f"{name}={shown[name]}" for name in names) or "nothing"
 
 
 _FIELDS = {field.name: field.type for field in msgspec.structs.fields(Settings)}

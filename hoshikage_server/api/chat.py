@@ -15,7 +15,7 @@ from hoshikage_server.engines.answers import Answer, Answers
 from hoshikage_server.engines.wire import Done, EngineSpec
 from hoshikage_server.errors import RequestError, ServerError
 from hoshikage_server.registry.model_map import ModelEntry, ModelMap
-from hoshikage_server.settings import Settings
+from hoshikage_server.settings import LiveSettings
 
 # Errors of the engine that are about the messages, which the engine does not know by that name.
 _ABOUT_MESSAGES = frozenset({"context_length_exceeded", "chat_template_failed"})
@@ -24,14 +24,14 @@ _ABOUT_MESSAGES = frozenset({"context_length_exceeded", "chat_template_failed"})
 class ChatCompletions:
     """Answers a conversation, streamed or not."""
 
-    def __init__(self, settings: Settings, models: ModelMap, answers: Answers) -> None:
+    def __init__(self, settings: LiveSettings, models: ModelMap, answers: Answers) -> None:
         self._settings = settings
         self._models = models
         self._answers = answers
 
     def on_post(self, request: falcon.Request, response: falcon.Response) -> None:
         """Everything that can still be refused is refused before the first byte."""
-        chat = decode_chat(body.read(request, self._settings.max_body, self._settings.read_timeout))
+        chat = decode_chat(body.read(request, self._settings.now))
         entry = self._models.entries().get(chat.model)
         if entry is None:
             raise RequestError("model_not_found", model=chat.model)
@@ -55,7 +55,7 @@ class ChatCompletions:
                 response.content_type = falcon.MEDIA_JSON
 
     def _begin(self, chat: ChatRequest, entry: ModelEntry, watch: ClientWatch) -> Answer:
-        settings = self._settings
+        settings = self._settings.now
         spec = EngineSpec(
             path=str(entry.file),
             n_ctx=entry.n_ctx or settings.n_ctx,

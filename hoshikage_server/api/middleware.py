@@ -6,12 +6,12 @@ import hashlib
 import hmac
 import re
 import uuid
-from collections.abc import Sequence
 
 import falcon
 
 from hoshikage_server import messages
 from hoshikage_server.errors import RequestError
+from hoshikage_server.settings import LiveSettings
 
 _SANE_ID = re.compile(r"[A-Za-z0-9._:-]{1,128}")
 _OPEN_PATHS = frozenset({"/", "/health"})
@@ -20,22 +20,24 @@ _OPEN_PATHS = frozenset({"/", "/health"})
 class RequestContext:
     """Gives each request its id (the client's own if it is sane) and its language."""
 
-    def __init__(self, language: str) -> None:
-        self._language = language
+    def __init__(self, settings: LiveSettings) -> None:
+        self._settings = settings
 
     def process_request(self, request: falcon.Request, response: falcon.Response) -> None:
         """Runs first."""
         given = request.get_header("X-Request-Id") or ""
         request.context.request_id = given if _SANE_ID.fullmatch(given) else f"req_{uuid.uuid4().hex}"
-        request.context.language = messages.choose(request.get_header("Accept-Language"), self._language)
+        request.context.language = messages.choose(request.get_header("Accept-Language"), self._settings.now.lang)
         response.set_header("X-Request-Id", request.context.request_id)
 
 
 class ApiKeys:
     """Lets only those in who know a key; everybody where there are none."""
 
-    def __init__(self, keys: Sequence[str]) -> None:
-        self._digests = [_digest(key) for key in keys]
+    def __init__(self, settings: LiveSettings) -> None:
+        self._settings = settings
+        self._digests = [_digest(key) for key in settings.now.api_keys]
+        settings.on_change(self._reread)
 
     def process_request(self, request: falcon.Request, response: falcon.Response) -> None:
         """Checks the Authorization header.
@@ -53,6 +55,9 @@ class ApiKeys:
         # Every key is compared, so that the time tells nothing.
         if not sum(hmac.compare_digest(given, known) for known in self._digests):
             raise RequestError("invalid_api_key", headers=headers)
+
+    def _reread(self) -> None:
+        self._digests = [_digest(key) for key in self._settings.now.api_keys]
 
 
 def _digest(key: str) -> bytes:

@@ -11,7 +11,7 @@ import msgspec
 from hoshikage_server import __version__
 from hoshikage_server.engines.answers import Answers
 from hoshikage_server.registry.model_map import ModelMap
-from hoshikage_server.settings import Settings
+from hoshikage_server.settings import LiveSettings
 
 _encode = msgspec.json.Encoder().encode
 
@@ -55,7 +55,7 @@ class StatusObject(msgspec.Struct, frozen=True):
 class Status:
     """The state of the server."""
 
-    def __init__(self, settings: Settings, models: ModelMap, answers: Answers) -> None:
+    def __init__(self, settings: LiveSettings, models: ModelMap, answers: Answers) -> None:
         self._settings = settings
         self._models = models
         self._answers = answers
@@ -74,9 +74,9 @@ class Status:
             else EngineStatus(engine.pid, engine.ready.n_ctx if engine.ready else None, engine.progress, engine.load_s),
             queue=QueueStatus(
                 lane.n_running,
-                self._settings.parallel,
+                self._settings.now.parallel,
                 lane.n_waiting,
-                self._settings.max_queue,
+                self._settings.now.max_queue,
                 round(lane.longest_wait_s, 3),
             ),
             n_engine_starts=engine.n_starts,

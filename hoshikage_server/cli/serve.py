@@ -9,7 +9,7 @@ import click
 
 from hoshikage_server import messages
 from hoshikage_server.errors import ServerError
-from hoshikage_server.settings import load_settings, unknown_variables
+from hoshikage_server.settings import LiveSettings, load_settings, unknown_variables
 
 
 @click.command()
@@ -19,13 +19,14 @@ def serve(host: str | None, port: int | None) -> None:
     """Serve the registered models."""
     from hoshikage_server.serving import Server, check_exposure
 
-    overrides: dict[str, object] = {"host": host, "port": port}
-    settings = load_settings({name: value for name, value in overrides.items() if value is not None})
+    given: dict[str, object] = {"host": host, "port": port}
+    overrides = {name: value for name, value in given.items() if value is not None}
+    settings = load_settings(overrides)
     for name in unknown_variables():
         click.echo(f"hoshikage: {messages.text('unknown_variable', settings.lang, name=name)}", err=True)
     check_exposure(settings.host, settings)
     check_address(settings.host, settings.port)
-    Server(settings).run()
+    Server(LiveSettings(settings, lambda: load_settings(overrides))).run()
 
 
 def check_address(host: str, port: int) -> None:

@@ -6,6 +6,6 @@ import sys
 from pathlib import Path
 
 from hoshikage_server.serving import Server
-from hoshikage_server.settings import load_settings
+from hoshikage_server.settings import LiveSettings, load_settings
 
-Server(load_settings(), [sys.executable, str(Path(__file__).with_name("engine.py"))]).run()
+Server(LiveSettings(load_settings()), [sys.executable, str(Path(__file__).with_name("engine.py"))]).run()

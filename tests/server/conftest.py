@@ -9,7 +9,7 @@ import pytest
 from api_client import FAKE_ENGINE, Api, MakeApi
 
 from hoshikage_server.app import build_deps
-from hoshikage_server.settings import Settings, build_settings
+from hoshikage_server.settings import LiveSettings, Settings, build_settings
 
 
 @pytest.fixture(scope="session")
@@ -30,7 +30,7 @@ def make_api(tmp_path_factory: pytest.TempPathFactory, make_settings: Callable[.
         names = ("m", "refuse", "die", "a/b:c@d")
         entries = models or {name: {"path": "/nowhere", "model": f"{name}.gguf"} for name in names}
         (folder / "model_map.json").write_text(json.dumps(entries))
-        api = Api(build_deps(make_settings(folder, **settings), FAKE_ENGINE))
+        api = Api(build_deps(LiveSettings(make_settings(folder, **settings)), FAKE_ENGINE))
         made.append(api)
         return api
 

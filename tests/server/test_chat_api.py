@@ -231,13 +231,13 @@ def test_body_limits(make_api: MakeApi) -> None:
 def test_a_broken_model_map(make_api: MakeApi) -> None:
     """Reported with the file's name; it stays as it is."""
     api = make_api()
-    path = api.deps.settings.model_map
+    path = api.deps.settings.now.model_map
     assert api.get("/v1/models").status_code == 200
     path.write_text("{")
     assert api.get("/v1/models").status_code == 200, "the last good state"
     assert str(path) in api.get("/v1/status").json["model_map_error"]
     fresh = make_api()
-    fresh.deps.settings.model_map.write_text("{")
+    fresh.deps.settings.now.model_map.write_text("{")
     assert error_of(fresh.get("/v1/models"), 500)["code"] == "invalid_model_map"
 
 
