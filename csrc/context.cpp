@@ -33,6 +33,7 @@ struct hsk_context {
     Threads threads_batch;
     std::unique_ptr<llama_context, FreeContext> llama;
     std::atomic<bool> interrupted{false};
+    std::atomic<uint64_t> progress{0};
     std::vector<int32_t> rows;  // by sequence: where in the last batch its logits are
     llama_batch batch{};
     int32_t n_batch = 0;
@@ -65,6 +66,18 @@ ggml_type kv_type(const char *name) {
     }
     throw hsk::Failure(HSK_INVALID_ARGUMENT,
                        std::string("kv_type must be f32, f16, bf16, q8_0, q5_0, q5_1, q4_0, q4_1 or iq4_nl, not ") + name);
+}
+
+// One thread at a time writes it, so that the cheaper way to count is enough.
+void advance(hsk_context &context) {
+    context.progress.store(context.progress.load(std::memory_order_relaxed) + 1, std::memory_order_relaxed);
+}
+
+// Asked by the CPU backend after each node of the graph; true ends the computation.
+bool on_node(void *data) {
+    auto &context = *static_cast<hsk_context *>(data);
+    advance(context);
+    return context.interrupted.load(std::memory_order_relaxed);
 }
 
 void require_sequence(const hsk_context &context, int32_t seq_id) {
@@ -279,10 +292,8 @@ int32_t hsk_context_new(const hsk_model *model, const hsk_context_params *params
             context->threads_batch = make_threads(params->n_threads_batch);
         }
         llama_context_params native = hsk::native_params(*params);
-        native.abort_callback = [](void *flag) {
-            return static_cast<std::atomic<bool> *>(flag)->load(std::memory_order_relaxed);
-        };
-        native.abort_callback_data = &context->interrupted;
+        native.abort_callback = on_node;
+        native.abort_callback_data = context.get();
         context->llama.reset(llama_init_from_model(model->model.get(), native));
         if (!context->llama) {
             const std::string reason = hsk::logged_errors();
@@ -320,11 +331,16 @@ int32_t hsk_step(hsk_context *context, hsk_slot *slots, size_t n_slots, hsk_erro
                 slot.status = hsk::report_current_exception(error);
             }
         }
+        advance(*context);
     });
 }
 
 void hsk_context_interrupt(hsk_context *context) noexcept {
     context->interrupted.store(true);
+}
+
+uint64_t hsk_context_progress_get(const hsk_context *context) noexcept {
+    return context->progress.load(std::memory_order_relaxed);
 }
 
 int32_t hsk_sample(hsk_context *context, int32_t seq_id, hsk_sampler *sampler, int32_t *token, hsk_error *error) noexcept {

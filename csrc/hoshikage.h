@@ -188,6 +188,9 @@ int32_t hsk_step(hsk_context *context, hsk_slot *slots, size_t n_slots, hsk_erro
 /* Makes the running step, or else the next one, end with HSK_CANCELLED. Any thread. */
 void hsk_context_interrupt(hsk_context *context) HSK_NOEXCEPT;
 
+/* A number that grows while a step computes, on the CPU many times a step, elsewhere at its end. Any thread. */
+uint64_t hsk_context_progress_get(const hsk_context *context) HSK_NOEXCEPT;
+
 /* Samples and accepts one more token from the logits the last step kept for the sequence. */
 int32_t hsk_sample(hsk_context *context, int32_t seq_id, hsk_sampler *sampler, int32_t *token, hsk_error *error) HSK_NOEXCEPT;
 

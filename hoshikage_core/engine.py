@@ -253,6 +253,18 @@ class Engine:
                     generation.on_token(token)
             return True
 
+    @property
+    def progress(self) -> int:
+        """A number that grows while a step computes: on the CPU hundreds of times a step, on a GPU once.
+
+        Any thread: it waits for no step. Who watches it can tell a long computation from one that hangs.
+
+        Raises:
+            ClosedError: The engine is closed.
+        """
+        with self.native as context:
+            return int(lib.hsk_context_progress_get(context))
+
     def close(self) -> None:
         """Ends what is running and frees the KV cache; using it then raises ClosedError. May be called twice."""
         self._closing = True

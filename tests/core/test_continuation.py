@@ -164,11 +164,13 @@ def test_what_is_complete_computes_nothing(
 ) -> None:
     """Tokens that reach a limit, the context's end or an end token are the whole answer: one event without text."""
     with tiny() as engine:
+        before = engine.progress
         generation = engine.stream([5, 6], **arguments)  # type: ignore[arg-type]
         assert generation.finished
         assert list(generation) == [Event("", (), reason)]  # type: ignore[arg-type]
         assert (generation.n_prompt, generation.n_completion) == (2, n_completion)
         assert generation.result().text == ""
+        assert engine.progress == before
         assert engine.generate([5], max_tokens=1).n_completion == 1  # the sequence is free again
 
 

@@ -396,6 +396,27 @@ def test_other_threads_run_during_a_step(smollm2_path: Path) -> None:
         assert len(during) > 10
 
 
+def test_progress_moves_during_a_step(smollm2_path: Path) -> None:
+    """Another thread sees, without waiting, that a single native call is getting on; and that none runs."""
+    with Model(smollm2_path) as model, model.engine(n_ctx=1024, n_batch=512) as engine:
+        sequence = engine.open([5] * 500)
+        thread = threading.Thread(target=sequence.prefill)
+        before = engine.progress
+        thread.start()
+        seen: set[int] = set()
+        while thread.is_alive():
+            seen.add(engine.progress)
+            time.sleep(0.001)
+        after = engine.progress
+        assert len(seen - {before, after}) > 10
+        assert min(seen) >= before
+        assert max(seen) <= after
+        time.sleep(0.01)
+        assert engine.progress == after
+    with pytest.raises(ClosedError):
+        _ = engine.progress
+
+
 def test_two_threads_share_an_engine(model: Model) -> None:
     """Threads that generate on one engine at the same time get their own answers."""
     with model.engine(n_ctx=512, parallel=2) as engine:
