@@ -1,0 +1,218 @@
+"""What an engine holds, and the proof that nothing of it is left after its end."""
+
+from __future__ import annotations
+
+import secrets
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import gevent
+
+from hoshikage_server.engines import processes
+from hoshikage_server.engines.gpu import Gpu, GpuUse
+from hoshikage_server.engines.processes import Process
+
+_GPU_MAX_AGE_S = 1.0
+_FIRST_PAUSE_S = 0.02
+_MIB = 1024 * 1024
+
+
+@dataclass(frozen=True)
+class Usage:
+    """The memory that processes hold.
+
+    Attributes:
+        rss_bytes: All that is in RAM, with the pages of the mapped model file, which the system can take at any time.
+        private_bytes: Anonymous memory, in RAM or swapped out: what the end of the process surely gives back. It comes
+            from the kernel's counters; smaps_rollup's figure would cost a walk through the page tables of the whole
+            model (25 ms for 2 GiB) at each look.
+        vram_bytes: None without an NVIDIA GPU, and where the driver does not tell: in most containers it names
+            processes by the host's numbers, and under WSL it names none.
+    """
+
+    rss_bytes: int = 0
+    private_bytes: int = 0
+    vram_bytes: int | None = None
+
+
+@dataclass(frozen=True)
+class Freed:
+    """What the end of an engine gave back, and what stayed.
+
+    The figures of the devices are those of all GPUs and of all who use them. Where the driver does not tell whose the
+    memory is, there is nothing else to go by; but others come and go, so they prove nothing, and `is_all` ignores them.
+
+    Attributes:
+        usage: What was given back since the last `Footprint.usage_of`; None if nobody had looked.
+        left: What the survivors hold, and what the driver still lists for the engine.
+        survivors: Processes that stayed.
+        gpu_pids: The engine's processes that the driver still lists.
+        devices_fell_bytes: By how much less of the devices' memory is in use than at the last `usage_of`.
+        devices_rose_bytes: By how much more of it is in use than before the load.
+    """
+
+    usage: Usage | None
+    left: Usage
+    survivors: tuple[Process, ...] = ()
+    gpu_pids: tuple[int, ...] = ()
+    devices_fell_bytes: int | None = None
+    devices_rose_bytes: int | None = None
+
+    @property
+    def is_all(self) -> bool:
+        """Whether nothing stayed."""
+        return not self.survivors and not self.gpu_pids
+
+    def __str__(self) -> str:
+        """For the log."""
+        words = []
+        if self.usage is not None:
+            words.append(f"{_mib(self.usage.rss_bytes)} of RAM ({_mib(self.usage.private_bytes)} its own) given back")
+            if self.usage.vram_bytes is not None:
+                words.append(f"{_mib(self.usage.vram_bytes)} of VRAM given back")
+            elif self.devices_fell_bytes is not None:
+                words.append(f"the GPUs' memory in use fell by {_mib(self.devices_fell_bytes)}")
+        for survivor in self.survivors:
+            words.append(f"process {survivor.pid} ({survivor.name}) stayed with {_mib(survivor.rss_bytes)}")
+        if self.gpu_pids:
+            left = "an unknown amount" if self.left.vram_bytes is None else _mib(self.left.vram_bytes)
+            words.append(f"{left} of VRAM stayed with {', '.join(map(str, self.gpu_pids))}")
+        return "; ".join(words) or "nothing stayed"
+
+
+@dataclass(frozen=True)
+class _Look:
+    usage: Usage
+    gpu_use: GpuUse | None
+    pids: frozenset[int]
+
+    def counted(self, survivors: Sequence[Process]) -> list[Process]:
+        """Who was counted then: what others hold cannot be missing from what was given back."""
+        return [survivor for survivor in survivors if survivor.pid in self.pids]
+
+
+class Footprint:
+    """What one engine process holds, from before its start until after its end.
+
+    Make it before the engine is started; that returns at once, and the look at the GPU goes on beside the start, which
+    takes longer. Start the engine as the leader of a session, with `environment`.
+
+    Args:
+        gpu: None for an engine that touches no GPU, which must not be woken by looks either.
+    """
+
+    def __init__(self, gpu: Gpu | None) -> None:
+        self._gpu = gpu
+        self._mark = secrets.token_hex(16)
+        self._older = frozenset(processes.all_pids())
+        self._before: gevent.Greenlet | None = None if gpu is None else gevent.spawn(gpu.look)
+        self._known: set[int] = set()  # all processes the engine was seen to have: the driver may list one that is gone
+        self._is_listed = False
+        self._last: _Look | None = None
+
+    @property
+    def environment(self) -> dict[str, str]:
+        """What the engine's environment needs besides the usual."""
+        return {processes.MARK: self._mark}
+
+    def usage_of(self, pid: int) -> Usage | None:
+        """What the engine's session holds now.
+
+        Pages that several processes share count for each. The figures of a GPU may be a second old; only they are
+        waited for, by the calling greenlet.
+
+        Returns:
+            None when all its processes are gone.
+        """
+        alive = processes.of_session(pid)
+        if not alive:
+            return None
+        use = None if self._gpu is None else self._gpu.look(_GPU_MAX_AGE_S)
+        self._known.update(process.pid for process in alive)
+        usage = _sum(alive, self._vram(use, self._listed(use)))
+        if usage.rss_bytes:  # else it is just ending
+            self._last = _Look(usage, use, frozenset(process.pid for process in alive))
+        return usage
+
+    def freed(self, pid: int, settle_s: float = 2.0) -> Freed:
+        """What the end of the engine gave back. Blocks the calling greenlet.
+
+        Args:
+            pid: The engine, which has been waited for.
+            settle_s: How long what stayed may need to go: a process that was killed, a driver's list.
+        """
+        deadline = time.monotonic() + settle_s
+        pause_s = _FIRST_PAUSE_S
+        while True:
+            freed = self._freed(pid)
+            if freed.is_all or time.monotonic() > deadline:
+                return freed
+            gevent.sleep(pause_s)
+            pause_s *= 2
+
+    def _freed(self, pid: int) -> Freed:
+        pool = gevent.get_hub().threadpool  # whoever reads a stranger's environment may have to wait for it
+        survivors = pool.apply(processes.of_engine, (pid, self._mark, self._older))
+        use = None if self._gpu is None else self._gpu.look()
+        self._known.update((pid, *(survivor.pid for survivor in survivors)))
+        listed = self._listed(use)
+        vram_bytes = self._vram(use, listed)
+        last = self._last
+        return Freed(
+            None if last is None else _difference(last.usage, _sum(last.counted(survivors), vram_bytes)),
+            _sum(survivors, vram_bytes),
+            tuple(survivors),
+            tuple(sorted(listed)),
+            None if last is None else _fall(last.gpu_use, use),
+            _fall(use, self._use_before()),
+        )
+
+    def _use_before(self) -> GpuUse | None:
+        use: GpuUse | None = None if self._before is None else self._before.get()
+        return use
+
+    def _listed(self, use: GpuUse | None) -> dict[int, int | None]:
+        """The engine's processes in the driver's list."""
+        if use is None or use.by_pid is None or self._gpu is None:
+            return {}
+        ours = {pid: use.by_pid[pid] for pid in self._known if pid in use.by_pid}
+        if not self._gpu.pids_are_ours:
+            before = self._use_before()
+            strangers = before.by_pid if before is not None and before.by_pid is not None else {}
+            ours = {pid: n_bytes for pid, n_bytes in ours.items() if pid not in strangers}
+        self._is_listed = self._is_listed or bool(ours)
+        return ours
+
+    def _vram(self, use: GpuUse | None, listed: dict[int, int | None]) -> int | None:
+        if use is None or use.by_pid is None or self._gpu is None:
+            return None
+        if not listed and not self._gpu.pids_are_ours and not self._is_listed:
+            return None  # it may well be in the list, by a number that we do not know
+        shares = [n_bytes for n_bytes in listed.values() if n_bytes is not None]
+        return sum(shares) if len(shares) == len(listed) else None
+
+
+def _sum(alive: Sequence[Process], vram_bytes: int | None) -> Usage:
+    rss_bytes = sum(process.rss_bytes for process in alive)
+    return Usage(rss_bytes, sum(process.private_bytes for process in alive), vram_bytes)
+
+
+def _difference(held: Usage, left: Usage) -> Usage:
+    return Usage(
+        held.rss_bytes - left.rss_bytes,
+        held.private_bytes - left.private_bytes,
+        _minus(held.vram_bytes, left.vram_bytes),
+    )
+
+
+def _fall(earlier: GpuUse | None, later: GpuUse | None) -> int | None:
+    return None if earlier is None or later is None else _minus(earlier.used_bytes, later.used_bytes)
+
+
+def _minus(a: int | None, b: int | None) -> int | None:
+    return None if a is None or b is None else a - b
+
+
+def _mib(n_bytes: int) -> str:
+    return f"{n_bytes / _MIB:.1f} MiB"

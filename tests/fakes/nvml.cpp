@@ -1,0 +1,95 @@
+// NVML as far as we ask it, told by the text file FAKE_NVML what to say:
+//
+//     init CODE            what nvmlInit returns
+//     delay MS             how long it takes
+//     device USED M P      a device: bytes in use, what asking for its memory and for its processes returns
+//     process PID BYTES    one of the last device's processes; -1: the driver does not tell its share
+//
+// fake_nvml_open counts the initialisations that were not shut down, fake_nvml_calls all of them.
+
+#include <cstdlib>
+#include <cstring>
+#include <fstream>
+#include <string>
+#include <unistd.h>
+#include <vector>
+
+enum { SUCCESS = 0, UNINITIALIZED = 1, INSUFFICIENT_SIZE = 7 };
+
+struct Memory { unsigned long long total, free, used; };
+struct Process { unsigned pid; unsigned long long bytes; unsigned gpu_instance, compute_instance; };
+struct Device { unsigned long long used = 0; int memory_code = 0, processes_code = 0; std::vector<Process> processes; };
+struct State { int init = 0, delay_ms = 0; std::vector<Device> devices; };
+
+static State state;
+
+static State read_state() {
+    State read;
+    std::ifstream file(std::getenv("FAKE_NVML"));
+    std::string word;
+    while (file >> word) {
+        if (word == "init") {
+            file >> read.init;
+        } else if (word == "delay") {
+            file >> read.delay_ms;
+        } else if (word == "device") {
+            Device & device = read.devices.emplace_back();
+            file >> device.used >> device.memory_code >> device.processes_code;
+        } else if (word == "process") {
+            long long pid, bytes;
+            file >> pid >> bytes;
+            read.devices.back().processes.push_back({ unsigned(pid), (unsigned long long) bytes, ~0u, ~0u });
+        } else {
+            std::abort();
+        }
+    }
+    return read;
+}
+
+extern "C" {
+int fake_nvml_open = 0;
+int fake_nvml_calls = 0;
+
+int nvmlInitWithFlags(unsigned) {
+    fake_nvml_calls++;
+    state = read_state();
+    usleep(state.delay_ms * 1000);
+    fake_nvml_open += state.init == SUCCESS;
+    return state.init;
+}
+
+int nvmlShutdown() {
+    return fake_nvml_open > 0 ? fake_nvml_open--, SUCCESS : UNINITIALIZED;
+}
+
+int nvmlDeviceGetCount_v2(unsigned * count) {
+    *count = unsigned(state.devices.size());
+    return fake_nvml_open ? SUCCESS : UNINITIALIZED;
+}
+
+int nvmlDeviceGetHandleByIndex_v2(unsigned index, void ** handle) {
+    *handle = &state.devices.at(index);
+    return fake_nvml_open ? SUCCESS : UNINITIALIZED;
+}
+
+int nvmlDeviceGetMemoryInfo(Device * device, Memory * memory) {
+    *memory = { 1ull << 40, (1ull << 40) - device->used, device->used };
+    return fake_nvml_open ? device->memory_code : UNINITIALIZED;
+}
+
+int nvmlDeviceGetComputeRunningProcesses_v3(Device * device, unsigned * count, Process * processes) {
+    if (!fake_nvml_open || device->processes_code) {
+        return fake_nvml_open ? device->processes_code : UNINITIALIZED;
+    }
+    const auto n = unsigned(device->processes.size());
+    if (*count < n) {
+        *count = n;
+        return INSUFFICIENT_SIZE;
+    }
+    *count = n;
+    if (n) {
+        std::memcpy(processes, device->processes.data(), n * sizeof(Process));
+    }
+    return SUCCESS;
+}
+}
