@@ -20,9 +20,11 @@ from hoshikage_server.api.models import ModelItem, ModelList
 from hoshikage_server.api.status import Status
 from hoshikage_server.api.version import Version
 from hoshikage_server.engines.answers import Answers
+from hoshikage_server.engines.gpu import Gpu
 from hoshikage_server.engines.lane import Lane
 from hoshikage_server.engines.process import EngineProcess
 from hoshikage_server.engines.supervisor import Supervisor
+from hoshikage_server.engines.vocabulary import Vocabulary
 from hoshikage_server.registry.model_map import ModelMap
 from hoshikage_server.settings import LiveSettings
 
@@ -38,8 +40,10 @@ class Deps:
     answers: Answers
 
     def close(self) -> None:
-        """Ends the engine."""
-        self.answers.supervisor.close(self.settings.now.stop_timeout + 1)
+        """Ends the engines."""
+        timeout_s = self.settings.now.stop_timeout + 1
+        self.answers.vocabulary.close(timeout_s)
+        self.answers.supervisor.close(timeout_s)
 
 
 def build_deps(settings: LiveSettings, engine_command: Sequence[str] = ENGINE_COMMAND) -> Deps:
@@ -49,20 +53,17 @@ def build_deps(settings: LiveSettings, engine_command: Sequence[str] = ENGINE_CO
         settings: The settings.
         engine_command: The engine program; tests give another.
     """
-    now = settings.now
-    supervisor = Supervisor(
-        functools.partial(EngineProcess, engine_command),
-        load_timeout_s=now.load_timeout,
-        stop_timeout_s=now.stop_timeout,
-    )
-    answers = Answers(
-        Lane(now.parallel, now.max_queue),
-        supervisor,
-        queue_timeout_s=now.queue_timeout,
-        stall_timeout_s=now.stall_timeout,
-        max_unsent=now.max_unsent,
-    )
-    return Deps(settings, ModelMap(now.model_map), answers)
+    engines = Supervisor(functools.partial(EngineProcess, engine_command, Gpu()), settings)
+    counters = Supervisor(functools.partial(EngineProcess, engine_command, Gpu()), settings)
+    lane = Lane(engines.is_loaded)
+
+    def apply_limits() -> None:
+        lane.set_limits(settings.now.parallel, settings.now.overtake_limit)
+
+    apply_limits()
+    settings.on_change(apply_limits)
+    vocabulary = Vocabulary(counters, engines, settings.now.load_timeout)
+    return Deps(settings, ModelMap(settings.now.model_map), Answers(lane, engines, vocabulary, settings))
 
 
 def serving_app(settings: LiveSettings, engine_command: Sequence[str] = ENGINE_COMMAND) -> falcon.App[Any, Any]:

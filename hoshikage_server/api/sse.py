@@ -1,8 +1,7 @@
-"""Server-sent events: an accepted answer as the body of a response."""
+"""Server-sent events: an answer as the body of a response."""
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Callable
 
 from hoshikage_server.api.reply import Chunks
@@ -10,11 +9,10 @@ from hoshikage_server.engines.answers import Answer
 from hoshikage_server.engines.wire import Done, Token
 from hoshikage_server.errors import ServerError
 
-log = logging.getLogger(__name__)
-
 HEADERS = {"Cache-Control": "no-cache", "X-Accel-Buffering": "no"}
 MEDIA_TYPE = "text/event-stream; charset=utf-8"
 _DONE = b"data: [DONE]\n\n"
+_PING = b": ping\n\n"  # a comment, which clients pass over
 
 
 def event(data: bytes) -> bytes:
@@ -25,23 +23,29 @@ def event(data: bytes) -> bytes:
 class ChatStream:
     """The body of a streamed answer. gunicorn iterates it, and always closes it: the one place that cleans up.
 
-    Pieces that are there already go out in one write; nothing is held back.
+    Pieces that are there already go out in one write; nothing is held back. In silence comments go out, so that nobody
+    on the way takes the connection for dead.
 
     Args:
+        new_chunks: Makes the chunks, once the answer has been accepted.
+        ping_s: How long a silence may be.
+        is_late: Whether it has been silent for that long already.
         on_close: Gives back what the answer holds; told whether the answer was cut off before its end.
         show_error: The body of an error response for an error.
     """
 
     def __init__(
-        self, answer: Answer, chunks: Chunks, *, with_usage: bool, show_error: Callable[[ServerError], bytes],
-        on_close: Callable[[bool], None],
+        self, answer: Answer, new_chunks: Callable[[], Chunks], *, with_usage: bool, ping_s: float, is_late: bool,
+        show_error: Callable[[ServerError], bytes], on_close: Callable[[bool], None],
     ) -> None:  # fmt: skip
         self._answer = answer
-        self._chunks = chunks
+        self._new_chunks = new_chunks
+        self._chunks: Chunks | None = None
         self._with_usage = with_usage
+        self._ping_s = ping_s
+        self._is_late = is_late
         self._show_error = show_error
         self._on_close = on_close
-        self._is_open = False
         self._is_ended = False
 
     def __iter__(self) -> ChatStream:
@@ -50,31 +54,45 @@ class ChatStream:
     def __next__(self) -> bytes:
         if self._is_ended:
             raise StopIteration
-        if not self._is_open:
-            self._is_open = True
-            return event(self._chunks.opening())
-        parts: list[bytes] = []
+        if self._is_late:
+            self._is_late = False
+            return _PING
         try:
-            frame: Token | Done | None = self._answer.next_frame()
-            while frame is not None:
-                if isinstance(frame, Done):
-                    parts.append(self._end(frame))
-                    break
-                parts.append(event(self._chunks.text(frame.text)))
-                frame = self._answer.next_frame_nowait()
+            return self._next()
         except ServerError as error:
             self._is_ended = True
-            parts.append(event(self._show_error(error)))
-        return b"".join(parts)
+            return event(self._show_error(error))
 
     def close(self) -> None:
         """Gives everything back. Never switches greenlets."""
         is_cut, self._is_ended = not self._is_ended, True
         self._on_close(is_cut)
 
-    def _end(self, done: Done) -> bytes:
+    def _next(self) -> bytes:
+        if self._chunks is None:
+            if not self._answer.wait_until_accepted(self._ping_s):
+                return _PING
+            self._chunks = self._new_chunks()
+            return event(self._chunks.opening())
+        frame = self._answer.next_frame(self._ping_s)
+        if frame is None:
+            return _PING
+        parts: list[bytes] = []
+        try:
+            while frame is not None:
+                parts.append(self._event(self._chunks, frame))
+                frame = None if isinstance(frame, Done) else self._answer.next_frame_nowait()
+        except ServerError as error:
+            self._is_ended = True
+            parts.append(event(self._show_error(error)))
+        return b"".join(parts)
+
+    def _event(self, chunks: Chunks, frame: Token | Done) -> bytes:
+        text = event(chunks.text(frame.text)) if frame.text else b""
+        if isinstance(frame, Token):
+            return text
         self._is_ended = True
-        end = event(self._chunks.closing(done))
+        end = event(chunks.closing(frame))
         if self._with_usage:
-            end += event(self._chunks.usage(done))
-        return end + _DONE
+            end += event(chunks.usage(frame))
+        return text + end + _DONE

@@ -1,72 +1,113 @@
-"""One answer from beginning to end: its place in the lane, its engine, its frames, and giving all of it back."""
+"""One answer from beginning to end: its place in the lane, its engines, its frames, and giving all of it back."""
 
 from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from types import TracebackType
-from typing import Any
+from typing import Any, Literal
 
+import gevent
 import msgspec
 
 from hoshikage_server.engines.channel import AnswerFrame, Channel
-from hoshikage_server.engines.lane import Lane, Permit
-from hoshikage_server.engines.process import EngineProcess
-from hoshikage_server.engines.supervisor import Lease, Supervisor
-from hoshikage_server.engines.wire import Accepted, Done, EngineSpec, Failed, Token
-from hoshikage_server.errors import EngineError
+from hoshikage_server.engines.fleet import Lease
+from hoshikage_server.engines.journal import Journal
+from hoshikage_server.engines.lane import Lane
+from hoshikage_server.engines.supervisor import Supervisor
+from hoshikage_server.engines.vocabulary import Vocabulary
+from hoshikage_server.engines.wire import Accepted, Done, EngineSpec, Token
+from hoshikage_server.errors import EngineError, ServerError
+from hoshikage_server.settings import LiveSettings
+
+Phase = Literal["queued", "loading", "prefill", "decode"]
+_RETRIES = 1  # a request that ends its second engine as well is to blame for it
 
 
 class Answer:
-    """An answer the engine has accepted. Must be closed."""
+    """A question on its way to its answer. Must be closed.
 
-    def __init__(self, resources: _Resources, channel: Channel, engine: EngineProcess, stall_timeout_s: float) -> None:
-        self._resources = resources
-        self._channel = channel
-        self._engine = engine
-        self._stall_timeout_s = stall_timeout_s
-        self._asked_at = time.monotonic()
+    A greenlet of its own, the pilot, waits for the turn and for engines, and holds what they need: so the lane is free as
+    soon as the engine is, however slowly the client reads, and another engine continues where one has died, while the
+    request only sees frames.
+
+    Attributes:
+        request_id: The request's.
+        model: The model's id.
+        began: When it was asked (monotonic clock).
+        n_resumed: How often another engine had to continue it.
+        fingerprint: Which build and model makes it, as OpenAI's system_fingerprint; known once it is accepted.
+    """
+
+    def __init__(
+        self,
+        answers: Answers,
+        request_id: str,
+        lease: Callable[[int], Lease],
+        question: dict[str, Any],
+        on_overflow: Callable[[], None] | None,
+    ) -> None:
+        self._answers = answers
+        self._new_lease = lease
+        self._journal = Journal(question)
+        self._channel = Channel(request_id, self._journal, answers.settings.now.max_unsent, on_overflow)
+        self._lease: Lease | None = None
+        self._accepted = False
+        self.request_id = request_id
+        self.model = lease(0).model
+        self.began = time.monotonic()
+        self._phase: Phase = "queued"
+        self.n_resumed = 0
+        self.fingerprint = ""
+        self._pilot = gevent.spawn(self._fly)
 
     @property
-    def fingerprint(self) -> str:
-        """Which build and model made the answer, as OpenAI's system_fingerprint."""
-        return self._engine.fingerprint
+    def phase(self) -> Phase:
+        """How far it is."""
+        return "decode" if self._phase == "prefill" and self.n_completion else self._phase
 
-    def next_frame(self) -> Token | Done:
-        """Waits for the next piece, or for the end.
+    @property
+    def n_prompt(self) -> int | None:
+        """Tokens of the prompt, once they are known."""
+        return self._journal.n_prompt
+
+    @property
+    def n_completion(self) -> int:
+        """Tokens of the answer so far."""
+        return self._journal.n_completion
+
+    def wait_until_accepted(self, timeout_s: float | None) -> bool:
+        """Waits until an engine has taken the prompt; False if that takes longer. None: as long as all stages may take.
 
         Raises:
-            EngineError: The engine failed, died or fell silent.
+            ServerError: It came to nothing.
         """
-        frame = self._wait()
-        if isinstance(frame, (Token, Done)):
-            return frame
-        raise _unexpected(frame)
+        if not self._accepted:
+            frame = self._get(timeout_s)
+            if frame is not None and not isinstance(frame, Accepted):
+                raise EngineError("internal", reason=f"{type(frame).__name__} out of turn")
+            self._accepted = frame is not None
+        return self._accepted
+
+    def next_frame(self, timeout_s: float | None) -> Token | Done | None:
+        """The next piece, or the end; None if neither comes in time.
+
+        Raises:
+            ServerError: The answer broke off for good.
+        """
+        return _piece(self._get(timeout_s))
 
     def next_frame_nowait(self) -> Token | Done | None:
-        """The next piece if it is there already.
-
-        Raises:
-            EngineError: The engine failed or died.
-        """
-        frame = self._channel.get_nowait()
-        if frame is None or isinstance(frame, (Token, Done)):
-            return frame
-        raise _unexpected(frame)
-
-    def frames(self) -> Iterator[Token | Done]:
-        """All pieces; the last one is Done."""
-        while True:
-            frame = self.next_frame()
-            yield frame
-            if isinstance(frame, Done):
-                return
+        """The next piece if it is there already; raises as `next_frame` does."""
+        return _piece(self._channel.get_nowait())
 
     def close(self) -> None:
         """Gives everything back; an unfinished answer is cancelled. Never switches greenlets."""
-        self._engine.cancel(self._channel)
-        self._resources.release()
+        self._pilot.kill(block=False)
+        if self._lease is not None:
+            self._answers.supervisor.close_lease(self._lease)
+        self._answers.running.discard(self)
 
     def __enter__(self) -> Answer:
         return self
@@ -76,103 +117,117 @@ class Answer:
     ) -> None:
         self.close()
 
-    def await_acceptance(self) -> None:
-        """Waits until the engine has taken the prompt."""
-        frame = self._wait()
-        if not isinstance(frame, Accepted):
-            raise _unexpected(frame)
+    def _get(self, timeout_s: float | None) -> AnswerFrame | None:
+        try:
+            return self._channel.get(timeout_s)
+        except gevent.GreenletExit:  # the server's grace has ended
+            raise EngineError("shutting_down") from None
 
-    def _wait(self) -> AnswerFrame:
+    # ---- the pilot
+
+    def _fly(self) -> None:
+        try:
+            limits = self._answers.settings.now
+            with self._answers.lane.enter(self.model, timeout_s=limits.queue_timeout, max_waiting=limits.max_queue):
+                self._phase = "loading"
+                self._answers.vocabulary.refuse_early(self._new_lease(0), self._journal.question()["messages"])
+                self._compute()
+        except ServerError as error:
+            self._channel.fail(error)
+        except Exception as error:
+            failure = EngineError("internal", reason=repr(error))
+            failure.__cause__ = error
+            self._channel.fail(failure)
+
+    def _compute(self) -> None:
+        """Lets engines work until one of them has ended the answer."""
+        lease = self._new_lease(_RETRIES)
         while True:
-            last_sign = max(self._engine.last_heard, self._asked_at)
-            left_s = last_sign + self._stall_timeout_s - time.monotonic()
-            frame = self._channel.get(left_s) if left_s > 0 else self._channel.get_nowait()
-            if frame is not None:
-                return frame
-            if left_s <= 0:
-                self._resources.report_stall(self._engine)
-                raise EngineError("engine_stalled", seconds=f"{self._stall_timeout_s:g}")
+            reason = self._use(lease)
+            if reason is None:
+                self._answers.note_end(self._channel.done)
+                return
+            if not lease.n_retries:
+                raise EngineError("engine_crashed", reason=reason)
+            renewed = self._new_lease(lease.n_retries - 1)
+            if renewed.spec != lease.spec:  # the tokens so far belong to a file that is not there any more
+                raise EngineError("engine_crashed", reason=reason)
+            lease = renewed
+            self.n_resumed += 1
+
+    def _use(self, lease: Lease) -> str | None:
+        """Lets one engine work: None when the answer has ended, else how the engine has."""
+        supervisor = self._answers.supervisor
+        previous, self._lease = self._lease, lease
+        if previous is not None:
+            supervisor.close_lease(previous)
+        self._phase = "loading"
+        engine = supervisor.lease(lease)
+        self._phase = "prefill"
+        self.fingerprint = engine.fingerprint
+        number: int | None = None
+        try:
+            number = engine.generate(self._channel, self._journal.question())
+            return self._channel.wait_for_engine()
+        finally:
+            if number is not None:
+                engine.forget(number)
+            supervisor.give_back(lease)
 
 
 class Answers:
     """Where requests get their answers.
 
-    Args:
-        queue_timeout_s: How long one waits for its turn.
-        stall_timeout_s: Silence after which the engine is taken for dead.
-        max_unsent: Pieces kept for a client that reads slowly.
+    Attributes:
+        running: The answers under way.
+        lane: Who may compute.
+        supervisor: Whose engines.
+        last_tokens_per_s: How fast the last whole answer was decoded.
     """
 
-    def __init__(
-        self,
-        lane: Lane,
-        supervisor: Supervisor,
-        *,
-        queue_timeout_s: float,
-        stall_timeout_s: float,
-        max_unsent: int,
-    ) -> None:
+    def __init__(self, lane: Lane, supervisor: Supervisor, vocabulary: Vocabulary, settings: LiveSettings) -> None:
         self.lane = lane
         self.supervisor = supervisor
-        self._queue_timeout_s = queue_timeout_s
-        self._stall_timeout_s = stall_timeout_s
-        self._max_unsent = max_unsent
+        self.vocabulary = vocabulary
+        self.settings = settings
+        self.running: set[Answer] = set()
+        self.last_tokens_per_s: float | None = None
 
-    def begin(
-        self, model: str, spec: EngineSpec, question: dict[str, Any], on_overflow: Callable[[], None] | None = None
+    def ask(
+        self,
+        request_id: str,
+        model: str,
+        spec: EngineSpec,
+        question: dict[str, Any],
+        *,
+        idle_timeout_s: float,
+        on_overflow: Callable[[], None] | None = None,
     ) -> Answer:
-        """Waits for its turn, for the engine, and until the engine has accepted the prompt.
+        """Begins an answer; it waits for its turn, for an engine and for the prompt by itself.
 
         Args:
+            request_id: The request's.
             model: The model's id.
             spec: The engine it needs.
             question: The fields of `wire.Generate`, without the id.
+            idle_timeout_s: How long the engine stays afterwards.
             on_overflow: Called when the answer is given up because nobody reads it.
-
-        Raises:
-            LaneError: It was not its turn in time.
-            EngineError: The engine could not be started, or refused the prompt.
         """
-        resources = _Resources(self.supervisor)
-        try:
-            resources.permit = self.lane.enter(self._queue_timeout_s)
-            lease = resources.lease = self.supervisor.lease(model, _of_file_as_it_is(spec))
-            engine = lease.result.get(block=False)
 
-            def make_channel(request_id: int) -> Channel:
-                # The lane is free as soon as the engine is, however long the client takes to read.
-                return Channel(request_id, self._max_unsent, on_end=resources.release, on_overflow=on_overflow)
+        def new_lease(n_retries: int) -> Lease:
+            return Lease(model, of_file_as_it_is(spec), idle_timeout_s, n_retries)
 
-            channel = engine.generate(make_channel, **question)
-        except BaseException:
-            resources.release()
-            raise
-        answer = Answer(resources, channel, engine, self._stall_timeout_s)
-        try:
-            answer.await_acceptance()
-        except BaseException:
-            answer.close()
-            raise
+        answer = Answer(self, request_id, new_lease, question, on_overflow)
+        self.running.add(answer)
         return answer
 
-
-class _Resources:
-    """What one answer holds while the engine works on it; released once."""
-
-    def __init__(self, supervisor: Supervisor) -> None:
-        self.permit: Permit | None = None
-        self.lease: Lease | None = None
-        self.report_stall = supervisor.report_stall
-        self._give_back = supervisor.give_back
-
-    def release(self) -> None:
-        if self.lease is not None:
-            self._give_back(self.lease)
-        if self.permit is not None:
-            self.permit.leave()
+    def note_end(self, done: Done | None) -> None:
+        """Notes how fast an answer was."""
+        if done is not None and done.tokens_per_s is not None:
+            self.last_tokens_per_s = done.tokens_per_s
 
 
-def _of_file_as_it_is(spec: EngineSpec) -> EngineSpec:
+def of_file_as_it_is(spec: EngineSpec) -> EngineSpec:
     """The spec with its file's time and size; without them when there is no such file, as loading it will tell."""
     try:
         stat = os.stat(spec.path)
@@ -181,7 +236,7 @@ def _of_file_as_it_is(spec: EngineSpec) -> EngineSpec:
     return msgspec.structs.replace(spec, mtime_ns=stat.st_mtime_ns, size_bytes=stat.st_size)
 
 
-def _unexpected(frame: AnswerFrame) -> EngineError:
-    if isinstance(frame, Failed):
-        return EngineError.reported(frame.code, frame.message, frame.fields)
-    return EngineError("internal", reason=f"{type(frame).__name__} out of turn")
+def _piece(frame: AnswerFrame | None) -> Token | Done | None:
+    if isinstance(frame, Accepted):
+        raise EngineError("internal", reason="Accepted out of turn")
+    return frame

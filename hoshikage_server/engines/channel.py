@@ -1,76 +1,118 @@
-"""The way of one answer's frames from the engine's reader to the request that waits for them."""
+"""The way of one answer's frames from an engine's reader to the request that waits for them."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 
+from gevent.event import Event
 from gevent.queue import Empty, SimpleQueue
 
+from hoshikage_server.engines.journal import Journal
 from hoshikage_server.engines.wire import Accepted, Done, Failed, Token
+from hoshikage_server.errors import EngineError, ServerError
 
-AnswerFrame = Accepted | Token | Done | Failed
+AnswerFrame = Accepted | Token | Done
 
 
 class Channel:
-    """A bounded queue of frames that ends with Done or Failed.
+    """A bounded queue of frames that ends with Done or an error. It outlives the engines that fill it.
 
     Args:
+        label: The request's id, for the log.
+        journal: Notes what passes.
         max_unsent: Frames kept for a reader that does not take them; one more ends the answer as reader_too_slow.
-        on_end: Called once, when the engine has nothing more to do for this answer. Must not switch greenlets.
         on_overflow: Called when the reader was too slow. Must not switch greenlets.
+
+    Attributes:
+        label: The request's id.
+        is_ended: Whether nothing follows.
+        done: The end, if it was one.
     """
 
     def __init__(
-        self,
-        request_id: int,
-        max_unsent: int,
-        on_end: Callable[[], None] | None = None,
-        on_overflow: Callable[[], None] | None = None,
+        self, label: str, journal: Journal, max_unsent: int, on_overflow: Callable[[], None] | None = None
     ) -> None:
-        self.id = request_id
+        self.label = label
         self.is_ended = False
-        self._queue: SimpleQueue[AnswerFrame] = SimpleQueue()
+        self.done: Done | None = None
+        self._journal = journal
+        self._queue: SimpleQueue[AnswerFrame | ServerError] = SimpleQueue()
         self._max_unsent = max_unsent
-        self._on_end = on_end
         self._on_overflow = on_overflow
+        self._is_left = Event()
+        self._broken: str | None = None
 
-    def put(self, frame: AnswerFrame) -> bool:
-        """Hands over a frame; False when the reader is too slow and the answer has been given up."""
+    # ---- the engine's side; nothing here switches greenlets
+
+    def put(self, frame: AnswerFrame | Failed) -> None:
+        """Hands over a frame; nothing after the end."""
         if self.is_ended:
-            return True
-        is_last = isinstance(frame, (Done, Failed))
-        if not is_last and self._queue.qsize() >= self._max_unsent:
-            self.end(Failed(self.id, "reader_too_slow", ""))
-            if self._on_overflow is not None:
-                self._on_overflow()
-            return False
+            return
+        if isinstance(frame, Token):
+            self._journal.add(frame)
+            if self._queue.qsize() >= self._max_unsent:
+                self._overflow()
+                return
+        elif isinstance(frame, Accepted):
+            if self._journal.is_accepted:
+                return  # by the engine that began the answer
+            self._journal.accept(frame)
+        elif isinstance(frame, Failed):
+            self.fail(EngineError.reported(frame.code, frame.message, frame.fields))
+            return
         self._queue.put(frame)
-        if is_last:
+        if isinstance(frame, Done):
+            self.done = frame
             self._end()
-        return True
 
-    def end(self, failure: Failed) -> None:
-        """Ends the answer from this side, unless it has ended."""
+    def fail(self, error: ServerError) -> None:
+        """Ends the answer with an error, unless it has ended."""
         if not self.is_ended:
-            self._queue.put(failure)
+            self._queue.put(error)
             self._end()
 
-    def get(self, timeout_s: float) -> AnswerFrame | None:
-        """The next frame; None when none came in time."""
+    def break_off(self, reason: str) -> None:
+        """Says that the engine is gone: nothing more comes unless another one continues."""
+        self._broken = reason
+        self._is_left.set()
+
+    def wait_for_engine(self) -> str | None:
+        """Waits until the engine has nothing more to do here: None at the end of the answer, else how it broke off."""
+        self._is_left.wait()
+        if self.is_ended:
+            return None
+        self._is_left.clear()
+        return self._broken
+
+    # ---- the request's side
+
+    def get(self, timeout_s: float | None) -> AnswerFrame | None:
+        """The next frame; None when none came in time.
+
+        Raises:
+            ServerError: The answer has ended with it.
+        """
         try:
-            frame: AnswerFrame = self._queue.get(timeout=timeout_s)
+            item = self._queue.get(timeout=timeout_s)
         except Empty:
             return None
-        return frame
+        return _frame(item)
 
     def get_nowait(self) -> AnswerFrame | None:
-        """The next frame if one is there."""
-        if not self._queue.qsize():
-            return None
-        frame: AnswerFrame = self._queue.get(block=False)
-        return frame
+        """The next frame if one is there; raises as `get` does."""
+        return _frame(self._queue.get(block=False)) if self._queue.qsize() else None
+
+    def _overflow(self) -> None:
+        self.fail(EngineError("reader_too_slow"))
+        if self._on_overflow is not None:
+            self._on_overflow()
 
     def _end(self) -> None:
         self.is_ended = True
-        if self._on_end is not None:
-            self._on_end()
+        self._is_left.set()
+
+
+def _frame(item: AnswerFrame | ServerError) -> AnswerFrame:
+    if isinstance(item, ServerError):
+        raise item
+    return item

@@ -1,7 +1,13 @@
-"""The lane: who may compute now. A fair lock with `parallel` permits and a bounded queue in front of it."""
+"""The lane: who may compute now. A fair lock with `parallel` permits and a bounded queue in front of it.
+
+Strictly first come, first served, with one exception: where the next one's model would have to be loaded first, those
+who wait for a loaded model go before it, for a bounded time. So two clients that ask for two models in turn do not make
+them swap at every request.
+"""
 
 from __future__ import annotations
 
+import itertools
 import time
 from collections import deque
 from collections.abc import Callable
@@ -10,6 +16,8 @@ from types import TracebackType
 from gevent.event import Event
 
 from hoshikage_server.errors import LaneError
+
+_RETRY_AFTER_S = "5"
 
 
 class Permit:
@@ -36,62 +44,75 @@ class Permit:
 class _Waiter:
     """One request in the queue."""
 
-    __slots__ = ("called", "is_granted", "since")
+    __slots__ = ("called", "is_granted", "model", "overtaken_since", "since")
 
-    def __init__(self, since: float) -> None:
+    def __init__(self, model: str, since: float) -> None:
+        self.model = model
+        self.since = since
+        self.overtaken_since: float | None = None
         self.called = Event()
         self.is_granted = False
-        self.since = since
 
 
 class Lane:
-    """First come, first served: a permit that becomes free goes to the head of the queue, never to a newcomer.
+    """A permit that becomes free goes to somebody in the queue, never to a newcomer.
 
     Args:
-        parallel: Permits given out at once.
-        max_waiting: Requests that may wait; one more is refused.
+        is_loaded: Whether a model can answer at once.
         clock: For waiting times.
     """
 
-    def __init__(self, parallel: int, max_waiting: int, clock: Callable[[], float] = time.monotonic) -> None:
-        self._n_free = parallel
-        self._parallel = parallel
-        self._max_waiting = max_waiting
+    def __init__(self, is_loaded: Callable[[str], bool], clock: Callable[[], float] = time.monotonic) -> None:
+        self._n_running = 0
+        self._parallel = 1
+        self._overtake_limit_s = 0.0
+        self._is_loaded = is_loaded
         self._queue: deque[_Waiter] = deque()
         self._clock = clock
 
     @property
     def n_running(self) -> int:
         """Permits in use."""
-        return self._parallel - self._n_free
+        return self._n_running
 
     @property
     def n_waiting(self) -> int:
         """Requests in the queue."""
         return len(self._queue)
 
-    @property
-    def longest_wait_s(self) -> float:
-        """How long the head of the queue has been waiting."""
-        return self._clock() - self._queue[0].since if self._queue else 0.0
+    def waits_s(self) -> list[float]:
+        """How long each request in the queue has been waiting, the longest first."""
+        now = self._clock()
+        return [now - waiter.since for waiter in self._queue]
 
-    def enter(self, timeout_s: float) -> Permit:
+    def set_limits(self, parallel: int, overtake_limit_s: float) -> None:
+        """Changes how many may run at once, and for how long one may be overtaken; takes effect at once."""
+        self._parallel = parallel
+        self._overtake_limit_s = overtake_limit_s
+        self._call_next()
+
+    def enter(self, model: str, *, timeout_s: float, max_waiting: int) -> Permit:
         """Waits for a permit. An exception thrown into the waiting greenlet leaves the queue at once.
+
+        Args:
+            model: The model it is for.
+            timeout_s: How long to wait.
+            max_waiting: Requests that may wait; one more is refused.
 
         Raises:
             LaneError: queue_full, or queue_timeout after `timeout_s`.
         """
-        if self._n_free > 0:  # then nobody waits: free permits go to the queue first
-            self._n_free -= 1
+        if self._n_running < self._parallel and not self._queue:
+            self._n_running += 1
             return Permit(self)
-        if len(self._queue) >= self._max_waiting:
-            raise LaneError("queue_full", waiting=len(self._queue), headers={"Retry-After": "5"})
-        waiter = _Waiter(self._clock())
+        if len(self._queue) >= max_waiting:
+            raise LaneError("queue_full", waiting=len(self._queue), headers={"Retry-After": _RETRY_AFTER_S})
+        waiter = _Waiter(model, self._clock())
         self._queue.append(waiter)
         try:
             waiter.called.wait(timeout_s)
             if not waiter.is_granted:
-                raise LaneError("queue_timeout", seconds=f"{timeout_s:g}", headers={"Retry-After": "5"})
+                raise LaneError("queue_timeout", seconds=f"{timeout_s:g}", headers={"Retry-After": _RETRY_AFTER_S})
             return Permit(self)
         except BaseException:
             if waiter.is_granted:  # called and interrupted in the same moment
@@ -101,9 +122,25 @@ class Lane:
             raise
 
     def _release(self) -> None:
-        if self._queue:
-            waiter = self._queue.popleft()
+        self._n_running -= 1
+        self._call_next()
+
+    def _call_next(self) -> None:
+        while self._queue and self._n_running < self._parallel:
+            waiter = self._choose()
+            self._queue.remove(waiter)
+            self._n_running += 1
             waiter.is_granted = True
             waiter.called.set()
-        else:
-            self._n_free += 1
+
+    def _choose(self) -> _Waiter:
+        """The head of the queue, or the first one for a loaded model while the head may still be overtaken."""
+        head, now = self._queue[0], self._clock()
+        overtaken_s = 0.0 if head.overtaken_since is None else now - head.overtaken_since
+        if overtaken_s >= self._overtake_limit_s:
+            return head
+        chosen = next((waiter for waiter in self._queue if self._is_loaded(waiter.model)), head)
+        for waiter in itertools.takewhile(lambda waiter: waiter is not chosen, self._queue):
+            if waiter.overtaken_since is None:
+                waiter.overtaken_since = now
+        return chosen

@@ -1,4 +1,4 @@
-"""A running engine process, as the server sees it: frames in, frames out, and its end."""
+"""A running engine process, as the server sees it: frames in, frames out, its last words and its end."""
 
 from __future__ import annotations
 
@@ -7,33 +7,49 @@ import itertools
 import logging
 import os
 import signal
+import sys
 import time
+from collections import deque
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import gevent
 from gevent import socket, subprocess
+from gevent.event import AsyncResult
 from gevent.queue import SimpleQueue
 
 from hoshikage_server.engines import wire
 from hoshikage_server.engines.channel import Channel
+from hoshikage_server.engines.footprint import Footprint, Freed, Usage
+from hoshikage_server.engines.gpu import Gpu
 
 log = logging.getLogger(__name__)
 
 _RECV_BYTES = 64 * 1024
-_STDERR = 2
 _EXIT_WAIT_S = 1.0  # between closing its socket and ending, a healthy process needs milliseconds
+_LAST_WORDS_WAIT_S = 0.1  # its end closes the pipe, unless a child of its own holds it
+_NO_GPU = {"CUDA_VISIBLE_DEVICES": ""}  # merely asking the driver for its devices takes memory there
+_LINE_BYTES = 8 * 1024
+_LINES_KEPT = 20
 
 
+@dataclass(frozen=True)
 class Gone:
-    """The process has ended; `reason` says how, in words, and `n_answers` how many answers ended with it."""
+    """The process has ended.
 
-    def __init__(self, reason: str, n_answers: int) -> None:
-        self.reason = reason
-        self.n_answers = n_answers
+    Attributes:
+        reason: How, in words.
+        labels: The requests whose answers broke off.
+        last_words: The last lines it wrote to stderr.
+    """
+
+    reason: str
+    labels: tuple[str, ...] = ()
+    last_words: tuple[str, ...] = ()
 
 
-EngineEvent = wire.Loading | wire.Ready | wire.Failed | Gone
+EngineEvent = wire.Loading | wire.Ready | wire.Failed | Gone | Freed
 Notify = Callable[["EngineProcess", EngineEvent], None]
 
 
@@ -45,25 +61,41 @@ class EngineProcess:
 
     Args:
         command: The engine program; `--fd N --parent PID` is appended.
+        gpu: Where the memory of GPUs is looked up.
         spec: The model it shall load.
         notify: Told about the load and the end of the process. Must not switch greenlets.
+
+    Attributes:
+        spec: The model it was started for.
+        last_heard: When it last gave a sign of life (monotonic clock).
+        fingerprint: Which build and model it is, as OpenAI's system_fingerprint; known when it is ready.
+
+    Raises:
+        OSError: It could not be started.
     """
 
-    def __init__(self, command: Sequence[str], spec: wire.EngineSpec, notify: Notify) -> None:
+    def __init__(self, command: Sequence[str], gpu: Gpu, spec: wire.EngineSpec, notify: Notify) -> None:
         self.spec = spec
         self.last_heard = time.monotonic()
         self.fingerprint = ""
         self._notify = notify
         self._ids = itertools.count(1)
         self._channels: dict[int, Channel] = {}
+        self._counts: dict[int, AsyncResult[wire.Counted | wire.Failed]] = {}
         self._outbox: SimpleQueue[bytes | None] = SimpleQueue()  # bounded by the lane: two frames a request
+        self._last_words: deque[str] = deque(maxlen=_LINES_KEPT)
+        self._gone: Gone | None = None
+        self._kill_reason: str | None = None
+        self._footprint = Footprint(None if spec.is_vocab_only else gpu)
         self._socket, theirs = socket.socketpair()
         try:
             self._process: subprocess.Popen[bytes] = subprocess.Popen(
                 [*command, "--fd", str(theirs.fileno()), "--parent", str(os.getpid())],
                 pass_fds=[theirs.fileno()],
                 stdin=subprocess.DEVNULL,
-                stdout=_STDERR,
+                stdout=subprocess.DEVNULL,
+                stderr=subprocess.PIPE,
+                env={**os.environ, **self._footprint.environment, **(_NO_GPU if spec.is_vocab_only else {})},
                 start_new_session=True,  # Ctrl-C at the terminal is for the server, which ends its engine itself
             )
         except BaseException:
@@ -72,6 +104,7 @@ class EngineProcess:
         finally:
             theirs.close()
         self.send(wire.Load(spec, log.getEffectiveLevel()))
+        self._listener = gevent.spawn(self._listen)
         self._reader = gevent.spawn(self._read)
         gevent.spawn(self._write)
 
@@ -85,24 +118,60 @@ class EngineProcess:
         """Sends a frame as soon as the engine reads it."""
         self._outbox.put(wire.encode(frame))
 
-    def generate(self, make_channel: Callable[[int], Channel], **question: Any) -> Channel:
-        """Asks for an answer; its frames arrive in the channel."""
-        channel = make_channel(next(self._ids))
-        frame = wire.Generate(id=channel.id, **question)
-        data = wire.encode(frame)
-        self._channels[channel.id] = channel
+    def generate(self, channel: Channel, question: dict[str, Any]) -> int:
+        """Asks for an answer, or for its continuation; its frames go to the channel.
+
+        Returns:
+            The number to `forget` it by.
+        """
+        request_id = next(self._ids)
+        data = wire.encode(wire.Generate(id=request_id, **question))
+        if self._gone is not None:
+            channel.break_off(self._gone.reason)
+            return request_id
+        self._channels[request_id] = channel
         self._outbox.put(data)
-        return channel
+        return request_id
 
-    def cancel(self, channel: Channel) -> None:
-        """Forgets an answer; the engine stops computing it."""
-        if self._channels.pop(channel.id, None) is not None:
-            self.send(wire.Cancel(channel.id))
+    def forget(self, request_id: int) -> None:
+        """Nobody waits for this answer any more: if the engine still computes it, it stops."""
+        if self._channels.pop(request_id, None) is not None:
+            self.send(wire.Cancel(request_id))
 
-    def kill(self) -> None:
-        """Ends the process without asking it."""
-        if self._process.poll() is None:
+    def count(self, messages: list[dict[str, Any]], timeout_s: float) -> wire.Counted | wire.Failed:
+        """Waits for the number of tokens of a conversation.
+
+        Raises:
+            gevent.Timeout: It did not come in time.
+        """
+        request_id = next(self._ids)
+        result = self._counts[request_id] = AsyncResult()
+        try:
+            if self._gone is not None:
+                return _crashed(request_id, self._gone.reason)
+            self.send(wire.Count(request_id, messages))
+            answer: wire.Counted | wire.Failed = result.get(timeout=timeout_s)
+            return answer
+        finally:
+            del self._counts[request_id]
+
+    def usage(self) -> Usage | None:
+        """What it holds now. May switch greenlets, where there is a GPU."""
+        return self._footprint.usage_of(self.pid)
+
+    def stop(self) -> None:
+        """Asks the process to end, after a look at what it holds."""
+        gevent.spawn(self._stop)
+
+    def kill(self, reason: str) -> None:
+        """Ends the process without asking it; `reason` becomes the reason of its end."""
+        if self._gone is None and self._process.poll() is None:
+            self._kill_reason = reason
             self._process.kill()
+
+    def _stop(self) -> None:
+        self.usage()  # what is freed is what it holds now
+        self.send(wire.Stop())
 
     def _write(self) -> None:
         while (data := self._outbox.get()) is not None:
@@ -110,6 +179,14 @@ class EngineProcess:
                 self._socket.sendall(data)
             except OSError:
                 return  # the reader finds out why
+
+    def _listen(self) -> None:
+        """Passes on what the engine writes to its stderr: its log, and what a dying library says last."""
+        with self._process.stderr as stderr:
+            while line := stderr.readline(_LINE_BYTES):
+                text = line.decode("utf-8", "replace").rstrip("\n")
+                self._last_words.append(text)
+                print(text, file=sys.stderr)
 
     def _read(self) -> None:
         decoder = wire.frames_from_engine()
@@ -128,34 +205,51 @@ class EngineProcess:
             self._bury()
 
     def _dispatch(self, frame: wire.FromEngine) -> None:
-        if isinstance(frame, wire.Beat):
-            return
-        if isinstance(frame, (wire.Loading, wire.Ready)) or (isinstance(frame, wire.Failed) and frame.id == 0):
+        if isinstance(frame, wire.Token):
+            self._deliver(frame)
+        elif isinstance(frame, wire.Beat):
+            pass
+        elif isinstance(frame, (wire.Loading, wire.Ready)) or (isinstance(frame, wire.Failed) and frame.id == 0):
             if isinstance(frame, wire.Ready):
                 self.fingerprint = _fingerprint(frame, self.spec)
             self._notify(self, frame)
-            return
+        elif frame.id in self._counts:
+            self._counts[frame.id].set(frame)
+        elif not isinstance(frame, wire.Counted):
+            self._deliver(frame)
+
+    def _deliver(self, frame: wire.Accepted | wire.Token | wire.Done | wire.Failed) -> None:
         channel = self._channels.get(frame.id)
         if channel is None:
-            return  # cancelled meanwhile
-        if not channel.put(frame):
-            self.cancel(channel)
-        elif channel.is_ended:
+            return  # forgotten meanwhile
+        channel.put(frame)
+        if isinstance(frame, (wire.Done, wire.Failed)):
             del self._channels[frame.id]
+        elif channel.is_ended:  # its reader was too slow
+            self.forget(frame.id)
 
     def _bury(self) -> None:
         try:
             code = self._process.wait(timeout=_EXIT_WAIT_S)
         except subprocess.TimeoutExpired:
-            self.kill()
+            self.kill("it closed its socket and went on")
             code = self._process.wait()  # SIGKILL cannot be refused
         self._outbox.put(None)
         self._socket.close()
-        reason = _exit_reason(code)
+        self._listener.join(_LAST_WORDS_WAIT_S)
+        labels = tuple(channel.label for channel in self._channels.values())
+        gone = self._gone = Gone(self._kill_reason or _exit_reason(code), labels, tuple(self._last_words))
+        self._notify(self, gone)  # first: who loses this engine now asks for another one
         channels, self._channels = self._channels, {}
         for channel in channels.values():
-            channel.end(wire.Failed(channel.id, "engine_crashed", "", {"reason": reason}))
-        self._notify(self, Gone(reason, len(channels)))
+            channel.break_off(gone.reason)
+        for request_id, result in self._counts.items():
+            result.set(_crashed(request_id, gone.reason))
+        self._notify(self, self._footprint.freed(self.pid))
+
+
+def _crashed(request_id: int, reason: str) -> wire.Failed:
+    return wire.Failed(request_id, "engine_crashed", "", {"reason": reason})
 
 
 def _exit_reason(code: int) -> str:

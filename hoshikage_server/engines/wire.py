@@ -6,8 +6,13 @@ ever appended, with defaults. A conversation:
     server -> engine   Load                                     once, first
     engine -> server   Loading*  then  Ready | Failed(id=0)
     server -> engine   Generate(id) ...  Cancel(id)             any number, several at once
-    engine -> server   Accepted(id)  Token(id)*  then  Done(id) | Failed(id);   Beat in between while it computes
+    engine -> server   Accepted(id)  Token(id)*  then  Done(id) | Failed(id)
+    server -> engine   Count(id)
+    engine -> server   Counted(id) | Failed(id)                 the one thing an engine with vocabulary only can do
+    engine -> server   Beat                                     while it loads, and while its native step makes progress
     server -> engine   Stop                                     the engine ends; so it does when the socket closes
+
+Token ids cross as the bytes of native 32-bit integers: both ends run on one machine.
 """
 
 from __future__ import annotations
@@ -52,6 +57,9 @@ class EngineSpec(msgspec.Struct, frozen=True):
     parallel: int = 1
     n_threads: int | None = None
     gpu_layers: int | str = "auto"
+    is_vocab_only: bool = False
+    may_degrade: bool = False
+    checks_memory: bool = True
     mtime_ns: int = 0
     size_bytes: int = 0
 
@@ -84,14 +92,30 @@ class Load(Frame, frozen=True):
     log_level: int = 20
 
 
+class SoFar(msgspec.Struct, frozen=True, array_like=True):
+    """An answer that another engine began: the ids of its prompt and of its tokens, and all its stop strings."""
+
+    prompt: bytes
+    tokens: bytes
+    stop: tuple[str, ...]
+
+
 class Generate(Frame, frozen=True):
-    """Answer a conversation. Messages are OpenAI's, as plain objects."""
+    """Answer a conversation, or continue an answer. Messages are OpenAI's, as plain objects."""
 
     id: int
     messages: list[dict[str, Any]]
     sampling: Sampling
     max_tokens: int | None = None
     stop: tuple[str, ...] = ()
+    so_far: SoFar | None = None
+
+
+class Count(Frame, frozen=True):
+    """Say how many tokens a conversation has as a prompt."""
+
+    id: int
+    messages: list[dict[str, Any]]
 
 
 class Cancel(Frame, frozen=True):
@@ -117,29 +141,42 @@ class Ready(Frame, frozen=True):
     name: str = ""
     build: str = ""
     info: dict[str, Any] = {}
+    degraded: tuple[str, ...] = ()
 
 
 class Accepted(Frame, frozen=True):
-    """The prompt fits and its computation begins."""
+    """The prompt fits and its computation begins. With `prompt`, `stop` and its tokens another engine can continue."""
 
     id: int
     n_prompt: int
+    prompt: bytes = b""
+    stop: tuple[str, ...] = ()
 
 
 class Token(Frame, frozen=True):
-    """A piece of text, in whole characters."""
+    """A piece of text, in whole characters, and the tokens sampled since the last piece."""
 
     id: int
     text: str
+    tokens: tuple[int, ...] = ()
 
 
 class Done(Frame, frozen=True):
-    """The end of an answer: finish_reason is hoshikage_core's (stop, length, cancelled)."""
+    """The end of an answer, with its last text: finish_reason is hoshikage_core's (stop, length, cancelled)."""
 
     id: int
     finish_reason: str
     n_prompt: int
     n_completion: int
+    text: str = ""
+    tokens_per_s: float | None = None
+
+
+class Counted(Frame, frozen=True):
+    """How many tokens there are."""
+
+    id: int
+    n_prompt: int
 
 
 class Failed(Frame, frozen=True):
@@ -155,8 +192,8 @@ class Beat(Frame, frozen=True):
     """A sign of life while nothing else is to be said."""
 
 
-ToEngine = Load | Generate | Cancel | Stop
-FromEngine = Loading | Ready | Accepted | Token | Done | Failed | Beat
+ToEngine = Load | Generate | Count | Cancel | Stop
+FromEngine = Loading | Ready | Accepted | Token | Done | Counted | Failed | Beat
 
 _encode = msgspec.msgpack.Encoder().encode
 _to_engine: msgspec.msgpack.Decoder[ToEngine] = msgspec.msgpack.Decoder(ToEngine)

@@ -1,8 +1,9 @@
 """The engine process: plain Python and hoshikage_core, started by exec as `python -m hoshikage_server.engines.worker`.
 
-Two threads. The reader takes frames from the socket and acts at once on those that cannot wait: a Cancel interrupts the
-native step that is running, a closed socket ends the process. The main thread does everything else: start what was
-asked, step, send what came out. It ends with its parent, whatever way that ends.
+Three threads. The reader takes frames from the socket and acts at once on those that cannot wait: a Cancel interrupts
+the native step that is running, a closed socket ends the process. The main thread does everything else: start what was
+asked, step, send what came out. The pulse tells the server that the native code makes progress, and sleeps while there
+is nothing to do. The process ends with its parent, whatever way that ends.
 """
 
 from __future__ import annotations
@@ -17,13 +18,16 @@ import socket
 import sys
 import threading
 import time
+from array import array
 from collections import deque
+from dataclasses import dataclass, field
 from typing import NoReturn
 
 from hoshikage_core import Engine, Generation, HoshikageError, Model, SamplingParams, build_info
 from hoshikage_server import logs
 from hoshikage_server.engines import wire
-from hoshikage_server.engines.defaults import apply, recommended_sampling
+from hoshikage_server.engines.defaults import apply
+from hoshikage_server.engines.loading import Loaded, load
 
 log = logging.getLogger("hoshikage_server.engines.worker")
 
@@ -34,6 +38,27 @@ _HOLD_S = 0.02
 _RECV_BYTES = 64 * 1024
 _PR_SET_PDEATHSIG = 1
 _LOAD_CODES = frozenset({"model_load_failed", "insufficient_memory"})
+
+
+@dataclass
+class _Running:
+    """An answer in the making.
+
+    Attributes:
+        n_before: Tokens that another engine had made of it.
+        untold: Tokens whose text has not been sent.
+    """
+
+    generation: Generation
+    n_before: int
+    untold: list[int] = field(default_factory=list)
+
+    @property
+    def tokens_per_s(self) -> float | None:
+        """How fast this engine decoded."""
+        n_decoded = self.generation.n_completion - self.n_before - 1
+        decode_s = self.generation.timings.decode_s
+        return n_decoded / decode_s if n_decoded > 0 and decode_s > 0 else None
 
 
 class Worker:
@@ -49,23 +74,31 @@ class Worker:
         self._lock = threading.Lock()
         self._known: set[int] = set()
         self._cancelled: set[int] = set()
-        self._active: dict[int, Generation] = {}
+        self._active: dict[int, _Running] = {}
+        # Shared with the pulse.
+        self._sending = threading.Lock()
+        self._at_work = threading.Event()
+        self._engine: Engine | None = None
 
     def run(self) -> NoReturn:
         """Works until it is told to stop."""
         threading.Thread(target=self._read, name="reader", daemon=True).start()
-        load = self._inbox.get()
-        if not isinstance(load, wire.Load):
-            raise wire.WireError(f"{type(load).__name__} before Load")
-        logs.configure(load.log_level)
-        loaded = self._load(load.spec)
+        threading.Thread(target=self._pulse, name="pulse", daemon=True).start()
+        first = self._inbox.get()
+        if not isinstance(first, wire.Load):
+            raise wire.WireError(f"{type(first).__name__} before Load")
+        logs.configure(first.log_level)
+        self._at_work.set()
+        loaded = self._load(first.spec)
+        while loaded is None:  # the server has been told why; it ends this process
+            self._inbox.get()
+        self._engine = loaded.engine
         while True:
-            if loaded is None:  # the server has been told why; it ends this process
-                self._inbox.get()
-                continue
-            self._admit(*loaded)
-            if self._active:
-                self._step(loaded[0])
+            self._take_frames(loaded.model)
+            if loaded.engine is not None:
+                self._admit(loaded.engine, loaded.defaults)
+                if self._active:
+                    self._step(loaded.engine)
 
     # ---- the reader's thread
 
@@ -98,44 +131,80 @@ class Worker:
             if request_id not in self._known:
                 return
             self._cancelled.add(request_id)
-            generation = self._active.get(request_id)
-        if generation is not None:
-            generation.cancel()
+            running = self._active.get(request_id)
+        if running is not None:
+            running.generation.cancel()
+
+    # ---- the pulse's thread
+
+    def _pulse(self) -> None:
+        told = -1
+        while True:
+            self._at_work.wait()
+            time.sleep(_BEAT_S)
+            engine = self._engine
+            if engine is None:  # it loads; how long that may take is the server's to say
+                self._send_bytes(_BEAT)
+                continue
+            progress = engine.progress
+            if progress != told:
+                told = progress
+                self._send_bytes(_BEAT)
 
     # ---- the main thread
 
-    def _load(self, spec: wire.EngineSpec) -> tuple[Engine, SamplingParams] | None:
+    def _load(self, spec: wire.EngineSpec) -> Loaded | None:
         try:
-            model = Model(spec.path, gpu_layers=spec.gpu_layers, on_progress=self._tell_progress)  # type: ignore[arg-type]
-            engine = model.engine(spec.n_ctx, parallel=spec.parallel, n_threads=spec.n_threads)
+            loaded = load(spec, self._tell_progress)
         except HoshikageError as error:
             code = error.code if error.code in _LOAD_CODES else "model_load_failed"
             self._send(wire.Failed(0, code, str(error), _fields(error)))
             return None
         build = build_info()
-        info = model.info
+        info = loaded.model.info
         self._send(
             wire.Ready(
-                n_ctx=engine.n_ctx,
+                n_ctx=spec.n_ctx,
                 name=info.name,
                 build=f"{build.version} {build.llama_cpp_commit}",
                 info={"arch": info.arch, "quantisation": info.quantisation, "n_params": info.n_params},
+                degraded=loaded.degraded,
             )
         )
-        return engine, recommended_sampling(info.metadata)
+        return loaded
 
     def _tell_progress(self, progress: float) -> None:
         self._send(wire.Loading(progress))
 
-    def _admit(self, engine: Engine, defaults: SamplingParams) -> None:
-        """Starts what waits, as far as there is room; sleeps while there is nothing to do at all."""
+    def _take_frames(self, model: Model) -> None:
+        """Takes what has come; sleeps while there is nothing to do at all."""
         while True:
+            is_idle = not self._active and not self._waiting
+            if is_idle and self._inbox.empty():
+                self._at_work.clear()
             try:
-                frame = self._inbox.get(block=not self._active and not self._waiting)
+                frame = self._inbox.get(block=is_idle)
             except queue.Empty:
-                break
+                return
+            self._at_work.set()
             if isinstance(frame, wire.Generate):
                 self._waiting.append(frame)
+            elif isinstance(frame, wire.Count):
+                self._count(model, frame)
+
+    def _count(self, model: Model, frame: wire.Count) -> None:
+        try:
+            chat = model.chat()
+            try:
+                prompt = chat.render(frame.messages).prompt
+            finally:
+                chat.close()
+            self._send(wire.Counted(frame.id, len(model.tokenize(prompt, parse_special=True))))
+        except HoshikageError as error:
+            self._fail(frame.id, error)
+
+    def _admit(self, engine: Engine, defaults: SamplingParams) -> None:
+        """Starts what waits, as far as there is room."""
         while self._waiting and len(self._active) < engine.parallel:
             self._start(engine, defaults, self._waiting.popleft())
 
@@ -144,17 +213,17 @@ class Worker:
             self._forget(frame.id)
             return
         try:
-            sampling = apply(frame.sampling, defaults)
-            generation = engine.stream_chat(frame.messages, sampling, max_tokens=frame.max_tokens, stop=frame.stop)
+            generation = _generation(engine, frame, apply(frame.sampling, defaults))
         except HoshikageError as error:
             self._fail(frame.id, error)
             return
         with self._lock:
-            self._active[frame.id] = generation
+            self._active[frame.id] = _Running(generation, generation.n_completion)
             is_cancelled = frame.id in self._cancelled
         if is_cancelled:
             generation.cancel()
-        self._send(wire.Accepted(frame.id, generation.n_prompt))
+        prompt = array("i", generation.prompt_tokens).tobytes()
+        self._send(wire.Accepted(frame.id, generation.n_prompt, prompt, generation.stops))
 
     def _step(self, engine: Engine) -> None:
         began = time.monotonic()
@@ -162,30 +231,41 @@ class Worker:
             engine.step()
         except HoshikageError as error:  # about the step as a whole: whom it served is not known
             log.info("a step failed: %s", error)  # each of its requests is an error of its own
-            for request_id, generation in list(self._active.items()):
+            for request_id, running in list(self._active.items()):
                 self._fail(request_id, error)
-                generation.close()
+                running.generation.close()
             return
-        for request_id, generation in list(self._active.items()):
-            self._deliver(request_id, generation)
+        for request_id, running in list(self._active.items()):
+            self._deliver(request_id, running)
         now = time.monotonic()
-        step_s = now - began
-        if self._held and now - self._last_sent + step_s >= _HOLD_S:  # the next step would end too late for them
+        if self._held and now - self._last_sent + (now - began) >= _HOLD_S:  # the next step would end too late for them
             self._flush()
-        elif now - self._last_sent >= _BEAT_S:
-            self._send(wire.Beat())
 
-    def _deliver(self, request_id: int, generation: Generation) -> None:
+    def _deliver(self, request_id: int, running: _Running) -> None:
+        generation = running.generation
         for event in generation.take():
+            if event.finish_reason is not None:
+                # With its text, so that nobody can have the one without the other.
+                self._forget(request_id)
+                self._send(
+                    wire.Done(
+                        request_id,
+                        event.finish_reason,
+                        generation.n_prompt,
+                        generation.n_completion,
+                        event.text,
+                        running.tokens_per_s,
+                    )
+                )
+                return
+            running.untold += event.tokens
             if event.text:
-                self._held += wire.encode(wire.Token(request_id, event.text))
-        if self._held and generation.n_completion == 1:  # the first one is waited for
-            self._flush()
+                self._held += wire.encode(wire.Token(request_id, event.text, tuple(running.untold)))
+                running.untold.clear()
+                if generation.n_completion == running.n_before + 1:  # the first one is waited for
+                    self._flush()
         if generation.failure is not None:
             self._fail(request_id, generation.failure)
-        elif generation.finish_reason is not None:
-            self._forget(request_id)
-            self._send(wire.Done(request_id, generation.finish_reason, generation.n_prompt, generation.n_completion))
 
     def _fail(self, request_id: int, error: HoshikageError) -> None:
         self._forget(request_id)
@@ -203,11 +283,37 @@ class Worker:
 
     def _flush(self) -> None:
         self._last_sent = time.monotonic()
-        try:
-            self._socket.sendall(self._held)
-        except OSError:
-            os._exit(0)
+        self._send_bytes(self._held)
         self._held.clear()
+
+    def _send_bytes(self, data: bytes | bytearray) -> None:
+        with self._sending:
+            try:
+                self._socket.sendall(data)
+            except OSError:
+                os._exit(0)
+
+
+_BEAT = wire.encode(wire.Beat())
+
+
+def _generation(engine: Engine, frame: wire.Generate, sampling: SamplingParams) -> Generation:
+    so_far = frame.so_far
+    if so_far is None:
+        return engine.stream_chat(frame.messages, sampling, max_tokens=frame.max_tokens, stop=frame.stop)
+    return engine.stream(
+        _token_ids(so_far.prompt),
+        sampling,
+        max_tokens=frame.max_tokens,
+        stop=so_far.stop,
+        so_far=_token_ids(so_far.tokens),
+    )
+
+
+def _token_ids(data: bytes) -> list[int]:
+    ids = array("i")
+    ids.frombytes(data)
+    return ids.tolist()
 
 
 def _fields(error: HoshikageError) -> dict[str, int | float | str | None]:

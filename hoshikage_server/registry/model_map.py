@@ -2,7 +2,8 @@
 
     {"smollm2": {"path": "/models", "model": "SmolLM2.gguf", "stop": ["</s>"], "sampling": {"temperature": 0.7}}}
 
-`path` is a folder (relative to the map's own), `model` the file in it; the rest may be missing. Keys that are not known
+`path` is a folder (relative to the map's own), `model` the file in it; the rest (also `n_ctx`, `idle_timeout` in
+seconds and `degrade`, which win over the settings of these names) may be missing. Keys that are not known
 here are kept when the file is written. A broken file is reported and never overwritten.
 """
 
@@ -23,6 +24,7 @@ from msgspec import Meta
 
 from hoshikage_server.engines.wire import INT32_MAX, Sampling, Text
 from hoshikage_server.errors import ModelMapError
+from hoshikage_server.settings import Idle
 
 log = logging.getLogger(__name__)
 
@@ -40,6 +42,8 @@ class _Entry(msgspec.Struct, frozen=True):
     stop: tuple[Text, ...] | None = None
     sampling: Sampling = Sampling()
     n_ctx: Annotated[int, Meta(ge=1, le=INT32_MAX)] | None = None
+    idle_timeout: Idle | None = None
+    degrade: bool | None = None
 
 
 @dataclass(frozen=True)
@@ -51,6 +55,8 @@ class ModelEntry:
     stop: tuple[str, ...] = ()
     sampling: Sampling = field(default_factory=Sampling)
     n_ctx: int | None = None
+    idle_timeout: float | None = None
+    degrade: bool | None = None
 
     @property
     def created(self) -> int:
@@ -100,7 +106,7 @@ class ModelMap:
         Args:
             model_id: The name it is asked for by.
             file: The GGUF file.
-            replace: Whether what an existing entry says of its model (stop, sampling, n_ctx) goes with its old file.
+            replace: Whether what an existing entry says of its model (stop, sampling, ...) goes with its old file.
 
         Raises:
             ModelMapError: The map on disk is broken, locked, or cannot be written.
@@ -181,7 +187,7 @@ def _parse_entry(model_id: str, raw: msgspec.Raw, path: Path) -> ModelEntry:
         file = path.parent / Path(entry.path).expanduser() / entry.model
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError, RuntimeError, ValueError) as error:
         raise ModelMapError("invalid_model_map", path=path, reason=f"{model_id}: {error}") from error
-    return ModelEntry(model_id, file, entry.stop or (), entry.sampling, entry.n_ctx)
+    return ModelEntry(model_id, file, entry.stop or (), entry.sampling, entry.n_ctx, entry.idle_timeout, entry.degrade)
 
 
 def _write_atomically(path: Path, content: bytes) -> None:

@@ -6,12 +6,15 @@ What it does is said by the last message of a request, as words:
     count N [MS]        "1 " ... "N ", MS milliseconds between them, then length
     flood N KIB         N pieces of KIB KiB as fast as the socket takes them
     hang                accepts and falls silent       mute: not even that
-    die [N]             N pieces, then SIGKILL to itself
+    die [N]             N pieces, then SIGKILL to itself; once in an answer, as it goes on in another engine
+    killer [N]          the same each time: it goes on, and dies after N more pieces
     refuse CODE         Failed with that code          late CODE: after two pieces
     params              the Generate frame it got, as JSON
 
 and by the file name of the model: refuse.gguf does not load, die.gguf dies loading, slow.gguf takes a second,
-never.gguf does not finish, stubborn.gguf ignores Stop. An event log (FAKE_ENGINE_LOG) tells tests what arrived, a line
+never.gguf does not finish, stubborn.gguf ignores Stop, dieonce.gguf dies loading unless a file dieonce stands in the
+folder of the log, and makes it. A prompt is always 7 tokens, which hold the text; Count tells
+its length; a piece is one token. An event log (FAKE_ENGINE_LOG) tells tests what arrived, a line
 each.
 """
 
@@ -24,6 +27,7 @@ import socket
 import sys
 import threading
 import time
+from array import array
 
 import msgspec
 
@@ -58,8 +62,11 @@ class FakeEngine:
         if isinstance(frame, wire.Load):
             self.load(frame.spec)
         elif isinstance(frame, wire.Generate):
-            self.log(f"generate {frame.id} {frame.messages[-1]['content'][:40]}")
+            self.log(f"generate {frame.id} {prompt_of(frame)[:40]}")
             threading.Thread(target=self.answer, args=(frame,), daemon=True).start()
+        elif isinstance(frame, wire.Count):
+            self.log(f"count {frame.id}")
+            self.send(wire.Counted(frame.id, len(frame.messages[-1]["content"])))
         elif isinstance(frame, wire.Cancel):
             self.log(f"cancel {frame.id}")
             self.cancelled.add(frame.id)
@@ -69,11 +76,19 @@ class FakeEngine:
 
     def load(self, spec: wire.EngineSpec) -> None:
         self.name = os.path.basename(spec.path).removesuffix(".gguf")
-        self.log("load")
+        self.log("count-load" if spec.is_vocab_only else "load")
+        if spec.is_vocab_only:
+            self.send(wire.Ready(spec.n_ctx, self.name, "fake"))
+            return
         if self.name == "never":
             return
         if self.name == "die":
             os.kill(os.getpid(), signal.SIGKILL)
+        if self.name == "dieonce":
+            mark = os.path.join(os.path.dirname(os.environ["FAKE_ENGINE_LOG"]), "dieonce")
+            if not os.path.exists(mark):
+                open(mark, "w").close()
+                os.kill(os.getpid(), signal.SIGKILL)
         if self.name == "slow":
             time.sleep(1)
         if self.name == "refuse":
@@ -83,24 +98,28 @@ class FakeEngine:
         self.send(wire.Ready(spec.n_ctx, self.name, "fake"))
 
     def answer(self, frame: wire.Generate) -> None:
-        verb, *words = (frame.messages[-1]["content"] or "echo").split(" ")
-        n_sent = 0
+        prompt = prompt_of(frame)
+        verb, *words = (prompt or "echo").split(" ")
+        n_before = len(frame.so_far.tokens) // 4 if frame.so_far else 0
+        n_sent = n_before
         if verb == "mute":
             return
         if verb == "refuse":
             fields: dict[str, int | float | str | None] = {"n_prompt": 5000, "n_ctx": 4096}
             self.send(wire.Failed(frame.id, words[0], "refused as told", fields))
             return
-        self.send(wire.Accepted(frame.id, 7))
+        self.send(wire.Accepted(frame.id, 7, array("i", map(ord, prompt)).tobytes(), frame.stop))
         finish = "stop"
-        for piece, pause_s in self.pieces(frame, verb, words):
+        for piece, pause_s in self.pieces(frame, verb, words)[n_before:]:
             if frame.id in self.cancelled:
                 self.send(wire.Done(frame.id, "cancelled", 7, n_sent))
                 return
-            self.send(wire.Token(frame.id, piece))
+            self.send(wire.Token(frame.id, piece, (n_sent,)))
             n_sent += 1
+            if verb == "killer" and n_sent - n_before == int(words[0]):
+                os.kill(os.getpid(), signal.SIGKILL)
             time.sleep(pause_s)
-        if verb == "die":
+        if verb == "die" and not frame.so_far:
             os.kill(os.getpid(), signal.SIGKILL)
         if verb == "hang":
             return
@@ -110,7 +129,7 @@ class FakeEngine:
         if verb == "count":
             finish = "length"
         self.log(f"done {frame.id}")
-        self.send(wire.Done(frame.id, finish, 7, n_sent))
+        self.send(wire.Done(frame.id, finish, 7, n_sent, "", 10.0))
 
     def pieces(self, frame: wire.Generate, verb: str, words: list[str]) -> list[tuple[str, float]]:
         if verb == "count":
@@ -118,6 +137,8 @@ class FakeEngine:
             return [(f"{i + 1} ", pause_s) for i in range(int(words[0]))]
         if verb == "flood":
             return [("x" * (1024 * int(words[1])), 0.0)] * int(words[0])
+        if verb == "killer":
+            return [(f"{i + 1} ", 0.0) for i in range(1000)]
         if verb == "die":
             return [(f"{i + 1} ", 0.0) for i in range(int(words[0]) if words else 0)]
         if verb == "late":
@@ -127,6 +148,14 @@ class FakeEngine:
         if verb == "hang":
             return []
         return [(word if i == 0 else f" {word}", 0.0) for i, word in enumerate(words)]
+
+
+def prompt_of(frame: wire.Generate) -> str:
+    if frame.so_far is None:
+        return str(frame.messages[-1]["content"] or "")
+    codes = array("i")
+    codes.frombytes(frame.so_far.prompt)
+    return "".join(map(chr, codes))
 
 
 def main() -> None:

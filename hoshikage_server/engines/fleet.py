@@ -1,0 +1,457 @@
+"""Which engines run, for whom, and what happens next: the policy of the supervisor, without waiting.
+
+    loading -> ready <-> generating -> unloading -> gone          a model without an engine is unloaded, or failed
+
+Messages come in one at a time, each followed by `advance`: grant, start, end, refuse, or nothing. Time is a clock's that
+is handed in, engines are started by a function that is handed in, and nothing here waits; so tests can be everywhere
+between two steps.
+
+A lease that needs an engine of its own waits for a place (`max_loaded_models`); engines that nobody uses make place, the
+one that has been idle longest first. Leases are served in the order they came: one that waits for a place is not passed
+by others that would take it, or that would keep an engine busy which has to go.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections import deque
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Literal, Protocol
+
+from gevent.event import AsyncResult
+
+from hoshikage_server.engines import wire
+from hoshikage_server.engines.footprint import Freed, Usage
+from hoshikage_server.engines.health import Crash, Health
+from hoshikage_server.engines.process import EngineEvent, Gone
+from hoshikage_server.errors import EngineError
+from hoshikage_server.settings import LiveSettings, Settings
+
+log = logging.getLogger(__name__)
+
+State = Literal["loading", "ready", "generating", "unloading"]
+_CRASHES_TOLD = 10
+
+
+class Process(Protocol):
+    """What the fleet needs of an engine process."""
+
+    last_heard: float
+
+    @property
+    def pid(self) -> int:
+        """The process id."""
+
+    def usage(self) -> Usage | None:
+        """What it holds."""
+
+    def stop(self) -> None:
+        """Asks it to end."""
+
+    def kill(self, reason: str) -> None:
+        """Ends it."""
+
+
+class Lease:
+    """A wish for an engine, then the right to use it.
+
+    Args:
+        model: The model's id.
+        spec: The engine it needs.
+        idle_timeout_s: How long the engine stays when nobody uses it; 0: for ever.
+        n_retries: How often it may be started again because it died while it loaded.
+        insists: Load it even if it failed just now.
+    """
+
+    def __init__(
+        self, model: str, spec: wire.EngineSpec, idle_timeout_s: float, n_retries: int = 0, insists: bool = False
+    ) -> None:
+        self.model = model
+        self.spec = spec
+        self.idle_timeout_s = idle_timeout_s
+        self.n_retries = n_retries
+        self.insists = insists
+        self.result: AsyncResult[Process] = AsyncResult()
+        self.engine: Engine | None = None  # the fleet's
+        self.is_used = False
+        self.is_open = False
+
+
+@dataclass(eq=False)
+class Engine:
+    """An engine process and what the fleet knows of it.
+
+    Attributes:
+        n_users: Leases that compute.
+        n_open: Leases whose last byte is not out yet; they only keep it from being idle.
+        idle_since: When the last of them ended.
+        deadline: When a load or an ending has taken too long.
+        doomed: Why it ends, if that is a failure.
+        unloads: Who waits for its end.
+    """
+
+    process: Process
+    model: str
+    spec: wire.EngineSpec
+    began: float
+    idle_timeout_s: float
+    state: State = "loading"
+    since: float = 0.0  # Unix time
+    progress: float | None = 0.0
+    ready: wire.Ready | None = None
+    load_s: float | None = None
+    n_users: int = 0
+    n_open: int = 0
+    busy_since: float = 0.0
+    idle_since: float = 0.0
+    deadline: float | None = None
+    doomed: str | None = None
+
+    def is_idle(self) -> bool:
+        """Whether nobody uses it, so that it may be ended."""
+        return self.state == "ready" and self.n_users == 0
+
+    def next_deadline(self, stall_timeout_s: float) -> float | None:
+        """When something has to be done about it if nothing happens."""
+        if self.state == "unloading":
+            return self.deadline
+        if self.state == "loading":
+            assert self.deadline is not None
+            return min(self.deadline, self.process.last_heard + stall_timeout_s)
+        if self.n_users:
+            return max(self.process.last_heard, self.busy_since) + stall_timeout_s
+        if self.n_open or not self.idle_timeout_s:
+            return None
+        return self.idle_since + self.idle_timeout_s
+
+
+@dataclass(frozen=True)
+class Unloaded:
+    """The last engine that ended as it should, and what that gave back."""
+
+    model: str
+    at: float  # Unix time
+    freed: Freed
+
+
+Spawn = Callable[[wire.EngineSpec], Process]
+
+
+class Fleet:
+    """Keeps the engines that are asked for.
+
+    Args:
+        spawn: Starts an engine process; OSError if that is impossible.
+        settings: Limits and times.
+        clock: Monotonic.
+    """
+
+    def __init__(self, spawn: Spawn, settings: LiveSettings, clock: Callable[[], float] = time.monotonic) -> None:
+        self._spawn = spawn
+        self._settings = settings
+        self._clock = clock
+        self._closing: AsyncResult[None] | None = None
+        self._unloads: list[tuple[Engine, AsyncResult[Freed | None]]] = []
+        self._buried: dict[int, Engine] = {}  # by the id of the process object, until it is known what was freed
+        self.engines: list[Engine] = []
+        self.waiting: deque[Lease] = deque()
+        self.health: dict[str, Health] = {}
+        self.crashes: deque[Crash] = deque(maxlen=_CRASHES_TOLD)
+        self.last_unload: Unloaded | None = None
+        self.last_model: str | None = None
+        self.last_error: str | None = None
+        self.has_failed = False  # how the last engine ended
+        self.since = time.time()
+
+    @property
+    def _limits(self) -> Settings:
+        return self._settings.now
+
+    # ---- messages
+
+    def want(self, lease: Lease) -> None:
+        """Somebody needs an engine; `lease.result` tells."""
+        if lease.insists:
+            self._health(lease.model).forgive()
+        self.waiting.append(lease)
+
+    def give_back(self, lease: Lease) -> None:
+        """It computes no longer, or does not wait any more."""
+        if lease in self.waiting:
+            self.waiting.remove(lease)
+        engine = lease.engine
+        if engine is not None and lease.is_used:
+            lease.is_used = False
+            engine.n_users -= 1
+            self._note_idle(engine)
+
+    def close_lease(self, lease: Lease) -> None:
+        """Its last byte is out."""
+        self.give_back(lease)
+        engine = lease.engine
+        if engine is not None and lease.is_open:
+            lease.is_open = False
+            engine.n_open -= 1
+            self._note_idle(engine)
+
+    def unload(self, model: str, result: AsyncResult[Freed | None]) -> None:
+        """Ends a model's engine. The result is what that freed, None where there was none, or model_in_use."""
+        engines = [engine for engine in self.engines if engine.model == model]
+        if any(engine.n_users or self._is_wanted(engine) for engine in engines):
+            result.set_exception(EngineError("model_in_use", model=model))
+            return
+        if not engines:
+            result.set(None)
+            return
+        for engine in engines:
+            self._end(engine)
+        self._unloads.append((engines[-1], result))
+
+    def close(self, done: AsyncResult[None]) -> None:
+        """Ends all engines for good."""
+        self._closing = done
+
+    def happened(self, process: Process, event: EngineEvent) -> None:
+        """An engine process says something, or has ended."""
+        if isinstance(event, Freed):
+            self._on_freed(process, event)
+            return
+        engine = next((engine for engine in self.engines if engine.process is process), None)
+        if engine is None:
+            return
+        if isinstance(event, wire.Loading):
+            engine.progress = event.progress
+        elif isinstance(event, wire.Ready):
+            self._on_ready(engine, event)
+        elif isinstance(event, wire.Failed):
+            self._on_failed_load(engine, EngineError.reported(event.code, event.message, event.fields))
+        else:
+            self._on_gone(engine, event)
+
+    # ---- time
+
+    def next_deadline(self) -> float | None:
+        """When `on_time` has something to do."""
+        times = (engine.next_deadline(self._limits.stall_timeout) for engine in self.engines)
+        return min((at for at in times if at is not None), default=None)
+
+    def on_time(self) -> None:
+        """Does what deadlines ask for."""
+        now = self._clock()
+        for engine in list(self.engines):
+            at = engine.next_deadline(self._limits.stall_timeout)
+            if at is None or now < at:
+                continue
+            if engine.state == "unloading":
+                log.warning("engine %d did not end in time and is killed", engine.process.pid)
+                engine.deadline = None
+                engine.process.kill("it did not end when it was told to")
+            elif engine.state == "loading" and engine.deadline is not None and now >= engine.deadline:
+                self._on_failed_load(engine, EngineError("load_timeout", seconds=f"{self._limits.load_timeout:g}"))
+            elif engine.state == "loading" or engine.n_users:
+                self._on_stall(engine)
+            else:
+                log.info(
+                    "engine %d has been idle for %g s: %s", engine.process.pid, engine.idle_timeout_s, engine.model
+                )
+                self._end(engine)
+
+    # ---- what follows
+
+    def advance(self) -> None:
+        """Grants, starts, ends and refuses what the state asks for. Call it after each message."""
+        if self._closing is not None:
+            self._advance_closing(self._closing)
+            return
+        for lease in list(self.waiting):
+            engine = next((engine for engine in self.engines if engine.spec == lease.spec and not engine.doomed), None)
+            if engine is None:
+                if not self._start_or_wait(lease):
+                    return
+            elif engine.state in ("ready", "generating"):
+                self._grant(lease, engine)
+
+    def _start_or_wait(self, lease: Lease) -> bool:
+        """Whether those behind this lease may be looked at."""
+        refusal = self._health(lease.model).refusal(lease.model, lease.spec, self._clock())
+        if refusal is not None:
+            self._refuse(lease, refusal)
+            return True
+        # The same model made otherwise (its file was replaced, a setting changed) is of no use any more.
+        outdated = [engine for engine in self.engines if engine.model == lease.model and engine.is_idle()]
+        if outdated or len(self.engines) >= self._limits.max_loaded_models:
+            victim = outdated[0] if outdated else self._victim()
+            if victim is not None:
+                self._end(victim)
+            return False
+        if any(engine.state == "unloading" for engine in self.engines):
+            return False  # its memory will be needed
+        self._start(lease)
+        return True
+
+    def _victim(self) -> Engine | None:
+        """Who has to make place: nobody, while somebody does already or all are in use."""
+        if any(engine.state == "unloading" for engine in self.engines):
+            return None
+        unwanted = [engine for engine in self.engines if engine.state == "loading" and not self._is_wanted(engine)]
+        idle = [engine for engine in self.engines if engine.is_idle()]
+        return next(iter(unwanted), None) or min(idle, key=lambda engine: engine.idle_since, default=None)
+
+    def _start(self, lease: Lease) -> None:
+        health = self._health(lease.model)
+        try:
+            process = self._spawn(lease.spec)
+        except OSError as error:  # no process, no descriptors: nothing that speaks against trying again at once
+            self._note_failure(str(error))
+            self._refuse(lease, EngineError("model_load_failed", model=lease.model, reason=str(error)))
+            return
+        log.info("engine %d loads %s", process.pid, lease.model)
+        now = self._clock()
+        engine = Engine(process, lease.model, lease.spec, now, lease.idle_timeout_s, since=time.time())
+        engine.deadline = now + self._limits.load_timeout
+        self.engines.append(engine)
+        health.n_starts += 1
+        self.last_model = lease.model
+
+    def _grant(self, lease: Lease, engine: Engine) -> None:
+        self.waiting.remove(lease)
+        if engine.n_users == 0:
+            engine.busy_since = self._clock()
+        engine.n_users += 1
+        engine.n_open += 1
+        engine.idle_timeout_s = lease.idle_timeout_s
+        lease.engine, lease.is_used, lease.is_open = engine, True, True
+        self.last_model = lease.model
+        self._enter(engine, "generating")
+        lease.result.set(engine.process)
+
+    def _refuse(self, lease: Lease, error: EngineError) -> None:
+        self.waiting.remove(lease)
+        error.values.setdefault("model", lease.model)
+        lease.result.set_exception(error)
+
+    def _note_idle(self, engine: Engine) -> None:
+        engine.idle_since = self._clock()
+        if engine.n_users == 0 and engine.state == "generating":
+            self._enter(engine, "ready")
+
+    def _end(self, engine: Engine) -> None:
+        if engine.state != "unloading":
+            engine.deadline = self._clock() + self._limits.stop_timeout
+            self._enter(engine, "unloading")
+            engine.process.stop()
+
+    def _enter(self, engine: Engine, state: State) -> None:
+        if engine.state != state:
+            engine.state, engine.since = state, time.time()
+
+    # ---- what happens to engines
+
+    def _on_ready(self, engine: Engine, ready: wire.Ready) -> None:
+        if engine.state != "loading":
+            return
+        engine.ready, engine.progress, engine.deadline = ready, None, None
+        engine.idle_since = self._clock()
+        engine.load_s = engine.idle_since - engine.began
+        log.info("engine %d is ready: %s, %.2f s", engine.process.pid, engine.model, engine.load_s)
+        if ready.degraded:
+            log.warning("%s does not fit as asked for; loaded with %s", engine.model, ", ".join(ready.degraded))
+        self._health(engine.model).on_loaded()
+        self.last_error = None
+        self._enter(engine, "ready")
+
+    def _on_failed_load(self, engine: Engine, error: EngineError) -> None:
+        """Ends it, and tells everybody who waits for it unless there is another way."""
+        if engine.state != "loading":
+            return
+        engine.deadline = None
+        engine.doomed = str(error)
+        engine.process.kill(engine.doomed)
+        self._enter(engine, "unloading")
+        idle = [other for other in self.engines if other.is_idle()]
+        if error.code == "insufficient_memory" and idle:
+            log.info("%s does not fit beside %s, which is unloaded", engine.model, idle[0].model)
+            self._end(idle[0])
+            return
+        self._fail_load(engine, error)
+
+    def _fail_load(self, engine: Engine, error: EngineError) -> None:
+        error.values.setdefault("model", engine.model)
+        told = self._health(engine.model).on_failed_load(engine.spec, error, self._clock(), self._limits)
+        self._note_failure(str(error))
+        waiting = [lease for lease in self.waiting if lease.spec == engine.spec]
+        log.log(_level(len(waiting)), "engine %d could not load %s: %s", engine.process.pid, engine.model, error)
+        for lease in waiting:
+            self._refuse(lease, told)
+
+    def _on_stall(self, engine: Engine) -> None:
+        """Kills it. Its end, which follows at once, is a crash."""
+        engine.process.last_heard = self._clock()  # until then
+        engine.process.kill(f"no sign of life for {self._limits.stall_timeout:g} s")
+
+    def _on_gone(self, engine: Engine, event: Gone) -> None:
+        self.engines.remove(engine)
+        self._buried[id(engine.process)] = engine
+        if engine.state == "unloading":
+            log.info("engine %d has ended: %s", engine.process.pid, engine.model)
+            self.has_failed = engine.doomed is not None
+        else:
+            self._on_crash(engine, event)
+        self.since = time.time()
+
+    def _on_crash(self, engine: Engine, event: Gone) -> None:
+        health, now = self._health(engine.model), self._clock()
+        health.on_crash(now, self._limits)
+        self.crashes.append(Crash(time.time(), engine.model, event.reason))
+        self._note_failure(f"engine: {event.reason}")
+        requests = ", ".join(event.labels) or "none"
+        words = "; last words: " + " | ".join(event.last_words) if event.last_words else ""
+        log.warning(
+            "engine %d died: %s (%s; requests: %s)%s", engine.process.pid, event.reason, engine.model, requests, words
+        )
+        if engine.state != "loading":
+            return
+        waiting = [lease for lease in self.waiting if lease.spec == engine.spec]
+        if waiting and not any(lease.n_retries for lease in waiting):
+            self._fail_load(engine, EngineError("model_load_failed", reason=f"engine: {event.reason}"))
+            return
+        for lease in waiting:
+            if lease.n_retries:
+                lease.n_retries -= 1
+            else:
+                self._refuse(lease, EngineError("engine_crashed", reason=event.reason))
+
+    def _on_freed(self, process: Process, freed: Freed) -> None:
+        engine = self._buried.pop(id(process), None)
+        if engine is None:
+            return
+        log.log(logging.INFO if freed.is_all else logging.WARNING, "engine %d: %s", process.pid, freed)
+        if engine.doomed is None and engine.state == "unloading":
+            self.last_unload = Unloaded(engine.model, time.time(), freed)
+        for unload in [unload for unload in self._unloads if unload[0] is engine]:
+            self._unloads.remove(unload)
+            unload[1].set(freed)
+
+    def _note_failure(self, reason: str) -> None:
+        self.has_failed, self.last_error, self.since = True, reason, time.time()
+
+    def _advance_closing(self, done: AsyncResult[None]) -> None:
+        while self.waiting:
+            self._refuse(self.waiting[0], EngineError("shutting_down"))
+        for engine in self.engines:
+            self._end(engine)
+        if not self.engines:
+            done.set(None)
+
+    def _is_wanted(self, engine: Engine) -> bool:
+        return any(lease.spec == engine.spec for lease in self.waiting)
+
+    def _health(self, model: str) -> Health:
+        return self.health.setdefault(model, Health())
+
+
+def _level(n_told: int) -> int:
+    """Of a failure's log line: each request that is told of it logs an error of its own."""
+    return logging.INFO if n_told else logging.ERROR

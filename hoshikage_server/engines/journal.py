@@ -1,0 +1,60 @@
+"""What has to be known of a running answer so that another engine can continue it."""
+
+from __future__ import annotations
+
+import secrets
+from array import array
+from typing import Any
+
+import msgspec
+
+from hoshikage_server.engines.wire import Accepted, SoFar, Token
+
+
+class Journal:
+    """The question, and since the engine accepted it the ids of the prompt and of every token whose text is known.
+
+    The randomness of each token comes from the seed and its position, so the seed is fixed here.
+
+    Args:
+        question: The fields of `wire.Generate`, without the id.
+    """
+
+    def __init__(self, question: dict[str, Any]) -> None:
+        sampling = question["sampling"]
+        if sampling.seed is None:
+            sampling = msgspec.structs.replace(sampling, seed=secrets.randbits(63))
+        self._question = {**question, "sampling": sampling}
+        self._accepted: Accepted | None = None
+        self._tokens = array("i")
+
+    @property
+    def is_accepted(self) -> bool:
+        """Whether an engine has taken the prompt."""
+        return self._accepted is not None
+
+    @property
+    def n_prompt(self) -> int | None:
+        """Tokens of the prompt, once they are known."""
+        return self._accepted.n_prompt if self._accepted else None
+
+    @property
+    def n_completion(self) -> int:
+        """Tokens of the answer so far."""
+        return len(self._tokens)
+
+    def accept(self, frame: Accepted) -> None:
+        """Notes what the engine made of the question; the messages are not needed any more."""
+        self._accepted = frame
+        self._question["messages"] = []
+
+    def add(self, frame: Token) -> None:
+        """Notes tokens."""
+        self._tokens.extend(frame.tokens)
+
+    def question(self) -> dict[str, Any]:
+        """What to ask the next engine: the question, or its continuation."""
+        accepted = self._accepted
+        if accepted is None:
+            return self._question
+        return {**self._question, "so_far": SoFar(accepted.prompt, self._tokens.tobytes(), accepted.stop)}

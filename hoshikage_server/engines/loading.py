@@ -1,0 +1,82 @@
+"""Loading a model in the engine process: as it is asked for or, where that is allowed, in less memory."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from hoshikage_core import Engine, InsufficientMemoryError, Model, SamplingParams
+from hoshikage_core.memory import require_memory
+from hoshikage_server.engines.defaults import recommended_sampling
+from hoshikage_server.engines.wire import EngineSpec
+
+log = logging.getLogger("hoshikage_server.engines.worker")
+
+# One after the other, each on top of those before: what costs the least is given up first.
+LADDER: tuple[tuple[str, dict[str, Any]], ...] = (
+    ("n_batch=128", {"n_batch": 128}),
+    ("kv_type=q8_0", {"kv_type": "q8_0"}),
+    ("gpu_layers=0", {"gpu_layers": 0}),
+)
+
+
+@dataclass(frozen=True)
+class Loaded:
+    """A model that is ready.
+
+    Attributes:
+        model: The model.
+        engine: Its engine; None when only the vocabulary was asked for.
+        defaults: How tokens are chosen where nobody says otherwise.
+        degraded: The steps of the ladder that were taken.
+    """
+
+    model: Model
+    engine: Engine | None
+    defaults: SamplingParams
+    degraded: tuple[str, ...] = ()
+
+
+def load(spec: EngineSpec, on_progress: Callable[[float], object]) -> Loaded:
+    """Loads what the spec asks for.
+
+    Raises:
+        HoshikageError: It could not be loaded; InsufficientMemoryError after the last step that was allowed.
+    """
+    if spec.is_vocab_only:
+        model = Model(spec.path, vocab_only=True)
+        return Loaded(model, None, SamplingParams())
+    options: dict[str, Any] = {"gpu_layers": spec.gpu_layers, "n_batch": 512, "kv_type": "f16"}
+    taken: list[str] = []
+    for name, change in (*(LADDER if spec.may_degrade else ()), ("", {})):
+        try:
+            return _load(spec, options, tuple(taken), on_progress)
+        except InsufficientMemoryError as error:
+            if not name:
+                raise
+            log.warning("%s; trying with %s", error, name)
+        taken.append(name)
+        options |= change
+    raise AssertionError("the last step returns or raises")
+
+
+def _load(
+    spec: EngineSpec, options: dict[str, Any], taken: tuple[str, ...], on_progress: Callable[[float], object]
+) -> Loaded:
+    size = {
+        "n_ctx": spec.n_ctx,
+        "parallel": spec.parallel,
+        "n_batch": options["n_batch"],
+        "kv_type": options["kv_type"],
+    }
+    if spec.checks_memory:
+        require_memory(spec.path, gpu_layers=options["gpu_layers"], **size)
+    model = Model(spec.path, gpu_layers=options["gpu_layers"], fit_n_ctx=spec.n_ctx, on_progress=on_progress)
+    try:
+        engine = model.engine(n_threads=spec.n_threads, **size)
+    except BaseException:
+        model.close()
+        raise
+    return Loaded(model, engine, recommended_sampling(model.info.metadata), taken)
