@@ -12,7 +12,7 @@ import gevent
 import msgspec
 
 from hoshikage_server.engines.channel import AnswerFrame, Channel
-from hoshikage_server.engines.fleet import Lease
+from hoshikage_server.engines.engine import Lease
 from hoshikage_server.engines.journal import Journal
 from hoshikage_server.engines.lane import Lane
 from hoshikage_server.engines.supervisor import Supervisor
@@ -28,9 +28,9 @@ _RETRIES = 1  # a request that ends its second engine as well is to blame for it
 class Answer:
     """A question on its way to its answer. Must be closed.
 
-    A greenlet of its own, the pilot, waits for the turn and for engines, and holds what they need: so the lane is free as
-    soon as the engine is, however slowly the client reads, and another engine continues where one has died, while the
-    request only sees frames.
+    A greenlet of its own, the pilot, waits for the turn and for engines, and holds what they need: so the lane is free
+    as soon as the engine is, however slowly the client reads, and another engine continues where one has died, while
+    the request only sees frames.
 
     Attributes:
         request_id: The request's.

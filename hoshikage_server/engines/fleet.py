@@ -2,13 +2,12 @@
 
     loading -> ready <-> generating -> unloading -> gone          a model without an engine is unloaded, or failed
 
-Messages come in one at a time, each followed by `advance`: grant, start, end, refuse, or nothing. Time is a clock's that
-is handed in, engines are started by a function that is handed in, and nothing here waits; so tests can be everywhere
-between two steps.
+Messages come in one at a time, each followed by `advance`: grant, start, end, refuse, or nothing. The clock and the
+function that starts engines are handed in, and nothing here waits; so tests can be everywhere between two steps.
 
-A lease that needs an engine of its own waits for a place (`max_loaded_models`); engines that nobody uses make place, the
-one that has been idle longest first. Leases are served in the order they came: one that waits for a place is not passed
-by others that would take it, or that would keep an engine busy which has to go.
+A lease that needs an engine of its own waits for a place (`max_loaded_models`); engines that nobody uses make place,
+the one that has been idle longest first. Leases are served in the order they came: one that waits for a place is not
+passed by others that would take it, or that would keep an engine busy which has to go.
 """
 
 from __future__ import annotations
@@ -18,12 +17,12 @@ import time
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Literal, Protocol
 
 from gevent.event import AsyncResult
 
 from hoshikage_server.engines import wire
-from hoshikage_server.engines.footprint import Freed, Usage
+from hoshikage_server.engines.engine import Engine, EngineState, Lease, Process
+from hoshikage_server.engines.footprint import Freed
 from hoshikage_server.engines.health import Crash, Health
 from hoshikage_server.engines.process import EngineEvent, Gone
 from hoshikage_server.errors import EngineError
@@ -31,100 +30,7 @@ from hoshikage_server.settings import LiveSettings, Settings
 
 log = logging.getLogger(__name__)
 
-State = Literal["loading", "ready", "generating", "unloading"]
 _CRASHES_TOLD = 10
-
-
-class Process(Protocol):
-    """What the fleet needs of an engine process."""
-
-    last_heard: float
-
-    @property
-    def pid(self) -> int:
-        """The process id."""
-
-    def usage(self) -> Usage | None:
-        """What it holds."""
-
-    def stop(self) -> None:
-        """Asks it to end."""
-
-    def kill(self, reason: str) -> None:
-        """Ends it."""
-
-
-class Lease:
-    """A wish for an engine, then the right to use it.
-
-    Args:
-        model: The model's id.
-        spec: The engine it needs.
-        idle_timeout_s: How long the engine stays when nobody uses it; 0: for ever.
-        n_retries: How often it may be started again because it died while it loaded.
-        insists: Load it even if it failed just now.
-    """
-
-    def __init__(
-        self, model: str, spec: wire.EngineSpec, idle_timeout_s: float, n_retries: int = 0, insists: bool = False
-    ) -> None:
-        self.model = model
-        self.spec = spec
-        self.idle_timeout_s = idle_timeout_s
-        self.n_retries = n_retries
-        self.insists = insists
-        self.result: AsyncResult[Process] = AsyncResult()
-        self.engine: Engine | None = None  # the fleet's
-        self.is_used = False
-        self.is_open = False
-
-
-@dataclass(eq=False)
-class Engine:
-    """An engine process and what the fleet knows of it.
-
-    Attributes:
-        n_users: Leases that compute.
-        n_open: Leases whose last byte is not out yet; they only keep it from being idle.
-        idle_since: When the last of them ended.
-        deadline: When a load or an ending has taken too long.
-        doomed: Why it ends, if that is a failure.
-        unloads: Who waits for its end.
-    """
-
-    process: Process
-    model: str
-    spec: wire.EngineSpec
-    began: float
-    idle_timeout_s: float
-    state: State = "loading"
-    since: float = 0.0  # Unix time
-    progress: float | None = 0.0
-    ready: wire.Ready | None = None
-    load_s: float | None = None
-    n_users: int = 0
-    n_open: int = 0
-    busy_since: float = 0.0
-    idle_since: float = 0.0
-    deadline: float | None = None
-    doomed: str | None = None
-
-    def is_idle(self) -> bool:
-        """Whether nobody uses it, so that it may be ended."""
-        return self.state == "ready" and self.n_users == 0
-
-    def next_deadline(self, stall_timeout_s: float) -> float | None:
-        """When something has to be done about it if nothing happens."""
-        if self.state == "unloading":
-            return self.deadline
-        if self.state == "loading":
-            assert self.deadline is not None
-            return min(self.deadline, self.process.last_heard + stall_timeout_s)
-        if self.n_users:
-            return max(self.process.last_heard, self.busy_since) + stall_timeout_s
-        if self.n_open or not self.idle_timeout_s:
-            return None
-        return self.idle_since + self.idle_timeout_s
 
 
 @dataclass(frozen=True)
@@ -343,7 +249,7 @@ class Fleet:
             self._enter(engine, "unloading")
             engine.process.stop()
 
-    def _enter(self, engine: Engine, state: State) -> None:
+    def _enter(self, engine: Engine, state: EngineState) -> None:
         if engine.state != state:
             engine.state, engine.since = state, time.time()
 

@@ -1,4 +1,4 @@
-"""What is remembered of a model's failures, and how long they keep it from being loaded again. Pure: time is an argument."""
+"""What is remembered of a model's failures, and how long they keep it from being loaded again. Time is an argument."""
 
 from __future__ import annotations
 

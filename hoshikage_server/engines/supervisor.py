@@ -16,8 +16,9 @@ import gevent
 from gevent.event import AsyncResult
 from gevent.queue import Empty, SimpleQueue
 
-from hoshikage_server.engines import fleet, wire
-from hoshikage_server.engines.fleet import Fleet, Lease, Unloaded
+from hoshikage_server.engines import wire
+from hoshikage_server.engines.engine import Engine, EngineState, Lease
+from hoshikage_server.engines.fleet import Fleet, Unloaded
 from hoshikage_server.engines.footprint import Freed, Usage
 from hoshikage_server.engines.health import Crash
 from hoshikage_server.engines.process import EngineEvent, EngineProcess
@@ -29,7 +30,7 @@ log = logging.getLogger(__name__)
 Spawn = Callable[[wire.EngineSpec, Callable[[EngineProcess, EngineEvent], None]], EngineProcess]
 State = Literal["unloaded", "loading", "ready", "generating", "unloading", "failed"]
 
-_BUSIEST_FIRST: tuple[fleet.State, ...] = ("generating", "loading", "unloading", "ready")
+_BUSIEST_FIRST: tuple[EngineState, ...] = ("generating", "loading", "unloading", "ready")
 
 
 @dataclass(frozen=True)
@@ -37,7 +38,7 @@ class EngineSnapshot:
     """One engine, for people."""
 
     model: str
-    state: fleet.State
+    state: EngineState
     since: float  # Unix time
     pid: int
     progress: float | None
@@ -186,7 +187,7 @@ class Supervisor:
                 log.exception("the engines' owner failed to handle a message")
 
 
-def _snapshot(engine: fleet.Engine) -> EngineSnapshot:
+def _snapshot(engine: Engine) -> EngineSnapshot:
     is_idle = engine.is_idle() and not engine.n_open and engine.idle_timeout_s
     return EngineSnapshot(
         model=engine.model,

@@ -11,7 +11,7 @@ from typing import Any
 import gevent
 import msgspec
 
-from hoshikage_server.engines.fleet import Lease
+from hoshikage_server.engines.engine import Lease
 from hoshikage_server.engines.supervisor import Supervisor
 from hoshikage_server.engines.wire import Counted, EngineSpec
 from hoshikage_server.errors import EngineError

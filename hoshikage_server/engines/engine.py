@@ -1,0 +1,105 @@
+"""An engine as its owner sees it, and the lease by which somebody uses it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal, Protocol
+
+from gevent.event import AsyncResult
+
+from hoshikage_server.engines import wire
+from hoshikage_server.engines.footprint import Usage
+
+EngineState = Literal["loading", "ready", "generating", "unloading"]
+
+
+class Process(Protocol):
+    """What the fleet needs of an engine process."""
+
+    last_heard: float
+
+    @property
+    def pid(self) -> int:
+        """The process id."""
+
+    def usage(self) -> Usage | None:
+        """What it holds."""
+
+    def stop(self) -> None:
+        """Asks it to end."""
+
+    def kill(self, reason: str) -> None:
+        """Ends it."""
+
+
+class Lease:
+    """A wish for an engine, then the right to use it.
+
+    Args:
+        model: The model's id.
+        spec: The engine it needs.
+        idle_timeout_s: How long the engine stays when nobody uses it; 0: for ever.
+        n_retries: How often it may be started again because it died while it loaded.
+        insists: Load it even if it failed just now.
+    """
+
+    def __init__(
+        self, model: str, spec: wire.EngineSpec, idle_timeout_s: float, n_retries: int = 0, insists: bool = False
+    ) -> None:
+        self.model = model
+        self.spec = spec
+        self.idle_timeout_s = idle_timeout_s
+        self.n_retries = n_retries
+        self.insists = insists
+        self.result: AsyncResult[Process] = AsyncResult()
+        self.engine: Engine | None = None  # the fleet's
+        self.is_used = False
+        self.is_open = False
+
+
+@dataclass(eq=False)
+class Engine:
+    """An engine process and what the fleet knows of it.
+
+    Attributes:
+        n_users: Leases that compute.
+        n_open: Leases whose last byte is not out yet; they only keep it from being idle.
+        idle_since: When the last of them ended.
+        deadline: When a load or an ending has taken too long.
+        doomed: Why it ends, if that is a failure.
+        unloads: Who waits for its end.
+    """
+
+    process: Process
+    model: str
+    spec: wire.EngineSpec
+    began: float
+    idle_timeout_s: float
+    state: EngineState = "loading"
+    since: float = 0.0  # Unix time
+    progress: float | None = 0.0
+    ready: wire.Ready | None = None
+    load_s: float | None = None
+    n_users: int = 0
+    n_open: int = 0
+    busy_since: float = 0.0
+    idle_since: float = 0.0
+    deadline: float | None = None
+    doomed: str | None = None
+
+    def is_idle(self) -> bool:
+        """Whether nobody uses it, so that it may be ended."""
+        return self.state == "ready" and self.n_users == 0
+
+    def next_deadline(self, stall_timeout_s: float) -> float | None:
+        """When something has to be done about it if nothing happens."""
+        if self.state == "unloading":
+            return self.deadline
+        if self.state == "loading":
+            assert self.deadline is not None
+            return min(self.deadline, self.process.last_heard + stall_timeout_s)
+        if self.n_users:
+            return max(self.process.last_heard, self.busy_since) + stall_timeout_s
+        if self.n_open or not self.idle_timeout_s:
+            return None
+        return self.idle_since + self.idle_timeout_s
