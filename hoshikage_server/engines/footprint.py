@@ -13,7 +13,6 @@ from hoshikage_server.engines import processes
 from hoshikage_server.engines.gpu import Gpu, GpuUse
 from hoshikage_server.engines.processes import Process
 
-_GPU_MAX_AGE_S = 1.0
 _FIRST_PAUSE_S = 0.02
 _MIB = 1024 * 1024
 
@@ -50,23 +49,25 @@ class Freed:
         gpu_pids: The engine's processes that the driver still lists.
         devices_fell_bytes: By how much less of the devices' memory is in use than at the last `usage_of`.
         devices_rose_bytes: By how much more of it is in use than before the load.
+        problem: Why nobody could look; then nothing is known.
     """
 
-    usage: Usage | None
-    left: Usage
+    usage: Usage | None = None
+    left: Usage = Usage()
     survivors: tuple[Process, ...] = ()
     gpu_pids: tuple[int, ...] = ()
     devices_fell_bytes: int | None = None
     devices_rose_bytes: int | None = None
+    problem: str | None = None
 
     @property
     def is_all(self) -> bool:
-        """Whether nothing stayed."""
-        return not self.survivors and not self.gpu_pids
+        """Whether nothing stayed, as far as anybody can tell."""
+        return not self.survivors and not self.gpu_pids and self.problem is None
 
     def __str__(self) -> str:
         """For the log."""
-        words = []
+        words = [] if self.problem is None else [f"what stayed is not known: {self.problem}"]
         if self.usage is not None:
             words.append(f"{_mib(self.usage.rss_bytes)} of RAM ({_mib(self.usage.private_bytes)} its own) given back")
             if self.usage.vram_bytes is not None:
@@ -116,19 +117,25 @@ class Footprint:
         """What the engine's environment needs besides the usual."""
         return {processes.MARK: self._mark}
 
-    def usage_of(self, pid: int) -> Usage | None:
-        """What the engine's session holds now.
+    def usage_of(self, pid: int, *, gpu_max_age_s: float = 1.0) -> Usage | None:
+        """What the engine's session holds now. Pages that several processes share count for each.
 
-        Pages that several processes share count for each. The figures of a GPU may be a second old; only they are
-        waited for, by the calling greenlet.
+        Only a look at the GPU is waited for, by the calling greenlet.
+
+        Args:
+            pid: The engine.
+            gpu_max_age_s: A look at the GPU that is not older will do.
 
         Returns:
-            None when all its processes are gone.
+            None when all its processes are gone, and when nobody can look for want of descriptors.
         """
-        alive = processes.of_session(pid)
+        try:
+            alive = processes.of_session(pid)
+        except OSError:
+            return None
         if not alive:
             return None
-        use = None if self._gpu is None else self._gpu.look(_GPU_MAX_AGE_S)
+        use = None if self._gpu is None else self._gpu.look(gpu_max_age_s)
         self._known.update(process.pid for process in alive)
         usage = _sum(alive, self._vram(use, self._listed(use)))
         if usage.rss_bytes:  # else it is just ending
@@ -145,7 +152,10 @@ class Footprint:
         deadline = time.monotonic() + settle_s
         pause_s = _FIRST_PAUSE_S
         while True:
-            freed = self._freed(pid)
+            try:
+                freed = self._freed(pid)
+            except (OSError, RuntimeError) as error:  # no descriptors, no threads: not for long, perhaps
+                freed = Freed(problem=str(error))
             if freed.is_all or time.monotonic() > deadline:
                 return freed
             gevent.sleep(pause_s)

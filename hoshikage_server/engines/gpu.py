@@ -85,7 +85,11 @@ class Gpu:
     def _ask(self) -> GpuUse | None:
         if self._asked is not None and not self._has_answered(self._asked):
             return None  # still at the last question: another thread would be stuck beside it
-        self._asked = gevent.get_hub().threadpool.spawn(_ask_driver)
+        try:
+            self._asked = gevent.get_hub().threadpool.spawn(_ask_driver)
+        except RuntimeError as error:  # no more threads
+            self._report(str(error))
+            return None
         if not self._has_answered(self._asked):
             self._report(f"no answer within {self._limit_s:g} s")
             return None

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 
 MARK = "HOSHIKAGE_ENGINE"  # the environment variable
 
+_GONE = (FileNotFoundError, ProcessLookupError)  # anything else, no free descriptor say, is told to the caller
 _FIELDS = re.compile(rb"^(Name|State|Threads|VmRSS|RssAnon|VmSwap):[ \t]*(.*)$", re.MULTILINE)
 
 
@@ -66,7 +67,7 @@ def _session(leader: int) -> list[int]:
 def _session_of(pid: int) -> int | None:
     try:
         return os.getsid(pid)
-    except OSError:  # gone, or not ours to ask
+    except (*_GONE, PermissionError):
         return None
 
 
@@ -74,7 +75,7 @@ def _has_mark(pid: int, mark: str) -> bool:
     try:
         with open(f"/proc/{pid}/environ", "rb") as file:
             return f"{MARK}={mark}".encode() in file.read().split(b"\0")
-    except OSError:  # gone, or somebody else's
+    except (*_GONE, PermissionError):  # somebody else's
         return False
 
 
@@ -92,7 +93,7 @@ def _read(pid: int) -> Process | None:
             # Its first thread has ended, another has not (the driver may hold it): only that one shows the memory.
             others = (_fields(f"/proc/{pid}/task/{thread}/status") for thread in os.listdir(f"/proc/{pid}/task"))
             fields = next((other for other in others if b"VmRSS" in other), fields)
-    except OSError:
+    except _GONE:
         return None
     rss_bytes = _kib(fields, b"VmRSS")
     private_bytes = _kib(fields, b"RssAnon") + _kib(fields, b"VmSwap")

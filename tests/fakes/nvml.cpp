@@ -5,7 +5,8 @@
 //     device USED M P      a device: bytes in use, what asking for its memory and for its processes returns
 //     process PID BYTES    one of the last device's processes; -1: the driver does not tell its share
 //
-// fake_nvml_open counts the initialisations that were not shut down, fake_nvml_calls all of them.
+// Without the variable no driver is loaded. fake_nvml_open counts the initialisations that were not shut
+// down, fake_nvml_calls all of them.
 
 #include <cstdlib>
 #include <cstring>
@@ -14,7 +15,7 @@
 #include <unistd.h>
 #include <vector>
 
-enum { SUCCESS = 0, UNINITIALIZED = 1, INSUFFICIENT_SIZE = 7 };
+enum { SUCCESS = 0, UNINITIALIZED = 1, INSUFFICIENT_SIZE = 7, DRIVER_NOT_LOADED = 9 };
 
 struct Memory { unsigned long long total, free, used; };
 struct Process { unsigned pid; unsigned long long bytes; unsigned gpu_instance, compute_instance; };
@@ -25,7 +26,12 @@ static State state;
 
 static State read_state() {
     State read;
-    std::ifstream file(std::getenv("FAKE_NVML"));
+    const char * path = std::getenv("FAKE_NVML");
+    if (!path) {
+        read.init = DRIVER_NOT_LOADED;
+        return read;
+    }
+    std::ifstream file(path);
     std::string word;
     while (file >> word) {
         if (word == "init") {

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 from api_client import FAKE_ENGINE, Api, MakeApi
+from fake_nvml import FakeNvml, build
 
 from hoshikage_server.app import build_deps
 from hoshikage_server.settings import LiveSettings, Settings, build_settings
@@ -43,3 +44,16 @@ def make_api(tmp_path_factory: pytest.TempPathFactory, make_settings: Callable[.
 def api(make_api: MakeApi) -> Api:
     """One application for a whole file."""
     return make_api()
+
+
+@pytest.fixture(scope="session")
+def nvml_library(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return build(tmp_path_factory.mktemp("nvml"))
+
+
+@pytest.fixture
+def nvml(nvml_library: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> FakeNvml:
+    """A driver with one idle GPU."""
+    state = tmp_path / "nvml.txt"
+    monkeypatch.setenv("FAKE_NVML", str(state))
+    return FakeNvml(nvml_library, state)

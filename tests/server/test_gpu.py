@@ -1,0 +1,161 @@
+"""Looks at the GPU: nothing is held between them, nothing blocks, and no answer is an answer too."""
+
+from __future__ import annotations
+
+import logging
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import gevent
+import pytest
+from fake_nvml import DRIVER_NOT_LOADED, GPU_IS_LOST, NO_PERMISSION, NOT_SUPPORTED, FakeNvml
+
+from hoshikage_server.engines import gpu as gpu_module
+from hoshikage_server.engines.gpu import Gpu, GpuUse
+
+
+@pytest.fixture
+def warnings(caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch) -> pytest.LogCaptureFixture:
+    monkeypatch.setattr(gpu_module, "log", logging.getLogger("gpu under test"))  # the real one may not propagate
+    return caplog
+
+
+def test_what_is_in_use(nvml: FakeNvml) -> None:
+    """The sums over all devices, in total and by process; afterwards NVML is shut down."""
+    nvml.say("device 7000 0 0", "process 11 4000", "process 12 2000", "device 500 0 0", "process 11 300")
+    assert nvml.gpu().look() == GpuUse(7500, {11: 4300, 12: 2000})
+    assert nvml.n_open == 0
+
+
+def test_shares_that_are_not_told(nvml: FakeNvml) -> None:
+    """A sum with an unknown part is unknown; the processes are listed all the same."""
+    nvml.say("device 7000 0 0", "process 11 4000", "process 12 -1", "device 500 0 0", "process 12 300")
+    assert nvml.gpu().look() == GpuUse(7500, {11: 4000, 12: None})
+
+
+@pytest.mark.parametrize("code", [NOT_SUPPORTED, NO_PERMISSION])
+def test_questions_that_are_not_answered(nvml: FakeNvml, code: int) -> None:
+    """What one device does not tell is not known of all; what all tell is."""
+    nvml.say("device 7000 0 0", "process 11 4000", f"device 500 0 {code}")
+    assert nvml.gpu().look() == GpuUse(7500, None)
+    nvml.say("device 7000 0 0", "process 11 4000", f"device 500 {code} 0")
+    assert nvml.gpu().look() == GpuUse(None, {11: 4000})
+    assert nvml.n_open == 0
+
+
+def test_without_a_driver(nvml: FakeNvml, tmp_path: Path) -> None:
+    """Nobody is asked."""
+    assert Gpu(driver_files=(str(tmp_path / "nothing"),)).look() is None
+    assert nvml.n_looks == 0
+
+
+def test_an_error_is_no_gpu(nvml: FakeNvml, warnings: pytest.LogCaptureFixture) -> None:
+    """It is logged once, not once a look; the GPU is back when the driver is; then an error is news again."""
+    gpu = nvml.gpu()
+    nvml.say(f"init {DRIVER_NOT_LOADED}")
+    assert [gpu.look() for _ in range(3)] == [None] * 3
+    assert [record.message for record in warnings.records] == ["the GPU's memory is not known: Driver Not Loaded"]
+    nvml.say("device 10 0 0")
+    assert gpu.look() == GpuUse(10, {})
+    nvml.say(f"device 10 {GPU_IS_LOST} 0")
+    assert [gpu.look() for _ in range(3)] == [None] * 3
+    assert [record.message for record in warnings.records[1:]] == ["the GPU's memory is not known: GPU is lost"]
+    assert nvml.n_open == 0
+
+
+def test_a_young_look_will_do(nvml: FakeNvml) -> None:
+    """Those who accept an older answer share one, even when they come at the same moment; the others get their own."""
+    gpu = nvml.gpu()
+    nvml.say("delay 50", "device 10 0 0")
+    looks = [gevent.spawn(gpu.look, 60) for _ in range(5)]
+    gevent.joinall(looks, raise_error=True)
+    assert [look.value for look in looks] == [GpuUse(10, {})] * 5
+    assert nvml.n_looks == 1
+    nvml.say("device 20 0 0")
+    assert gpu.look(60) == GpuUse(10, {})
+    assert gpu.look() == GpuUse(20, {})
+    assert nvml.n_looks == 2
+
+
+def test_a_slow_driver_holds_nobody_up(nvml: FakeNvml) -> None:
+    """Other greenlets run while it thinks."""
+    nvml.say("delay 300", "device 10 0 0")
+    look = gevent.spawn(nvml.gpu().look)
+    n_turns = 0
+    while not look.ready():
+        gevent.sleep(0.001)
+        n_turns += 1
+    assert look.get() == GpuUse(10, {})
+    assert n_turns > 20
+
+
+def test_a_stuck_driver(nvml: FakeNvml, warnings: pytest.LogCaptureFixture) -> None:
+    """The look gives up; later ones do not queue up behind it; when the driver is back, so is the GPU."""
+    gpu = nvml.gpu(limit_s=0.05)
+    nvml.say("delay 1500", "device 10 0 0")
+    began = time.monotonic()
+    assert [gpu.look() for _ in range(20)] == [None] * 20
+    assert time.monotonic() - began < 1.2  # not 20 times the limit, nor until it is back
+    assert nvml.n_looks == 1
+    assert [record.message for record in warnings.records] == ["the GPU's memory is not known: no answer within 0.05 s"]
+    nvml.say("device 10 0 0")
+    with gevent.Timeout(20):
+        while (use := gpu.look()) is None:
+            gevent.sleep(0.01)
+    assert use == GpuUse(10, {})
+    assert nvml.n_looks == 2
+
+
+def test_who_looks_may_be_killed(nvml: FakeNvml) -> None:
+    """The next look waits for the driver to finish with the last, and is answered."""
+    gpu = nvml.gpu()
+    nvml.say("delay 100", "device 10 0 0")
+    first = gevent.spawn(gpu.look)
+    with gevent.Timeout(20):
+        while nvml.n_looks == 0:
+            gevent.sleep(0.001)
+    first.kill()
+    nvml.say("device 20 0 0")
+    assert gpu.look() == GpuUse(20, {})
+    assert nvml.n_open == 0
+
+
+PATCHED = """
+from gevent import monkey; monkey.patch_all()
+import os, sys
+from hoshikage_server.engines.gpu import Gpu
+assert "pynvml" not in sys.modules and "ctypes" not in sys.modules
+gpu = Gpu(driver_files=(os.environ["FAKE_NVML"],), pids_are_ours=True)
+print(gpu.look())
+if len(sys.argv) > 1:
+    os.rename(sys.argv[1], sys.argv[2])
+    print(gpu.look())
+"""
+
+
+def run_patched(library: Path, *arguments: Path) -> list[str]:
+    """The lines of a process like the server's, monkey-patched, with a library in place of the driver's."""
+    environ = {**os.environ, "LD_LIBRARY_PATH": str(library.parent)}
+    command = (sys.executable, "-c", PATCHED, *map(str, arguments))
+    result = subprocess.run(command, env=environ, capture_output=True, text=True, timeout=60, check=True)
+    return (result.stdout + result.stderr).splitlines()
+
+
+def test_in_a_patched_process(nvml: FakeNvml, nvml_library: Path) -> None:
+    """As the server is; nothing of NVML is imported before the first look."""
+    nvml.say("device 10 0 0", "process 11 5")
+    assert run_patched(nvml_library) == ["GpuUse(used_bytes=10, by_pid={11: 5})"]
+
+
+def test_a_library_that_does_not_load_is_not_tried_again(nvml: FakeNvml, nvml_library: Path, tmp_path: Path) -> None:
+    """Not even where it would load now: to look for it again and again costs a search of the disk each time."""
+    broken = tmp_path / nvml_library.name
+    broken.write_text("this is no library")
+    good = tmp_path / "good.so"
+    good.write_bytes(nvml_library.read_bytes())
+    first, *others = run_patched(broken, good, broken)
+    assert first == "None"
+    assert others == ["None", "the GPU's memory is not known: NVML Shared Library Not Found"]
