@@ -79,8 +79,16 @@ class EngineError(ServerError):
     def reported(cls, code: str, reason: str, values: Mapping[str, object]) -> EngineError:
         """What the engine process told: its words are the reason unless its values hold a better one."""
         error = cls(code)
-        error.values = {"reason": reason, **values}
+        error.values = {"reason": reason, **{name: _for_people(name, value) for name, value in values.items()}}
         return error
+
+
+def _for_people(name: str, value: object) -> object:
+    if name.endswith("_bytes") and isinstance(value, int):
+        return messages.Size(value)
+    if name == "device":  # as llama.cpp calls it
+        return messages.Words((f"device_{value}" if value == "host" else str(value),))
+    return value
 
 
 class ClientGoneError(BrokenPipeError):
@@ -126,6 +134,7 @@ def _kinds() -> dict[str, Kind]:
         404: ("model_not_found", "unknown_url"),
         405: ("method_not_supported",),
         408: ("request_timeout",),
+        409: ("model_in_use",),
         413: ("request_too_large",),
         414: ("request_line_too_long",),
         415: ("unsupported_content_encoding",),
@@ -142,7 +151,10 @@ def _kinds() -> dict[str, Kind]:
     kinds["chat_template_failed"] = Kind(400, invalid, "chat_template_failed")
     kinds["http_error"] = Kind(400, invalid, None)  # whatever else falcon refuses; its own status is used
     kinds["queue_full"] = Kind(429, "rate_limit_error", "queue_full")
-    for code in ("queue_timeout", "load_timeout", "insufficient_memory", "model_load_failed", "shutting_down"):
+    for code in (
+        *("queue_timeout", "load_timeout", "unload_timeout", "insufficient_memory", "model_load_failed"),
+        *("model_failed", "shutting_down"),
+    ):
         kinds[code] = Kind(503, "server_error", code)
     for code in ("engine_crashed", "engine_stalled", "internal_error", "invalid_model_map", "reader_too_slow"):
         kinds[code] = Kind(500, "server_error", code)

@@ -6,11 +6,20 @@ from hoshikage_server.messages.catalogue import CATALOGUE, Message
 
 LANGUAGES = ("ja", "en")
 
-__all__ = ["CATALOGUE", "LANGUAGES", "Message", "Words", "choose", "text"]
+__all__ = ["CATALOGUE", "LANGUAGES", "Message", "Size", "Words", "choose", "text"]
 
 
 class Words(tuple[str, ...]):
     """Keys of the catalogue as a value of a message: their sentences, joined by "or". What is no key stands as is."""
+
+
+class Size(int):
+    """A number of bytes, which a message shows as "1.50 GiB"."""
+
+    def __str__(self) -> str:
+        if abs(self) < 1000 * 1024**2:
+            return f"{self / 1024**2:.1f} MiB"
+        return f"{self / 1024**3:.2f} GiB"
 
 
 def text(key: str, language: str, **values: object) -> str:

@@ -184,8 +184,27 @@ CATALOGUE: dict[str, Message] = {
         "The model '{model}' could not be loaded: {reason}",
     ),
     "insufficient_memory": Message(
-        "メモリが足りません: {reason}",
-        "There is not enough memory: {reason}",
+        "モデル '{model}' を読み込むにはメモリが足りません。"
+        "{needed_bytes} 必要ですが、空きは {free_bytes} です（{device}）。量子化の小さいファイルを使う、HOSHIKAGE_N_CTX（またはモデルの n_ctx）を小さくする、HOSHIKAGE_DEGRADE=1 で"
+        "省メモリの読み込みを許す、ほかのプログラムを終了する、のいずれかをお試しください。",
+        "There is not enough memory for the model '{model}': it needs {needed_bytes}, and {free_bytes} are free "
+        "({device}). Use a smaller quantisation, lower HOSHIKAGE_N_CTX (or the model's own n_ctx), let it load in less "
+        "memory with HOSHIKAGE_DEGRADE=1, or end other programs.",
+    ),
+    "device_host": Message("メインメモリ", "RAM"),
+    "model_in_use": Message(
+        "モデル '{model}' は使用中です。応答が終わってからアンロードしてください。",
+        "The model '{model}' is in use: unload it when its answers have ended.",
+    ),
+    "model_failed": Message(
+        "モデル '{model}' の推論エンジンが短い間に何度も異常終了したため、しばらく使えません。"
+        "すぐに試すには 'hoshikage load {model}' を実行してください。",
+        "The engine of the model '{model}' died several times in a short time, so it is left alone for a while. "
+        "'hoshikage load {model}' tries again at once.",
+    ),
+    "unload_timeout": Message(
+        "モデル '{model}' のアンロードが {seconds} 秒以内に終わりませんでした。",
+        "The model '{model}' did not end within {seconds} seconds.",
     ),
     "engine_crashed": Message(
         "推論エンジンが途中で終了しました（{reason}）。もう一度お試しください。",
