@@ -185,8 +185,9 @@ CATALOGUE: dict[str, Message] = {
     ),
     "insufficient_memory": Message(
         "モデル '{model}' を読み込むにはメモリが足りません。"
-        "{needed_bytes} 必要ですが、空きは {free_bytes} です（{device}）。量子化の小さいファイルを使う、HOSHIKAGE_N_CTX（またはモデルの n_ctx）を小さくする、HOSHIKAGE_DEGRADE=1 で"
-        "省メモリの読み込みを許す、ほかのプログラムを終了する、のいずれかをお試しください。",
+        "{needed_bytes} 必要ですが、空きは {free_bytes} です（{device}）。"
+        "量子化の小さいファイルを使う、HOSHIKAGE_N_CTX（またはモデルの n_ctx）を小さくする、"
+        "HOSHIKAGE_DEGRADE=1 で省メモリの読み込みを許す、ほかのプログラムを終了する、のいずれかをお試しください。",
         "There is not enough memory for the model '{model}': it needs {needed_bytes}, and {free_bytes} are free "
         "({device}). Use a smaller quantisation, lower HOSHIKAGE_N_CTX (or the model's own n_ctx), let it load in less "
         "memory with HOSHIKAGE_DEGRADE=1, or end other programs.",
