@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import shlex
 import socket
@@ -11,13 +12,21 @@ from typing import Any
 import msgspec
 from gunicorn.app.base import BaseApplication
 
-from hoshikage_server import messages
+from hoshikage_server import messages, signals
 from hoshikage_server.errors import ModelMapError, SettingsError
 from hoshikage_server.registry.model_map import ModelMap
 from hoshikage_server.settings import LiveSettings, Settings, is_loopback
 
-_KEEPALIVE_S = 5  # also how long a shutdown waits for a client that keeps its connection open
+_KEEPALIVE_S = 5  # how long a client that asks nothing may keep its connection
 _WORKER_TIMEOUT_S = 60
+GOODBYE_S = 1.0  # in which requests that are cut off tell their clients
+# What a worker needs after its grace until it has ended, beside the engine's time to stop: for being scheduled at all.
+_SLACK_S = 3.0
+
+
+def shutdown_margin_s(settings: Settings) -> float:
+    """How long a worker takes to end once the grace of its requests is over."""
+    return GOODBYE_S + settings.stop_timeout + _SLACK_S
 
 
 def gunicorn_options(live: LiveSettings) -> dict[str, Any]:
@@ -25,17 +34,16 @@ def gunicorn_options(live: LiveSettings) -> dict[str, Any]:
     settings = live.now
     host = f"[{settings.host}]" if ":" in settings.host and not settings.host.startswith("unix:") else settings.host
 
-    def on_starting(server: Any) -> None:
-        for address in server.cfg.address:
-            if isinstance(address, tuple):
-                check_exposure(address[0], settings)
+    def on_starting(arbiter: Any) -> None:
+        check_addresses(arbiter.cfg, settings)
 
-    def when_ready(server: Any) -> None:
-        for listener in server.LISTENERS:
+    def when_ready(arbiter: Any) -> None:
+        signals.install(arbiter)
+        for listener in arbiter.LISTENERS:
             _limit_unread_answers(listener, settings.write_timeout)
-        print(greeting(settings, server.LISTENERS[0].sock), flush=True)
+        print(greeting(settings, arbiter.LISTENERS[0].sock), flush=True)
 
-    def post_worker_init(worker: Any) -> None:
+    def post_fork(arbiter: Any, worker: Any) -> None:
         worker.settings = live
 
     return {
@@ -45,15 +53,22 @@ def gunicorn_options(live: LiveSettings) -> dict[str, Any]:
         "worker_connections": settings.max_connections,
         "timeout": _WORKER_TIMEOUT_S,
         "keepalive": _KEEPALIVE_S,
-        "graceful_timeout": int(settings.grace),
+        "graceful_timeout": math.ceil(settings.grace + shutdown_margin_s(settings)),
         "control_socket_disable": True,  # gunicorn would open one under $HOME
         "worker_tmp_dir": "/dev/shm" if os.path.isdir("/dev/shm") else None,  # a heartbeat a second, not on a disk
         "loglevel": settings.log_level,
         "proc_name": "hoshikage",
         "on_starting": on_starting,
         "when_ready": when_ready,
-        "post_worker_init": post_worker_init,
+        "post_fork": post_fork,
     }
+
+
+def check_addresses(config: Any, settings: Settings) -> None:
+    """Refuses settings that are not for where gunicorn listens; see `check_exposure`."""
+    for address in config.address:
+        if isinstance(address, tuple):
+            check_exposure(address[0], settings)
 
 
 def check_exposure(host: str, settings: Settings) -> None:

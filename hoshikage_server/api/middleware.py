@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import hmac
 import re
+import time
 import uuid
 
 import falcon
@@ -18,13 +19,15 @@ _OPEN_PATHS = frozenset({"/", "/health"})
 
 
 class RequestContext:
-    """Gives each request its id (the client's own if it is sane) and its language."""
+    """Gives each request its id (the client's own if it is sane), its language, and what the log will say of it."""
 
     def __init__(self, settings: LiveSettings) -> None:
         self._settings = settings
 
     def process_request(self, request: falcon.Request, response: falcon.Response) -> None:
         """Runs first."""
+        request.context.began = time.monotonic()
+        request.context.model = None  # a resource sets it to the id of a registered model
         given = request.get_header("X-Request-Id") or ""
         request.context.request_id = given if _SANE_ID.fullmatch(given) else f"req_{uuid.uuid4().hex}"
         request.context.language = messages.choose(request.get_header("Accept-Language"), self._settings.now.lang)

@@ -1,14 +1,24 @@
-"""Errors as responses: one envelope for all of them, and one log line for each."""
+"""Errors as responses: one envelope for all of them, and one log line for each.
+
+    id=req_5f0c... method=POST status=503 code=queue_timeout model=smollm2 ms=180002
+
+A line begins with these fields, in this order: the request's id (the response's X-Request-Id), its method, the status
+and the code it is answered with (499 client_disconnected where nobody is left to be answered), the model, and the
+milliseconds since the request began; `-` is what is not known. `param` and `reason` may follow. None of it is what the
+client wrote, but for an id it chose itself and the name of a field.
+"""
 
 from __future__ import annotations
 
 import logging
+import re
+import time
 from typing import Any, NoReturn
 
 import falcon
 import msgspec
 
-from hoshikage_server import messages
+from hoshikage_server import logs, messages
 from hoshikage_server.errors import ClientGoneError, ServerError, kind_of
 
 log = logging.getLogger(__name__)
@@ -29,6 +39,8 @@ class Envelope(msgspec.Struct, frozen=True):
     error: ErrorBody
 
 
+_NO_FAULTS = frozenset({"queue_timeout", "shutting_down"})
+_FIELD = re.compile(r"[A-Za-z0-9_.\[\]]{1,80}")
 _encode = msgspec.json.Encoder().encode
 
 
@@ -38,27 +50,40 @@ def envelope(error: ServerError, language: str) -> bytes:
     return _encode(Envelope(ErrorBody(error.text(language), kind.type, error.param, kind.public_code)))
 
 
-def tell(error: ServerError, request: falcon.Request) -> bytes:
-    """Logs an error and makes the body that tells the client of it."""
+def tell(error: Exception, request: falcon.Request) -> bytes:
+    """Logs an error, whatever it is, and makes the body that tells the client of it."""
     note(error, request)
-    if error.code not in messages.CATALOGUE:  # a fault inside the engine; its words are for the log
+    if not isinstance(error, ServerError) or error.code not in messages.CATALOGUE:
         error = ServerError("internal_error", request_id=request.context.request_id)
     return envelope(error, request.context.language)
 
 
-def note(error: ServerError, request: falcon.Request) -> None:
-    """Logs an error: one line, never what the client wrote."""
-    kind = kind_of(error.code)
-    level = logging.ERROR if kind.status >= 500 else logging.INFO
-    detail = f" param={error.param}" if error.param else ""
-    if kind.status >= 500:
-        detail = f": {error.values.get('reason') or error}"
-    log.log(level, "%s %s %s %s%s", request.context.request_id, request.method, kind.status, error.code, detail)
+def note(error: Exception, request: falcon.Request) -> None:
+    """Logs an error: one line, and for one that nobody expected the way it took."""
+    if not isinstance(error, ServerError):
+        log.error("%s\n%s", _fields(request, 500, "internal_error", reason=type(error).__name__), logs.way_of(error))
+        return
+    status = kind_of(error.code).status
+    more: dict[str, object] = {}
+    if error.param and _FIELD.fullmatch(error.param):
+        more["param"] = error.param
+    if status >= 500:
+        more["reason"] = error.values.get("reason") or error
+    level = logging.INFO if status < 500 else logging.WARNING if error.code in _NO_FAULTS else logging.ERROR
+    log.log(level, "%s", _fields(request, status, error.code, **more))
 
 
 def note_gone(request: falcon.Request) -> None:
     """Logs that nobody is left to be answered."""
-    log.info("%s %s client disconnected", request.context.request_id, request.method)
+    log.info("%s", _fields(request, 499, "client_disconnected"))
+
+
+def _fields(request: falcon.Request, status: int, code: str, **more: object) -> str:
+    context = request.context
+    ms = round((time.monotonic() - context.began) * 1000)
+    return logs.fields(
+        id=context.request_id, method=request.method, status=status, code=code, model=context.model, ms=ms, **more
+    )
 
 
 def register(app: falcon.App[Any, Any]) -> None:
@@ -69,14 +94,15 @@ def register(app: falcon.App[Any, Any]) -> None:
     app.add_error_handler(ClientGoneError, _on_client_gone)
 
 
-def _answer(request: falcon.Request, response: falcon.Response, error: ServerError, status: int) -> None:
+def _answer(request: falcon.Request, response: falcon.Response, error: Exception, status: int) -> None:
     response.status = status
     response.content_type = falcon.MEDIA_JSON
     response.data = tell(error, request)
     response.text = None
     response.stream = None
-    for name, value in error.headers.items():
-        response.set_header(name, value)
+    if isinstance(error, ServerError):
+        for name, value in error.headers.items():
+            response.set_header(name, value)
 
 
 def _on_server_error(
@@ -108,8 +134,4 @@ def _on_client_gone(
 
 
 def _on_exception(request: falcon.Request, response: falcon.Response, error: Exception, params: dict[str, Any]) -> None:
-    log.error("%s %s 500 internal_error", request.context.request_id, request.method, exc_info=error)
-    own = ServerError("internal_error", request_id=request.context.request_id)
-    response.status = 500
-    response.content_type = falcon.MEDIA_JSON
-    response.data = envelope(own, request.context.language)
+    _answer(request, response, error, 500)

@@ -1,0 +1,45 @@
+"""Accepting connections, also when nothing is left to accept them with."""
+
+from __future__ import annotations
+
+import errno
+import logging
+from typing import Any
+
+import gevent
+from gevent.server import StreamServer
+
+log = logging.getLogger(__name__)
+
+_EXHAUSTED = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM})
+_PAUSE_S = 0.5
+
+
+class Listener(StreamServer):  # type: ignore[misc]  # gevent has no types
+    """Accepts connections. Where descriptors or memory are used up it pauses, instead of trying all the time.
+
+    What cannot be accepted waits in the kernel's queue. It is tried again after a pause and whenever a connection ends.
+    """
+
+    _is_exhausted = False
+
+    def do_read(self) -> Any:
+        """Accepts one connection; None when there is none to be had."""
+        try:
+            accepted = super().do_read()
+        except OSError as error:
+            if error.errno not in _EXHAUSTED:
+                raise
+            self._pause(error)
+            return None
+        if accepted and self._is_exhausted:
+            self._is_exhausted = False
+            log.info("connections are accepted again")
+        return accepted
+
+    def _pause(self, error: OSError) -> None:
+        if not self._is_exhausted:
+            self._is_exhausted = True
+            log.error("no connection can be accepted at present: %s", error.strerror)
+        self.stop_accepting()
+        gevent.spawn_later(_PAUSE_S, self._start_accepting_if_started)
