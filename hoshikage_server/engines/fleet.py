@@ -34,6 +34,15 @@ _CRASHES_TOLD = 10
 
 
 @dataclass(frozen=True)
+class Loaded:
+    """The last engine that became ready."""
+
+    model: str
+    at: float  # Unix time
+    load_s: float
+
+
+@dataclass(frozen=True)
 class Unloaded:
     """The last engine that ended as it should, and what that gave back."""
 
@@ -65,6 +74,7 @@ class Fleet:
         self.waiting: deque[Lease] = deque()
         self.health: dict[str, Health] = {}
         self.crashes: deque[Crash] = deque(maxlen=_CRASHES_TOLD)
+        self.last_load: Loaded | None = None
         self.last_unload: Unloaded | None = None
         self.last_model: str | None = None
         self.last_error: str | None = None
@@ -261,6 +271,7 @@ class Fleet:
         engine.ready, engine.progress, engine.deadline = ready, None, None
         engine.idle_since = self._clock()
         engine.load_s = engine.idle_since - engine.began
+        self.last_load = Loaded(engine.model, time.time(), engine.load_s)
         log.info("engine %d is ready: %s, %.2f s", engine.process.pid, engine.model, engine.load_s)
         if ready.degraded:
             log.warning("%s does not fit as asked for; loaded with %s", engine.model, ", ".join(ready.degraded))

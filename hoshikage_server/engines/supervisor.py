@@ -18,7 +18,7 @@ from gevent.queue import Empty, SimpleQueue
 
 from hoshikage_server.engines import wire
 from hoshikage_server.engines.engine import Engine, EngineState, Lease
-from hoshikage_server.engines.fleet import Fleet, Unloaded
+from hoshikage_server.engines.fleet import Fleet, Loaded, Unloaded
 from hoshikage_server.engines.footprint import Freed, Usage
 from hoshikage_server.engines.health import Crash
 from hoshikage_server.engines.process import EngineEvent, EngineProcess
@@ -30,6 +30,7 @@ log = logging.getLogger(__name__)
 Spawn = Callable[[wire.EngineSpec, Callable[[EngineProcess, EngineEvent], None]], EngineProcess]
 State = Literal["unloaded", "loading", "ready", "generating", "unloading", "failed"]
 
+_SETTLE_S = 1.0  # each message is handled at once
 _BUSIEST_FIRST: tuple[EngineState, ...] = ("generating", "loading", "unloading", "ready")
 
 
@@ -59,6 +60,7 @@ class Snapshot:
     n_crashes: int = 0
     crashes: tuple[Crash, ...] = ()
     last_error: str | None = None
+    last_load: Loaded | None = None
     last_unload: Unloaded | None = None
 
 
@@ -145,8 +147,16 @@ class Supervisor:
             n_crashes=sum(health.n_crashes for health in now.health.values()),
             crashes=tuple(now.crashes),
             last_error=now.last_error,
+            last_load=now.last_load,
             last_unload=now.last_unload,
         )
+
+    def settled(self) -> Snapshot:
+        """How things are once all that was said to it has had its effect."""
+        done: AsyncResult[None] = AsyncResult()
+        self._send(lambda: done.set(None))
+        done.wait(_SETTLE_S)
+        return self.snapshot()
 
     def usages(self) -> dict[int, Usage]:
         """What each engine holds now, by process id. May switch greenlets."""
