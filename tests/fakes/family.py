@@ -20,6 +20,8 @@ import signal
 import sys
 import tempfile
 import threading
+import time
+from pathlib import Path
 from typing import Any
 
 SYS_EXIT = {"x86_64": 60, "aarch64": 93}[os.uname().machine]  # of this thread only
@@ -30,14 +32,25 @@ def hold(n_bytes: int) -> None:
     held.append(b"x" * n_bytes)
 
 
+def say(what: str, tell: int) -> None:
+    os.write(tell, f"{what} {os.getpid()}\n".encode())
+    os.close(tell)
+
+
+def say_when_half(tell: int) -> None:
+    while "State:\tZ" not in Path("/proc/self/status").read_text():
+        time.sleep(0.001)
+    say("half", tell)
+    signal.pause()
+
+
 def live(what: str, n_bytes: int, tell: int) -> None:
     signal.alarm(60)
     hold(n_bytes)
-    os.write(tell, f"{what} {os.getpid()}\n".encode())
-    os.close(tell)
     if what == "half":
-        threading.Thread(target=signal.pause).start()
+        threading.Thread(target=say_when_half, args=(tell,)).start()
         ctypes.CDLL(None).syscall(SYS_EXIT, 0)
+    say(what, tell)
     while True:
         signal.pause()
 

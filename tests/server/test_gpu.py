@@ -52,17 +52,19 @@ def test_without_a_driver(nvml: FakeNvml, tmp_path: Path) -> None:
     assert nvml.n_looks == 0
 
 
-def test_an_error_is_no_gpu(nvml: FakeNvml, warnings: pytest.LogCaptureFixture) -> None:
-    """It is logged once, not once a look; the GPU is back when the driver is; then an error is news again."""
+@pytest.mark.parametrize(
+    ("error", "text"),
+    [(f"init {DRIVER_NOT_LOADED}", "Driver Not Loaded"), (f"device 10 {GPU_IS_LOST} 0", "GPU is lost")],
+)
+def test_an_error_is_no_gpu(nvml: FakeNvml, warnings: pytest.LogCaptureFixture, error: str, text: str) -> None:
+    """It is logged once, not once a look; the GPU is back when the driver is; then the same error is news again."""
     gpu = nvml.gpu()
-    nvml.say(f"init {DRIVER_NOT_LOADED}")
-    assert [gpu.look() for _ in range(3)] == [None] * 3
-    assert [record.message for record in warnings.records] == ["the GPU's memory is not known: Driver Not Loaded"]
-    nvml.say("device 10 0 0")
-    assert gpu.look() == GpuUse(10, {})
-    nvml.say(f"device 10 {GPU_IS_LOST} 0")
-    assert [gpu.look() for _ in range(3)] == [None] * 3
-    assert [record.message for record in warnings.records[1:]] == ["the GPU's memory is not known: GPU is lost"]
+    for n_times in (1, 2):
+        nvml.say(error)
+        assert [gpu.look() for _ in range(3)] == [None] * 3
+        assert [record.message for record in warnings.records] == [f"the GPU's memory is not known: {text}"] * n_times
+        nvml.say("device 10 0 0")
+        assert gpu.look() == GpuUse(10, {})
     assert nvml.n_open == 0
 
 
@@ -97,8 +99,8 @@ def test_a_stuck_driver(nvml: FakeNvml, warnings: pytest.LogCaptureFixture) -> N
     gpu = nvml.gpu(limit_s=0.05)
     nvml.say("delay 1500", "device 10 0 0")
     began = time.monotonic()
-    assert [gpu.look() for _ in range(20)] == [None] * 20
-    assert time.monotonic() - began < 1.2  # not 20 times the limit, nor until it is back
+    assert [gpu.look() for _ in range(100)] == [None] * 100
+    assert time.monotonic() - began < 1.2  # not 100 times the limit, nor until it is back
     assert nvml.n_looks == 1
     assert [record.message for record in warnings.records] == ["the GPU's memory is not known: no answer within 0.05 s"]
     nvml.say("device 10 0 0")
