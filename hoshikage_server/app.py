@@ -87,6 +87,6 @@ def create_app(deps: Deps) -> falcon.App[Any, Any]:
     app.add_route("/v1/api/version", Version())
     app.add_route("/v1/status", Status(settings, deps.models, deps.answers))
     app.add_route("/v1/models", ModelList(deps.models))
-    app.add_route("/v1/models/{model_id:path}", ModelItem(deps.models))
+    app.add_route("/v1/models/{model_id:path}", ModelItem(settings, deps.models, deps.answers))
     app.add_route("/v1/chat/completions", ChatCompletions(settings, deps.models, deps.answers))
     return app

@@ -1,16 +1,29 @@
-"""GET /v1/models and /v1/models/{id}."""
+"""GET /v1/models, GET /v1/models/{id}, and POST /v1/models/{id}/load and /unload."""
 
 from __future__ import annotations
 
+import time
 from typing import Literal
 
 import falcon
+import gevent
 import msgspec
 
-from hoshikage_server.errors import RequestError
+from hoshikage_server.api import body
+from hoshikage_server.api.client import ClientWatch
+from hoshikage_server.api.engine_status import EngineStatus, UnloadStatus, engine_status, unload_status
+from hoshikage_server.engines import plan
+from hoshikage_server.engines.answers import Answers, of_file_as_it_is
+from hoshikage_server.engines.engine import Lease
+from hoshikage_server.engines.fleet import Unloaded
+from hoshikage_server.errors import EngineError, RequestError
 from hoshikage_server.registry.model_map import ModelEntry, ModelMap
+from hoshikage_server.settings import LiveSettings
 
 _encode = msgspec.json.Encoder().encode
+
+_LOAD_RETRIES = 1
+_BURIAL_S = 5.0  # from the end of a process until it is known what that gave back
 
 
 class ModelObject(msgspec.Struct, frozen=True):
@@ -27,6 +40,24 @@ class ModelPage(msgspec.Struct, frozen=True):
 
     data: list[ModelObject]
     object: Literal["list"] = "list"
+
+
+class LoadObject(msgspec.Struct, frozen=True):
+    """The answer to /load: the model is ready."""
+
+    model: str
+    was_loaded: bool
+    engine: EngineStatus | None
+    object: Literal["hoshikage.load"] = "hoshikage.load"
+
+
+class UnloadObject(msgspec.Struct, frozen=True):
+    """The answer to /unload: the model is not loaded (any more)."""
+
+    model: str
+    was_loaded: bool
+    unloaded: UnloadStatus | None
+    object: Literal["hoshikage.unload"] = "hoshikage.unload"
 
 
 def _object(entry: ModelEntry) -> ModelObject:
@@ -46,15 +77,75 @@ class ModelList:
 
 
 class ModelItem:
-    """One registered model."""
+    """One registered model, and what can be done with it.
 
-    def __init__(self, models: ModelMap) -> None:
+    Ids may hold slashes, and Falcon's routes cannot go on behind one of those; so the verbs are told apart here.
+    """
+
+    def __init__(self, settings: LiveSettings, models: ModelMap, answers: Answers) -> None:
+        self._settings = settings
         self._models = models
+        self._answers = answers
 
     def on_get(self, request: falcon.Request, response: falcon.Response, model_id: str) -> None:
-        """Describes it; its id may hold slashes."""
+        """Describes it."""
         entry = self._models.entries().get(model_id)
         if entry is None:
+            owner, _, verb = model_id.rpartition("/")
+            if verb in ("load", "unload") and owner in self._models.entries():
+                raise falcon.HTTPMethodNotAllowed(["POST"])
             raise RequestError("model_not_found", param="model", model=model_id)
         response.data = _encode(_object(entry))
         response.content_type = falcon.MEDIA_JSON
+
+    def on_post(self, request: falcon.Request, response: falcon.Response, model_id: str) -> None:
+        """Loads or unloads it. A body is read, and says nothing."""
+        owner, _, verb = model_id.rpartition("/")
+        if verb not in ("load", "unload"):
+            if model_id in self._models.entries():
+                raise falcon.HTTPMethodNotAllowed(["GET"])
+            raise RequestError("model_not_found", param="model", model=model_id)
+        body.read(request, self._settings.now)
+        request.context.model = owner
+        with ClientWatch(request.env):
+            try:
+                done = self._load(owner) if verb == "load" else self._unload(owner)
+            except gevent.GreenletExit:  # the server's grace has ended
+                raise EngineError("shutting_down") from None
+        response.data = _encode(done)
+        response.content_type = falcon.MEDIA_JSON
+
+    def _load(self, model: str) -> LoadObject:
+        entry = self._models.entries().get(model)
+        if entry is None:
+            raise RequestError("model_not_found", param="model", model=model)
+        supervisor, limits = self._answers.supervisor, self._settings.now
+        spec = of_file_as_it_is(plan.spec_of(entry, limits))
+        lease = Lease(model, spec, plan.idle_timeout_s(entry, limits), _LOAD_RETRIES, insists=True)
+        was_loaded = False
+        if supervisor.is_awake(spec):  # nobody has to make place for it
+            was_loaded = supervisor.is_loaded(model)
+            supervisor.lease(lease)
+        else:
+            with self._answers.lane.enter(model, timeout_s=limits.queue_timeout, max_waiting=limits.max_queue):
+                supervisor.lease(lease)
+        supervisor.close_lease(lease)
+        engines = [engine for engine in supervisor.settled().engines if engine.model == model]
+        usages = supervisor.usages()
+        # The newest; none, if somebody else's model has made it go already.
+        status = engine_status(engines[-1], usages.get(engines[-1].pid)) if engines else None
+        return LoadObject(model, was_loaded, status)
+
+    def _unload(self, model: str) -> UnloadObject:
+        supervisor = self._answers.supervisor
+        is_known = model in self._models.entries()
+        if not is_known and all(engine.model != model for engine in supervisor.snapshot().engines):
+            raise RequestError("model_not_found", param="model", model=model)
+        timeout_s = self._settings.now.stop_timeout + _BURIAL_S
+        try:
+            freed = supervisor.unload(model, timeout_s)
+        except gevent.Timeout:
+            raise EngineError("unload_timeout", model=model, seconds=f"{timeout_s:g}") from None
+        if freed is None:
+            return UnloadObject(model, False, None)
+        return UnloadObject(model, True, unload_status(Unloaded(model, time.time(), freed)))

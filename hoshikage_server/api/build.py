@@ -1,0 +1,44 @@
+"""How the native module was built, read from its file: the HTTP process never loads it."""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import mmap
+from pathlib import Path
+
+import msgspec
+
+# The beginning of what build_support writes into it (HSK_BUILD); a C string, it ends with a zero byte.
+_MARK = b'{"backend": "'
+
+
+class BuildStatus(msgspec.Struct, frozen=True):
+    """The build of hoshikage_core."""
+
+    llama_cpp_commit: str
+    backend: str
+    compiler: str
+
+
+def read_build() -> BuildStatus | None:
+    """How hoshikage_core was built; None when that cannot be told."""
+    module = _native_module()
+    try:
+        return None if module is None else _build_of(module)
+    except (OSError, ValueError, LookupError):
+        return None
+
+
+def _native_module() -> Path | None:
+    spec = importlib.util.find_spec("hoshikage_core")  # finds it without importing it
+    folders = spec.submodule_search_locations if spec else None
+    return next((path for folder in folders or () for path in Path(folder).glob("_native*.so")), None)
+
+
+def _build_of(module: Path) -> BuildStatus:
+    with module.open("rb") as file, mmap.mmap(file.fileno(), 0, prot=mmap.PROT_READ) as data:
+        begin = data.find(_MARK)
+        text = data[begin : data.find(b"\0", begin)] if begin >= 0 else b""
+    described = json.loads(text)
+    return BuildStatus(described["llama_cpp"]["commit"], described["backend"], described["compiler"])
