@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import secrets
+import os
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -105,7 +105,7 @@ class Footprint:
 
     def __init__(self, gpu: Gpu | None) -> None:
         self._gpu = gpu
-        self._mark = secrets.token_hex(16)
+        self._mark = os.urandom(16).hex()
         self._older = frozenset(processes.all_pids())
         self._before: gevent.Greenlet | None = None if gpu is None else gevent.spawn(gpu.look)
         self._known: set[int] = set()  # all processes the engine was seen to have: the driver may list one that is gone

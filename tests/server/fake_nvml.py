@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ctypes
 import os
+import shlex
 import subprocess
 from pathlib import Path
 
@@ -18,7 +19,7 @@ def build(folder: Path) -> Path:
     """Builds the library."""
     library = folder / "libnvidia-ml.so.1"
     flags = ("-std=c++17", "-O1", "-shared", "-fPIC", f"-Wl,-soname,{library.name}")
-    subprocess.run([os.environ.get("CXX", "g++"), *flags, "-o", library, SOURCE], check=True)
+    subprocess.run([*shlex.split(os.environ.get("CXX", "g++")), *flags, "-o", library, SOURCE], check=True)
     return library
 
 
