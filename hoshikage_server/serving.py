@@ -20,13 +20,12 @@ from hoshikage_server.settings import LiveSettings, Settings, is_loopback
 _KEEPALIVE_S = 5  # how long a client that asks nothing may keep its connection
 _WORKER_TIMEOUT_S = 60
 GOODBYE_S = 1.0  # in which requests that are cut off tell their clients
-# What a worker needs after its grace until it has ended, beside the engine's time to stop: for being scheduled at all.
-_SLACK_S = 3.0
+_SLACK_S = 3.0  # for being scheduled at all
 
 
 def shutdown_margin_s(settings: Settings) -> float:
-    """How long a worker takes to end once the grace of its requests is over."""
-    return GOODBYE_S + settings.stop_timeout + _SLACK_S
+    """How long a worker takes to end once the grace of its requests is over: its engines have to stop too."""
+    return GOODBYE_S + 2 * settings.stop_timeout + _SLACK_S
 
 
 def gunicorn_options(live: LiveSettings) -> dict[str, Any]:

@@ -90,7 +90,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
 # What the running server is built on. Everything else is read where it is used, and changes while the server runs.
 NEEDS_RESTART = (
     *("host", "port", "config_dir", "cache_dir", "model_map"),
-    *("parallel", "max_connections", "stop_timeout", "grace", "write_timeout"),
+    *("max_connections", "stop_timeout", "grace", "write_timeout"),
 )
 
 
