@@ -12,10 +12,10 @@ What it does is said by the last message of a request, as words:
     params              the Generate frame it got, as JSON
 
 and by the file name of the model: refuse.gguf does not load, die.gguf dies loading, slow.gguf takes a second,
-never.gguf does not finish, stubborn.gguf ignores Stop, dieonce.gguf dies loading unless a file dieonce stands in the
-folder of the log, and makes it. A prompt is always 7 tokens, which hold the text; Count tells
-its length; a piece is one token. An event log (FAKE_ENGINE_LOG) tells tests what arrived, a line
-each.
+never.gguf does not finish, poor.gguf lacks memory, lean.gguf is loaded in less of it, stubborn.gguf ignores Stop,
+dieonce.gguf dies loading unless a file dieonce stands in the folder of the log, and makes it. A prompt is always 7
+tokens, which hold the text; Count tells its length; a piece is one token. An event log (FAKE_ENGINE_LOG) tells tests
+what arrived, a line each.
 """
 
 from __future__ import annotations
@@ -94,8 +94,14 @@ class FakeEngine:
         if self.name == "refuse":
             self.send(wire.Failed(0, "model_load_failed", "this is no model", {"path": spec.path}))
             return
+        if self.name == "poor":
+            gib = 1024**3
+            fields = {"needed_bytes": 7 * gib, "free_bytes": gib // 2, "device": "host"}
+            self.send(wire.Failed(0, "insufficient_memory", "it is large", fields))
+            return
         self.send(wire.Loading(0.5))
-        self.send(wire.Ready(spec.n_ctx, self.name, "fake"))
+        degraded = ("n_batch=128",) if self.name == "lean" else ()
+        self.send(wire.Ready(spec.n_ctx, self.name, "fake", degraded=degraded))
 
     def answer(self, frame: wire.Generate) -> None:
         prompt = prompt_of(frame)
