@@ -7,18 +7,10 @@ import json
 import mmap
 from pathlib import Path
 
-import msgspec
+from hoshikage_server.api.status_objects import BuildStatus
 
 # The beginning of what build_support writes into it (HSK_BUILD); a C string, it ends with a zero byte.
 _MARK = b'{"backend": "'
-
-
-class BuildStatus(msgspec.Struct, frozen=True):
-    """The build of hoshikage_core."""
-
-    llama_cpp_commit: str
-    backend: str
-    compiler: str
 
 
 def read_build() -> BuildStatus | None:

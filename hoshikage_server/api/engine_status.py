@@ -1,50 +1,13 @@
-"""An engine, its memory and its end, as responses tell of them. The fields are documented in docs/status.md."""
+"""An engine, its memory and its end, as responses tell of them."""
 
 from __future__ import annotations
 
 import time
 
-import msgspec
-
+from hoshikage_server.api.status_objects import EngineStatus, Memory, UnloadStatus
 from hoshikage_server.engines.fleet import Unloaded
 from hoshikage_server.engines.footprint import Usage
 from hoshikage_server.engines.supervisor import EngineSnapshot
-
-
-class Memory(msgspec.Struct, frozen=True):
-    """What processes hold, in bytes."""
-
-    rss_bytes: int
-    private_bytes: int
-    vram_bytes: int | None
-
-
-class EngineStatus(msgspec.Struct, frozen=True):
-    """One engine process."""
-
-    model: str
-    state: str
-    since: float
-    pid: int
-    n_ctx: int | None
-    degraded: tuple[str, ...]
-    load_progress: float | None
-    load_s: float | None
-    seconds_to_unload: float | None
-    memory: Memory | None
-
-
-class UnloadStatus(msgspec.Struct, frozen=True):
-    """What an unloading gave back."""
-
-    model: str
-    at: float
-    freed: Memory | None
-    gpus_fell_bytes: int | None
-    is_complete: bool
-    left: Memory
-    left_pids: tuple[int, ...]
-    problem: str | None
 
 
 def engine_status(engine: EngineSnapshot, usage: Usage | None) -> EngineStatus:

@@ -11,7 +11,8 @@ import msgspec
 
 from hoshikage_server.api import body
 from hoshikage_server.api.client import ClientWatch
-from hoshikage_server.api.engine_status import EngineStatus, UnloadStatus, engine_status, unload_status
+from hoshikage_server.api.engine_status import engine_status, unload_status
+from hoshikage_server.api.status_objects import LoadObject, UnloadObject
 from hoshikage_server.engines import plan
 from hoshikage_server.engines.answers import Answers, of_file_as_it_is
 from hoshikage_server.engines.engine import Lease
@@ -40,24 +41,6 @@ class ModelPage(msgspec.Struct, frozen=True):
 
     data: list[ModelObject]
     object: Literal["list"] = "list"
-
-
-class LoadObject(msgspec.Struct, frozen=True):
-    """The answer to /load: the model is ready."""
-
-    model: str
-    was_loaded: bool
-    engine: EngineStatus | None
-    object: Literal["hoshikage.load"] = "hoshikage.load"
-
-
-class UnloadObject(msgspec.Struct, frozen=True):
-    """The answer to /unload: the model is not loaded (any more)."""
-
-    model: str
-    was_loaded: bool
-    unloaded: UnloadStatus | None
-    object: Literal["hoshikage.unload"] = "hoshikage.unload"
 
 
 def _object(entry: ModelEntry) -> ModelObject:

@@ -1,90 +1,21 @@
-"""GET /v1/status: what the server is doing. It neither wakes a model nor keeps one awake.
-
-The fields are documented in docs/status.md. They are only ever added to; `schema` counts changes that break this.
-"""
+"""GET /v1/status: what the server is doing. It neither wakes a model nor keeps one awake."""
 
 from __future__ import annotations
 
 import time
-from typing import Literal
 
 import falcon
 import msgspec
 
 from hoshikage_server import __version__
-from hoshikage_server.api.build import BuildStatus, read_build
-from hoshikage_server.api.engine_status import EngineStatus, UnloadStatus, engine_status, rounded, unload_status
+from hoshikage_server.api.build import read_build
+from hoshikage_server.api.engine_status import engine_status, rounded, unload_status
+from hoshikage_server.api.status_objects import CrashStatus, LoadStatus, QueueStatus, RequestStatus, StatusObject
 from hoshikage_server.engines.answers import Answer, Answers
-from hoshikage_server.engines.supervisor import State
 from hoshikage_server.registry.model_map import ModelMap
 from hoshikage_server.settings import LiveSettings
 
-SCHEMA = 1
-
 _encode = msgspec.json.Encoder().encode
-
-
-class QueueStatus(msgspec.Struct, frozen=True):
-    """The lane."""
-
-    running: int
-    parallel: int
-    waiting: int
-    max_waiting: int
-    waits_s: tuple[float, ...]
-
-
-class RequestStatus(msgspec.Struct, frozen=True):
-    """One answer under way."""
-
-    id: str
-    model: str
-    phase: str
-    age_s: float
-    n_prompt: int | None
-    n_completion: int
-    n_resumed: int
-
-
-class LoadStatus(msgspec.Struct, frozen=True):
-    """The last load that went well."""
-
-    model: str
-    at: float
-    load_s: float
-
-
-class CrashStatus(msgspec.Struct, frozen=True):
-    """One death of an engine."""
-
-    at: float
-    model: str
-    reason: str
-
-
-class StatusObject(msgspec.Struct, frozen=True):
-    """The body of the response."""
-
-    state: State
-    since: float
-    model: str | None
-    engines: tuple[EngineStatus, ...]
-    queue: QueueStatus
-    requests: tuple[RequestStatus, ...]
-    last_load: LoadStatus | None
-    last_unload: UnloadStatus | None
-    last_tokens_per_s: float | None
-    n_engine_starts: int
-    n_engine_crashes: int
-    crashes: tuple[CrashStatus, ...]
-    retry_after_s: dict[str, float]
-    last_error: str | None
-    model_map_error: str | None
-    version: str
-    build: BuildStatus | None
-    uptime_s: float
-    object: Literal["hoshikage.status"] = "hoshikage.status"
-    schema: int = SCHEMA
 
 
 class Status:

@@ -21,8 +21,7 @@ from api_client import Api, MakeApi
 from msgspec import inspect
 
 from hoshikage_server import __version__
-from hoshikage_server.api.models import LoadObject, UnloadObject
-from hoshikage_server.api.status import StatusObject
+from hoshikage_server.api.status_objects import LoadObject, StatusObject, UnloadObject
 
 DOCUMENT = Path(__file__).resolve().parents[2] / "docs" / "status.md"
 
@@ -107,9 +106,10 @@ def test_an_untouched_server(api: Api) -> None:
 def test_the_build_is_the_native_modules_own(api: Api) -> None:
     """As the module says of itself when it is loaded; the server reads it without that."""
     program = (
-        "import json, sys; from hoshikage_server.api.build import read_build; build = read_build();"
+        "import json, sys; from hoshikage_server.api.build import read_build; read = read_build();"
         "assert 'hoshikage_core' not in sys.modules; from hoshikage_core import build_info; told = build_info();"
-        "print(json.dumps([[getattr(b, n) for n in ('llama_cpp_commit', 'backend', 'compiler')] for b in (build, told)]))"
+        "names = ('llama_cpp_commit', 'backend', 'compiler');"
+        "print(json.dumps([[getattr(build, name) for name in names] for build in (read, told)]))"
     )
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
     read, told = json.loads(done.stdout)
