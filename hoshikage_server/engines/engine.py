@@ -66,8 +66,7 @@ class Engine:
         n_open: Leases whose last byte is not out yet; they only keep it from being idle.
         idle_since: When the last of them ended.
         deadline: When a load or an ending has taken too long.
-        doomed: Why it ends, if that is a failure.
-        unloads: Who waits for its end.
+        doomed: Why it was killed, if that is a failure. It serves nobody any more; its end follows at once.
     """
 
     process: Process
@@ -89,10 +88,12 @@ class Engine:
 
     def is_idle(self) -> bool:
         """Whether nobody uses it, so that it may be ended."""
-        return self.state == "ready" and self.n_users == 0
+        return self.state == "ready" and self.n_users == 0 and not self.doomed
 
     def next_deadline(self, stall_timeout_s: float) -> float | None:
         """When something has to be done about it if nothing happens."""
+        if self.doomed:
+            return None
         if self.state == "unloading":
             return self.deadline
         if self.state == "loading":

@@ -202,14 +202,14 @@ class Fleet:
             if victim is not None:
                 self._end(victim)
             return False
-        if any(engine.state == "unloading" for engine in self.engines):
+        if self._is_any_ending():
             return False  # its memory will be needed
         self._start(lease)
         return True
 
     def _victim(self) -> Engine | None:
         """Who has to make place: nobody, while somebody does already or all are in use."""
-        if any(engine.state == "unloading" for engine in self.engines):
+        if self._is_any_ending():
             return None
         unwanted = [engine for engine in self.engines if engine.state == "loading" and not self._is_wanted(engine)]
         idle = [engine for engine in self.engines if engine.is_idle()]
@@ -254,7 +254,7 @@ class Fleet:
             self._enter(engine, "ready")
 
     def _end(self, engine: Engine) -> None:
-        if engine.state != "unloading":
+        if engine.state != "unloading" and not engine.doomed:
             engine.deadline = self._clock() + self._limits.stop_timeout
             self._enter(engine, "unloading")
             engine.process.stop()
@@ -283,7 +283,6 @@ class Fleet:
         """Ends it, and tells everybody who waits for it unless there is another way."""
         if engine.state != "loading":
             return
-        engine.deadline = None
         engine.doomed = str(error)
         engine.process.kill(engine.doomed)
         self._enter(engine, "unloading")
@@ -304,9 +303,9 @@ class Fleet:
             self._refuse(lease, told)
 
     def _on_stall(self, engine: Engine) -> None:
-        """Kills it. Its end, which follows at once, is a crash."""
-        engine.process.last_heard = self._clock()  # until then
-        engine.process.kill(f"no sign of life for {self._limits.stall_timeout:g} s")
+        """Kills it, and its end is a crash."""
+        engine.doomed = f"no sign of life for {self._limits.stall_timeout:g} s"
+        engine.process.kill(engine.doomed)
 
     def _on_gone(self, engine: Engine, event: Gone) -> None:
         self.engines.remove(engine)
@@ -330,15 +329,11 @@ class Fleet:
         )
         if engine.state != "loading":
             return
-        waiting = [lease for lease in self.waiting if lease.spec == engine.spec]
-        if waiting and not any(lease.n_retries for lease in waiting):
-            self._fail_load(engine, EngineError("model_load_failed", reason=f"engine: {event.reason}"))
-            return
-        for lease in waiting:
+        for lease in [lease for lease in self.waiting if lease.spec == engine.spec]:
             if lease.n_retries:
                 lease.n_retries -= 1
-            else:
-                self._refuse(lease, EngineError("engine_crashed", reason=event.reason))
+            else:  # no pause before the next load: too many deaths lead to one anyway
+                self._refuse(lease, EngineError("model_load_failed", reason=f"engine: {event.reason}"))
 
     def _on_freed(self, process: Process, freed: Freed) -> None:
         engine = self._buried.pop(id(process), None)
@@ -361,6 +356,9 @@ class Fleet:
             self._end(engine)
         if not self.engines:
             done.set(None)
+
+    def _is_any_ending(self) -> bool:
+        return any(engine.state == "unloading" or engine.doomed for engine in self.engines)
 
     def _is_wanted(self, engine: Engine) -> bool:
         return any(lease.spec == engine.spec for lease in self.waiting)

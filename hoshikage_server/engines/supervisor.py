@@ -126,7 +126,8 @@ class Supervisor:
 
     def is_loaded(self, model: str) -> bool:
         """Whether a model can answer at once."""
-        return any(engine.model == model and engine.state in ("ready", "generating") for engine in self._fleet.engines)
+        engines = (engine for engine in self._fleet.engines if engine.model == model and not engine.doomed)
+        return any(engine.state in ("ready", "generating") for engine in engines)
 
     def is_awake(self, spec: wire.EngineSpec) -> bool:
         """Whether an engine made of `spec` is there, or on its way."""
