@@ -12,13 +12,16 @@ from typing import Any
 import gevent
 from gevent.monkey import get_original
 
+from hoshikage_server.api import peer
 from hoshikage_server.errors import ClientGoneError
 
-# While the client has sent more than was read (a pipelined request), the socket stays readable and an end of file
-# hides behind those bytes; then the connection's state is asked for this often.
+# While the client has sent more than was read (a pipelined request), or has sent an end of file but still reads, the
+# socket stays readable and tells nothing more; then the connection's state is asked for this often.
 _POLL_S = 0.25
+# The first time sooner: a client that closes sends its end of file before the kernel takes its socket from it.
+_FIRST_POLL_S = 0.01
 _READABLE = 1  # libev's EV_READ
-_HUNG_UP = select.POLLRDHUP | select.POLLHUP | select.POLLERR
+_OVER = select.POLLHUP | select.POLLERR
 _poll = get_original("select", "poll")  # gevent's would switch greenlets
 
 
@@ -26,8 +29,10 @@ class ClientWatch:
     """Throws ClientGoneError into the greenlet that made it as soon as the client disconnects.
 
     A disconnect only shows on the second write, and a request that waits writes nothing: so the socket is watched for
-    its end of file. Like gevent.Timeout, it only interrupts waiting, and only until it is stopped. No greenlet of its
-    own: one would still have the socket when gunicorn closes it, and gevent then puts off closing.
+    its end of file. A client on this machine that has only shut down its sending side is still there; of one elsewhere
+    that cannot be told, and it counts as gone. Like gevent.Timeout, the watch only interrupts waiting, and only until
+    it is stopped. No greenlet of its own: one would still have the socket when gunicorn closes it, and gevent then
+    puts off closing.
 
     Args:
         environ: The request's WSGI environment; without gunicorn's socket in it nothing is watched.
@@ -75,7 +80,7 @@ class ClientWatch:
         if self.is_gone:
             self._throw()
         else:
-            self._watch(gevent.get_hub().loop.timer(_POLL_S, _POLL_S), self._on_timer)
+            self._watch(gevent.get_hub().loop.timer(_FIRST_POLL_S, _POLL_S), self._on_timer)
 
     def _on_timer(self) -> None:
         if self.is_gone:
@@ -91,5 +96,11 @@ def _is_gone(sock: socket.socket) -> bool:
     if descriptor < 0:  # closed on our side
         return True
     poll = _poll()
-    poll.register(descriptor, _HUNG_UP)
-    return bool(poll.poll(0))
+    poll.register(descriptor, select.POLLRDHUP)  # the others are always told
+    found = poll.poll(0)
+    if not found:
+        return False
+    if found[0][1] & _OVER:
+        return True
+    # The client sends nothing more. A Unix socket that is closed hangs up as well.
+    return sock.family != socket.AF_UNIX and not peer.is_open(sock)
