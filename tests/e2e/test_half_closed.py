@@ -6,7 +6,6 @@ import socket
 import sys
 import time
 from collections.abc import Callable, Iterator
-from pathlib import Path
 
 import pytest
 from server_process import FAKE_MODELS, FAKES, ServerProcess, read_all, read_until, wait_for

@@ -1,0 +1,156 @@
+"""What the log says of errors: each once, in one form, and nothing of what the client wrote."""
+
+from __future__ import annotations
+
+import logging
+import re
+
+import falcon
+import pytest
+from api_client import Api, MakeApi
+from falcon import testing
+
+from hoshikage_server import logs
+from hoshikage_server.api import problems
+from hoshikage_server.api.middleware import RequestContext
+from hoshikage_server.errors import EngineError, ServerError
+from hoshikage_server.settings import LiveSettings, build_settings
+
+FORM = re.compile(
+    r"id=(?P<id>\S+) method=(?P<method>\S+) status=(?P<status>\d{3}) code=(?P<code>\S+) "
+    r'model=(?P<model>\S+|"[^"]*") ms=(?P<ms>\d+)(?: param=(?P<param>\S+))?(?: reason=(?P<reason>\S+|"[^\n]*"))?'
+)
+
+
+def told(caplog: pytest.LogCaptureFixture) -> list[tuple[int, dict[str, str | None]]]:
+    """The error lines so far: level and fields."""
+    lines = [record for record in caplog.records if record.name == "hoshikage_server.api.problems"]
+    found = [(line.levelno, FORM.fullmatch(line.getMessage().splitlines()[0])) for line in lines]
+    assert all(match for _, match in found), [line.getMessage() for line in lines]
+    return [(level, match.groupdict()) for level, match in found if match]
+
+
+@pytest.fixture
+def log(caplog: pytest.LogCaptureFixture) -> pytest.LogCaptureFixture:
+    caplog.set_level(logging.INFO)
+    return caplog
+
+
+@pytest.mark.parametrize(
+    ("text", "model", "fields", "expected"),
+    [
+        ("top-secret", "m", {"temperature": 9}, (400, "decimal_above_max_value", "-", "temperature", logging.INFO)),
+        ("top-secret", "top-secret", {}, (404, "model_not_found", "-", None, logging.INFO)),
+        ("top-secret", "refuse", {}, (503, "model_load_failed", "refuse", None, logging.ERROR)),
+        ("refuse context_length_exceeded top-secret", "m", {}, (400, "context_length_exceeded", "m", "messages", 20)),
+        ("late internal top-secret", "m", {}, (500, "internal", "m", None, logging.ERROR)),
+        ("late internal top-secret", "m", {"stream": True}, (500, "internal", "m", None, logging.ERROR)),
+    ],
+)
+def test_each_error_is_one_line(
+    make_api: MakeApi, log: pytest.LogCaptureFixture, text: str, model: str, fields: dict[str, object], expected: object
+) -> None:
+    """With the response's request id, also when the response has begun; nothing else is louder than it."""
+    result = make_api().chat(text, model, **fields)
+    [(level, found)] = told(log)
+    assert found["id"] == result.headers["x-request-id"]
+    assert found["method"] == "POST"
+    assert (int(found["status"] or 0), found["code"], found["model"], found["param"], level) == expected
+    assert "top-secret" not in log.text
+    assert sum(record.levelno >= logging.WARNING for record in log.records) <= 1
+
+
+def test_an_id_of_the_clients_own_is_found_in_the_log(api: Api, log: pytest.LogCaptureFixture) -> None:
+    """That is what it is for."""
+    result = api.post(b"{", headers={"X-Request-Id": "mine-1"})
+    assert result.headers["x-request-id"] == "mine-1"
+    assert [found["id"] for _, found in told(log)] == ["mine-1"]
+
+
+def test_the_time_it_took(make_api: MakeApi, log: pytest.LogCaptureFixture) -> None:
+    """From the beginning of the request, loading included."""
+    api = make_api({"never": {"path": "/nowhere", "model": "never.gguf"}}, load_timeout=0.3)
+    assert api.chat("echo x", "never").status_code == 503
+    [(_, found)] = told(log)
+    assert 300 <= int(found["ms"] or 0) < 3000
+
+
+WORDS = "top-secret"  # a traceback shows lines of source
+
+
+class Failing:
+    def on_get(self, request: falcon.Request, response: falcon.Response) -> None:
+        try:
+            raise KeyError(WORDS)
+        except KeyError as error:
+            raise ValueError(WORDS) from error
+
+    def on_put(self, request: falcon.Request, response: falcon.Response) -> None:
+        raise EngineError("no_code_of_ours", reason="words of the engine")
+
+    def on_post(self, request: falcon.Request, response: falcon.Response) -> None:
+        raise ServerError("shutting_down")
+
+
+@pytest.fixture
+def failing() -> testing.TestClient:
+    app: falcon.App[falcon.Request, falcon.Response] = falcon.App()
+    app.add_middleware(RequestContext(LiveSettings(build_settings({"HOSHIKAGE_LANG": "en"}))))
+    problems.register(app)
+    app.add_route("/", Failing())
+    return testing.TestClient(app)
+
+
+def test_what_nobody_expected(failing: testing.TestClient, log: pytest.LogCaptureFixture) -> None:
+    """One entry: the line, and the way both exceptions took, without their words."""
+    result = failing.simulate_get("/")
+    assert result.status_code == 500
+    assert result.json["error"]["code"] == "internal_error"
+    assert result.headers["x-request-id"] in result.json["error"]["message"]
+    [(level, found)] = told(log)
+    assert (level, found["id"], found["code"]) == (logging.ERROR, result.headers["x-request-id"], "internal_error")
+    assert found["reason"] == "ValueError"
+    assert log.text.count("in on_get") == 2
+    assert "KeyError\n" in log.text
+    assert WORDS not in log.text
+
+
+def test_codes_that_are_not_ours(failing: testing.TestClient, log: pytest.LogCaptureFixture) -> None:
+    """The client is told of an internal error, the log of what it was."""
+    assert failing.simulate_put("/").json["error"]["code"] == "internal_error"
+    [(_, found)] = told(log)
+    assert (found["code"], found["reason"]) == ("no_code_of_ours", '"words of the engine"')
+
+
+def test_a_shutdown_is_no_fault(failing: testing.TestClient, log: pytest.LogCaptureFixture) -> None:
+    """It is logged, but not as an error."""
+    assert failing.simulate_post("/").status_code == 503
+    assert [level for level, _ in told(log)] == [logging.WARNING]
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "headers", "status"),
+    [
+        ("GET", "/health", {}, 200),
+        ("GET", "/v1/models", {"Authorization": "Bearer k"}, 200),
+        ("GET", "/v1/models", {}, 401),
+        ("GET", "/v1/models", {"Authorization": "Bearer x"}, 401),
+        ("GET", "/nowhere", {"Authorization": "Bearer k"}, 404),
+        ("PUT", "/v1/models", {"Authorization": "Bearer k"}, 405),
+        ("POST", "/v1/chat/completions", {"Authorization": "Bearer k"}, 400),
+    ],
+)
+def test_every_response_has_an_id(
+    make_api: MakeApi, method: str, path: str, headers: dict[str, str], status: int
+) -> None:
+    """Also what is refused before any resource sees it."""
+    result = make_api(api_keys="k").client.simulate_request(method, path, headers=headers)
+    assert result.status_code == status
+    assert re.fullmatch(r"req_[0-9a-f]{32}", result.headers["x-request-id"])
+
+
+def test_a_field_is_one_word_or_one_json_string() -> None:
+    """Whatever is in it, it cannot begin another line or another field."""
+    assert logs.fields(a=1, b=None, c="x/y:z@v1.0+-_", d="星影") == "a=1 b=- c=x/y:z@v1.0+-_ d=星影"
+    assert logs.fields(a="two words", b='"', c="x\nid=y") == r'a="two words" b="\"" c="x\nid=y"'
+    assert logs.fields(a="") == 'a=""'
