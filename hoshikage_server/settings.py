@@ -141,6 +141,8 @@ def build_settings(environ: Mapping[str, str], overrides: Mapping[str, object] |
     sources: dict[str, str] = {}
     for name, value in _read_file(config_dir / FILE_NAME).items():
         values[name], sources[name] = value, f"{name} ({config_dir / FILE_NAME})"
+        if name == "config_dir":
+            raise SettingsError(sources[name], messages.text("only_in_environment", language(environ)))
     for name in Settings.__struct_fields__:
         text = environ.get(PREFIX + name.upper(), "")
         if text:
@@ -212,7 +214,7 @@ _FIELDS = {field.name: field.type for field in msgspec.structs.fields(Settings)}
 def _convert(name: str, value: object, source: str) -> Any:
     field_type = _FIELDS[name]
     if field_type is Path:
-        return Path(str(value)).expanduser().absolute()
+        return _absolute(str(value), source)
     if name == "api_keys" and isinstance(value, str):
         value = [key.strip() for key in value.split(",") if key.strip()]
     try:
@@ -228,10 +230,17 @@ def _config_dir(environ: Mapping[str, str]) -> Path:
 
 def _folder(environ: Mapping[str, str], own: str, xdg: str, fallback: str) -> Path:
     if environ.get(own):
-        return Path(environ[own]).expanduser().absolute()
+        return _absolute(environ[own], own)
     if environ.get(xdg):
-        return Path(environ[xdg]).expanduser().absolute() / "hoshikage"
-    return Path("~").expanduser() / fallback / "hoshikage"
+        return _absolute(environ[xdg], xdg) / "hoshikage"
+    return _absolute("~", own) / fallback / "hoshikage"
+
+
+def _absolute(text: str, source: str) -> Path:
+    try:
+        return Path(text).expanduser().absolute()
+    except RuntimeError as error:  # ~ of somebody unknown
+        raise SettingsError(source, str(error)) from None
 
 
 def _read_file(path: Path) -> dict[str, object]:

@@ -2,15 +2,8 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
-
-
-class Message(NamedTuple):
-    """One sentence in both languages."""
-
-    ja: str
-    en: str
-
+from hoshikage_server.messages.client import CLIENT
+from hoshikage_server.messages.message import Message
 
 CATALOGUE: dict[str, Message] = {
     # Requests
@@ -333,4 +326,5 @@ CATALOGUE: dict[str, Message] = {
         "Hoshikage {version}: the OpenAI-compatible API is at {url}/v1\n"
         "Models: {url}/v1/models   Status: {url}/v1/status\n",
     ),
+    **CLIENT,
 }

@@ -56,6 +56,8 @@ def test_values_are_typed(tmp_path: Path) -> None:
         ("QUEUE_TIMEOUT", "-1"),
         ("QUEUE_TIMEOUT", "nan"),
         ("MAX_BODY", "1.5"),
+        ("CACHE_DIR", "~no-such-user/x"),
+        ("MODEL_MAP", "~no-such-user/x"),
     ],
 )
 def test_a_bad_value_names_its_variable(tmp_path: Path, name: str, value: str) -> None:
@@ -72,7 +74,15 @@ def test_file_environment_and_command_line(tmp_path: Path) -> None:
     assert (settings.lang, settings.n_ctx, settings.port, settings.api_keys) == ("en", 2, 3, ("k",))
 
 
-@pytest.mark.parametrize("text", ["port = 'x'", "prot = 1", "port =", "port = 99999999"])
+def test_a_folder_of_nobody_is_named(tmp_path: Path) -> None:
+    """Also where the language of the error would be read from it."""
+    environ = {"HOSHIKAGE_CONFIG_DIR": "~no-such-user/x"}
+    with pytest.raises(SettingsError, match="HOSHIKAGE_CONFIG_DIR"):
+        build_settings(environ)
+    assert language(environ) == "ja"
+
+
+@pytest.mark.parametrize("text", ["port = 'x'", "prot = 1", "port =", "port = 99999999", "config_dir = '/x'"])
 def test_a_bad_file_is_an_error(tmp_path: Path, text: str) -> None:
     """Also a name that does not exist: a typo would otherwise do nothing."""
     (tmp_path / "hoshikage.toml").write_text(text)
