@@ -229,6 +229,10 @@ CATALOGUE: dict[str, Message] = {
         "この名前の設定はありません",
         "there is no setting of this name",
     ),
+    "only_in_environment": Message(
+        "このファイルのある場所なので、環境変数 HOSHIKAGE_CONFIG_DIR で指定してください",
+        "it is where this file is found: set the variable HOSHIKAGE_CONFIG_DIR instead",
+    ),
     "unknown_variable": Message(
         "環境変数 {name} は設定の名前ではないので、無視します。'hoshikage config' で設定の一覧が見られます。",
         "The variable {name} is no setting and is ignored. 'hoshikage config' shows all settings.",
