@@ -31,7 +31,12 @@ CHATML = (
 
 @dataclass(frozen=True, kw_only=True)
 class TinyModel:
-    """What a tiny model looks like; the defaults make a file of about 600 KB."""
+    """What a tiny model looks like; the defaults make a file of about 600 KB.
+
+    Attributes:
+        is_forgetful: Each token depends on the one before only, not on how (or together with what) the others were
+            computed. Rounding errors cannot add up then, so that prefill and decode give the same answers.
+    """
 
     seed: int = 0
     n_layer: int = 2
@@ -43,6 +48,7 @@ class TinyModel:
     chat_template: str | None = CHATML
     add_bos: bool = False
     name: str = "tiny"
+    is_forgetful: bool = False
 
     def write(self, path: Path, *, arch: str = "llama", omit: Collection[str] = ()) -> Path:
         """Writes the model and returns its path.
@@ -157,7 +163,8 @@ class TinyModel:
             writer.add_tensor(prefix + "attn_q.weight", matrix(self.n_embd, self.n_embd))
             writer.add_tensor(prefix + "attn_k.weight", matrix(n_embd_kv, self.n_embd))
             writer.add_tensor(prefix + "attn_v.weight", matrix(n_embd_kv, self.n_embd))
-            writer.add_tensor(prefix + "attn_output.weight", matrix(self.n_embd, self.n_embd))
+            attention = matrix(self.n_embd, self.n_embd) * np.float32(not self.is_forgetful)
+            writer.add_tensor(prefix + "attn_output.weight", attention)
             writer.add_tensor(prefix + "ffn_norm.weight", ones)
             writer.add_tensor(prefix + "ffn_gate.weight", matrix(self._n_ff, self.n_embd))
             writer.add_tensor(prefix + "ffn_up.weight", matrix(self._n_ff, self.n_embd))

@@ -2,13 +2,21 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from hoshikage_core import Engine, InsufficientMemoryError, Model, SamplingParams
-from hoshikage_core.memory import require_memory
+from hoshikage_core import (
+    ContextShape,
+    Engine,
+    InsufficientMemoryError,
+    Model,
+    NativeError,
+    SamplingParams,
+    require_memory,
+)
 from hoshikage_server.engines.defaults import recommended_sampling
 from hoshikage_server.engines.wire import EngineSpec
 
@@ -65,17 +73,19 @@ def load(spec: EngineSpec, on_progress: Callable[[float], object]) -> Loaded:
 def _load(
     spec: EngineSpec, options: dict[str, Any], taken: tuple[str, ...], on_progress: Callable[[float], object]
 ) -> Loaded:
-    size = {
+    gpu_layers = options["gpu_layers"]
+    shape = {
         "n_ctx": spec.n_ctx,
         "parallel": spec.parallel,
         "n_batch": options["n_batch"],
         "kv_type": options["kv_type"],
     }
     if spec.checks_memory:
-        require_memory(spec.path, gpu_layers=options["gpu_layers"], **size)
-    model = Model(spec.path, gpu_layers=options["gpu_layers"], fit_n_ctx=spec.n_ctx, on_progress=on_progress)
+        with contextlib.suppress(NativeError, OSError):  # a file that cannot be used: loading it says why
+            require_memory(spec.path, gpu_layers=gpu_layers, **shape)
+    model = Model(spec.path, gpu_layers=gpu_layers, fit=ContextShape(**shape), on_progress=on_progress)
     try:
-        engine = model.engine(n_threads=spec.n_threads, **size)
+        engine = model.engine(n_threads=spec.n_threads, **shape)
     except BaseException:
         model.close()
         raise
