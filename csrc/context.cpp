@@ -8,7 +8,10 @@
 #include <atomic>
 #include <cmath>
 #include <cstring>
+#include <future>
 #include <numeric>
+#include <system_error>
+#include <thread>
 #include <vector>
 
 namespace {
@@ -47,7 +50,31 @@ struct hsk_context {
 
 namespace {
 
+// ggml ends the process when it cannot start a thread, as where a limit on processes or memory is near: so they are tried first.
+void require_threads(int32_t n_threads) {
+    std::promise<void> gate;
+    const std::shared_future<void> opened(gate.get_future());
+    std::vector<std::thread> threads;
+    bool all_started = true;
+    try {
+        threads.reserve(static_cast<size_t>(n_threads));
+        for (int32_t i = 1; i < n_threads; i++) {
+            threads.emplace_back([opened] { opened.wait(); });
+        }
+    } catch (const std::system_error &) {
+        all_started = false;
+    }
+    gate.set_value();
+    for (std::thread &thread : threads) {
+        thread.join();
+    }
+    if (!all_started) {
+        throw hsk::Failure(HSK_OUT_OF_MEMORY, "cannot start " + std::to_string(n_threads) + " threads");
+    }
+}
+
 Threads make_threads(int32_t n_threads) {
+    require_threads(n_threads);
     ggml_threadpool_params params = ggml_threadpool_params_default(n_threads);
     Threads threads(ggml_threadpool_new(&params));
     if (!threads) {
@@ -263,8 +290,8 @@ void hsk_context_params_default(hsk_context_params *params) noexcept {
     params->n_threads = hsk_thread_count_default();
     params->n_threads_batch = params->n_threads;
     params->flash_attention = -1;
-    params->kv_type_k = "f16";
-    params->kv_type_v = "f16";
+    std::strcpy(params->kv_type_k, "f16");
+    std::strcpy(params->kv_type_v, "f16");
 }
 
 int32_t hsk_context_new(const hsk_model *model, const hsk_context_params *params, hsk_context **out, hsk_error *error) noexcept {

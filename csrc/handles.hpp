@@ -8,6 +8,7 @@
 
 #include <memory>
 #include <string>
+#include <vector>
 
 // Contexts, samplers and templates share the model, so that handles may be freed in any order.
 using shared_model = std::shared_ptr<llama_model>;
@@ -29,8 +30,17 @@ struct hsk_sampler {
 
 namespace hsk {
 
-llama_model_params native_params(const hsk_model_params &params);
 llama_context_params native_params(const hsk_context_params &params);
+
+/// llama.cpp's parameters, and what they point to: not to be copied.
+struct ModelParams {
+    llama_model_params native;
+    std::vector<float> tensor_split;
+    std::vector<llama_model_tensor_buft_override> overrides;
+};
+
+/// Parameters for loading the file at `path`; fits layers where that is asked for.
+ModelParams native_params(const char *path, const hsk_model_params &params);
 
 /// Tells a sampler a token, or a prompt's; throws where llama.cpp would abort.
 void accept(hsk_sampler &sampler, int32_t token, bool is_generated);

@@ -59,8 +59,11 @@ void hsk_text_free(hsk_text *text) HSK_NOEXCEPT;
 
 /* ---- Library ---------------------------------------------------------------------------------------------------- */
 
-/* What was built, and what it finds here: {"llama_cpp": {...}, "backends": [...], "devices": [...], "cpu_features": [...]} */
+/* What was built, and what it finds here: {"llama_cpp": {...}, "backends": [...], "cpu_features": [...]} */
 int32_t hsk_system_info_get(hsk_text *out, hsk_error *error) HSK_NOEXCEPT;
+
+/* What can compute, [{"name", "type", "free_bytes"}], type being "cpu", "gpu", "igpu" or "accelerator". It wakes a GPU up. */
+int32_t hsk_devices_get(hsk_text *out, hsk_error *error) HSK_NOEXCEPT;
 
 /* Threads that compute is best spread over: physical cores this process may use. */
 int32_t hsk_thread_count_default(void) HSK_NOEXCEPT;
@@ -71,23 +74,41 @@ void hsk_log_level_set(int32_t level) HSK_NOEXCEPT;
 /* Takes the oldest line of the ring: *level and its text; *level is 0 when the ring is empty. Any thread. */
 int32_t hsk_log_take(int32_t *level, hsk_text *out, hsk_error *error) HSK_NOEXCEPT;
 
-/* ---- Model ------------------------------------------------------------------------------------------------------ */
+/* ---- Parameters ------------------------------------------------------------------------------------------------- */
+
+typedef struct hsk_context_params {
+    uint32_t n_ctx;          /* tokens the KV cache holds, over all sequences */
+    uint32_t n_batch;        /* tokens one step may compute */
+    uint32_t n_ubatch;       /* tokens the backend computes at once */
+    uint32_t n_seq_max;      /* sequences alive at once */
+    int32_t n_threads;       /* for decode */
+    int32_t n_threads_batch; /* for prefill */
+    int32_t flash_attention; /* 1 on, 0 off, -1 where the backend supports it */
+    char kv_type_k[16];      /* ggml's names: "f16", "q8_0", ... */
+    char kv_type_v[16];
+} hsk_context_params;
 
 typedef struct hsk_model_params {
-    int32_t n_gpu_layers;  /* layers in GPU memory; negative: all */
-    int32_t use_mmap;      /* map the file instead of reading it */
-    int32_t vocab_only;    /* tokenizer, template and metadata only */
-    int32_t check_tensors; /* look for NaN and infinity in every tensor */
+    int32_t n_gpu_layers;   /* layers in GPU memory; negative: all; 0 leaves the GPU alone */
+    int32_t fits_layers;    /* where n_gpu_layers is negative and there is a GPU: only as many as fit beside the context `fit` */
+    hsk_context_params fit; /* read only with fits_layers */
+    int32_t use_mmap;       /* map the file instead of reading it */
+    int32_t vocab_only;     /* tokenizer, template and metadata only; leaves the GPU alone */
+    int32_t check_tensors;  /* look for NaN and infinity in every tensor */
 } hsk_model_params;
 
+void hsk_context_params_default(hsk_context_params *params) HSK_NOEXCEPT;
 void hsk_model_params_default(hsk_model_params *params) HSK_NOEXCEPT;
+
+/* ---- Model ------------------------------------------------------------------------------------------------------ */
 
 int32_t hsk_load_new(hsk_load **out, hsk_error *error) HSK_NOEXCEPT;
 void hsk_load_free(hsk_load *load) HSK_NOEXCEPT;
 float hsk_load_progress_get(const hsk_load *load) HSK_NOEXCEPT; /* 0..1. Any thread. */
 void hsk_load_cancel(hsk_load *load) HSK_NOEXCEPT;              /* the load ends with HSK_CANCELLED. Any thread. */
 
-int32_t hsk_model_load(const char *path, const hsk_model_params *params, hsk_load *load, hsk_model **out,
+/* Where layers were fitted, *params has their number afterwards. */
+int32_t hsk_model_load(const char *path, hsk_model_params *params, hsk_load *load, hsk_model **out,
                        hsk_error *error) HSK_NOEXCEPT;
 void hsk_model_free(hsk_model *model) HSK_NOEXCEPT;
 
@@ -110,22 +131,8 @@ int32_t hsk_end_tokens_get(const hsk_model *model, uint8_t *is_end, size_t n_voc
 
 /* ---- Memory ----------------------------------------------------------------------------------------------------- */
 
-typedef struct hsk_context_params {
-    uint32_t n_ctx;          /* tokens the KV cache holds, over all sequences */
-    uint32_t n_batch;        /* tokens one step may compute */
-    uint32_t n_ubatch;       /* tokens the backend computes at once */
-    uint32_t n_seq_max;      /* sequences alive at once */
-    int32_t n_threads;       /* for decode */
-    int32_t n_threads_batch; /* for prefill */
-    int32_t flash_attention; /* 1 on, 0 off, -1 where the backend supports it */
-    const char *kv_type_k;   /* ggml's names: "f16", "q8_0", ... */
-    const char *kv_type_v;
-} hsk_context_params;
-
-void hsk_context_params_default(hsk_context_params *params) HSK_NOEXCEPT;
-
-/* Bytes a model file and a context on it would take, computed without allocating them:
- * {"model_bytes", "context_bytes", "compute_bytes", "devices": [{"name", "free_bytes", "total_bytes", ...}]} */
+/* Bytes a model file and a context on it would take, computed without allocating them, the GPUs first and the host last:
+ * [{"name", "free_bytes", "total_bytes", "model_bytes", "context_bytes", "compute_bytes"}] */
 int32_t hsk_memory_estimate_get(const char *path, const hsk_model_params *model_params, const hsk_context_params *params,
                                 hsk_text *out, hsk_error *error) HSK_NOEXCEPT;
 

@@ -24,11 +24,7 @@ common_json describe_device(ggml_backend_dev_t device) {
         case GGML_BACKEND_DEVICE_TYPE_IGPU: type = "igpu"; break;
         default: break;
     }
-    return common_json{{"name", ggml_backend_dev_name(device)},
-                       {"description", ggml_backend_dev_description(device)},
-                       {"type", type},
-                       {"memory_free_bytes", free_bytes},
-                       {"memory_total_bytes", total_bytes}};
+    return common_json{{"name", ggml_backend_dev_name(device)}, {"type", type}, {"free_bytes", free_bytes}};
 }
 
 void append_features(common_json &features, ggml_backend_reg_t reg) {
@@ -75,18 +71,24 @@ int32_t hsk_system_info_get(hsk_text *out, hsk_error *error) noexcept {
                 append_features(cpu_features, reg);
             }
         }
-        common_json devices = common_json::array();
-        for (size_t i = 0; i < ggml_backend_dev_count(); i++) {
-            devices.push_back(describe_device(ggml_backend_dev_get(i)));
-        }
         const common_json info{{"llama_cpp", common_json{{"commit", llama_commit()},
                                                          {"build_number", llama_build_number()},
                                                          {"compiler", llama_compiler()},
                                                          {"target", llama_build_target()}}},
                                {"backends", backends},
-                               {"devices", devices},
                                {"cpu_features", cpu_features}};
         hsk::give(out, info.dump_safe());
+    });
+}
+
+int32_t hsk_devices_get(hsk_text *out, hsk_error *error) noexcept {
+    return hsk::guarded(error, [&] {
+        hsk::init_backend();
+        common_json devices = common_json::array();
+        for (size_t i = 0; i < ggml_backend_dev_count(); i++) {
+            devices.push_back(describe_device(ggml_backend_dev_get(i)));
+        }
+        hsk::give(out, devices.dump_safe());
     });
 }
 

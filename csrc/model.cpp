@@ -13,19 +13,6 @@ struct hsk_load {
     std::atomic<bool> cancelled{false};
 };
 
-namespace hsk {
-
-llama_model_params native_params(const hsk_model_params &params) {
-    llama_model_params native = llama_model_default_params();
-    native.n_gpu_layers = params.n_gpu_layers;
-    native.load_mode = params.use_mmap != 0 ? LLAMA_LOAD_MODE_AUTO : LLAMA_LOAD_MODE_NONE;
-    native.vocab_only = params.vocab_only != 0;
-    native.check_tensors = params.check_tensors != 0;
-    return native;
-}
-
-}  // namespace hsk
-
 namespace {
 
 bool on_progress(float progress, void *user_data) {
@@ -113,7 +100,9 @@ common_json describe(const hsk_model &handle) {
 }  // namespace
 
 void hsk_model_params_default(hsk_model_params *params) noexcept {
-    *params = {/* n_gpu_layers */ -1, /* use_mmap */ 1, /* vocab_only */ 0, /* check_tensors */ 0};
+    *params = {};
+    params->n_gpu_layers = -1;
+    params->use_mmap = 1;
 }
 
 int32_t hsk_load_new(hsk_load **out, hsk_error *error) noexcept {
@@ -132,15 +121,14 @@ void hsk_load_cancel(hsk_load *load) noexcept {
     load->cancelled.store(true, std::memory_order_relaxed);
 }
 
-int32_t hsk_model_load(const char *path, const hsk_model_params *params, hsk_load *load, hsk_model **out,
-                       hsk_error *error) noexcept {
+int32_t hsk_model_load(const char *path, hsk_model_params *params, hsk_load *load, hsk_model **out, hsk_error *error) noexcept {
     return hsk::guarded(error, [&] {
         hsk::init_backend();
-        llama_model_params native = hsk::native_params(*params);
-        native.progress_callback = on_progress;
-        native.progress_callback_user_data = load;
+        hsk::ModelParams fitted = hsk::native_params(path, *params);
+        fitted.native.progress_callback = on_progress;
+        fitted.native.progress_callback_user_data = load;
 
-        shared_model model(llama_model_load_from_file(path, native), llama_model_free);
+        shared_model model(llama_model_load_from_file(path, fitted.native), llama_model_free);
         if (load->cancelled.load(std::memory_order_relaxed)) {
             throw hsk::Failure(HSK_CANCELLED, "loading was cancelled");
         }
@@ -149,7 +137,9 @@ int32_t hsk_model_load(const char *path, const hsk_model_params *params, hsk_loa
             throw hsk::Failure(HSK_MODEL_LOAD_FAILED, reason.empty() ? "llama.cpp gave no reason" : reason);
         }
         const llama_vocab *vocab = llama_model_get_vocab(model.get());
-        *out = new hsk_model{std::move(model), vocab, native.vocab_only};
+        *out = new hsk_model{std::move(model), vocab, fitted.native.vocab_only};
+        params->n_gpu_layers = fitted.native.n_gpu_layers;
+        params->fits_layers = 0;
     });
 }
 

@@ -25,7 +25,9 @@ from hoshikage_core.errors import (
     UnsupportedError,
 )
 from hoshikage_core.generation import Completion, Event, FinishReason, Generation, Timings
+from hoshikage_core.memory import require_memory
 from hoshikage_core.model import Model, ModelInfo
+from hoshikage_core.params import ContextShape
 from hoshikage_core.sampling import SamplingParams, schema_to_grammar
 from hoshikage_core.sequence import Sequence, TokenLogprob
 
@@ -39,6 +41,7 @@ __all__ = [
     "Completion",
     "ContextFullError",
     "ContextLengthError",
+    "ContextShape",
     "Engine",
     "EngineBusyError",
     "Event",
@@ -58,5 +61,6 @@ __all__ = [
     "TokenLogprob",
     "UnsupportedError",
     "build_info",
+    "require_memory",
     "schema_to_grammar",
 ]

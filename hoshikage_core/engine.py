@@ -18,12 +18,11 @@ from hoshikage_core.errors import (
     ContextFullError,
     ContextLengthError,
     EngineBusyError,
-    InsufficientMemoryError,
     InvalidArgumentError,
     NativeError,
 )
 from hoshikage_core.generation import Completion, Generation
-from hoshikage_core.memory import available_bytes
+from hoshikage_core.params import ContextShape
 from hoshikage_core.sampling import SamplingParams
 from hoshikage_core.sequence import Sequence
 
@@ -31,8 +30,6 @@ if TYPE_CHECKING:
     from hoshikage_core.chat import ChatTemplate
     from hoshikage_core.model import Model
 
-_SHARE_THAT_SURELY_FITS = 0.25
-_PARALLEL_MAX = 256  # llama.cpp's LLAMA_MAX_SEQ
 _THREADS_MAX = 512  # ggml's GGML_MAX_N_THREADS
 
 
@@ -54,43 +51,30 @@ class Engine:
     def __init__(
         self,
         model: Model,
+        shape: ContextShape,
         *,
-        n_ctx: int,
-        parallel: int,
-        n_batch: int,
         n_threads: int | None,
         n_threads_batch: int | None,
-        flash_attention: bool | None,
-        kv_type: str,
     ) -> None:
         default_threads = lib.hsk_thread_count_default() if n_threads is None else n_threads
-        params = ffi.new("hsk_context_params *")
-        lib.hsk_context_params_default(params)
-        params.n_ctx = _checks.integer("n_ctx", n_ctx, 1, 2**31 - 1)
-        params.n_seq_max = _checks.integer("parallel", parallel, 1, min(_PARALLEL_MAX, n_ctx))
-        # Every sequence needs its token in a step.
-        self.n_batch = max(min(_checks.integer("n_batch", n_batch, 1, 2**31 - 1), n_ctx), parallel)
-        params.n_batch = self.n_batch
+        params = shape.native()
         params.n_threads = _checks.integer("n_threads", default_threads, 1, _THREADS_MAX)
         if n_threads_batch is None:
             n_threads_batch = default_threads
         params.n_threads_batch = _checks.integer("n_threads_batch", n_threads_batch, 1, _THREADS_MAX)
-        if flash_attention is not None:
-            params.flash_attention = _checks.instance("flash_attention", flash_attention, bool, "True, False or None")
-        kv_name = ffi.new("char[]", _checks.c_text("kv_type", kv_type))  # lives as long as params is read
-        params.kv_type_k = params.kv_type_v = kv_name
 
         self.model = model
-        self.n_ctx = n_ctx
-        self.parallel = parallel
+        self.n_ctx = shape.n_ctx
+        self.n_batch = shape.n_batch
+        self.parallel = shape.parallel
         self.lock = threading.RLock()
         self._sequences: dict[int, weakref.ref[Sequence]] = {}
         self._generations: list[weakref.ref[Generation]] = []
         self._closing = False
         self._computing: SequenceOf[Part] = ()
         self._chat: ChatTemplate | None = None
-        self.native_step = NativeStep(parallel, self.n_batch)
-        self.native = Handle(self._new_context(params), lib.hsk_context_free, "engine")
+        self.native_step = NativeStep(self.parallel, self.n_batch)
+        self.native = Handle(_new_context(model, shape, params), lib.hsk_context_free, "engine")
 
     def stream(
         self,
@@ -336,25 +320,6 @@ class Engine:
                 call(lib.hsk_sequence_remove, context, seq_id, -1, -1)
             self.native_step.n_held[seq_id] = 0
 
-    def _new_context(self, params: Any) -> Any:
-        # An upper bound from the widths alone; llama.cpp's exact figure costs reading the file's header again.
-        kv_bytes = 4 * params.n_ctx * self.model.info.kv_width
-        if kv_bytes > _SHARE_THAT_SURELY_FITS * available_bytes():
-            self._require_memory(params)
-        out = ffi.new("hsk_context **")
-        try:
-            with self.model.native as model:
-                call(lib.hsk_context_new, model, params, out)
-        except NativeError:
-            self._require_memory(params)  # the likeliest reason, and the only one with figures
-            raise
-        return out[0]
-
-    def _require_memory(self, params: Any) -> None:
-        needed_bytes, free_bytes = self.model.host_context_bytes(params), available_bytes()
-        if needed_bytes > free_bytes:
-            raise InsufficientMemoryError(f"a context of {params.n_ctx} tokens", needed_bytes, free_bytes)
-
     def _start(
         self,
         tokens: SequenceOf[int],
@@ -420,3 +385,15 @@ class Engine:
         """Raises ClosedError once the engine is closed."""
         if self._closing:
             raise ClosedError("the engine is closed")
+
+
+def _new_context(model: Model, shape: ContextShape, params: Any) -> Any:
+    model.require_context_memory(shape)
+    out = ffi.new("hsk_context **")
+    try:
+        with model.native as native:
+            call(lib.hsk_context_new, native, params, out)
+    except NativeError:
+        model.require_context_memory(shape)  # the likeliest reason, and the only one with figures
+        raise
+    return out[0]

@@ -70,15 +70,17 @@ class InsufficientMemoryError(HoshikageError):
     Attributes:
         needed_bytes: What the request would take.
         free_bytes: What is there.
+        device: Where: a GPU's name, or "host".
     """
 
     code = "insufficient_memory"
 
-    def __init__(self, what: str, needed_bytes: int, free_bytes: int) -> None:
+    def __init__(self, what: str, needed_bytes: int, free_bytes: int, device: str = "host") -> None:
         gib = 1024**3
         super().__init__(f"{what} needs {needed_bytes / gib:.2f} GiB of memory, {free_bytes / gib:.2f} GiB are free")
         self.needed_bytes = needed_bytes
         self.free_bytes = free_bytes
+        self.device = device
 
 
 class ContextLengthError(HoshikageError):

@@ -1,16 +1,29 @@
-"""How much memory there is, and how much a context would take."""
+"""How much memory there is, and how much a model and a context on it would take."""
 
 from __future__ import annotations
 
 import dataclasses
 import json
 import os
+import re
+import resource
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from hoshikage_core import _gguf
 from hoshikage_core._ffi import call_text, lib
+from hoshikage_core.errors import InsufficientMemoryError, NativeError
+from hoshikage_core.params import ContextShape, GpuLayers, model_params
 
 _N_CTX_PROBE = 65536
+_N_UBATCH = 512  # what csrc computes at once, at most
+_SHARE_THAT_SURELY_FITS = 0.5
+# What llama.cpp may take to work out a figure: it builds the tokenizer.
+_TO_ESTIMATE_BYTES = 256 * 2**20
+# What no figure counts: graphs, tables, stacks. When a process's limit denies it, llama.cpp aborts.
+_BESIDES_BYTES = 64 * 2**20
+_SPLIT_NAME = re.compile(r"-00001-of-(\d{5})\.gguf$")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -24,51 +37,204 @@ class DeviceMemory:
     context_bytes: int
     compute_bytes: int
 
+    @property
+    def needed_bytes(self) -> int:
+        """All of it."""
+        return self.model_bytes + self.context_bytes + self.compute_bytes
 
-@dataclasses.dataclass(frozen=True)
-class MemoryEstimate:
-    """What a model and a context on it would take, computed by llama.cpp without allocating it.
 
-    Attributes:
-        model_bytes: Weights.
-        context_bytes: KV cache.
-        compute_bytes: Buffers for intermediate results.
-        devices: The same, device by device.
+def require_memory(
+    path: str | os.PathLike[str],
+    *,
+    gpu_layers: GpuLayers = "auto",
+    n_ctx: int = 4096,
+    parallel: int = 1,
+    n_batch: int = 512,
+    flash_attention: bool | None = None,
+    kv_type: str = "f16",
+) -> None:
+    """Raises an error unless a model and an engine on it fit in what is free now; loads and allocates nothing.
+
+    Weights count in full, mapped or not: a mapped model larger than memory would be read again for every token. Where
+    everything obviously fits, this takes a millisecond; otherwise llama.cpp works it out, reading the file's header.
+    A file that is no usable model passes: loading it says why.
+
+    Args:
+        path: The .gguf file (the first one of a split model).
+        gpu_layers: As for ``Model``.
+        n_ctx: As for ``Model.engine()``, like the following.
+        parallel: Sequences.
+        n_batch: Tokens in a step.
+        flash_attention: None: where the backend supports it.
+        kv_type: ggml type of the KV cache.
+
+    Raises:
+        InsufficientMemoryError: The first device that lacks memory: a GPU's name, or "host".
+        InvalidArgumentError: A value is out of range.
     """
+    shape = ContextShape(
+        n_ctx=n_ctx, parallel=parallel, n_batch=n_batch, flash_attention=flash_attention, kv_type=kv_type
+    )
+    params = model_params(gpu_layers, shape)
+    free_bytes = available_bytes()
+    free_everywhere = [free_bytes, *([] if gpu_layers == 0 else gpu_free_bytes().values())]
+    what = f"the model with a context of {shape.n_ctx} tokens"
+    try:
+        file_bytes = model_file_bytes(path)
+        at_most = context_bytes_at_most(_gguf.read_scalars(path), shape)
+        if at_most is not None and _surely_fits(file_bytes + at_most, min(free_everywhere)):
+            return
+        if free_bytes < _TO_ESTIMATE_BYTES:
+            _require(what, file_bytes + (at_most or 0), free_bytes)
+            return
+        *gpus, host = estimate_memory(os.fsdecode(path), params, shape)
+    except (OSError, NativeError):
+        return
+    for gpu in gpus:
+        _require(f"the part of the model on {gpu.name}", gpu.needed_bytes, gpu.free_bytes, gpu.name)
+    # llama.cpp's figure leaves out the weights it rearranges for the CPU.
+    weights_bytes = max(host.model_bytes, file_bytes - sum(gpu.model_bytes for gpu in gpus))
+    _require(what, weights_bytes + host.context_bytes + host.compute_bytes, free_bytes)
 
-    model_bytes: int
-    context_bytes: int
-    compute_bytes: int
-    devices: tuple[DeviceMemory, ...]
 
+def require_context_memory(path: str, native_model: Any, metadata: Mapping[str, Any], shape: ContextShape) -> None:
+    """The same for an engine on a model that is loaded, and for the host only.
 
-def estimate_memory(path: str, model_params: Any, context_params: Any) -> MemoryEstimate:
-    """Asks llama.cpp what the native parameters would allocate."""
-    values = json.loads(call_text(lib.hsk_memory_estimate_get, os.fsencode(path), model_params, context_params))
-    devices = tuple(DeviceMemory(**device) for device in values.pop("devices"))
-    return MemoryEstimate(devices=devices, **values)
+    Args:
+        path: The model's file.
+        native_model: What it was loaded with.
+        metadata: The model's.
+        shape: What the engine is to be.
 
-
-def host_context_bytes(path: str, model_params: Any, context_params: Any) -> int:
-    """Host memory a context would take, however large it is.
-
-    llama.cpp allocates its table of KV cells even when it only estimates (about 40 bytes a cell), so a context beyond
-    ``_N_CTX_PROBE`` is extrapolated from two smaller ones: every cache grows linearly or, with a sliding window, not.
+    Raises:
+        InsufficientMemoryError: The host lacks memory.
     """
-    n_ctx: int = context_params.n_ctx
+    needed_bytes, free_bytes = context_bytes_at_most(metadata, shape), available_bytes()
+    if needed_bytes is not None and _surely_fits(needed_bytes, free_bytes):
+        return
+    if needed_bytes is None or free_bytes >= _TO_ESTIMATE_BYTES:
+        host = estimate_memory(path, native_model, shape)[-1]
+        needed_bytes = host.context_bytes + host.compute_bytes
+    _require(f"a context of {shape.n_ctx} tokens", needed_bytes, free_bytes)
 
-    def host_bytes(n_ctx_probe: int) -> int:
-        context_params.n_ctx = n_ctx_probe
-        host = estimate_memory(path, model_params, context_params).devices[-1]
-        return host.context_bytes + host.compute_bytes
+
+def fits_every_gpu(path: str, shape: ContextShape) -> bool:
+    """Whether a whole model and a context on it obviously fit in any of the GPUs there are."""
+    free = gpu_free_bytes()
+    if not free:
+        return True
+    try:
+        at_most = context_bytes_at_most(_gguf.read_scalars(path), shape)
+        return at_most is not None and _surely_fits(model_file_bytes(path) + at_most, min(free.values()))
+    except OSError:
+        return False
+
+
+def _require(what: str, needed_bytes: int, free_bytes: int, device: str = "host") -> None:
+    if needed_bytes > free_bytes:
+        raise InsufficientMemoryError(what, needed_bytes, free_bytes, device)
+
+
+def _surely_fits(needed_bytes: int, free_bytes: int) -> bool:
+    return needed_bytes <= _SHARE_THAT_SURELY_FITS * free_bytes
+
+
+def model_file_bytes(path: str | os.PathLike[str]) -> int:
+    """The size of a model's file, or of all its files if it is split.
+
+    Raises:
+        OSError: One of them is not there.
+    """
+    text = os.fsdecode(path)
+    match = _SPLIT_NAME.search(text)
+    if match is None:
+        return os.path.getsize(text)
+    prefix, count = text[: match.start()], match[1]
+    return sum(os.path.getsize(f"{prefix}-{number:05}-of-{count}.gguf") for number in range(1, int(count) + 1))
+
+
+def context_bytes_at_most(metadata: Mapping[str, Any], shape: ContextShape) -> int | None:
+    """What a context takes at most, but for small buffers; None where the model's metadata says too little."""
+    arch = metadata.get("general.architecture")
+
+    def number(key: str, otherwise: int | None = None) -> int:
+        return int(metadata.get(f"{arch}.{key}", otherwise))
 
     try:
-        if n_ctx <= _N_CTX_PROBE:
-            return host_bytes(n_ctx)
-        half, whole = host_bytes(_N_CTX_PROBE // 2), host_bytes(_N_CTX_PROBE)
-        return whole + (whole - half) * (n_ctx - _N_CTX_PROBE) // (_N_CTX_PROBE // 2)
-    finally:
-        context_params.n_ctx = n_ctx
+        n_head = max(1, number("attention.head_count"))
+        n_head_kv = max(1, number("attention.head_count_kv", n_head))
+        head_width = number("embedding_length") // n_head
+        widths = number("attention.key_length", head_width) + number("attention.value_length", head_width)
+        kv_bytes = (4 if shape.kv_type == "f32" else 2) * number("block_count") * n_head_kv * widths
+        # What flash attention saves: the scores of each token with each, twice.
+        scores_bytes = 8 * n_head * min(shape.n_batch, _N_UBATCH) if shape.flash_attention is False else 0
+    except (TypeError, ValueError):  # missing, or a list of one for each layer
+        return None
+    return (kv_bytes + scores_bytes) * shape.n_ctx
+
+
+def estimate_memory(path: str, native_model: Any, shape: ContextShape) -> tuple[DeviceMemory, ...]:
+    """What a model and a context would take, device by device, as llama.cpp works it out without allocating it.
+
+    Its table of KV cells it does allocate (about 40 bytes a cell), so a context beyond ``_N_CTX_PROBE`` is extrapolated
+    from two smaller ones: every cache grows linearly or, with a sliding window, not at all.
+    """
+    if shape.n_ctx <= _N_CTX_PROBE:
+        return _measured(path, native_model, shape)
+    half = _measured(path, native_model, dataclasses.replace(shape, n_ctx=_N_CTX_PROBE // 2))
+    whole = _measured(path, native_model, dataclasses.replace(shape, n_ctx=_N_CTX_PROBE))
+
+    def grown(half_bytes: int, whole_bytes: int) -> int:
+        return whole_bytes + (whole_bytes - half_bytes) * (shape.n_ctx - _N_CTX_PROBE) // (_N_CTX_PROBE // 2)
+
+    return tuple(
+        dataclasses.replace(
+            large,
+            context_bytes=grown(small.context_bytes, large.context_bytes),
+            compute_bytes=grown(small.compute_bytes, large.compute_bytes),
+        )
+        for small, large in zip(half, whole, strict=True)
+    )
+
+
+def _measured(path: str, native_model: Any, shape: ContextShape) -> tuple[DeviceMemory, ...]:
+    data = call_text(lib.hsk_memory_estimate_get, os.fsencode(path), native_model, shape.native())
+    return tuple(DeviceMemory(**device) for device in json.loads(data))
+
+
+def gpu_free_bytes() -> dict[str, int]:
+    """Free memory of the GPUs that llama.cpp takes when it is not told otherwise, by name; asking wakes them up."""
+    devices = json.loads(call_text(lib.hsk_devices_get))
+    for kind in ("gpu", "igpu"):
+        free = {device["name"]: device["free_bytes"] for device in devices if device["type"] == kind}
+        if free:
+            return free
+    return {}
+
+
+def available_bytes(proc: Path = Path("/proc"), cgroup: Path = Path("/sys/fs/cgroup")) -> int:
+    """Host memory this process can take without swapping.
+
+    That is the kernel's MemAvailable, or less: what a container's limit leaves, or the process's own (``ulimit -v``,
+    ``-d``) after a reserve.
+    """
+    available = _field_bytes(proc / "meminfo", "MemAvailable") or 0
+    limit, used = _read_int(cgroup / "memory.max"), _read_int(cgroup / "memory.current")
+    if limit is not None and used is not None:
+        # A mapped model file counts as used there, though the kernel takes it back when memory is needed.
+        cached = next((int(line.split()[1]) for line in _lines(cgroup / "memory.stat") if line.startswith("file ")), 0)
+        available = min(available, limit - used + cached)
+    for kind, name in ((resource.RLIMIT_AS, "VmSize"), (resource.RLIMIT_DATA, "VmData")):
+        soft_limit, _ = resource.getrlimit(kind)
+        if soft_limit != resource.RLIM_INFINITY:
+            used = _field_bytes(proc / "self" / "status", name) or 0
+            available = min(available, soft_limit - used - _BESIDES_BYTES)
+    return max(0, available)
+
+
+def _field_bytes(path: Path, name: str) -> int | None:
+    """A line of the form ``name: 123 kB``."""
+    return next((int(line.split()[1]) * 1024 for line in _lines(path) if line.startswith(f"{name}:")), None)
 
 
 def _read_int(path: Path) -> int | None:
@@ -83,17 +249,3 @@ def _lines(path: Path) -> list[str]:
         return path.read_text().splitlines()
     except OSError:
         return []
-
-
-def available_bytes(proc: Path = Path("/proc"), cgroup: Path = Path("/sys/fs/cgroup")) -> int:
-    """Host memory that can be taken without swapping: the kernel's MemAvailable, or what a container's limit leaves."""
-    available = 0
-    for line in (proc / "meminfo").read_text().splitlines():
-        if line.startswith("MemAvailable:"):
-            available = int(line.split()[1]) * 1024
-    limit, used = _read_int(cgroup / "memory.max"), _read_int(cgroup / "memory.current")
-    if limit is not None and used is not None:
-        # A mapped model file counts as used there, though the kernel takes it back when memory is needed.
-        cached = next((int(line.split()[1]) for line in _lines(cgroup / "memory.stat") if line.startswith("file ")), 0)
-        available = min(available, max(0, limit - used + cached))
-    return available

@@ -11,13 +11,14 @@ import weakref
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
 from hoshikage_core import _checks
 from hoshikage_core._ffi import Handle, call, call_text, ffi, lib
 from hoshikage_core.chat import ChatTemplate
 from hoshikage_core.errors import CancelledError, ModelLoadError, NativeError
-from hoshikage_core.memory import host_context_bytes
+from hoshikage_core.memory import fits_every_gpu, require_context_memory
+from hoshikage_core.params import ContextShape, GpuLayers, model_params
 
 if TYPE_CHECKING:
     from hoshikage_core.engine import Engine
@@ -92,14 +93,6 @@ class ModelInfo:
     is_hybrid: bool
     metadata: Mapping[str, str] = dataclasses.field(repr=False)
 
-    @property
-    def kv_width(self) -> int:
-        """Numbers that one token takes in the KV cache, at most: keys and values of all heads of all layers."""
-        n_head = max(self.n_head, 1)
-        lengths = (self.metadata.get(f"{self.arch}.attention.{name}_length", "") for name in ("key", "value"))
-        n_both = sum(int(length) if length.isdigit() else self.n_embd // n_head for length in lengths)
-        return self.n_layer * n_head * n_both
-
 
 class Model:
     """A loaded GGUF model.
@@ -109,8 +102,9 @@ class Model:
 
     Args:
         path: The .gguf file (the first one of a split model).
-        gpu_layers: Layers to keep in GPU memory: a number, "all" or "auto" (all, in this release). Without a GPU it has
-            no effect.
+        gpu_layers: Layers to keep in GPU memory: a number, "all", or "auto" for as many as fit. 0 leaves the GPU alone.
+            Without a GPU it has no effect.
+        fit: With "auto": the engine that must fit beside the layers; None: one with the defaults of ``engine()``.
         use_mmap: Map the file instead of reading it: faster to load, shared with the page cache.
         vocab_only: Only what tokenizing and templates need; such a model cannot generate.
         check_tensors: Look for invalid values in every tensor; slow.
@@ -126,7 +120,8 @@ class Model:
         self,
         path: str | os.PathLike[str],
         *,
-        gpu_layers: int | Literal["auto", "all"] = "auto",
+        gpu_layers: GpuLayers = "auto",
+        fit: ContextShape | None = None,
         use_mmap: bool = True,
         vocab_only: bool = False,
         check_tensors: bool = False,
@@ -134,9 +129,10 @@ class Model:
     ) -> None:
         self.path = os.fsdecode(_checks.instance("path", path, (str, bytes, os.PathLike), "a path"))
         _require_file(self.path)
-        self._params = ffi.new("hsk_model_params *")
-        lib.hsk_model_params_default(self._params)
-        self._params.n_gpu_layers = _layer_count(gpu_layers)
+        fit = ContextShape() if fit is None else fit
+        self._params = model_params(gpu_layers, fit)
+        if gpu_layers == "auto" and not vocab_only and fits_every_gpu(self.path, fit):
+            self._params.fits_layers = False  # llama.cpp would read the whole header to find that out
         for name, flag in (("use_mmap", use_mmap), ("vocab_only", vocab_only), ("check_tensors", check_tensors)):
             setattr(self._params, name, _checks.instance(name, flag, bool, "True or False"))
         self.native = Handle(_load(self.path, self._params, on_progress), lib.hsk_model_free, "model")
@@ -255,22 +251,16 @@ class Model:
         """
         from hoshikage_core.engine import Engine
 
-        engine = Engine(
-            self,
-            n_ctx=n_ctx,
-            parallel=parallel,
-            n_batch=n_batch,
-            n_threads=n_threads,
-            n_threads_batch=n_threads_batch,
-            flash_attention=flash_attention,
-            kv_type=kv_type,
+        shape = ContextShape(
+            n_ctx=n_ctx, parallel=parallel, n_batch=n_batch, flash_attention=flash_attention, kv_type=kv_type
         )
+        engine = Engine(self, shape, n_threads=n_threads, n_threads_batch=n_threads_batch)
         self._engines.add(engine)
         return engine
 
-    def host_context_bytes(self, context_params: Any) -> int:
-        """Host memory a context with these native parameters would take."""
-        return host_context_bytes(self.path, self._params, context_params)
+    def require_context_memory(self, shape: ContextShape) -> None:
+        """Raises InsufficientMemoryError unless an engine fits in host memory."""
+        require_context_memory(self.path, self._params, self.info.metadata, shape)
 
     def close(self) -> None:
         """Frees the model and the engines made from it; using it then raises ClosedError. May be called twice."""
@@ -302,12 +292,6 @@ def _require_file(path: str) -> None:
         raise ModelLoadError(path, getattr(error, "strerror", None) or str(error)) from None
 
 
-def _layer_count(gpu_layers: int | str) -> int:
-    if gpu_layers in ("auto", "all"):
-        return -1
-    return _checks.integer("gpu_layers", gpu_layers, 0, 2**31 - 1)
-
-
 def _load(path: str, params: Any, on_progress: Callable[[float], object] | None) -> Any:
     """Loads on another thread, so that progress can be told and Ctrl-C or a False from ``on_progress`` stops it."""
     out_load = ffi.new("hsk_load **")
@@ -324,7 +308,10 @@ def _load(path: str, params: Any, on_progress: Callable[[float], object] | None)
 
     # Not a daemon: the interpreter must not end under it.
     thread = threading.Thread(target=run, name="hoshikage-load")
-    thread.start()
+    try:
+        thread.start()
+    except RuntimeError as error:
+        raise ModelLoadError(path, str(error)) from None
     try:
         _watch(thread, load, on_progress)
     except BaseException:

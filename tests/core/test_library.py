@@ -11,7 +11,6 @@ import pytest
 
 import hoshikage_core
 from hoshikage_core import Model, ModelLoadError
-from hoshikage_core.memory import available_bytes
 
 
 def test_public_names() -> None:
@@ -62,14 +61,3 @@ def test_importing_brings_no_server() -> None:
     imported = subprocess.check_output([sys.executable, "-c", code], text=True).split()
     assert "hoshikage_core" in imported
     assert not {"gevent", "falcon", "gunicorn", "hoshikage_server"} & set(imported)
-
-
-def test_available_memory_heeds_a_container(tmp_path: Path) -> None:
-    """The kernel's figure holds, unless a cgroup leaves less."""
-    (tmp_path / "meminfo").write_text("MemTotal: 2000 kB\nMemAvailable: 1000 kB\n")
-    assert available_bytes(tmp_path, tmp_path) == 1000 * 1024
-    (tmp_path / "memory.max").write_text("700000\n")
-    (tmp_path / "memory.current").write_text("300000\n")
-    assert available_bytes(tmp_path, tmp_path) == 400000
-    (tmp_path / "memory.max").write_text("max\n")
-    assert available_bytes(tmp_path, tmp_path) == 1000 * 1024

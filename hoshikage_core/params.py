@@ -1,0 +1,79 @@
+"""What models and contexts are opened with: checked, and in their native form."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Any, Literal
+
+from hoshikage_core import _checks
+from hoshikage_core._ffi import ffi, lib
+from hoshikage_core.errors import InvalidArgumentError
+
+GpuLayers = int | Literal["auto", "all"]
+
+_PARALLEL_MAX = 256  # llama.cpp's LLAMA_MAX_SEQ
+_KV_TYPE_BYTES = 15  # of hsk_context_params.kv_type_k
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class ContextShape:
+    """What decides how much memory an engine takes; the defaults are those of ``Model.engine()``.
+
+    Attributes:
+        n_ctx: Tokens the KV cache holds, shared by all sequences.
+        parallel: Sequences that may be alive at once.
+        n_batch: Tokens one step computes at most. Never more than ``n_ctx`` nor less than ``parallel``: every sequence
+            needs its token in a step.
+        flash_attention: None: where the backend supports it.
+        kv_type: ggml type of the KV cache, e.g. "f16", "q8_0".
+
+    Raises:
+        InvalidArgumentError: A value is out of range.
+    """
+
+    n_ctx: int = 4096
+    parallel: int = 1
+    n_batch: int = 512
+    flash_attention: bool | None = None
+    kv_type: str = "f16"
+
+    def __post_init__(self) -> None:
+        """Checks the values, and fits ``n_batch`` between its bounds."""
+        _checks.integer("n_ctx", self.n_ctx, 1, 2**31 - 1)
+        _checks.integer("parallel", self.parallel, 1, min(_PARALLEL_MAX, self.n_ctx))
+        _checks.integer("n_batch", self.n_batch, 1, 2**31 - 1)
+        object.__setattr__(self, "n_batch", max(min(self.n_batch, self.n_ctx), self.parallel))
+        if self.flash_attention is not None:
+            _checks.instance("flash_attention", self.flash_attention, bool, "True, False or None")
+        if len(_checks.c_text("kv_type", self.kv_type)) > _KV_TYPE_BYTES:
+            raise InvalidArgumentError("kv_type", "is none of llama.cpp's types")
+
+    def native(self) -> Any:
+        """A new ``hsk_context_params *``."""
+        params = ffi.new("hsk_context_params *")
+        lib.hsk_context_params_default(params)
+        params.n_ctx = self.n_ctx
+        params.n_seq_max = self.parallel
+        params.n_batch = self.n_batch
+        if self.flash_attention is not None:
+            params.flash_attention = self.flash_attention
+        params.kv_type_k = params.kv_type_v = self.kv_type.encode()
+        return params
+
+
+def model_params(gpu_layers: GpuLayers, fit: ContextShape) -> Any:
+    """A new ``hsk_model_params *``.
+
+    Args:
+        gpu_layers: Layers to keep in GPU memory; "auto": as many as fit there beside the context ``fit``.
+        fit: Read with "auto" only.
+    """
+    params = ffi.new("hsk_model_params *")
+    lib.hsk_model_params_default(params)
+    _checks.instance("fit", fit, ContextShape, "a ContextShape")
+    if gpu_layers == "auto":
+        params.fits_layers = True
+        params.fit = fit.native()[0]
+    elif gpu_layers != "all":
+        params.n_gpu_layers = _checks.integer("gpu_layers", gpu_layers, 0, 2**31 - 1)
+    return params
