@@ -235,6 +235,22 @@ def test_a_limited_process_is_refused_in_words(kind: str, free_mib: int, smollm2
     assert outcome == ("used\n" if free_mib == 400 else "host True\n") or 200 < free_mib < 400
 
 
+@pytest.mark.parametrize("options", ["", ", use_mmap=False"])
+def test_a_vocabulary_takes_no_room_for_weights(options: str, smollm2_path: Path) -> None:
+    """Loaded for its vocabulary only, a model neither maps its file nor reads its weights."""
+    code = f"""
+        def peak():
+            return memory._field_bytes(Path("/proc/self/status"), "VmHWM")
+
+        before = peak()
+        with Model(sys.argv[1], vocab_only=True{options}) as model:
+            tokens = model.tokenize(model.chat().render([{{"role": "user", "content": "a"}}]).prompt)
+            assert sys.argv[1] not in Path("/proc/self/maps").read_text()
+        print(peak() - before)
+    """
+    assert int(run_limited(code, smollm2_path)) < 0.5 * smollm2_path.stat().st_size
+
+
 @pytest.mark.parametrize("kind", ["AS", "DATA"])
 def test_an_allocation_that_fails_all_the_same(kind: str, smollm2_path: Path) -> None:
     """Where the figures were wrong and the cache cannot be allocated, that is an error with llama.cpp's reason."""

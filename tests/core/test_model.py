@@ -92,6 +92,24 @@ def test_a_vocabulary_file_cannot_generate(tmp_path: Path) -> None:
             model.engine()
 
 
+def test_a_vocabulary_renders_and_tokenizes_as_the_whole_model(smollm2_path: Path) -> None:
+    """A prompt has the same token ids, and ends are the same, where only the vocabulary was loaded."""
+    messages = [
+        {"role": "system", "content": "星影 is quiet.\n\tÉté 🌟"},
+        {"role": "user", "content": "<|im_end|> def f(x): return 1234567890"},
+    ]
+    with Model(smollm2_path) as whole, Model(smollm2_path, vocab_only=True) as vocabulary:
+        prompts = [model.chat().render(messages) for model in (whole, vocabulary)]
+        assert prompts[0] == prompts[1]
+        for special in (True, False):
+            tokens = [model.tokenize(prompts[0].prompt, parse_special=special) for model in (whole, vocabulary)]
+            assert tokens[0] == tokens[1]
+            assert vocabulary.detokenize(tokens[0], special=True) == whole.detokenize(tokens[0], special=True)
+        assert vocabulary.end_tokens == whole.end_tokens
+        for name in ("arch", "name", "n_vocab", "chat_template", "bos", "eos", "eot", "add_bos", "metadata"):
+            assert getattr(vocabulary.info, name) == getattr(whole.info, name)
+
+
 @pytest.mark.parametrize("gpu_layers", [-1, 1.5, "some", True, None])
 def test_gpu_layers_is_checked(gpu_layers: object, tiny_model_path: Path) -> None:
     """Only a count, "auto" and "all" are taken."""
