@@ -17,6 +17,8 @@ from hoshikage_server.engines import plan
 from hoshikage_server.engines.answers import Answers, of_file_as_it_is
 from hoshikage_server.engines.engine import Lease
 from hoshikage_server.engines.fleet import Unloaded
+from hoshikage_server.engines.supervisor import EngineSnapshot, Snapshot
+from hoshikage_server.engines.wire import EngineSpec
 from hoshikage_server.errors import EngineError, RequestError
 from hoshikage_server.registry.model_map import ModelEntry, ModelMap
 from hoshikage_server.settings import LiveSettings
@@ -103,32 +105,40 @@ class ModelItem:
         if entry is None:
             raise RequestError("model_not_found", param="model", model=model)
         supervisor, limits = self._answers.supervisor, self._settings.now
-        spec = of_file_as_it_is(plan.spec_of(entry, limits))
+        spec = self._spec(entry)
         lease = Lease(model, spec, plan.idle_timeout_s(entry, limits), _LOAD_RETRIES, insists=True)
-        was_loaded = False
-        if supervisor.is_awake(spec):  # nobody has to make place for it
-            was_loaded = supervisor.is_loaded(model)
+        before = _engine_of(spec, supervisor.snapshot())
+        if before is not None:  # nobody has to make place for it
             supervisor.lease(lease)
         else:
             with self._answers.lane.enter(model, timeout_s=limits.queue_timeout, max_waiting=limits.max_queue):
                 supervisor.lease(lease)
         supervisor.close_lease(lease)
-        engines = [engine for engine in supervisor.settled().engines if engine.model == model]
-        usages = supervisor.usages()
-        # The newest; none, if somebody else's model has made it go already.
-        status = engine_status(engines[-1], usages.get(engines[-1].pid)) if engines else None
-        return LoadObject(model, was_loaded, status)
+        engine = _engine_of(spec, supervisor.settled())  # None if another model has made it go already
+        status = engine_status(engine, supervisor.usages().get(engine.pid)) if engine else None
+        return LoadObject(model, before is not None and before.state in ("ready", "generating"), status)
 
     def _unload(self, model: str) -> UnloadObject:
         supervisor = self._answers.supervisor
-        is_known = model in self._models.entries()
-        if not is_known and all(engine.model != model for engine in supervisor.snapshot().engines):
+        entry = self._models.entries().get(model)
+        # A model may be registered under several names.
+        same = None if entry is None else _engine_of(self._spec(entry), supervisor.snapshot())
+        is_loaded = any(engine.model == model for engine in supervisor.snapshot().engines)
+        if entry is None and not is_loaded:
             raise RequestError("model_not_found", param="model", model=model)
         timeout_s = self._settings.now.stop_timeout + _BURIAL_S
         try:
-            freed = supervisor.unload(model, timeout_s)
+            freed = supervisor.unload(same.model if same else model, timeout_s)
         except gevent.Timeout:
             raise EngineError("unload_timeout", model=model, seconds=f"{timeout_s:g}") from None
         if freed is None:
             return UnloadObject(model, False, None)
         return UnloadObject(model, True, unload_status(Unloaded(model, time.time(), freed)))
+
+    def _spec(self, entry: ModelEntry) -> EngineSpec:
+        return of_file_as_it_is(plan.spec_of(entry, self._settings.now))
+
+
+def _engine_of(spec: EngineSpec, snapshot: Snapshot) -> EngineSnapshot | None:
+    alive = (engine for engine in snapshot.engines if engine.state != "unloading")
+    return next((engine for engine in alive if engine.spec == spec), None)

@@ -8,6 +8,7 @@ import click
 
 from hoshikage_server import __version__
 from hoshikage_server.cli.config import config
+from hoshikage_server.cli.engine import load, status, unload
 from hoshikage_server.cli.models import add, list_models, rm
 from hoshikage_server.cli.serve import serve
 from hoshikage_server.cli.version import version
@@ -21,7 +22,7 @@ def hoshikage() -> None:
     """Hoshikage: language models on your own machine, behind OpenAI's API."""
 
 
-for _command in (serve, version, list_models, add, rm, config):
+for _command in (serve, status, load, unload, list_models, add, rm, config, version):
     hoshikage.add_command(_command)
 
 

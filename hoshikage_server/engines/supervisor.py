@@ -39,6 +39,7 @@ class EngineSnapshot:
     """One engine, for people."""
 
     model: str
+    spec: wire.EngineSpec
     state: EngineState
     since: float  # Unix time
     pid: int
@@ -202,6 +203,7 @@ def _snapshot(engine: Engine) -> EngineSnapshot:
     is_idle = engine.is_idle() and not engine.n_open and engine.idle_timeout_s
     return EngineSnapshot(
         model=engine.model,
+        spec=engine.spec,
         state=engine.state,
         since=engine.since,
         pid=engine.process.pid,

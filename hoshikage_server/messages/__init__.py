@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from hoshikage_server.messages.catalogue import CATALOGUE, Message
+from hoshikage_server.messages.catalogue import CATALOGUE
+from hoshikage_server.messages.message import Message
 
 LANGUAGES = ("ja", "en")
 

@@ -214,6 +214,16 @@ def test_ids_of_any_kind(api: Api, model: str) -> None:
     assert unload(api, model).json["was_loaded"] is True
 
 
+def test_a_model_of_two_names(make_api: MakeApi) -> None:
+    """One file, one engine, whatever it is called."""
+    api = make_api({name: {"path": "/nowhere", "model": "m.gguf"} for name in ("m", "alias")})
+    pid = load(api, "m").json["engine"]["pid"]
+    again = load(api, "alias").json
+    assert (again["was_loaded"], again["engine"]["pid"]) == (True, pid)
+    assert unload(api, "alias").json["was_loaded"] is True
+    assert status(api)["engines"] == []
+
+
 def test_what_there_is_not(api: Api) -> None:
     """404 for models, 405 with Allow for methods, and nothing is started."""
     for path in ("/v1/models/nope/load", "/v1/models/nope/unload", "/v1/models/nope", "/v1/models/load"):

@@ -1,0 +1,135 @@
+"""Talking to a running server over HTTP."""
+
+from __future__ import annotations
+
+import http.client
+import socket
+from typing import TypeVar
+from urllib.parse import quote, urlsplit
+
+import msgspec
+
+from hoshikage_server.errors import ServerError
+from hoshikage_server.settings import Settings
+
+_CONNECT_S = 5.0
+_ANSWER_BYTES = 16 * 1024 * 1024
+_ANY_ADDRESS = {"0.0.0.0": "127.0.0.1", "::": "::1", "": "127.0.0.1"}  # to listen on, but not to connect to
+
+T = TypeVar("T")
+
+
+class _Error(msgspec.Struct):
+    message: str
+
+
+class _Refusal(msgspec.Struct):
+    error: _Error
+
+
+class Client:
+    """A server, as the command line sees it.
+
+    Args:
+        settings: Where it listens unless `url` says otherwise, its key, and the language of its errors.
+        url: `http://HOST:PORT`, or `unix:/PATH`.
+
+    Raises:
+        ServerError: invalid_url.
+    """
+
+    def __init__(self, settings: Settings, url: str | None = None) -> None:
+        self.url = url or _url_of(settings)
+        self._headers = {"Accept-Language": settings.lang, "Accept": "application/json", "Connection": "close"}
+        if settings.api_keys:
+            self._headers["Authorization"] = f"Bearer {settings.api_keys[0]}"
+        if not self.url.startswith("unix:"):
+            self.url = self.url if "://" in self.url else f"http://{self.url}"
+            self.url = self.url.rstrip("/").removesuffix("/v1")
+        self._connection()  # so that a bad URL is told before anything else
+
+    def get(self, path: str, kind: type[T], timeout_s: float) -> T:
+        """The answer to a GET.
+
+        Raises:
+            ServerError: Nobody answers there, not in time, or with an error.
+        """
+        return self._decode(*self._ask("GET", path, timeout_s), kind)
+
+    def get_raw(self, path: str, kind: type[T], timeout_s: float) -> bytes:
+        """The same as it came, once it has been looked at."""
+        status, body = self._ask("GET", path, timeout_s)
+        self._decode(status, body, kind)
+        return body
+
+    def post(self, path: str, kind: type[T], timeout_s: float) -> T:
+        """The answer to a POST without a body; raises as `get` does."""
+        return self._decode(*self._ask("POST", path, timeout_s), kind)
+
+    def _ask(self, method: str, path: str, timeout_s: float) -> tuple[int, bytes]:
+        connection = self._connection()
+        try:
+            connection.connect()
+            connection.sock.settimeout(timeout_s)
+            connection.request(method, self._prefix() + path, headers=self._headers)
+            response = connection.getresponse()
+            return response.status, response.read(_ANSWER_BYTES)
+        except TimeoutError:
+            seconds = f"{timeout_s if connection.sock else _CONNECT_S:g}"
+            raise ServerError("server_silent", url=self.url, seconds=seconds) from None
+        except OSError as error:
+            raise ServerError("server_unreachable", url=self.url, reason=error.strerror or str(error)) from None
+        except http.client.HTTPException:
+            raise ServerError("server_unknown", url=self.url, status="?") from None
+        finally:
+            connection.close()
+
+    def _decode(self, status: int, body: bytes, kind: type[T]) -> T:
+        try:
+            if status == 200:
+                return msgspec.json.decode(body, type=kind)
+            reason = msgspec.json.decode(body, type=_Refusal).error.message
+        except (msgspec.MsgspecError, UnicodeDecodeError):
+            raise ServerError("server_unknown", url=self.url, status=status) from None
+        raise ServerError("server_refused", reason=reason)
+
+    def _prefix(self) -> str:
+        return "" if self.url.startswith("unix:") else urlsplit(self.url).path
+
+    def _connection(self) -> http.client.HTTPConnection:
+        if self.url.startswith("unix:"):
+            return _UnixConnection(self.url)
+        try:
+            parts = urlsplit(self.url)
+            if parts.scheme not in ("http", "https") or not parts.hostname:
+                raise ValueError
+            kind = http.client.HTTPConnection if parts.scheme == "http" else http.client.HTTPSConnection
+            return kind(parts.hostname, parts.port, timeout=_CONNECT_S)
+        except ValueError:  # also a port that is no number
+            raise ServerError("invalid_url", url=self.url) from None
+
+
+class _UnixConnection(http.client.HTTPConnection):
+    """To a socket in the file system."""
+
+    def __init__(self, url: str) -> None:
+        super().__init__("localhost", timeout=_CONNECT_S)
+        self._path = url.removeprefix("unix:").removeprefix("//")
+
+    def connect(self) -> None:
+        self.sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        self.sock.settimeout(_CONNECT_S)
+        self.sock.connect(self._path)
+
+
+def model_path(model: str) -> str:
+    """Where a model is; its id may hold anything."""
+    return f"/v1/models/{quote(model, safe='', errors='surrogateescape')}"
+
+
+def _url_of(settings: Settings) -> str:
+    host = settings.host.strip("[]")
+    if host.startswith("unix:"):
+        return host
+    host = _ANY_ADDRESS.get(host, host)
+    return f"http://[{host}]:{settings.port}" if ":" in host else f"http://{host}:{settings.port}"

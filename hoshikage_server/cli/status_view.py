@@ -1,0 +1,184 @@
+"""A server's state as a table for people."""
+
+from __future__ import annotations
+
+import time
+import unicodedata
+from collections.abc import Iterable, Iterator, Sequence
+
+from hoshikage_server import messages
+from hoshikage_server.api.status_objects import (
+    EngineStatus,
+    Memory,
+    QueueStatus,
+    RequestStatus,
+    StatusObject,
+    UnloadStatus,
+)
+from hoshikage_server.messages import Size
+
+_GAP = "  "
+
+
+class StatusView:
+    """Words for what the server tells.
+
+    Args:
+        language: Whose.
+        now: Unix time.
+    """
+
+    def __init__(self, language: str, now: float | None = None) -> None:
+        self._language = language
+        self._now = time.time() if now is None else now
+
+    def table(self, status: StatusObject, url: str) -> str:
+        """All of it. What there is nothing to say about has no row."""
+        say = self._say
+        rows: list[tuple[str, list[str]]] = [
+            ("server", [f"{url}{_GAP}Hoshikage {status.version}{_GAP}{self._for(status.uptime_s)}"]),
+            ("state", [f"{say(f'state_{status.state}')}{_GAP}{self._for(self._now - status.since)}"]),
+            ("engines", columns(self._engine_cells(engine) for engine in status.engines)),
+            ("queue", [self._queue(status.queue)]),
+            ("requests", columns(self._request_cells(request) for request in status.requests)),
+            *self._history(status),
+            ("retry", columns(self._pause_cells(status))),
+            ("error", [status.last_error] if status.last_error else []),
+            ("model_map", [status.model_map_error] if status.model_map_error else []),
+        ]
+        cells = ([say(f"row_{name}") if i == 0 else "", line] for name, lines in rows for i, line in enumerate(lines))
+        return "\n".join(columns(cells))
+
+    def loaded(self, engine: EngineStatus) -> list[str]:
+        """What a load has cost."""
+        took = "" if engine.load_s is None else self.duration(engine.load_s)
+        cells = [took, self._memory(engine.memory), self._degraded(engine)]
+        return [cell for cell in cells if cell]
+
+    def unloaded(self, unload: UnloadStatus) -> list[str]:
+        """What an unload has given back, and what stayed."""
+        told = []
+        if unload.freed is not None:
+            told.append(self._say("status_given_back", sizes=_sizes(unload.freed)))
+        if unload.left_pids:
+            pids = ", ".join(map(str, unload.left_pids))
+            left = self._join(self._say("status_processes", pids=pids), _sizes(unload.left))
+            told.append(self._say("status_stayed", what=left))
+        return [*told, unload.problem] if unload.problem else told
+
+    def duration(self, seconds: float) -> str:
+        """A time as people say it."""
+        whole = round(max(seconds, 0.0))
+        if whole < 10:
+            return self._say("time_s", s=f"{max(seconds, 0.0):.{1 if whole else 2}f}")
+        if whole < 60:
+            return self._say("time_s", s=whole)
+        if whole < 3600:
+            return self._say("time_min", m=whole // 60, s=whole % 60)
+        if whole < 86400:
+            return self._say("time_h", h=whole // 3600, m=whole % 3600 // 60)
+        return self._say("time_d", d=whole // 86400, h=whole % 86400 // 3600)
+
+    def _history(self, status: StatusObject) -> Iterator[tuple[str, list[str]]]:
+        say = self._say
+        if status.last_tokens_per_s is not None:
+            yield "speed", [say("status_tokens_per_s", n=f"{status.last_tokens_per_s:.1f}")]
+        if (load := status.last_load) is not None:
+            took = say("status_took", time=self.duration(load.load_s))
+            yield "load", [self._join(load.model, self._ago(load.at), took)]
+        if (unload := status.last_unload) is not None:
+            yield "unload", [self._join(unload.model, self._ago(unload.at), *self.unloaded(unload))]
+        if status.crashes:
+            crash = status.crashes[-1]
+            count = say("status_crash_count", n_crashes=status.n_engine_crashes, n_starts=status.n_engine_starts)
+            last = self._join(crash.model, self._ago(crash.at), crash.reason)
+            yield "crashes", [self._join(count, say("status_last", what=last))]
+
+    def _pause_cells(self, status: StatusObject) -> Iterator[list[str]]:
+        for model, pause_s in status.retry_after_s.items():
+            yield [model, self._say("time_left", time=self.duration(pause_s))]
+
+    def _engine_cells(self, engine: EngineStatus) -> list[str]:
+        state = self._say(f"state_{engine.state}")
+        if engine.load_progress is not None:
+            state += f" {engine.load_progress:.0%}"
+        going = engine.seconds_to_unload
+        return [
+            engine.model,
+            state,
+            self._for(self._now - engine.since),
+            self._memory(engine.memory),
+            self._loaded_in(engine),
+            "" if going is None else self._say("status_unloads_in", time=self.duration(going)),
+            self._degraded(engine),
+        ]
+
+    def _request_cells(self, request: RequestStatus) -> list[str]:
+        n_tokens = request.n_completion
+        return [
+            request.id,
+            request.model,
+            self._say(f"phase_{request.phase}"),
+            self._for(request.age_s),
+            self._say("status_tokens", n=n_tokens) if n_tokens else "",
+            self._say("status_resumed", n=request.n_resumed) if request.n_resumed else "",
+        ]
+
+    def _queue(self, queue: QueueStatus) -> str:
+        cells = [
+            self._say("status_running", n=queue.running, limit=queue.parallel),
+            self._say("status_waiting", n=queue.waiting, limit=queue.max_waiting),
+        ]
+        if queue.waits_s:
+            cells.append(self._say("status_longest", time=self.duration(queue.waits_s[0])))
+        return self._join(*cells)
+
+    def _loaded_in(self, engine: EngineStatus) -> str:
+        return "" if engine.load_s is None else self._say("status_loaded_in", time=self.duration(engine.load_s))
+
+    def _degraded(self, engine: EngineStatus) -> str:
+        return self._say("status_degraded", steps=", ".join(engine.degraded)) if engine.degraded else ""
+
+    def _memory(self, memory: Memory | None) -> str:
+        return "" if memory is None else _sizes(memory)
+
+    def _for(self, seconds: float) -> str:
+        return self._say("time_for", time=self.duration(seconds))
+
+    def _ago(self, at: float) -> str:
+        return self._say("time_ago", time=self.duration(self._now - at))
+
+    def _join(self, *cells: str) -> str:
+        return self._say("comma").join(cells)
+
+    def _say(self, key: str, **values: object) -> str:
+        return messages.text(key, self._language, **values)
+
+
+def columns(rows: Iterable[Sequence[str]]) -> list[str]:
+    """Rows of cells as lines, each column as wide as its widest cell. One that is empty in all rows is left out."""
+    cells = [[printable(cell) for cell in row] for row in rows]
+    widths = [max(map(width, column)) for column in zip(*cells, strict=True)]
+    lines = (_GAP.join(_padded(cell, n) for cell, n in zip(row, widths, strict=True) if n) for row in cells)
+    return [line.rstrip() for line in lines]
+
+
+def width(text: str) -> int:
+    """Columns that a text takes in a terminal."""
+    return sum(
+        0 if unicodedata.combining(char) else 2 if unicodedata.east_asian_width(char) in "WF" else 1 for char in text
+    )
+
+
+def printable(text: str) -> str:
+    """A text that cannot move the cursor."""
+    return "".join(char if char.isprintable() else "?" for char in text)
+
+
+def _padded(text: str, n_columns: int) -> str:
+    return text + " " * (n_columns - width(text))
+
+
+def _sizes(memory: Memory) -> str:
+    ram = f"RAM {Size(memory.rss_bytes)}"
+    return ram if memory.vram_bytes is None else f"{ram}, VRAM {Size(memory.vram_bytes)}"
