@@ -15,6 +15,7 @@ from hoshikage_server import logs
 from hoshikage_server.api import problems
 from hoshikage_server.api.chat import ChatCompletions
 from hoshikage_server.api.health import Health, Welcome
+from hoshikage_server.api.input_tokens import InputTokens
 from hoshikage_server.api.middleware import ApiKeys, RequestContext
 from hoshikage_server.api.models import ModelItem, ModelList
 from hoshikage_server.api.status import Status
@@ -89,4 +90,6 @@ def create_app(deps: Deps) -> falcon.App[Any, Any]:
     app.add_route("/v1/models", ModelList(deps.models))
     app.add_route("/v1/models/{model_id:path}", ModelItem(settings, deps.models, deps.answers))
     app.add_route("/v1/chat/completions", ChatCompletions(settings, deps.models, deps.answers))
+    input_tokens = InputTokens(settings, deps.models, deps.answers.vocabulary)
+    app.add_route("/v1/chat/completions/input_tokens", input_tokens)
     return app

@@ -1,0 +1,50 @@
+"""POST /v1/chat/completions/input_tokens: how many tokens a conversation has, without computing or waking anything."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import falcon
+import msgspec
+
+from hoshikage_server.api import body
+from hoshikage_server.api.client import ClientWatch
+from hoshikage_server.api.schema import decode_chat
+from hoshikage_server.engines import plan
+from hoshikage_server.engines.answers import of_file_as_it_is
+from hoshikage_server.engines.vocabulary import Vocabulary
+from hoshikage_server.errors import RequestError
+from hoshikage_server.registry.model_map import ModelMap
+from hoshikage_server.settings import LiveSettings
+
+_encode = msgspec.json.Encoder().encode
+
+
+class InputTokensObject(msgspec.Struct, frozen=True):
+    """The answer, as OpenAI's /v1/responses/input_tokens gives it."""
+
+    input_tokens: int
+    object: Literal["response.input_tokens"] = "response.input_tokens"
+
+
+class InputTokens:
+    """Counts what a chat request would make the model read; takes the same body."""
+
+    def __init__(self, settings: LiveSettings, models: ModelMap, vocabulary: Vocabulary) -> None:
+        self._settings = settings
+        self._models = models
+        self._vocabulary = vocabulary
+
+    def on_post(self, request: falcon.Request, response: falcon.Response) -> None:
+        """Counts; a prompt that does not fit is counted like any other."""
+        settings = self._settings.now
+        chat = decode_chat(body.read(request, settings))
+        entry = self._models.entries().get(chat.model)
+        if entry is None:
+            raise RequestError("model_not_found", model=chat.model)
+        request.context.model = entry.id
+        spec = of_file_as_it_is(plan.spec_of(entry, settings))
+        with ClientWatch(request.env):
+            n_tokens = self._vocabulary.count(entry.id, spec, chat.plain_messages())
+        response.data = _encode(InputTokensObject(n_tokens))
+        response.content_type = falcon.MEDIA_JSON
