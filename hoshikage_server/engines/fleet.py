@@ -220,8 +220,9 @@ class Fleet:
         try:
             process = self._spawn(lease.spec)
         except OSError as error:  # no process, no descriptors: nothing that speaks against trying again at once
-            self._note_failure(str(error))
-            self._refuse(lease, EngineError("model_load_failed", model=lease.model, reason=str(error)))
+            reason = error.strerror or str(error)
+            self._note_failure(reason)
+            self._refuse(lease, EngineError("model_load_failed", model=lease.model, reason=reason))
             return
         log.info("engine %d loads %s", process.pid, lease.model)
         now = self._clock()

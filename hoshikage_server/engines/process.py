@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import itertools
 import logging
@@ -15,6 +16,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import gevent
+import gevent.fileobject  # else Popen imports it between opening pipes and using them, and loses them if it cannot
 from gevent import socket, subprocess
 from gevent.event import AsyncResult
 from gevent.queue import SimpleQueue
@@ -89,20 +91,20 @@ class EngineProcess:
         self._footprint = Footprint(None if spec.is_vocab_only else gpu)
         self._socket, theirs = socket.socketpair()
         try:
-            self._process: subprocess.Popen[bytes] = subprocess.Popen(
-                [*command, "--fd", str(theirs.fileno()), "--parent", str(os.getpid())],
-                pass_fds=[theirs.fileno()],
-                stdin=subprocess.DEVNULL,
-                stdout=subprocess.DEVNULL,
-                stderr=subprocess.PIPE,
-                env={**os.environ, **self._footprint.environment, **(_NO_GPU if spec.is_vocab_only else {})},
-                start_new_session=True,  # Ctrl-C at the terminal is for the server, which ends its engine itself
-            )
+            # Of its own DEVNULL gevent would lose a descriptor each time that there are too few to start a process.
+            with theirs, open(os.devnull, "r+b", buffering=0) as nothing:
+                self._process: subprocess.Popen[bytes] = subprocess.Popen(
+                    [*command, "--fd", str(theirs.fileno()), "--parent", str(os.getpid())],
+                    pass_fds=[theirs.fileno()],
+                    stdin=nothing,
+                    stdout=nothing,
+                    stderr=subprocess.PIPE,
+                    env={**os.environ, **self._footprint.environment, **(_NO_GPU if spec.is_vocab_only else {})},
+                    start_new_session=True,  # Ctrl-C at the terminal is for the server, which ends its engine itself
+                )
         except BaseException:
             self._socket.close()
             raise
-        finally:
-            theirs.close()
         self.send(wire.Load(spec, log.getEffectiveLevel()))
         self._listener = gevent.spawn(self._listen)
         self._reader = gevent.spawn(self._read)
@@ -186,7 +188,8 @@ class EngineProcess:
             while line := stderr.readline(_LINE_BYTES):
                 text = line.decode("utf-8", "replace").rstrip("\n")
                 self._last_words.append(text)
-                print(text, file=sys.stderr)
+                with contextlib.suppress(OSError):  # on a full disk its log is lost, and no more than that
+                    print(text, file=sys.stderr)
 
     def _read(self) -> None:
         decoder = wire.frames_from_engine()
