@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
 import os
 import shlex
 import socket
+import sys
 from collections.abc import Sequence
 from typing import Any
 
@@ -40,7 +42,7 @@ def gunicorn_options(live: LiveSettings) -> dict[str, Any]:
         signals.install(arbiter)
         for listener in arbiter.LISTENERS:
             _limit_unread_answers(listener, settings.write_timeout)
-        print(greeting(settings, arbiter.LISTENERS[0].sock), flush=True)
+        _say(greeting(settings, arbiter.LISTENERS[0].sock))
 
     def post_fork(arbiter: Any, worker: Any) -> None:
         worker.settings = live
@@ -99,6 +101,12 @@ def greeting(settings: Settings, listener: socket.socket) -> str:
     body = shlex.quote(msgspec.json.encode(question).decode())
     lines.append(f"curl -N {url}/v1/chat/completions{key} -H 'Content-Type: application/json' -d {body}")
     return "\n".join(lines)
+
+
+def _say(text: str) -> None:
+    """Prints a line unless that is impossible: on a full disk it is. print() would try again when the process ends."""
+    with contextlib.suppress(OSError):
+        os.write(sys.stdout.fileno(), f"{text}\n".encode(sys.stdout.encoding, "replace"))
 
 
 def _limit_unread_answers(listener: Any, timeout_s: float) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import socket
 
@@ -22,8 +23,9 @@ def serve(host: str | None, port: int | None) -> None:
     given: dict[str, object] = {"host": host, "port": port}
     overrides = {name: value for name, value in given.items() if value is not None}
     settings = load_settings(overrides)
-    for name in unknown_variables():
-        click.echo(f"hoshikage: {messages.text('unknown_variable', settings.lang, name=name)}", err=True)
+    with contextlib.suppress(OSError):  # where nothing can be printed, it can still serve
+        for name in unknown_variables():
+            click.echo(f"hoshikage: {messages.text('unknown_variable', settings.lang, name=name)}", err=True)
     check_exposure(settings.host, settings)
     check_address(settings.host, settings.port)
     Server(LiveSettings(settings, lambda: load_settings(overrides))).run()
