@@ -156,7 +156,10 @@ def _kinds() -> dict[str, Kind]:
         *("model_failed", "shutting_down"),
     ):
         kinds[code] = Kind(503, "server_error", code)
-    for code in ("engine_crashed", "engine_stalled", "internal_error", "invalid_model_map", "reader_too_slow"):
+    for code in (
+        *("engine_crashed", "engine_stalled", "internal_error", "reader_too_slow"),
+        *("invalid_model_map", "model_map_not_written"),
+    ):
         kinds[code] = Kind(500, "server_error", code)
     return kinds
 

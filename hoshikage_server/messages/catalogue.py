@@ -249,6 +249,10 @@ CATALOGUE: dict[str, Message] = {
         "モデル一覧 {path} を読めません: {reason}",
         "The model map {path} cannot be used: {reason}",
     ),
+    "model_map_not_written": Message(
+        "モデル一覧 {path} に書き込めませんでした: {reason}",
+        "The model map {path} could not be written: {reason}",
+    ),
     "open_without_keys": Message(
         "{host} で待ち受けるには HOSHIKAGE_API_KEYS が必要です。"
         "キーを設定するか、HOSHIKAGE_HOST を 127.0.0.1 にしてください。",

@@ -141,11 +141,11 @@ class ModelMap:
                 change(raw)
                 _write_atomically(self.path, msgspec.json.format(msgspec.json.encode(raw), indent=2) + b"\n")
         except Timeout:
-            raise self._failure(f"locked by another process for {_LOCK_TIMEOUT_S:g} s") from None
+            raise self._unwritable(f"locked by another process for {_LOCK_TIMEOUT_S:g} s") from None
         except UnicodeEncodeError as error:  # the name of a file may be any bytes, JSON cannot
-            raise self._failure(str(error)) from error
+            raise self._unwritable(str(error)) from error
         except OSError as error:
-            raise self._failure(error.strerror or str(error)) from error
+            raise self._unwritable(error.strerror or str(error)) from error
 
     def _read_bytes(self) -> bytes:
         try:
@@ -157,6 +157,9 @@ class ModelMap:
 
     def _failure(self, reason: str) -> ModelMapError:
         return ModelMapError("invalid_model_map", path=self.path, reason=reason)
+
+    def _unwritable(self, reason: str) -> ModelMapError:
+        return ModelMapError("model_map_not_written", path=self.path, reason=reason)
 
     def _stamp_now(self) -> tuple[int, ...]:
         try:
