@@ -1,0 +1,176 @@
+"""A fleet whose engines are objects in memory that do what a test tells them, under a clock that a test moves."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import msgspec
+from gevent.event import AsyncResult
+
+from hoshikage_server.engines import wire
+from hoshikage_server.engines.engine import Engine, Lease
+from hoshikage_server.engines.fleet import Fleet
+from hoshikage_server.engines.footprint import Freed, Usage
+from hoshikage_server.engines.process import EngineEvent, Gone
+from hoshikage_server.settings import LiveSettings, Settings
+
+_NOWHERE = Path("/nowhere")
+
+
+def settings_of(**values: object) -> Settings:
+    """Settings of no machine's."""
+    given: dict[str, object] = {"config_dir": _NOWHERE, "cache_dir": _NOWHERE, "model_map": _NOWHERE / "map", **values}
+    return msgspec.convert(given, Settings)
+
+
+def spec_of(model: str, version: int = 0) -> wire.EngineSpec:
+    """A model's engine; each version is another content of its file."""
+    return wire.EngineSpec(f"/nowhere/{model}.gguf", 4096, mtime_ns=version)
+
+
+class MemoryProcess:
+    """What the fleet takes for an engine process."""
+
+    def __init__(self, world: World, pid: int, spec: wire.EngineSpec) -> None:
+        self._world = world
+        self.pid = pid
+        self.spec = spec
+        self.last_heard = world.now
+        self.is_loading = True
+        self.n_stops = 0
+        self.killed: str | None = None
+        self.is_gone = False
+        self.is_freed = False
+
+    def usage(self) -> Usage | None:
+        return None
+
+    def stop(self) -> None:
+        self._world.on_stop(self)
+        self.n_stops += 1
+
+    def kill(self, reason: str) -> None:
+        self._world.on_kill(self, reason)
+        self.killed = reason
+
+    def __repr__(self) -> str:
+        return f"<process {self.pid} of {self.spec.path}>"
+
+
+class World:
+    """The fleet and all that is around it.
+
+    Attributes:
+        now: The time.
+        processes: All that were ever started.
+        can_start: Whether the system lets processes start.
+        on_start: Called after a process was started.
+        on_stop, on_kill: Called before one is told to end.
+    """
+
+    def __init__(self, settings: Settings) -> None:
+        self.now = 1000.0
+        self.live = LiveSettings(settings)
+        self.processes: list[MemoryProcess] = []
+        self.can_start = True
+        self.on_start: Callable[[MemoryProcess], None] = lambda process: None
+        self.on_stop: Callable[[MemoryProcess], None] = lambda process: None
+        self.on_kill: Callable[[MemoryProcess, str], None] = lambda process, reason: None
+        self.fleet = Fleet(self._start, self.live, lambda: self.now)
+
+    def _start(self, spec: wire.EngineSpec) -> MemoryProcess:
+        if not self.can_start:
+            raise OSError(24, "Too many open files")
+        process = MemoryProcess(self, len(self.processes) + 1, spec)
+        self.processes.append(process)
+        self.on_start(process)
+        return process
+
+    @property
+    def alive(self) -> list[MemoryProcess]:
+        """Processes that have not ended."""
+        return [process for process in self.processes if not process.is_gone]
+
+    def engine_of(self, process: MemoryProcess) -> Engine:
+        """What the fleet knows of it."""
+        return next(engine for engine in self.fleet.engines if engine.process is process)
+
+    def send(self, message: Callable[[], object]) -> None:
+        """A message, as the supervisor hands it over."""
+        message()
+        self.fleet.advance()
+
+    def change(self, **values: object) -> None:
+        """Changes settings."""
+        self.live.now = msgspec.structs.replace(self.live.now, **values)
+
+    def passes(self, seconds: float) -> None:
+        """Lets time pass, waking the fleet whenever it wants to be woken, as the supervisor does."""
+        end = self.now + seconds
+        n_wakes = 0
+        while (at := self.fleet.next_deadline()) is not None and at <= end:
+            self.now = max(self.now, at)
+            self.send(self.fleet.on_time)
+            n_wakes += 1
+            assert n_wakes < 100, "it is woken again and again, and does nothing about it"
+        self.now = end
+
+    # ---- what processes do
+
+    def hear(self, process: MemoryProcess, event: EngineEvent) -> None:
+        """A frame arrives."""
+        process.last_heard = self.now
+        self.send(lambda: self.fleet.happened(process, event))
+
+    def get_ready(self, process: MemoryProcess) -> None:
+        process.is_loading = False
+        self.hear(process, wire.Ready(4096, "name"))
+
+    def fail_load(self, process: MemoryProcess, code: str = "model_load_failed") -> None:
+        self.hear(process, wire.Failed(0, code, "a reason", {"needed_bytes": 2, "free_bytes": 1}))
+
+    def end(self, process: MemoryProcess, *labels: str, frees: bool = True) -> None:
+        """It ends, for whatever reason; unless told otherwise it is known at once what that gave back."""
+        process.is_gone = True
+        gone = Gone(process.killed or ("exit status 0" if process.n_stops else "signal SIGKILL"), labels)
+        self.send(lambda: self.fleet.happened(process, gone))
+        if frees:
+            self.free(process)
+
+    def free(self, process: MemoryProcess, freed: Freed = Freed()) -> None:  # noqa: B008
+        """It is known what its end gave back."""
+        process.is_freed = True
+        self.send(lambda: self.fleet.happened(process, freed))
+
+    # ---- what requests do
+
+    def want(
+        self,
+        model: str,
+        version: int = 0,
+        *,
+        idle_timeout_s: float = 300.0,
+        n_retries: int = 0,
+        insists: bool = False,
+    ) -> Lease:
+        """Asks for an engine."""
+        lease = Lease(model, spec_of(model, version), idle_timeout_s, n_retries, insists)
+        self.send(lambda: self.fleet.want(lease))
+        return lease
+
+    def give_back(self, lease: Lease) -> None:
+        self.send(lambda: self.fleet.give_back(lease))
+
+    def close_lease(self, lease: Lease) -> None:
+        self.send(lambda: self.fleet.close_lease(lease))
+
+    def unload(self, model: str) -> AsyncResult[Freed | None]:
+        result: AsyncResult[Freed | None] = AsyncResult()
+        self.send(lambda: self.fleet.unload(model, result))
+        return result
+
+    def close(self) -> AsyncResult[None]:
+        done: AsyncResult[None] = AsyncResult()
+        self.send(lambda: self.fleet.close(done))
+        return done
