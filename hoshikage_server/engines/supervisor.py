@@ -78,6 +78,7 @@ class Supervisor:
         self._inbox: SimpleQueue[Callable[[], None]] = SimpleQueue()  # bounded by the lane
         self._owner: gevent.Greenlet | None = None
         self._fleet = Fleet(lambda spec: spawn(spec, self._on_event), settings)
+        settings.on_change(self._on_change)
 
     def lease(self, lease: Lease) -> EngineProcess:
         """Waits until an engine made of the lease's spec is ready, starting it (and ending another) where needed.
@@ -179,6 +180,10 @@ class Supervisor:
 
     def _on_event(self, process: EngineProcess, event: EngineEvent) -> None:
         self._send(lambda: self._fleet.happened(process, event))
+
+    def _on_change(self) -> None:
+        if self._owner is not None:
+            self._send(lambda: None)  # places and deadlines are other ones now
 
     def _send(self, message: Callable[[], None]) -> None:
         if self._owner is None:
