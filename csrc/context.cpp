@@ -76,6 +76,7 @@ void require_threads(int32_t n_threads) {
 Threads make_threads(int32_t n_threads) {
     require_threads(n_threads);
     ggml_threadpool_params params = ggml_threadpool_params_default(n_threads);
+    params.paused = true;  // until the first graph: otherwise they wait for it in a busy loop while the context is made
     Threads threads(ggml_threadpool_new(&params));
     if (!threads) {
         throw hsk::Failure(HSK_OUT_OF_MEMORY, "cannot start " + std::to_string(n_threads) + " threads");

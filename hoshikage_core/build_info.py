@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 from dataclasses import dataclass
 from functools import cache
-from importlib.metadata import version
 
 from hoshikage_core._ffi import call_text, ffi, lib
 
@@ -44,6 +43,8 @@ class BuildInfo:
 @cache
 def build_info() -> BuildInfo:
     """Returns how this build was made; the answer never changes within a process."""
+    from importlib.metadata import version  # importing it takes as long as all the rest of the library
+
     baked = json.loads(ffi.string(lib.HSK_BUILD))
     native = json.loads(call_text(lib.hsk_system_info_get))
     return BuildInfo(

@@ -8,13 +8,14 @@ import os
 import re
 import resource
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
 from hoshikage_core import _gguf
 from hoshikage_core._ffi import call_text, lib
 from hoshikage_core.errors import InsufficientMemoryError, NativeError
 from hoshikage_core.params import ContextShape, GpuLayers, model_params
+
+StrPath = str | os.PathLike[str]
 
 _N_CTX_PROBE = 65536
 _N_UBATCH = 512  # what csrc computes at once, at most
@@ -44,7 +45,7 @@ class DeviceMemory:
 
 
 def require_memory(
-    path: str | os.PathLike[str],
+    path: StrPath,
     *,
     gpu_layers: GpuLayers = "auto",
     n_ctx: int = 4096,
@@ -139,7 +140,7 @@ def _surely_fits(needed_bytes: int, free_bytes: int) -> bool:
     return needed_bytes <= _SHARE_THAT_SURELY_FITS * free_bytes
 
 
-def model_file_bytes(path: str | os.PathLike[str]) -> int:
+def model_file_bytes(path: StrPath) -> int:
     """The size of a model's file, or of all its files if it is split.
 
     Raises:
@@ -212,40 +213,42 @@ def gpu_free_bytes() -> dict[str, int]:
     return {}
 
 
-def available_bytes(proc: Path = Path("/proc"), cgroup: Path = Path("/sys/fs/cgroup")) -> int:
+def available_bytes(proc: StrPath = "/proc", cgroup: StrPath = "/sys/fs/cgroup") -> int:
     """Host memory this process can take without swapping.
 
     That is the kernel's MemAvailable, or less: what a container's limit leaves, or the process's own (``ulimit -v``,
     ``-d``) after a reserve.
     """
-    available = _field_bytes(proc / "meminfo", "MemAvailable") or 0
-    limit, used = _read_int(cgroup / "memory.max"), _read_int(cgroup / "memory.current")
+    available = _field_bytes(os.path.join(proc, "meminfo"), "MemAvailable") or 0
+    limit, used = _read_int(os.path.join(cgroup, "memory.max")), _read_int(os.path.join(cgroup, "memory.current"))
     if limit is not None and used is not None:
         # A mapped model file counts as used there, though the kernel takes it back when memory is needed.
-        cached = next((int(line.split()[1]) for line in _lines(cgroup / "memory.stat") if line.startswith("file ")), 0)
+        cached = next(
+            (int(line.split()[1]) for line in _lines(os.path.join(cgroup, "memory.stat")) if line.startswith("file ")),
+            0,
+        )
         available = min(available, limit - used + cached)
     for kind, name in ((resource.RLIMIT_AS, "VmSize"), (resource.RLIMIT_DATA, "VmData")):
         soft_limit, _ = resource.getrlimit(kind)
         if soft_limit != resource.RLIM_INFINITY:
-            used = _field_bytes(proc / "self" / "status", name) or 0
+            used = _field_bytes(os.path.join(proc, "self", "status"), name) or 0
             available = min(available, soft_limit - used - _BESIDES_BYTES)
     return max(0, available)
 
 
-def _field_bytes(path: Path, name: str) -> int | None:
+def _field_bytes(path: str, name: str) -> int | None:
     """A line of the form ``name: 123 kB``."""
     return next((int(line.split()[1]) * 1024 for line in _lines(path) if line.startswith(f"{name}:")), None)
 
 
-def _read_int(path: Path) -> int | None:
-    try:
-        return int(path.read_text())
-    except (OSError, ValueError):
-        return None
+def _read_int(path: str) -> int | None:
+    lines = _lines(path)
+    return int(lines[0]) if lines and lines[0].isdigit() else None
 
 
-def _lines(path: Path) -> list[str]:
+def _lines(path: str) -> list[str]:
     try:
-        return path.read_text().splitlines()
+        with open(path, encoding="ascii", errors="replace") as file:
+            return file.read().splitlines()
     except OSError:
         return []

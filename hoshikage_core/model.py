@@ -6,10 +6,10 @@ import atexit
 import dataclasses
 import json
 import os
+import re
 import threading
 import weakref
 from collections.abc import Callable, Mapping, Sequence
-from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
@@ -144,7 +144,7 @@ class Model:
             self.info = ModelInfo(**json.loads(call_text(lib.hsk_model_info_get, pointer)))
             flags = ffi.new("uint8_t[]", self.info.n_vocab)
             call(lib.hsk_end_tokens_get, pointer, flags, self.info.n_vocab)
-        self.end_tokens = frozenset(token for token, is_end in enumerate(ffi.buffer(flags)[:]) if is_end)
+        self.end_tokens = frozenset(match.start() for match in re.finditer(b"\x01", ffi.buffer(flags)))
 
     def tokenize(self, text: str | bytes, *, add_special: bool = True, parse_special: bool = False) -> list[int]:
         """Cuts text into tokens.
@@ -283,7 +283,7 @@ class Model:
 def _require_file(path: str) -> None:
     """llama.cpp's words for these are hard to understand, or none."""
     try:
-        if Path(path).is_dir():
+        if os.path.isdir(path):
             raise ModelLoadError(path, "it is a folder, not a .gguf file")
         with open(path, "rb") as file:
             if not file.read(1):

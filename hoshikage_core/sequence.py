@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-import secrets
+import os
 from collections.abc import Callable
 from collections.abc import Sequence as SequenceOf
 from types import TracebackType
@@ -50,7 +50,7 @@ class Sequence:
         self.engine = engine
         self.id = seq_id
         self.tokens = list(tokens)
-        self.seed = secrets.randbits(63) if sampling.seed is None else sampling.seed
+        self.seed = int.from_bytes(os.urandom(8), "little") >> 1 if sampling.seed is None else sampling.seed
         self.cancelled = False
         self.failure: HoshikageError | None = None
         self._closed = False

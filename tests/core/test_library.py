@@ -61,3 +61,12 @@ def test_importing_brings_no_server() -> None:
     imported = subprocess.check_output([sys.executable, "-c", code], text=True).split()
     assert "hoshikage_core" in imported
     assert not {"gevent", "falcon", "gunicorn", "hoshikage_server"} & set(imported)
+
+
+def test_importing_is_quick() -> None:
+    """What takes long to import and is seldom needed comes later: an engine that wakes up imports the library first."""
+    code = "import sys, hoshikage_core; print(*sys.modules)"
+    command = [sys.executable, "-I", "-S", "-c", f"import sys; sys.path[:] = {sys.path!r}; {code}"]
+    imported = subprocess.check_output(command, text=True).split()
+    assert "hoshikage_core.engine" in imported
+    assert not {"importlib.metadata", "secrets", "hashlib", "socket", "email"} & set(imported)

@@ -251,6 +251,17 @@ def test_a_vocabulary_takes_no_room_for_weights(options: str, smollm2_path: Path
     assert int(run_limited(code, smollm2_path)) < 0.5 * smollm2_path.stat().st_size
 
 
+def test_large_buffers_get_huge_pages(smollm2_path: Path) -> None:
+    """Where the kernel offers huge pages, the KV cache asks for them: opening an engine is a matter of page faults."""
+    code = """
+        engine = Model(sys.argv[1]).engine()
+        lines = Path("/proc/self/smaps").read_text().splitlines()
+        print(any("hg" in line.split() for line in lines if line.startswith("VmFlags")))
+    """
+    is_offered = Path("/sys/kernel/mm/transparent_hugepage/enabled").exists()
+    assert run_limited(code, smollm2_path) == f"{is_offered}\n"
+
+
 @pytest.mark.parametrize("kind", ["AS", "DATA"])
 def test_an_allocation_that_fails_all_the_same(kind: str, smollm2_path: Path) -> None:
     """Where the figures were wrong and the cache cannot be allocated, that is an error with llama.cpp's reason."""
