@@ -32,7 +32,7 @@ class Listener(StreamServer):  # type: ignore[misc]  # gevent has no types
                 raise
             self._pause(error)
             return None
-        if accepted and self._is_exhausted:
+        if accepted is None and self._is_exhausted:  # nobody waits any more
             self._is_exhausted = False
             log.info("connections are accepted again")
         return accepted

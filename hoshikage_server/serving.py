@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import math
 import os
+import resource
 import shlex
 import socket
 import sys
@@ -22,6 +23,7 @@ from hoshikage_server.settings import LiveSettings, Settings, is_loopback
 _KEEPALIVE_S = 5  # how long a client that asks nothing may keep its connection
 _WORKER_TIMEOUT_S = 60
 GOODBYE_S = 1.0  # in which requests that are cut off tell their clients
+_OTHER_DESCRIPTORS = 128  # beside connections: engines, their pipes, logs
 _SLACK_S = 3.0  # for being scheduled at all
 
 
@@ -37,6 +39,9 @@ def gunicorn_options(live: LiveSettings) -> dict[str, Any]:
 
     def on_starting(arbiter: Any) -> None:
         check_addresses(arbiter.cfg, settings)
+        n_allowed = _allow_descriptors(settings.max_connections + _OTHER_DESCRIPTORS)
+        if n_allowed < settings.max_connections:
+            arbiter.log.warning("max_connections is %d, descriptors %d", settings.max_connections, n_allowed)
 
     def when_ready(arbiter: Any) -> None:
         signals.install(arbiter)
@@ -101,6 +106,16 @@ def greeting(settings: Settings, listener: socket.socket) -> str:
     body = shlex.quote(msgspec.json.encode(question).decode())
     lines.append(f"curl -N {url}/v1/chat/completions{key} -H 'Content-Type: application/json' -d {body}")
     return "\n".join(lines)
+
+
+def _allow_descriptors(n_wanted: int) -> int:
+    """Raises this process' limit of descriptors as far as it may; returns the limit."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    unlimited = resource.RLIM_INFINITY
+    if soft != unlimited and soft < n_wanted:
+        soft = n_wanted if hard == unlimited else min(n_wanted, hard)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+    return n_wanted if soft == unlimited else soft
 
 
 def _say(text: str) -> None:
