@@ -30,6 +30,7 @@ log = logging.getLogger(__name__)
 
 _RECV_BYTES = 64 * 1024
 _EXIT_WAIT_S = 1.0  # between closing its socket and ending, a healthy process needs milliseconds
+_KILL_WAIT_S = 5.0  # SIGKILL cannot be refused, but a process in a driver's call ends after it
 _LAST_WORDS_WAIT_S = 0.1  # its end closes the pipe, unless a child of its own holds it
 _NO_GPU = {"CUDA_VISIBLE_DEVICES": ""}  # merely asking the driver for its devices takes memory there
 _LINE_BYTES = 8 * 1024
@@ -170,6 +171,11 @@ class EngineProcess:
         if self._gone is None and self._process.poll() is None:
             self._kill_reason = reason
             self._process.kill()
+            gevent.spawn_later(_KILL_WAIT_S, self._stop_reading)  # then it counts as gone all the same
+
+    def _stop_reading(self) -> None:
+        with contextlib.suppress(OSError):  # it has ended, and the socket is closed
+            self._socket.shutdown(socket.SHUT_RDWR)
 
     def _stop(self) -> None:
         self.usage()  # what is freed is what it holds now
@@ -231,12 +237,19 @@ class EngineProcess:
         elif channel.is_ended:  # its reader was too slow
             self.forget(frame.id)
 
-    def _bury(self) -> None:
+    def _wait(self) -> int | None:
+        """The exit status; None if it does not end, as it may be held in a driver's call even when it is killed."""
         try:
-            code = self._process.wait(timeout=_EXIT_WAIT_S)
+            code: int = self._process.wait(timeout=_EXIT_WAIT_S)
         except subprocess.TimeoutExpired:
+            return None
+        return code
+
+    def _bury(self) -> None:
+        code = self._wait()
+        if code is None:
             self.kill("it closed its socket and went on")
-            code = self._process.wait()  # SIGKILL cannot be refused
+            code = self._wait()
         self._outbox.put(None)
         self._socket.close()
         self._listener.join(_LAST_WORDS_WAIT_S)
@@ -255,7 +268,9 @@ def _crashed(request_id: int, reason: str) -> wire.Failed:
     return wire.Failed(request_id, "engine_crashed", "", {"reason": reason})
 
 
-def _exit_reason(code: int) -> str:
+def _exit_reason(code: int | None) -> str:
+    if code is None:
+        return "it does not end"
     if code >= 0:
         return f"exit status {code}"
     try:
