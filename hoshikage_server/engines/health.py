@@ -10,8 +10,6 @@ from hoshikage_server.engines.wire import EngineSpec
 from hoshikage_server.errors import EngineError
 from hoshikage_server.settings import Settings
 
-_CRASHES_KEPT = 20
-
 
 @dataclass(frozen=True)
 class Crash:
@@ -29,7 +27,7 @@ class Health:
     Attributes:
         n_starts: Engines started.
         n_crashes: Engines that died.
-        crash_times: When the last of them died (monotonic clock).
+        crash_times: When those of the last crash_window died (monotonic clock).
         cooling_until: When it may be loaded again after too many crashes.
         n_failures: Loads that failed since one went well.
         failure: The last of them.
@@ -39,7 +37,7 @@ class Health:
 
     n_starts: int = 0
     n_crashes: int = 0
-    crash_times: deque[float] = field(default_factory=lambda: deque(maxlen=_CRASHES_KEPT))
+    crash_times: deque[float] = field(default_factory=deque)
     cooling_until: float = 0.0
     n_failures: int = 0
     failure: EngineError | None = None
@@ -50,8 +48,9 @@ class Health:
         """Counts a death; after too many in too short a time the model is left alone for a while."""
         self.n_crashes += 1
         self.crash_times.append(now)
-        recent = [time for time in self.crash_times if now - time < settings.crash_window]
-        if len(recent) >= settings.crash_limit:
+        while now - self.crash_times[0] >= settings.crash_window:
+            self.crash_times.popleft()
+        if len(self.crash_times) >= settings.crash_limit:
             self.cooling_until = now + settings.crash_cooling
 
     def on_failed_load(self, spec: EngineSpec, error: EngineError, now: float, settings: Settings) -> EngineError:
