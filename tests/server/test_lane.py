@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import gevent
 import pytest
 from hypothesis import given
@@ -10,52 +12,82 @@ from hypothesis import strategies as st
 from hoshikage_server.engines.lane import Lane, Permit
 from hoshikage_server.errors import LaneError
 
+LIMIT_S = 30.0
+
 
 class Visitor:
     """A greenlet that enters the lane and stays until it is told to go."""
 
-    def __init__(self, lane: Lane, timeout_s: float = 60) -> None:
+    def __init__(self, lane: Lane, model: str = "m", timeout_s: float = 60) -> None:
+        self.model = model
         self.permit: Permit | None = None
         self.greenlet = gevent.spawn(self._enter, lane, timeout_s)
+        gevent.idle()
 
     def _enter(self, lane: Lane, timeout_s: float) -> None:
-        self.permit = lane.enter(timeout_s)
+        self.permit = lane.enter(self.model, timeout_s=timeout_s, max_waiting=1000)
 
     @property
     def waits(self) -> bool:
         return not self.greenlet.ready()
 
+    def leave(self) -> None:
+        assert self.permit is not None
+        self.permit.leave()
+        gevent.idle()
 
-@given(st.integers(1, 3), st.lists(st.tuples(st.sampled_from("eld"), st.integers(0, 9)), max_size=40))
+
+def make_lane(
+    parallel: int = 1,
+    *,
+    overtake_limit_s: float = 0.0,
+    is_loaded: Callable[[str], bool] = lambda model: True,
+    clock: Callable[[], float] = lambda: 0.0,
+) -> Lane:
+    lane = Lane(is_loaded, clock)
+    lane.set_limits(parallel, overtake_limit_s)
+    return lane
+
+
+def enter(lane: Lane, timeout_s: float = 1, max_waiting: int = 10) -> Permit:
+    return lane.enter("m", timeout_s=timeout_s, max_waiting=max_waiting)
+
+
+@given(st.integers(1, 3), st.lists(st.tuples(st.sampled_from("eldp"), st.integers(0, 9)), max_size=40))
 def test_first_come_first_served(parallel: int, moves: list[tuple[str, int]]) -> None:
-    """Whoever enters, leaves or disconnects, in any order: those inside are always the first that are still there."""
-    lane = Lane(parallel, 1000)
+    """Whoever enters, leaves or disconnects, however many permits there are meanwhile: the first in line are inside."""
+    lane = make_lane(parallel)
     present: list[Visitor] = []
+    n_inside = 0  # more than there are permits, when their number has fallen
     for move, which in moves:
         if move == "e":
             present.append(Visitor(lane))
+        elif move == "p":
+            parallel = 1 + which % 4
+            lane.set_limits(parallel, 0.0)
         elif present:
             visitor = present[which % len(present)]
             if visitor.permit is not None:
-                visitor.permit.leave()
+                visitor.leave()
                 visitor.permit.leave()  # twice does no harm
                 present.remove(visitor)
+                n_inside -= 1
             elif move == "d":  # who only waits can only disconnect
                 visitor.greenlet.kill()
                 present.remove(visitor)
         gevent.idle()
-        assert [visitor.waits for visitor in present] == [i >= parallel for i in range(len(present))]
-        assert lane.n_running == min(parallel, len(present))
-        assert lane.n_waiting == max(0, len(present) - parallel)
+        n_inside = max(n_inside, min(parallel, len(present)))
+        assert [visitor.waits for visitor in present] == [i >= n_inside for i in range(len(present))]
+        assert lane.n_running == n_inside
+        assert lane.n_waiting == len(present) - n_inside
     gevent.killall([visitor.greenlet for visitor in present])
 
 
 def test_granted_and_killed_in_the_same_moment() -> None:
     """The permit goes on to the next; none is lost."""
-    lane = Lane(1, 10)
-    first = lane.enter(1)
+    lane = make_lane()
+    first = enter(lane)
     second, third = Visitor(lane), Visitor(lane)
-    gevent.idle()
     second.greenlet.kill(block=False)  # reaches it in the next turn of the loop
     first.leave()  # grants to it now
     gevent.idle()
@@ -66,10 +98,10 @@ def test_granted_and_killed_in_the_same_moment() -> None:
 
 def test_timeout_leaves_the_queue() -> None:
     """queue_timeout, and nobody is kept for whom nobody waits."""
-    lane = Lane(1, 10)
-    with lane.enter(1):
+    lane = make_lane()
+    with enter(lane):
         with pytest.raises(LaneError) as caught:
-            lane.enter(0.01)
+            enter(lane, timeout_s=0.01)
         assert caught.value.code == "queue_timeout"
         assert caught.value.headers["Retry-After"]
         assert lane.n_waiting == 0
@@ -78,24 +110,130 @@ def test_timeout_leaves_the_queue() -> None:
 
 def test_full_queue() -> None:
     """One more than may wait is refused at once."""
-    lane = Lane(1, 1)
-    lane.enter(1)
+    lane = make_lane()
+    enter(lane)
     visitor = Visitor(lane)
-    gevent.idle()
     with pytest.raises(LaneError) as caught:
-        lane.enter(60)
+        enter(lane, timeout_s=60, max_waiting=1)
     assert caught.value.code == "queue_full"
+    assert caught.value.headers["Retry-After"]
     visitor.greenlet.kill()
 
 
-def test_waiting_time_is_that_of_the_head() -> None:
-    """Told by a clock that is passed in."""
+def test_waiting_times() -> None:
+    """Of everybody in the queue, the longest first."""
     now = 100.0
-    lane = Lane(1, 10, clock=lambda: now)
-    assert lane.longest_wait_s == 0
-    lane.enter(1)
-    visitor = Visitor(lane)
-    gevent.idle()
+    lane = make_lane(clock=lambda: now)
+    assert lane.waits_s() == []
+    enter(lane)
+    visitors = [Visitor(lane)]
     now = 107.0
-    assert lane.longest_wait_s == 7
-    visitor.greenlet.kill()
+    visitors.append(Visitor(lane))
+    now = 110.0
+    assert lane.waits_s() == [10, 3]
+    gevent.killall([visitor.greenlet for visitor in visitors])
+
+
+class House:
+    """A lane in front of a machine that holds one model: that of the last one who was let in."""
+
+    def __init__(self, overtake_limit_s: float) -> None:
+        self.now = 0.0
+        self.loaded: str | None = None
+        self.n_swaps = 0
+        self.inside: Visitor | None = None
+        self.order: list[Visitor] = []
+        self.lane = make_lane(
+            overtake_limit_s=overtake_limit_s, is_loaded=lambda model: model == self.loaded, clock=lambda: self.now
+        )
+        self.waiting: list[Visitor] = []
+
+    def arrive(self, model: str) -> Visitor:
+        visitor = Visitor(self.lane, model)
+        self.waiting.append(visitor)
+        self.look()
+        return visitor
+
+    def serve(self, seconds: float) -> None:
+        """Who is inside needs so long."""
+        if self.inside is not None:
+            self.now += seconds
+            visitor, self.inside = self.inside, None
+            visitor.leave()
+            self.look()
+
+    def look(self) -> None:
+        entered = [visitor for visitor in self.waiting if not visitor.waits]
+        assert len(entered) <= 1
+        for visitor in entered:
+            assert self.inside is None
+            self.waiting.remove(visitor)
+            self.inside = visitor
+            self.order.append(visitor)
+            self.n_swaps += self.loaded != visitor.model
+            self.loaded = visitor.model
+
+
+def test_requests_for_the_loaded_model_go_together() -> None:
+    """Who would make the model change lets those pass who need the one that is there: one change instead of five."""
+    house = House(LIMIT_S)
+    for model in "ababab":
+        house.arrive(model)
+    for _ in range(6):
+        house.serve(1)
+    assert [visitor.model for visitor in house.order] == list("aaabbb")
+    assert house.n_swaps == 2
+
+
+def test_no_overtaking_with_a_limit_of_zero() -> None:
+    """Strictly first come, first served, whatever it costs."""
+    house = House(0)
+    for model in "ababab":
+        house.arrive(model)
+    for _ in range(6):
+        house.serve(1)
+    assert [visitor.model for visitor in house.order] == list("ababab")
+
+
+def test_overtaking_ends_at_the_limit() -> None:
+    """However many for the loaded model keep coming: the other one's turn comes."""
+    house = House(10)
+    house.arrive("a")
+    other = house.arrive("b")
+    n_served = 0
+    while other.waits:
+        house.arrive("a")
+        house.serve(3)
+        n_served += 1
+        assert n_served < 20
+    assert house.now == 15, "first overtaken at 3, and for the last time before 13"
+
+
+Arrivals = st.lists(st.one_of(st.sampled_from("abc"), st.floats(0.1, 20)), max_size=60)
+
+
+@given(Arrivals, st.sampled_from([0.0, 5.0, LIMIT_S]))
+def test_nobody_is_overtaken_for_longer_than_the_limit(moves: list[str | float], limit_s: float) -> None:
+    """Nor ever by somebody who came later for the same model; and the first in line is never left out for nothing."""
+    house = House(limit_s)
+    overtaken_since: dict[Visitor, float] = {}
+    line: list[Visitor] = []
+
+    def check() -> None:
+        for visitor in [visitor for visitor in line if not visitor.waits]:
+            passed = line[: line.index(visitor)]
+            assert visitor.model not in [other.model for other in passed]
+            for other in passed:
+                assert house.now - overtaken_since.setdefault(other, house.now) < limit_s
+            line.remove(visitor)
+
+    for move in moves:
+        if isinstance(move, str):
+            line.append(house.arrive(move))
+        else:
+            house.serve(move)
+        check()
+    while line or house.inside:
+        house.serve(1)
+        check()
+    assert (house.lane.n_running, house.lane.n_waiting) == (0, 0)
