@@ -37,6 +37,8 @@ def gunicorn_options(live: LiveSettings) -> dict[str, Any]:
     settings = live.now
     host = f"[{settings.host}]" if ":" in settings.host and not settings.host.startswith("unix:") else settings.host
 
+    ends_with_terminal = signals.lives_in_terminal()
+
     def on_starting(arbiter: Any) -> None:
         check_addresses(arbiter.cfg, settings)
         n_allowed = _allow_descriptors(settings.max_connections + _OTHER_DESCRIPTORS)
@@ -44,7 +46,7 @@ def gunicorn_options(live: LiveSettings) -> dict[str, Any]:
             arbiter.log.warning("max_connections is %d, descriptors %d", settings.max_connections, n_allowed)
 
     def when_ready(arbiter: Any) -> None:
-        signals.install(arbiter)
+        signals.install(arbiter, ends_with_terminal)
         for listener in arbiter.LISTENERS:
             _limit_unread_answers(listener, settings.write_timeout)
         _say(greeting(settings, arbiter.LISTENERS[0].sock))

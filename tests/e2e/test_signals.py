@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
+import re
 import signal
 import socket
+import subprocess
 import sys
+import termios
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -253,3 +257,41 @@ def test_the_log_level_changes_while_it_runs(start_any: StartServer) -> None:
     wait_for(lambda: "log_level=error" in server.log, 3, "it is read")
     server.get("/no-such-path")
     assert server.log.count("code=unknown_url") == 1
+
+
+@pytest.mark.parametrize("is_nohup", [False, True])
+def test_a_closed_terminal(tmp_path: Path, is_nohup: bool) -> None:
+    """A server in a terminal ends with it, as it does after SIGTERM; under nohup it stays."""
+    ours, its = os.openpty()
+
+    def own_the_terminal() -> None:
+        os.setsid()
+        fcntl.ioctl(its, termios.TIOCSCTTY, 0)
+
+    (tmp_path / "model_map.json").write_text("{}")
+    environ = {name: value for name, value in os.environ.items() if not name.startswith("HOSHIKAGE_")}
+    environ |= {"HOSHIKAGE_CONFIG_DIR": str(tmp_path), "HOSHIKAGE_PORT": "0"}
+    environ |= {"PYTHONPATH": os.pathsep.join(path for path in sys.path if path)}
+    command = [*(["nohup"] if is_nohup else []), *FAKE_SERVER]
+    with (tmp_path / "log").open("wb") as log:
+        process = subprocess.Popen(
+            command, stdin=its, stdout=log, stderr=log, env=environ, preexec_fn=own_the_terminal, cwd=tmp_path
+        )
+    try:
+        os.close(its)
+        found = wait_for(
+            lambda: re.search(r"http://127\.0\.0\.1:(\d+)", (tmp_path / "log").read_text()), 20, "it listens"
+        )
+        with socket.create_connection(("127.0.0.1", int(found[1])), timeout=20) as connection:
+            connection.sendall(b"GET /health HTTP/1.1\r\nHost: t\r\n\r\n")
+            assert b"ok" in read_until(connection, b"ok")
+        os.kill(process.pid, signal.SIGHUP)
+        wait_for(lambda: "settings were read again" in (tmp_path / "log").read_text(), 5, "its terminal is there")
+        os.close(ours)
+        if is_nohup:
+            wait_for(lambda: (tmp_path / "log").read_text().count("read again") == 2, 5, "it goes on")
+            process.terminate()
+        assert process.wait(10) == 0
+    finally:
+        process.kill()
+        process.wait(5)
