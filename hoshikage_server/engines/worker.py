@@ -334,7 +334,9 @@ def main() -> None:
     parser.add_argument("--parent", type=int, required=True, help="the server's process id")
     arguments = parser.parse_args()
     _die_with(arguments.parent)
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    # A service manager sends SIGTERM to all processes of a server at once; running answers shall finish all the same.
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, signal.SIG_IGN)
     sock = socket.socket(fileno=arguments.fd)
     sock.setblocking(True)  # gevent made it non-blocking
     assert "gevent" not in sys.modules
