@@ -1,25 +1,16 @@
 #include "guard.hpp"
 #include "handles.hpp"
 #include "log.hpp"
-
-#include "ggml-cpu.h"
+#include "threads.hpp"
 
 #include <algorithm>
 #include <atomic>
 #include <cmath>
 #include <cstring>
-#include <future>
 #include <numeric>
-#include <system_error>
-#include <thread>
 #include <vector>
 
 namespace {
-
-struct FreeThreads {
-    void operator()(ggml_threadpool *pool) const { ggml_threadpool_free(pool); }
-};
-using Threads = std::unique_ptr<ggml_threadpool, FreeThreads>;
 
 struct FreeContext {
     void operator()(llama_context *context) const { llama_free(context); }
@@ -32,8 +23,8 @@ constexpr int32_t no_row = -1;
 struct hsk_context {
     // In the order of construction: the llama_context must go before the threads it computes on, and both before the model.
     shared_model model;
-    Threads threads;
-    Threads threads_batch;
+    hsk::Threads threads;
+    hsk::Threads threads_batch;
     std::unique_ptr<llama_context, FreeContext> llama;
     std::atomic<bool> interrupted{false};
     std::atomic<uint64_t> progress{0};
@@ -49,40 +40,6 @@ struct hsk_context {
 };
 
 namespace {
-
-// ggml ends the process when it cannot start a thread, as where a limit on processes or memory is near: so they are tried first.
-void require_threads(int32_t n_threads) {
-    std::promise<void> gate;
-    const std::shared_future<void> opened(gate.get_future());
-    std::vector<std::thread> threads;
-    bool all_started = true;
-    try {
-        threads.reserve(static_cast<size_t>(n_threads));
-        for (int32_t i = 1; i < n_threads; i++) {
-            threads.emplace_back([opened] { opened.wait(); });
-        }
-    } catch (const std::system_error &) {
-        all_started = false;
-    }
-    gate.set_value();
-    for (std::thread &thread : threads) {
-        thread.join();
-    }
-    if (!all_started) {
-        throw hsk::Failure(HSK_OUT_OF_MEMORY, "cannot start " + std::to_string(n_threads) + " threads");
-    }
-}
-
-Threads make_threads(int32_t n_threads) {
-    require_threads(n_threads);
-    ggml_threadpool_params params = ggml_threadpool_params_default(n_threads);
-    params.paused = true;  // until the first graph: otherwise they wait for it in a busy loop while the context is made
-    Threads threads(ggml_threadpool_new(&params));
-    if (!threads) {
-        throw hsk::Failure(HSK_OUT_OF_MEMORY, "cannot start " + std::to_string(n_threads) + " threads");
-    }
-    return threads;
-}
 
 ggml_type kv_type(const char *name) {
     // Those llama.cpp's own tools offer: with others ggml ends the process.
@@ -315,9 +272,9 @@ int32_t hsk_context_new(const hsk_model *model, const hsk_context_params *params
 
         auto context = std::make_unique<hsk_context>();
         context->model = model->model;
-        context->threads = make_threads(params->n_threads);
+        context->threads = hsk::make_threads(params->n_threads);
         if (params->n_threads_batch != params->n_threads) {
-            context->threads_batch = make_threads(params->n_threads_batch);
+            context->threads_batch = hsk::make_threads(params->n_threads_batch);
         }
         llama_context_params native = hsk::native_params(*params);
         native.abort_callback = on_node;
