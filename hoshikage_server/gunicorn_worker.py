@@ -168,12 +168,14 @@ class Worker(GeventWorker):  # type: ignore[misc]  # gunicorn has no types
         deadline = time.monotonic() + grace_s
         pool.join(timeout=_ENDING_TICK_S)
         if len(pool) and not self._is_hurried:
-            log.info("%d requests may go on for %g s; a second Ctrl-C ends them at once", len(pool), grace_s)
+            log.info(
+                "running requests: %d; they may go on for %g s, or until Ctrl-C is pressed again", len(pool), grace_s
+            )
         while len(pool) and not self._is_hurried and time.monotonic() < deadline:
             self.notify()
             pool.join(timeout=_ENDING_TICK_S)
         if len(pool):
-            log.warning("%d requests are cut off", len(pool))
+            log.warning("running requests: %d; they are cut off", len(pool))
             pool.kill(timeout=GOODBYE_S)
 
 

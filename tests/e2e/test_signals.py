@@ -175,6 +175,32 @@ def test_a_client_that_reads_nothing_does_not_hold_up_the_end(start_any: StartSe
         assert server.process.wait(5) == 0
 
 
+def test_an_engine_that_does_not_end_is_killed_before_the_server_ends(start_any: StartServer) -> None:
+    """Within stop_timeout, for which gunicorn's master waits."""
+    server = start_any(stop_timeout=1, grace=0.3)
+    with server.connect() as connection:
+        connection.sendall(server.chat_request("hang", model="stubborn"))
+        wait_for(lambda: any(" generate " in line for line in server.engine_log), 5, "the engine is asked")
+        engine = engine_pid(server)
+        server.process.terminate()
+        assert b'"code":"shutting_down"' in read_all(connection)
+    assert server.process.wait(5) == 0
+    assert not is_alive(engine)
+    assert "SIGKILL" not in server.log, "gunicorn did not have to kill its worker"
+
+
+def test_a_service_managers_sigterm(start_any: StartServer) -> None:
+    """It goes to the worker and its master at once."""
+    server = start_any()
+    with server.connect() as connection:
+        connection.sendall(server.chat_request("count 10 50", stream=True))
+        read_until(connection, b'"1 "')
+        engine = engine_pid(server)
+        os.killpg(server.process.pid, signal.SIGTERM)
+        assert b"[DONE]" in read_all(connection)
+    assert_clean_end(server, engine, within_s=2)
+
+
 def test_a_signal_while_it_starts_counts(start_any: StartServer) -> None:
     """SIGTERM right after the worker has been forked, long before its application is loaded."""
     server = start_any()
