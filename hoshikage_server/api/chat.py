@@ -90,8 +90,9 @@ class ChatCompletions:
                 problems.note_gone(request)
             answer.close()
 
-        def show_error(error: ServerError) -> bytes:
-            _name_field(error)
+        def show_error(error: Exception) -> bytes:
+            if isinstance(error, ServerError):
+                _name_field(error)
             return problems.tell(error, request)
 
         response.content_type = sse.MEDIA_TYPE

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from hoshikage_server.api.reply import Chunks
 from hoshikage_server.engines.answers import Answer
 from hoshikage_server.engines.wire import Done, Token
-from hoshikage_server.errors import ServerError
+from hoshikage_server.errors import ClientGoneError, ServerError
 
 HEADERS = {"Cache-Control": "no-cache", "X-Accel-Buffering": "no"}
 MEDIA_TYPE = "text/event-stream; charset=utf-8"
@@ -36,7 +36,7 @@ class ChatStream:
 
     def __init__(
         self, answer: Answer, new_chunks: Callable[[], Chunks], *, with_usage: bool, ping_s: float, is_late: bool,
-        show_error: Callable[[ServerError], bytes], on_close: Callable[[bool], None],
+        show_error: Callable[[Exception], bytes], on_close: Callable[[bool], None],
     ) -> None:  # fmt: skip
         self._answer = answer
         self._new_chunks = new_chunks
@@ -59,7 +59,9 @@ class ChatStream:
             return _PING
         try:
             return self._next()
-        except ServerError as error:
+        except ClientGoneError:
+            raise
+        except Exception as error:
             self._is_ended = True
             return event(self._show_error(error))
 

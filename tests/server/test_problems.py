@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import re
+import time
 
 import falcon
 import pytest
@@ -11,8 +12,9 @@ from api_client import Api, MakeApi
 from falcon import testing
 
 from hoshikage_server import logs
-from hoshikage_server.api import problems
+from hoshikage_server.api import problems, reply, sse
 from hoshikage_server.api.middleware import RequestContext
+from hoshikage_server.engines.wire import Token
 from hoshikage_server.errors import EngineError, ServerError
 from hoshikage_server.settings import LiveSettings, build_settings
 
@@ -112,6 +114,44 @@ def test_what_nobody_expected(failing: testing.TestClient, log: pytest.LogCaptur
     assert found["reason"] == "ValueError"
     assert log.text.count("in on_get") == 2
     assert "KeyError\n" in log.text
+    assert WORDS not in log.text
+
+
+class BrokenAnswer:
+    """One that fails as nobody expects, after its first piece."""
+
+    def wait_until_accepted(self, timeout_s: float) -> bool:
+        return True
+
+    def next_frame(self, timeout_s: float) -> Token:
+        raise ValueError(WORDS)
+
+
+def test_what_nobody_expected_in_a_stream(log: pytest.LogCaptureFixture) -> None:
+    """An event tells of it, and the log as well as ever; gunicorn does not get to see it."""
+    request = testing.create_req()
+    request.context.request_id, request.context.language, request.context.model = "req_1", "en", "m"
+    request.context.began = time.monotonic()
+    heading = reply.Heading(id="x", created=1, model="m", system_fingerprint="fp")
+    stream = sse.ChatStream(
+        BrokenAnswer(),  # type: ignore[arg-type]
+        lambda: reply.Chunks(heading, with_usage=False),
+        with_usage=False,
+        ping_s=1,
+        is_late=False,
+        show_error=lambda error: problems.tell(error, request),
+        on_close=lambda is_cut: None,
+    )
+    events = list(stream)
+    assert b'"code":"internal_error"' in events[-1]
+    [(_, found)] = told(log)
+    assert (found["id"], found["code"], found["model"], found["reason"]) == (
+        "req_1",
+        "internal_error",
+        "m",
+        "ValueError",
+    )
+    assert "in next_frame" in log.text
     assert WORDS not in log.text
 
 
