@@ -9,13 +9,16 @@ What it does is said by the last message of a request, as words:
     die [N]             N pieces, then SIGKILL to itself; once in an answer, as it goes on in another engine
     killer [N]          the same each time: it goes on, and dies after N more pieces
     refuse CODE         Failed with that code          late CODE: after two pieces
+    wait MS TEXT...     as echo, accepted after MS milliseconds
     params              the Generate frame it got, as JSON
 
-and by the file name of the model: refuse.gguf does not load, die.gguf dies loading, slow.gguf takes a second,
-never.gguf does not finish, poor.gguf lacks memory, lean.gguf is loaded in less of it, stubborn.gguf ignores Stop,
-dieonce.gguf dies loading unless a file dieonce stands in the folder of the log, and makes it. A prompt is always 7
-tokens, which hold the text; Count tells its length; a piece is one token. An event log (FAKE_ENGINE_LOG) tells tests
-what arrived, a line each.
+and by the file name of the model: refuse.gguf does not load, die.gguf says why and dies loading, slow.gguf takes a
+second, never.gguf does not finish, poor.gguf lacks memory, lean.gguf is loaded in less of it, stubborn.gguf ignores
+Stop, dieonce.gguf dies loading unless a file dieonce stands in the folder of the log, and makes it.
+
+A prompt is always 7 tokens, which hold the text; a piece is one token. Count tells the text's length, as `refuse CODE`
+Failed with that code, and dies of `uncountable TEXT...`, which is answered as an echo. An event log (FAKE_ENGINE_LOG)
+tells tests what arrived, a line each.
 """
 
 from __future__ import annotations
@@ -66,7 +69,7 @@ class FakeEngine:
             threading.Thread(target=self.answer, args=(frame,), daemon=True).start()
         elif isinstance(frame, wire.Count):
             self.log(f"count {frame.id}")
-            self.send(wire.Counted(frame.id, len(frame.messages[-1]["content"])))
+            self.count(frame)
         elif isinstance(frame, wire.Cancel):
             self.log(f"cancel {frame.id}")
             self.cancelled.add(frame.id)
@@ -83,6 +86,7 @@ class FakeEngine:
         if self.name == "never":
             return
         if self.name == "die":
+            print("GGML_ASSERT(a reason) failed", file=sys.stderr, flush=True)
             os.kill(os.getpid(), signal.SIGKILL)
         if self.name == "dieonce":
             mark = os.path.join(os.path.dirname(os.environ["FAKE_ENGINE_LOG"]), "dieonce")
@@ -103,6 +107,16 @@ class FakeEngine:
         degraded = ("n_batch=128",) if self.name == "lean" else ()
         self.send(wire.Ready(spec.n_ctx, self.name, "fake", degraded=degraded))
 
+    def count(self, frame: wire.Count) -> None:
+        prompt = str(frame.messages[-1]["content"])
+        verb, *words = prompt.split(" ")
+        if verb == "uncountable":
+            os.kill(os.getpid(), signal.SIGKILL)
+        if verb == "refuse":
+            self.send(wire.Failed(frame.id, words[0], "refused as told", {"reason": "the template says no"}))
+            return
+        self.send(wire.Counted(frame.id, len(prompt)))
+
     def answer(self, frame: wire.Generate) -> None:
         prompt = prompt_of(frame)
         verb, *words = (prompt or "echo").split(" ")
@@ -110,6 +124,8 @@ class FakeEngine:
         n_sent = n_before
         if verb == "mute":
             return
+        if verb == "wait":
+            time.sleep(int(words.pop(0)) / 1000)
         if verb == "refuse":
             fields: dict[str, int | float | str | None] = {"n_prompt": 5000, "n_ctx": 4096}
             self.send(wire.Failed(frame.id, words[0], "refused as told", fields))

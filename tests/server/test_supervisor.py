@@ -1,4 +1,4 @@
-"""The owner of the engine, with the fake engine as its process."""
+"""The owner of the engines, with fake engines as its processes."""
 
 from __future__ import annotations
 
@@ -8,33 +8,51 @@ import os
 import signal
 import time
 from collections.abc import Callable, Iterator
-from pathlib import Path
-from typing import Any
 
 import gevent
+import msgspec
 import pytest
 from api_client import FAKE_ENGINE
+from memory_engines import settings_of
 
-from hoshikage_server.engines.answers import Answers
-from hoshikage_server.engines.channel import Channel
-from hoshikage_server.engines.lane import Lane
+from hoshikage_server.engines.engine import Lease
+from hoshikage_server.engines.footprint import Freed
+from hoshikage_server.engines.gpu import Gpu
 from hoshikage_server.engines.process import EngineProcess
-from hoshikage_server.engines.supervisor import Lease, State, Supervisor
-from hoshikage_server.engines.wire import Accepted, Done, EngineSpec, Failed, Sampling, Token
+from hoshikage_server.engines.supervisor import Supervisor
+from hoshikage_server.engines.wire import EngineSpec
 from hoshikage_server.errors import EngineError
+from hoshikage_server.settings import LiveSettings, Settings
+
+IDLE_S = 300.0
 
 
 def spec(name: str) -> EngineSpec:
     return EngineSpec(f"/nowhere/{name}.gguf", 4096)
 
 
+def lease_of(name: str, **options: object) -> Lease:
+    return Lease(name, spec(name), **{"idle_timeout_s": IDLE_S, **options})  # type: ignore[arg-type]
+
+
 @pytest.fixture
-def supervisor() -> Iterator[Supervisor]:
-    spawn = functools.partial(EngineProcess, FAKE_ENGINE)
-    made = Supervisor(spawn, load_timeout_s=5, stop_timeout_s=1)
+def live() -> LiveSettings:
+    """Settings that tests exchange by `change`."""
+    return LiveSettings(settings_of(load_timeout=5.0, stop_timeout=0.3))
+
+
+def change(live: LiveSettings, **values: object) -> None:
+    read: Settings = msgspec.structs.replace(live.now, **values)
+    live._read = lambda: read
+    live.reread()
+
+
+@pytest.fixture
+def supervisor(live: LiveSettings) -> Iterator[Supervisor]:
+    made = Supervisor(functools.partial(EngineProcess, FAKE_ENGINE, Gpu()), live)
     yield made
     made.close(10)
-    assert made.snapshot.pid is None
+    assert made.snapshot().engines == ()
 
 
 def wait_for(condition: Callable[[], object], timeout_s: float = 10) -> None:
@@ -44,225 +62,254 @@ def wait_for(condition: Callable[[], object], timeout_s: float = 10) -> None:
         gevent.sleep(0.005)
 
 
-def question(text: str) -> dict[str, Any]:
-    return {"messages": [{"role": "user", "content": text}], "sampling": Sampling()}
+def wait_for_state(supervisor: Supervisor, state: str) -> None:
+    wait_for(lambda: supervisor.snapshot().state == state)
 
 
-def lease_of(supervisor: Supervisor, name: str) -> gevent.Greenlet:
-    greenlet = gevent.spawn(supervisor.lease, name, spec(name))
+def ask(supervisor: Supervisor, name: str, **options: object) -> gevent.Greenlet:
+    """Somebody who waits for an engine."""
+    greenlet = gevent.spawn(supervisor.lease, lease_of(name, **options))
     gevent.sleep(0)
+    supervisor.settled()
     return greenlet
+
+
+def error_of(greenlet: gevent.Greenlet) -> EngineError:
+    greenlet.join(10)
+    assert isinstance(greenlet.exception, EngineError), greenlet
+    return greenlet.exception
+
+
+def refusal(supervisor: Supervisor, name: str, **options: object) -> EngineError:
+    with pytest.raises(EngineError) as caught:
+        supervisor.lease(lease_of(name, **options))
+    return caught.value
 
 
 def test_states_of_a_life(supervisor: Supervisor, monkeypatch: pytest.MonkeyPatch) -> None:
     """From unloaded through loading, ready and generating to unloaded again, when it is closed."""
     seen: list[str] = []
-    enter = supervisor._enter
+    advance = supervisor._fleet.advance
 
-    def record(state: State, **changes: object) -> None:
-        enter(state, **changes)
-        if seen[-1:] != [supervisor.snapshot.state]:
-            seen.append(supervisor.snapshot.state)
+    def record() -> None:
+        for _ in range(2):  # what the message changed, and what followed
+            if seen[-1:] != [supervisor.snapshot().state]:
+                seen.append(supervisor.snapshot().state)
+            advance()
 
-    monkeypatch.setattr(supervisor, "_enter", record)
-    assert supervisor.snapshot.state == "unloaded"
-    lease = supervisor.lease("m", spec("m"))
-    assert supervisor.snapshot.state == "generating"
-    supervisor.give_back(lease)
-    supervisor.give_back(lease)  # twice does no harm
-    wait_for(lambda: supervisor.snapshot.state == "ready")
+    monkeypatch.setattr(supervisor._fleet, "advance", record)
+    lease = lease_of("m")
+    engine = supervisor.lease(lease)
+    assert supervisor.settled().state == "generating"
+    for _ in range(2):  # twice does no harm
+        supervisor.give_back(lease)
+    assert supervisor.settled().state == "ready"
+    for _ in range(2):
+        supervisor.close_lease(lease)
+    assert supervisor.settled().engines[0].pid == engine.pid
     supervisor.close(10)
-    assert seen == ["loading", "ready", "generating", "ready", "unloading", "unloaded"]
+    assert supervisor.settled().state == "unloaded"
+    assert seen == ["unloaded", "loading", "ready", "generating", "ready", "unloading", "unloaded"]
 
 
 def test_everyone_waits_for_the_same_load(supervisor: Supervisor) -> None:
     """One process for many who ask while it loads."""
-    waiting = [lease_of(supervisor, "slow") for _ in range(5)]
-    leases: list[Lease] = [greenlet.get(timeout=10) for greenlet in waiting]
-    assert len({lease.engine for lease in leases}) == 1
-    assert supervisor.snapshot.n_starts == 1
+    waiting = [ask(supervisor, "slow") for _ in range(5)]
+    assert len({greenlet.get(timeout=10) for greenlet in waiting}) == 1
+    assert supervisor.snapshot().n_starts == 1
 
 
 def test_an_engine_in_use_is_not_ended(supervisor: Supervisor) -> None:
     """The other model waits until the last user has given it back."""
-    first, second = supervisor.lease("m", spec("m")), supervisor.lease("m", spec("m"))
-    other = lease_of(supervisor, "other")
-    supervisor.give_back(first)
-    gevent.sleep(0.1)
+    leases = [lease_of("m"), lease_of("m")]
+    for lease in leases:
+        supervisor.lease(lease)
+    other = ask(supervisor, "other")
+    supervisor.give_back(leases[0])
+    supervisor.settled()
     assert not other.ready()
-    assert supervisor.snapshot.model == "m"
-    supervisor.give_back(second)
-    assert other.get(timeout=10).engine.spec == spec("other")
+    assert supervisor.snapshot().model == "m"
+    supervisor.give_back(leases[1])
+    assert other.get(timeout=10).spec == spec("other")
 
 
 def test_who_leaves_while_waiting_is_forgotten(supervisor: Supervisor) -> None:
     """A load nobody wants any more gives way; no user is counted who is not there."""
-    leaver = lease_of(supervisor, "never")
-    wait_for(lambda: supervisor.snapshot.state == "loading")
+    leaver = ask(supervisor, "never")
+    assert supervisor.snapshot().state == "loading"
     leaver.kill()
-    lease = supervisor.lease("m", spec("m"))
-    supervisor.give_back(lease)
-    wait_for(lambda: supervisor.snapshot.state == "ready")
+    lease = lease_of("m")
+    supervisor.lease(lease)
+    supervisor.close_lease(lease)
+    assert supervisor.settled().state == "ready"
+    assert supervisor.snapshot().engines[0].idle_until is not None
 
 
-@pytest.mark.parametrize("name", ["refuse", "die"])
-def test_a_failed_load_is_told_to_all_who_wait(supervisor: Supervisor, name: str) -> None:
-    """And the next one tries again."""
-    waiting = [lease_of(supervisor, name) for _ in range(3)]
+def test_a_wait_for_a_place_has_an_end(live: LiveSettings, supervisor: Supervisor) -> None:
+    """Answers of another model may go on for ever; who waits for their engine's place does not wait as long."""
+    supervisor.lease(lease_of("m"))
+    change(live, queue_timeout=0.05, load_timeout=0.05)
+    assert refusal(supervisor, "other").code == "queue_timeout"
+    assert not supervisor.settled().n_crashes
+    assert not supervisor._fleet.waiting
+
+
+def test_a_failed_load_is_told_to_all_who_wait(supervisor: Supervisor) -> None:
+    """Those who come soon after are told the same and nothing is loaded; who insists tries again."""
+    waiting = [ask(supervisor, "refuse") for _ in range(3)]
     for greenlet in waiting:
-        greenlet.join(10)
-        assert isinstance(greenlet.exception, EngineError)
-        assert greenlet.exception.code == "model_load_failed"
-    wait_for(lambda: supervisor.snapshot.state == "failed")
-    with pytest.raises(EngineError):
-        supervisor.lease(name, spec(name))
-    assert supervisor.snapshot.n_starts == 2
+        assert error_of(greenlet).code == "model_load_failed"
+    wait_for_state(supervisor, "failed")
+    error = refusal(supervisor, "refuse")
+    assert error.headers["Retry-After"]
+    assert "this is no model" in str(error)
+    assert supervisor.snapshot().n_starts == 1
+    assert supervisor.cooling().keys() == {"refuse"}
+    assert refusal(supervisor, "refuse", insists=True).code == "model_load_failed"
+    assert supervisor.snapshot().n_starts == 2
 
 
-def test_a_program_that_is_not_there() -> None:
+def test_a_death_while_loading(supervisor: Supervisor) -> None:
+    """Is tried again as often as was asked for; then it is told to all, and the next one may try at once."""
+    waiting = [ask(supervisor, "die") for _ in range(3)]
+    for greenlet in waiting:
+        assert "SIGKILL" in str(error_of(greenlet))
+    assert supervisor.settled().n_starts == 1
+    assert refusal(supervisor, "die", n_retries=1).code == "model_load_failed"
+    assert supervisor.snapshot().n_starts == 3
+    error = refusal(supervisor, "die")
+    assert (error.code, supervisor.snapshot().n_starts) == ("model_failed", 3)
+    assert 55 < float(error.headers["Retry-After"]) <= 60
+    assert supervisor.lease(lease_of("m"))
+
+
+def test_a_program_that_is_not_there(live: LiveSettings) -> None:
     """Starting it fails like a load, for everyone."""
-    supervisor = Supervisor(functools.partial(EngineProcess, ["/no/such/program"]), load_timeout_s=5, stop_timeout_s=1)
+    supervisor = Supervisor(functools.partial(EngineProcess, ["/no/such/program"], Gpu()), live)
     for _ in range(2):
-        with pytest.raises(EngineError) as caught:
-            supervisor.lease("m", spec("m"))
-        assert caught.value.code == "model_load_failed"
-    assert supervisor.snapshot.state == "failed"
+        error = refusal(supervisor, "m")
+        assert error.code == "model_load_failed"
+        assert "No such file" in str(error)
+    assert supervisor.snapshot().state == "failed"
 
 
 def test_death_while_idle_is_noticed(supervisor: Supervisor) -> None:
     """The state says so, and the next request gets a new engine."""
-    lease = supervisor.lease("m", spec("m"))
-    supervisor.give_back(lease)
-    assert supervisor.snapshot.pid is not None
-    os.kill(supervisor.snapshot.pid, signal.SIGKILL)
-    wait_for(lambda: supervisor.snapshot.state == "failed")
-    assert supervisor.snapshot.n_crashes == 1
-    assert supervisor.lease("m", spec("m")).engine is not lease.engine
+    lease = lease_of("m")
+    engine = supervisor.lease(lease)
+    supervisor.close_lease(lease)
+    os.kill(engine.pid, signal.SIGKILL)
+    wait_for_state(supervisor, "failed")
+    assert supervisor.snapshot().n_crashes == 1
+    assert supervisor.snapshot().crashes[0].reason == "signal SIGKILL"
+    assert supervisor.lease(lease_of("m")) is not engine
+    assert supervisor.snapshot().last_error is None
 
 
 def test_a_lease_of_a_dead_engine_changes_no_count(supervisor: Supervisor) -> None:
     """Given back after its engine has died and another has started."""
-    old = supervisor.lease("m", spec("m"))
-    assert old.engine is not None
-    old.engine.kill()
-    wait_for(lambda: supervisor.snapshot.state == "failed")
-    supervisor.lease("m", spec("m"))
-    supervisor.give_back(old)
-    other = lease_of(supervisor, "other")
-    gevent.sleep(0.1)
+    old = lease_of("m")
+    supervisor.lease(old).kill("a test")
+    wait_for_state(supervisor, "failed")
+    supervisor.lease(lease_of("m"))
+    supervisor.close_lease(old)
+    other = ask(supervisor, "other")
+    assert supervisor.snapshot().state == "generating"
     assert not other.ready(), "the new engine is still in use"
     other.kill()
 
 
-def test_a_stalled_engine_serves_nobody_else(supervisor: Supervisor, caplog: pytest.LogCaptureFixture) -> None:
-    """Who comes between its kill and its end gets a new engine, not the dying one; the stall counts as a crash."""
-    caplog.set_level(logging.INFO, "hoshikage_server")
-    stalled = supervisor.lease("m", spec("m"))
-    assert stalled.engine is not None
-    os.kill(stalled.engine.pid, signal.SIGSTOP)
-    supervisor.report_stall(stalled.engine)
-    supervisor.give_back(stalled)
-    lease = supervisor.lease("m", spec("m"))
-    assert lease.engine is not stalled.engine
-    assert supervisor.snapshot.n_crashes == 1
-    assert [record for record in caplog.records if record.levelno >= logging.ERROR] == []
-
-
-@pytest.mark.parametrize("text", ["", "hang"])
-def test_a_death_is_logged_as_an_error_once(
-    supervisor: Supervisor, caplog: pytest.LogCaptureFixture, text: str
+def test_a_stalled_engine_is_killed(
+    live: LiveSettings, supervisor: Supervisor, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """Here when it concerns no request, by the request when it does."""
+    """Who comes then gets a new engine; the stall counts as a crash, and the log has it once."""
     caplog.set_level(logging.INFO, "hoshikage_server")
-    engine = supervisor.lease("m", spec("m")).engine
-    if text:
-        channel, _ = ask(supervisor, text)
-        assert isinstance(channel.get(5), Accepted)
-    assert engine is not None
-    engine.kill()
-    wait_for(lambda: supervisor.snapshot.state == "failed")
-    levels = [record.levelno for record in caplog.records if "died" in record.message]
-    assert levels == [logging.INFO if text else logging.ERROR]
+    change(live, stall_timeout=0.3)
+    stalled = supervisor.lease(lease_of("m"))
+    os.kill(stalled.pid, signal.SIGSTOP)
+    wait_for(lambda: supervisor.snapshot().n_crashes)
+    assert supervisor.lease(lease_of("m")) is not stalled
+    assert "no sign of life for 0.3 s" in supervisor.snapshot().crashes[0].reason
+    [died] = [record for record in caplog.records if record.levelno >= logging.WARNING]
+    assert "no sign of life" in died.message
 
 
-def test_silence_is_measured_from_the_last_sign_of_life(supervisor: Supervisor) -> None:
-    """An engine that falls silent is given up after stall_timeout, not after up to twice of it."""
-    answers = Answers(Lane(1, 1), supervisor, queue_timeout_s=5, stall_timeout_s=1, max_unsent=100)
-    with answers.begin("m", spec("m"), question("count 2 900")) as answer:
-        assert isinstance(answer.next_frame(), Token)
-        assert answer._engine is not None
-        os.kill(answer._engine.pid, signal.SIGSTOP)
-        gevent.sleep(0.8)
-        began = time.monotonic()
-        with pytest.raises(EngineError) as caught:
-            answer.next_frame()
-        assert caught.value.code == "engine_stalled"
-        assert time.monotonic() - began < 0.5
+def test_the_log_tells_how_an_engine_died(supervisor: Supervisor, caplog: pytest.LogCaptureFixture) -> None:
+    """With the signal and its last words."""
+    caplog.set_level(logging.INFO, "hoshikage_server")
+    refusal(supervisor, "die")
+    [died] = [record.getMessage() for record in caplog.records if "died" in record.getMessage()]
+    assert "signal SIGKILL" in died
+    assert "last words: GGML_ASSERT(a reason) failed" in died
 
 
-def test_a_replaced_file_is_another_model(supervisor: Supervisor, tmp_path: Path) -> None:
-    """The engine that holds the old content is not asked again."""
-    file = tmp_path / "m.gguf"
-    file.write_bytes(b"old")
-    answers = Answers(Lane(1, 1), supervisor, queue_timeout_s=5, stall_timeout_s=5, max_unsent=100)
-    starts = []
-    for content in (None, None, b"newer"):
-        if content is not None:
-            file.write_bytes(content)
-        with answers.begin("m", EngineSpec(str(file), 4096), question("echo a")) as answer:
-            assert [type(frame) for frame in answer.frames()] == [Token, Done]
-        starts.append(supervisor.snapshot.n_starts)
-    assert starts == [1, 1, 2]
+def test_an_idle_engine_ends_by_itself(supervisor: Supervisor) -> None:
+    """After its idle time, counted from the last lease's end; what it gave back is told."""
+    lease = lease_of("m", idle_timeout_s=0.3)
+    engine = supervisor.lease(lease)
+    supervisor.give_back(lease)
+    gevent.sleep(0.4)
+    assert supervisor.settled().state == "ready", "its answer is still being read"
+    supervisor.close_lease(lease)
+    began = time.monotonic()
+    supervisor.settled()
+    until = supervisor.snapshot().engines[0].idle_until
+    assert until is not None
+    assert 0.2 < until - began < 0.4
+    supervisor.usages()
+    wait_for_state(supervisor, "unloaded")
+    assert time.monotonic() - began > 0.25
+    wait_for(lambda: supervisor.snapshot().last_unload)
+    unload = supervisor.snapshot().last_unload
+    assert unload is not None
+    assert (unload.model, unload.freed.is_all) == ("m", True)
+    assert unload.freed.usage is not None
+    assert unload.freed.usage.rss_bytes > 1_000_000
+    with pytest.raises(ProcessLookupError):
+        os.kill(engine.pid, 0)
+
+
+def test_unloading(supervisor: Supervisor) -> None:
+    """Tells what it gave back, that there was nothing, or that somebody uses it."""
+    assert supervisor.unload("m", 5) is None
+    lease = lease_of("m")
+    supervisor.lease(lease)
+    with pytest.raises(EngineError) as caught:
+        supervisor.unload("m", 5)
+    assert caught.value.code == "model_in_use"
+    supervisor.close_lease(lease)
+    freed = supervisor.unload("m", 5)
+    assert isinstance(freed, Freed)
+    assert freed.is_all
+    assert supervisor.settled().engines == ()
+
+
+def test_more_places_are_used_at_once(live: LiveSettings, supervisor: Supervisor) -> None:
+    """A limit that was raised helps who waits already."""
+    supervisor.lease(lease_of("m"))
+    other = ask(supervisor, "other")
+    change(live, max_loaded_models=2)
+    assert other.get(timeout=10).spec == spec("other")
+    assert {engine.model for engine in supervisor.snapshot().engines} == {"m", "other"}
+    assert supervisor.is_loaded("m")
+    assert supervisor.is_awake(spec("other"))
+    assert not supervisor.is_awake(spec("third"))
 
 
 def test_nobody_is_left_waiting_when_it_closes(supervisor: Supervisor) -> None:
     """Those who wait are told, and so is whoever comes later."""
-    waiting = lease_of(supervisor, "never")
+    waiting = ask(supervisor, "never")
     supervisor.close(10)
-    waiting.join(5)
-    assert isinstance(waiting.exception, EngineError)
-    with pytest.raises(EngineError) as caught:
-        supervisor.lease("m", spec("m"))
-    assert caught.value.code == "shutting_down"
+    assert error_of(waiting).code == "shutting_down"
+    assert refusal(supervisor, "m").code == "shutting_down"
 
 
-def ask(supervisor: Supervisor, text: str, max_unsent: int = 1000) -> tuple[Channel, list[str]]:
-    happened: list[str] = []
-
-    def make(request_id: int) -> Channel:
-        return Channel(request_id, max_unsent, lambda: happened.append("end"), lambda: happened.append("overflow"))
-
-    engine = supervisor.lease("m", spec("m")).engine
-    assert engine is not None
-    return engine.generate(make, **question(text)), happened
-
-
-def test_frames_arrive_in_order(supervisor: Supervisor) -> None:
-    """Accepted, the pieces, the end; on_end once."""
-    channel, happened = ask(supervisor, "echo a b")
-    frames = [channel.get(5) for _ in range(4)]
-    assert frames == [Accepted(1, 7), Token(1, "a"), Token(1, " b"), Done(1, "stop", 7, 2)]
-    assert channel.get_nowait() is None
-    assert happened == ["end"]
-
-
-def test_a_slow_reader_is_given_up(supervisor: Supervisor) -> None:
-    """No more than max_unsent frames are kept; the engine is told to stop; the end says why."""
-    channel, happened = ask(supervisor, "count 500 1", max_unsent=10)
-    wait_for(lambda: channel.is_ended)
-    frames = [channel.get(1) for _ in range(11)]
-    assert isinstance(frames[-1], Failed)
-    assert frames[-1].code == "reader_too_slow"
-    assert channel.get_nowait() is None
-    assert happened == ["end", "overflow"]
-
-
-def test_a_question_that_is_too_large_leaves_nothing_behind(
-    supervisor: Supervisor, monkeypatch: pytest.MonkeyPatch
+def test_a_fault_in_the_owner_does_not_end_it(
+    supervisor: Supervisor, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The frame's bound holds on this side too, and the engine serves on."""
-    monkeypatch.setattr("hoshikage_server.engines.wire.MAX_FRAME_BYTES", 1000)
-    with pytest.raises(Exception, match="too large"):
-        ask(supervisor, "x" * 2000)
-    channel, _ = ask(supervisor, "echo a")
-    assert isinstance(channel.get(5), Accepted)
+    """It is logged, and the next message is handled."""
+    monkeypatch.setattr(supervisor._fleet, "unload", lambda *_: 1 / 0)
+    with pytest.raises(gevent.Timeout):
+        supervisor.unload("m", 0.05)
+    assert "ZeroDivisionError" in caplog.text
+    assert supervisor.lease(lease_of("m"))
