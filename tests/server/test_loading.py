@@ -1,0 +1,196 @@
+"""Loading in less memory: real models in processes whose memory is limited."""
+
+from __future__ import annotations
+
+import functools
+import logging
+import os
+import subprocess
+import sys
+import textwrap
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from memory_engines import settings_of
+from tiny_gguf import TinyModel
+
+from hoshikage_core import ContextShape, InsufficientMemoryError, memory
+from hoshikage_core.params import model_params
+from hoshikage_server.engines import loading
+from hoshikage_server.engines.engine import Lease
+from hoshikage_server.engines.gpu import Gpu
+from hoshikage_server.engines.loading import LADDER, load
+from hoshikage_server.engines.process import EngineProcess
+from hoshikage_server.engines.supervisor import Supervisor
+from hoshikage_server.engines.wire import EngineSpec
+from hoshikage_server.errors import EngineError
+from hoshikage_server.settings import LiveSettings
+
+N_CTX = 196_608
+MIB = 2**20
+# AddressSanitizer could not live under a limit: its module is left out.
+ENVIRONMENT = {name: value for name, value in os.environ.items() if name not in ("LD_PRELOAD", "PYTHONPATH")}
+LIMIT = """
+    import resource, sys
+    from hoshikage_core import memory
+
+    def limit(free_mib):
+        limit = memory._field_bytes("/proc/self/status", "VmData") + memory._BESIDES_BYTES + free_mib * 2**20
+        resource.setrlimit(resource.RLIMIT_DATA, (limit, limit))
+"""
+
+
+@pytest.fixture(scope="module")
+def model_path(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A model whose KV cache and buffers are much larger than its weights."""
+    return TinyModel(n_embd=256, n_layer=4).write(tmp_path_factory.mktemp("models") / "wide.gguf")
+
+
+@pytest.fixture(scope="module")
+def needed_mib(model_path: Path) -> list[int]:
+    """What llama.cpp says that it takes: as asked for, with a smaller batch, with a quantised KV cache as well."""
+
+    def needed(**options: Any) -> int:
+        shape = ContextShape(n_ctx=N_CTX, **options)
+        return memory.estimate_memory(str(model_path), model_params(0, shape), shape)[-1].needed_bytes // MIB
+
+    steps = [needed(), needed(n_batch=128), needed(n_batch=128, kv_type="q8_0")]
+    assert steps[0] > steps[1] + 80 > steps[2] + 160, "limits between them are clear of both"
+    return steps
+
+
+def loaded_within(free_mib: int, model_path: Path, *, may_degrade: bool) -> tuple[str, str]:
+    """What became of a load: the steps that were taken or the error; and what the log says."""
+    code = """
+        import logging
+        logging.basicConfig()
+        from hoshikage_core import InsufficientMemoryError
+        from hoshikage_server.engines.loading import load
+        from hoshikage_server.engines.wire import EngineSpec
+
+        limit(int(sys.argv[1]))
+        spec = EngineSpec(sys.argv[2], int(sys.argv[3]), may_degrade=bool(int(sys.argv[4])), n_threads=1)
+        try:
+            loaded = load(spec, lambda progress: None)
+        except InsufficientMemoryError as error:
+            print(f"needs more than it has: {error.needed_bytes > error.free_bytes}")
+        else:
+            assert loaded.engine.n_ctx == spec.n_ctx, "never smaller than asked for"
+            loaded.engine.generate("a", max_tokens=2)
+            print(*loaded.degraded)
+    """
+    arguments = [str(free_mib), str(model_path), str(N_CTX), str(int(may_degrade))]
+    command = [sys.executable, "-c", textwrap.dedent(LIMIT) + textwrap.dedent(code), *arguments]
+    done = subprocess.run(command, env=ENVIRONMENT, capture_output=True, text=True, timeout=120, check=False)
+    assert done.returncode == 0, done.stderr
+    return done.stdout.strip(), done.stderr
+
+
+def between(needed_mib: list[int], step: int) -> int:
+    """So little that just this step of the ladder helps."""
+    return (needed_mib[step] + needed_mib[step - 1]) // 2
+
+
+def test_enough_memory_changes_nothing(model_path: Path, needed_mib: list[int]) -> None:
+    """No step is taken that is not needed."""
+    assert loaded_within(needed_mib[0] + 100, model_path, may_degrade=True) == ("", "")
+
+
+@pytest.mark.parametrize(("step", "taken"), [(1, "n_batch=128"), (2, "n_batch=128 kv_type=q8_0")])
+def test_steps_are_taken_in_their_order(model_path: Path, needed_mib: list[int], step: int, taken: str) -> None:
+    """As many as are needed, each told, and the model works."""
+    told, log = loaded_within(between(needed_mib, step), model_path, may_degrade=True)
+    assert told == taken
+    assert [line.rpartition(" ")[2] for line in log.splitlines() if "trying with" in line] == taken.split()
+
+
+def test_nothing_is_given_up_that_was_not_allowed(model_path: Path, needed_mib: list[int]) -> None:
+    """Then it is refused, with figures."""
+    told, log = loaded_within(between(needed_mib, 1), model_path, may_degrade=False)
+    assert told == "needs more than it has: True"
+    assert "trying" not in log
+
+
+def test_what_fits_in_no_way_is_refused(model_path: Path, needed_mib: list[int]) -> None:
+    """After the last step."""
+    told, log = loaded_within(needed_mib[2] // 3, model_path, may_degrade=True)
+    assert told == "needs more than it has: True"
+    assert log.count("trying with") == len(LADDER)
+
+
+def test_the_order_of_the_ladder(
+    tiny_model_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """What costs the least goes first; GPU layers last. Each step keeps those before it; without the check, none."""
+    tried: list[dict[str, Any]] = []
+
+    def require(path: str, **options: Any) -> None:
+        tried.append(options)
+        raise InsufficientMemoryError("everything", 2, 1)
+
+    monkeypatch.setattr(loading, "require_memory", require)
+    spec = EngineSpec(str(tiny_model_path), 256, may_degrade=True, gpu_layers=7)
+    with caplog.at_level(logging.WARNING), pytest.raises(InsufficientMemoryError):
+        load(spec, lambda progress: None)
+    assert [(step["n_batch"], step["kv_type"], step["gpu_layers"]) for step in tried] == [
+        (512, "f16", 7),
+        (128, "f16", 7),
+        (128, "q8_0", 7),
+        (128, "q8_0", 0),
+    ]
+    unchecked = load(EngineSpec(str(tiny_model_path), 256, checks_memory=False), lambda progress: None)
+    unchecked.model.close()
+    assert (len(tried), unchecked.degraded) == (4, ())
+
+
+def test_a_vocabulary_needs_none_of_this(tiny_model_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It has no engine, and nothing is asked about memory."""
+    monkeypatch.delattr(loading, "require_memory")
+    loaded = load(EngineSpec(str(tiny_model_path), 256, is_vocab_only=True), lambda progress: None)
+    assert loaded.engine is None
+    assert loaded.model.tokenize("a")
+    loaded.model.close()
+
+
+# ---- as the server sees it
+
+
+@pytest.fixture
+def limited(monkeypatch: pytest.MonkeyPatch, needed_mib: list[int]) -> Iterator[Supervisor]:
+    """Its engine processes are real, and have memory for the last step of the ladder only."""
+    code = textwrap.dedent(LIMIT) + textwrap.dedent("""
+        from hoshikage_server.engines import worker
+        limit(int(sys.argv.pop(1)))
+        worker.main()
+    """)
+    for name in os.environ.keys() - ENVIRONMENT.keys():
+        monkeypatch.delenv(name)
+    command = [sys.executable, "-c", code, str(between(needed_mib, 2))]
+    made = Supervisor(functools.partial(EngineProcess, command, Gpu()), LiveSettings(settings_of(load_timeout=60.0)))
+    yield made
+    made.close(10)
+
+
+def test_the_server_is_told_what_was_given_up(limited: Supervisor, model_path: Path) -> None:
+    """The engine is ready, and says how."""
+    spec = EngineSpec(str(model_path), N_CTX, may_degrade=True, n_threads=1)
+    limited.lease(Lease("wide", spec, 300.0))
+    ready = limited.snapshot().engines[0].ready
+    assert ready is not None
+    assert ready.degraded == ("n_batch=128", "kv_type=q8_0")
+
+
+def test_the_server_is_told_what_is_missing(limited: Supervisor, model_path: Path) -> None:
+    """insufficient_memory with the figures; the process did not end over it."""
+    with pytest.raises(EngineError) as caught:
+        limited.lease(Lease("wide", EngineSpec(str(model_path), N_CTX, n_threads=1), 300.0))
+    error = caught.value
+    assert error.code == "insufficient_memory"
+    assert error.values["device"] == ("device_host",), "the message's name for it"
+    needed, free = error.values["needed_bytes"], error.values["free_bytes"]
+    assert isinstance(needed, int)
+    assert isinstance(free, int)
+    assert needed > free > 0
+    assert limited.settled().n_crashes == 0
