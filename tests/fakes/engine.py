@@ -17,8 +17,8 @@ second, never.gguf does not finish, poor.gguf lacks memory, lean.gguf is loaded 
 Stop, dieonce.gguf dies loading unless a file dieonce stands in the folder of the log, and makes it.
 
 A prompt is always 7 tokens, which hold the text; a piece is one token. Count tells the text's length, as `refuse CODE`
-Failed with that code, and dies of `uncountable TEXT...`, which is answered as an echo. An event log (FAKE_ENGINE_LOG)
-tells tests what arrived, a line each.
+Failed with that code, dies of `uncountable TEXT...` and says nothing to `uncounted TEXT...`, which are answered as an
+echo. An event log (FAKE_ENGINE_LOG) tells tests what arrived, a line each.
 """
 
 from __future__ import annotations
@@ -112,6 +112,8 @@ class FakeEngine:
         verb, *words = prompt.split(" ")
         if verb == "uncountable":
             os.kill(os.getpid(), signal.SIGKILL)
+        if verb == "uncounted":
+            return
         if verb == "refuse":
             self.send(wire.Failed(frame.id, words[0], "refused as told", {"reason": "the template says no"}))
             return

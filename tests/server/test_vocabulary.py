@@ -1,0 +1,137 @@
+"""Counting tokens, and refusing prompts that are too long, without waking a model."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import gevent
+import pytest
+from api_client import Api, MakeApi
+from falcon import testing
+
+from hoshikage_server.engines import vocabulary
+
+N_CTX = 200
+FITS = "x " * 70  # fewer bytes than the context has tokens, with all that JSON adds
+TOO_LONG = "x " * 150
+
+
+@pytest.fixture
+def engine_log(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    path = tmp_path / "engine.log"
+    monkeypatch.setenv("FAKE_ENGINE_LOG", str(path))
+    path.touch()
+    return path
+
+
+@pytest.fixture
+def api(make_api: MakeApi, engine_log: Path, monkeypatch: pytest.MonkeyPatch) -> Api:
+    monkeypatch.setattr(vocabulary, "_IDLE_S", 0.3)
+    models = {name: {"path": "/nowhere", "model": f"{name}.gguf"} for name in ("m", "other")}
+    return make_api(models, n_ctx=N_CTX, load_timeout=2)
+
+
+def wait_for(condition: Callable[[], Any], what: str) -> Any:
+    deadline = time.monotonic() + 10
+    while not (value := condition()):
+        assert time.monotonic() < deadline, what
+        gevent.sleep(0.005)
+    return value
+
+
+def events(engine_log: Path) -> list[str]:
+    """What engines were told, without their pids and numbers."""
+    return [line.split()[2] for line in engine_log.read_text().splitlines()]
+
+
+def code_of(result: testing.Result, http_status: int) -> str:
+    assert result.status_code == http_status, result.text
+    code: str = result.json["error"]["code"]
+    return code
+
+
+def text_of(result: testing.Result) -> str:
+    assert result.status_code == 200, result.text
+    text: str = result.json["choices"][0]["message"]["content"]
+    return text
+
+
+@pytest.mark.parametrize("stream", [False, True])
+def test_a_prompt_that_is_too_long_wakes_nothing(api: Api, engine_log: Path, stream: bool) -> None:
+    """It is refused with both numbers, and no model is loaded for it."""
+    result = api.chat(f"echo {TOO_LONG}", stream=stream)
+    assert code_of(result, 400) == "context_length_exceeded"
+    assert str(len(f"echo {TOO_LONG}")) in result.json["error"]["message"]
+    assert str(N_CTX) in result.json["error"]["message"]
+    assert result.json["error"]["param"] == "messages"
+    assert events(engine_log) == ["count-load", "count"]
+    status = api.get("/v1/status").json
+    assert (status["state"], status["engines"], status["n_engine_starts"]) == ("unloaded", [], 0)
+
+
+def test_what_the_template_refuses_wakes_nothing(api: Api, engine_log: Path) -> None:
+    """It is told as the model itself would tell it."""
+    result = api.chat(f"refuse chat_template_failed {TOO_LONG}")
+    assert code_of(result, 400) == "chat_template_failed"
+    assert "the template says no" in result.json["error"]["message"]
+    assert events(engine_log) == ["count-load", "count"]
+
+
+def test_a_short_prompt_is_not_looked_at(api: Api, engine_log: Path) -> None:
+    """Counting would only delay it."""
+    assert text_of(api.chat(f"echo {FITS}")).startswith("x x")
+    assert events(engine_log)[:2] == ["load", "generate"]
+
+
+def test_a_long_prompt_that_fits_is_answered(api: Api, engine_log: Path) -> None:
+    """The count is right, not the guess that asks for it."""
+    text = "x" * (N_CTX - 10)
+    assert text_of(api.chat(f"echo {text}")) == text
+    assert events(engine_log)[:4] == ["count-load", "count", "load", "generate"]
+
+
+def test_a_model_that_is_awake_decides_for_itself(api: Api, engine_log: Path) -> None:
+    """No other process is asked; for another model one is."""
+    api.chat("echo x")
+    assert text_of(api.chat(f"echo {TOO_LONG}")).startswith("x x")
+    assert "count-load" not in events(engine_log)
+    assert code_of(api.chat(f"echo {TOO_LONG}", model="other"), 400) == "context_length_exceeded"
+    assert api.get("/v1/status").json["model"] == "m"
+
+
+@pytest.mark.parametrize("verb", ["uncountable", "uncounted"])
+def test_where_nobody_can_count_the_model_does(api: Api, verb: str) -> None:
+    """The vocabulary's process dies or says nothing: the request is answered as if it had not been asked."""
+    assert text_of(api.chat(f"{verb} {TOO_LONG}")) == TOO_LONG
+    status = api.get("/v1/status").json
+    assert (status["n_engine_starts"], status["n_engine_crashes"]) == (1, 0), "those are of the engines that compute"
+
+
+def test_an_error_that_is_not_the_requests_is_not_told(api: Api, engine_log: Path) -> None:
+    """The model itself is asked, and what it says counts."""
+    result = api.chat(f"refuse unsupported {TOO_LONG}")
+    assert events(engine_log)[:4] == ["count-load", "count", "load", "generate"]
+    assert code_of(result, 500) == "internal_error"
+
+
+def test_the_process_ends_soon(api: Api, engine_log: Path) -> None:
+    """It is short-lived, serves several requests meanwhile, and sees no GPU."""
+    for _ in range(3):
+        api.chat(f"echo {TOO_LONG}")
+    assert events(engine_log) == ["count-load", "count", "count", "count"]
+    pid = int(engine_log.read_text().split()[0])
+    assert "CUDA_VISIBLE_DEVICES=" in Path(f"/proc/{pid}/environ").read_text().split("\0")
+    wait_for(lambda: events(engine_log)[-1] == "stop", "it is told to end")
+    wait_for(lambda: not Path(f"/proc/{pid}").exists(), "it has ended")
+    assert code_of(api.chat(f"echo {TOO_LONG}"), 400) == "context_length_exceeded"
+    assert events(engine_log)[-2:] == ["count-load", "count"]
+
+
+def test_many_at_once(api: Api, engine_log: Path) -> None:
+    """They share a process, whatever else the lane allows."""
+    asked = [gevent.spawn(api.chat, f"echo {TOO_LONG}") for _ in range(8)]
+    assert {code_of(greenlet.get(timeout=10), 400) for greenlet in asked} == {"context_length_exceeded"}
+    assert events(engine_log).count("count-load") == 1
