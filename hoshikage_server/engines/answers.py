@@ -18,7 +18,7 @@ from hoshikage_server.engines.lane import Lane
 from hoshikage_server.engines.supervisor import Supervisor
 from hoshikage_server.engines.vocabulary import Vocabulary
 from hoshikage_server.engines.wire import Accepted, Done, EngineSpec, Token
-from hoshikage_server.errors import EngineError, ServerError
+from hoshikage_server.errors import EngineError
 from hoshikage_server.settings import LiveSettings
 
 Phase = Literal["queued", "loading", "prefill", "decode"]
@@ -132,12 +132,8 @@ class Answer:
                 self._phase = "loading"
                 self._answers.vocabulary.refuse_early(self._new_lease(0), self._journal.question()["messages"])
                 self._compute()
-        except ServerError as error:
+        except Exception as error:  # the request raises it
             self._channel.fail(error)
-        except Exception as error:
-            failure = EngineError("internal", reason=repr(error))
-            failure.__cause__ = error
-            self._channel.fail(failure)
 
     def _compute(self) -> None:
         """Lets engines work until one of them has ended the answer."""

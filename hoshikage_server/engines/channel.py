@@ -9,7 +9,7 @@ from gevent.queue import Empty, SimpleQueue
 
 from hoshikage_server.engines.journal import Journal
 from hoshikage_server.engines.wire import Accepted, Done, Failed, Token
-from hoshikage_server.errors import EngineError, ServerError
+from hoshikage_server.errors import EngineError
 
 AnswerFrame = Accepted | Token | Done
 
@@ -36,7 +36,7 @@ class Channel:
         self.is_ended = False
         self.done: Done | None = None
         self._journal = journal
-        self._queue: SimpleQueue[AnswerFrame | ServerError] = SimpleQueue()
+        self._queue: SimpleQueue[AnswerFrame | Exception] = SimpleQueue()
         self._max_unsent = max_unsent
         self._on_overflow = on_overflow
         self._is_left = Event()
@@ -65,7 +65,7 @@ class Channel:
             self.done = frame
             self._end()
 
-    def fail(self, error: ServerError) -> None:
+    def fail(self, error: Exception) -> None:
         """Ends the answer with an error, unless it has ended."""
         if not self.is_ended:
             self._queue.put(error)
@@ -90,7 +90,7 @@ class Channel:
         """The next frame; None when none came in time.
 
         Raises:
-            ServerError: The answer has ended with it.
+            Exception: The answer has ended with it; a ServerError unless it is a fault of ours.
         """
         try:
             item = self._queue.get(timeout=timeout_s)
@@ -112,7 +112,7 @@ class Channel:
         self._is_left.set()
 
 
-def _frame(item: AnswerFrame | ServerError) -> AnswerFrame:
-    if isinstance(item, ServerError):
+def _frame(item: AnswerFrame | Exception) -> AnswerFrame:
+    if isinstance(item, Exception):
         raise item
     return item
