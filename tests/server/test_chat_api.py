@@ -95,6 +95,7 @@ def test_what_the_engine_is_asked(make_api: MakeApi) -> None:
     asked = json.loads(answer.json["choices"][0]["message"]["content"])
     assert asked["stop"] == ["a", "</s>"]
     assert asked["sampling"] == {"temperature": 0.5, "top_k": 7, "seed": 1}
+    assert asked["so_far"] is None
     assert asked["max_tokens"] == 9
     assert asked["messages"] == [{"role": "user", "content": "params"}]
 
@@ -124,19 +125,41 @@ def test_the_engine_fails_in_the_middle(api: Api) -> None:
     assert last["error"]["code"] == "internal_error"
 
 
-def test_the_engine_dies(api: Api) -> None:
-    """500 engine_crashed with how it died; the next request starts another."""
-    assert "SIGKILL" in error_of(api.chat("die 2"), 500)["message"]
-    assert api.stream("die 2")[-1]["error"]["code"] == "engine_crashed"
+def test_the_engine_dies(make_api: MakeApi) -> None:
+    """Nobody notices: another one goes on with the answer, from the next piece."""
+    api = make_api(crash_limit=100)
+    assert api.chat("die 2").json["choices"][0]["message"]["content"] == "1 2 "
+    *events, done = api.stream("die 2", stream_options={"include_usage": True})
+    assert done is None
+    assert [event["choices"][0]["delta"].get("content") for event in events[:-1]] == ["", "1 ", "2 ", None]
+    assert events[-1]["usage"] == {"prompt_tokens": 7, "completion_tokens": 2, "total_tokens": 9}
+
+
+def test_a_request_that_kills_its_second_engine_too(make_api: MakeApi) -> None:
+    """500 engine_crashed with how it died, or an error event after what there was; the next request is served."""
+    api = make_api(crash_limit=100)
+    error = error_of(api.chat("killer 2"), 500)
+    assert error["code"] == "engine_crashed"
+    assert "SIGKILL" in error["message"]
+    *events, last = api.stream("killer 2")
+    assert "".join(event["choices"][0]["delta"].get("content", "") for event in events) == "1 2 3 4 "
+    assert last["error"]["code"] == "engine_crashed"
     assert api.chat("echo again").json["choices"][0]["message"]["content"] == "again"
 
 
 @pytest.mark.parametrize(("model", "reason"), [("refuse", "this is no model"), ("die", "SIGKILL")])
-def test_a_model_that_does_not_load(api: Api, model: str, reason: str) -> None:
-    """The reason is told; other models still work."""
-    error = error_of(api.chat("echo x", model=model), 503)
-    assert error["code"] == "model_load_failed"
-    assert reason in error["message"]
+def test_a_model_that_does_not_load(make_api: MakeApi, model: str, reason: str) -> None:
+    """The reason is told, also of a death, after it was tried once more; other models still work."""
+    api = make_api()
+    for stream in (False, True):
+        result = api.chat("echo x", model=model, stream=stream)
+        error = error_of(result, 503)
+        if model == "die" and stream:  # the third death
+            assert (error["code"], result.headers["retry-after"]) == ("model_failed", "60")
+        else:
+            assert error["code"] == "model_load_failed"
+            assert reason in error["message"]
+            assert ("retry-after" in result.headers) is (model == "refuse")
     assert api.chat("echo again").status_code == 200
 
 
@@ -182,9 +205,9 @@ def test_status_of_an_untouched_server(make_api: MakeApi) -> None:
     """Nothing is loaded until something is asked."""
     api = make_api()
     status = api.get("/v1/status").json
-    assert (status["state"], status["engine"], status["n_engine_starts"]) == ("unloaded", None, 0)
+    assert (status["state"], status["engines"], status["n_engine_starts"]) == ("unloaded", [], 0)
     api.chat("echo x")
-    assert api.get("/v1/status").json["engine"]["n_ctx"] == 4096
+    assert api.get("/v1/status").json["engines"][0]["n_ctx"] == 4096
 
 
 @pytest.mark.parametrize(("given_id", "is_kept"), [("abc-1", True), ("x" * 129, False), ("a b", False), ("", False)])

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import contextlib
 import itertools
+from array import array
 
+import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -13,26 +15,31 @@ from hoshikage_server.engines import wire
 
 texts = st.text(max_size=50)
 ids = st.integers(0, 2**31)
+words = st.lists(texts, max_size=3).map(tuple)
+tokens = st.lists(st.integers(0, 2**31 - 1), max_size=9).map(lambda many: array("i", many).tobytes())
 frames = st.one_of(
     st.builds(wire.Loading, st.floats(0, 1)),
-    st.builds(wire.Ready, ids, texts, texts),
-    st.builds(wire.Accepted, ids, ids),
-    st.builds(wire.Token, ids, texts),
-    st.builds(wire.Done, ids, texts, ids, ids),
+    st.builds(wire.Ready, ids, texts, texts, st.dictionaries(texts, ids, max_size=3), words),
+    st.builds(wire.Accepted, ids, ids, tokens, words),
+    st.builds(wire.Token, ids, texts, st.lists(ids, max_size=3).map(tuple)),
+    st.builds(wire.Done, ids, texts, ids, ids, texts, st.none() | st.floats(0, 1e6)),
+    st.builds(wire.Counted, ids, ids),
     st.builds(wire.Failed, ids, texts, texts, st.dictionaries(texts, st.one_of(ids, texts, st.none()), max_size=3)),
     st.just(wire.Beat()),
 )
 samplings = st.builds(wire.Sampling, temperature=st.none() | st.floats(0, 2), seed=st.none() | st.integers(-(2**63), 9))
 questions = st.one_of(
-    st.builds(wire.Load, st.builds(wire.EngineSpec, texts, ids)),
+    st.builds(wire.Load, st.builds(wire.EngineSpec, texts, ids, is_vocab_only=st.booleans(), mtime_ns=ids)),
     st.builds(
         wire.Generate,
         ids,
         st.lists(st.dictionaries(texts, texts, max_size=2), max_size=3),
         samplings,
         st.none() | ids,
-        st.lists(texts, max_size=3).map(tuple),
+        words,
+        st.none() | st.builds(wire.SoFar, tokens, tokens, words),
     ),
+    st.builds(wire.Count, ids, st.lists(st.dictionaries(texts, texts, max_size=2), max_size=3)),
     st.builds(wire.Cancel, ids),
     st.just(wire.Stop()),
 )
@@ -76,3 +83,17 @@ def test_precedence_of_sampling_values() -> None:
     """A value that was given wins over one further down, also when it is 0."""
     merged = wire.Sampling(temperature=0.0).over(wire.Sampling(temperature=0.7, top_k=3))
     assert merged == wire.Sampling(temperature=0.0, top_k=3)
+
+
+def test_frames_of_an_older_side_are_understood() -> None:
+    """Fields are only appended, with defaults: what lacks them is read all the same."""
+    decoder = wire.frames_from_engine()
+    body = msgspec.msgpack.encode(["Done", 1, "stop", 7, 2])
+    assert decoder.feed(len(body).to_bytes(4, "big") + body) == [wire.Done(1, "stop", 7, 2, "", None)]
+
+
+def test_a_frame_that_is_too_large_is_not_sent(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The other side would refuse it."""
+    monkeypatch.setattr(wire, "MAX_FRAME_BYTES", 100)
+    with pytest.raises(wire.WireError, match="too large"):
+        wire.encode(wire.Failed(1, "code", "x" * 100))
