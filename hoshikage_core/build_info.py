@@ -14,7 +14,6 @@ class BuildInfo:
     """How the installed library was built, and what its llama.cpp finds on this machine.
 
     Attributes:
-        version: Hoshikage's version.
         llama_cpp_commit: The commit of llama.cpp that is linked in.
         llama_cpp_sdist: The file on PyPI its source came out of.
         llama_cpp_sdist_sha256: The hash of that file.
@@ -27,7 +26,6 @@ class BuildInfo:
         sanitizers: The sanitizers compiled in; empty in every build for use.
     """
 
-    version: str
     llama_cpp_commit: str
     llama_cpp_sdist: str
     llama_cpp_sdist_sha256: str
@@ -39,16 +37,20 @@ class BuildInfo:
     compiler_flags: dict[str, str]
     sanitizers: tuple[str, ...]
 
+    @property
+    def version(self) -> str:
+        """Hoshikage's version."""
+        from importlib.metadata import version  # importing it takes as long as all the rest of the library
+
+        return version("hoshikage")
+
 
 @cache
 def build_info() -> BuildInfo:
     """Returns how this build was made; the answer never changes within a process."""
-    from importlib.metadata import version  # importing it takes as long as all the rest of the library
-
     baked = json.loads(ffi.string(lib.HSK_BUILD))
     native = json.loads(call_text(lib.hsk_system_info_get))
     return BuildInfo(
-        version=version("hoshikage"),
         llama_cpp_commit=native["llama_cpp"]["commit"],
         llama_cpp_sdist=baked["llama_cpp"]["sdist"],
         llama_cpp_sdist_sha256=baked["llama_cpp"]["sha256"],

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from hoshikage_server.api.reply import Chunks
 from hoshikage_server.engines.answers import Answer
 from hoshikage_server.engines.wire import Done, Token
-from hoshikage_server.errors import ClientGoneError, ServerError
+from hoshikage_server.errors import ClientGoneError
 
 HEADERS = {"Cache-Control": "no-cache", "X-Accel-Buffering": "no"}
 MEDIA_TYPE = "text/event-stream; charset=utf-8"
@@ -84,7 +84,7 @@ class ChatStream:
             while frame is not None:
                 parts.append(self._event(self._chunks, frame))
                 frame = None if isinstance(frame, Done) else self._answer.next_frame_nowait()
-        except ServerError as error:
+        except Exception as error:  # what came before it is not lost
             self._is_ended = True
             parts.append(event(self._show_error(error)))
         return b"".join(parts)

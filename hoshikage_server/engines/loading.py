@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import logging
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -13,7 +12,6 @@ from hoshikage_core import (
     Engine,
     InsufficientMemoryError,
     Model,
-    NativeError,
     SamplingParams,
     require_memory,
 )
@@ -81,8 +79,7 @@ def _load(
         "kv_type": options["kv_type"],
     }
     if spec.checks_memory:
-        with contextlib.suppress(NativeError, OSError):  # a file that cannot be used: loading it says why
-            require_memory(spec.path, gpu_layers=gpu_layers, **shape)
+        require_memory(spec.path, gpu_layers=gpu_layers, **shape)
     model = Model(spec.path, gpu_layers=gpu_layers, fit=ContextShape(**shape), on_progress=on_progress)
     try:
         engine = model.engine(n_threads=spec.n_threads, **shape)

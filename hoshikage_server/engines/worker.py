@@ -24,7 +24,7 @@ from dataclasses import dataclass, field
 from typing import NoReturn
 
 from hoshikage_core import Engine, Generation, HoshikageError, Model, SamplingParams, build_info
-from hoshikage_server import logs
+from hoshikage_server import __version__, logs
 from hoshikage_server.engines import wire
 from hoshikage_server.engines.defaults import apply
 from hoshikage_server.engines.loading import Loaded, load
@@ -160,13 +160,12 @@ class Worker:
             code = error.code if error.code in _LOAD_CODES else "model_load_failed"
             self._send(wire.Failed(0, code, str(error), _fields(error)))
             return None
-        build = build_info()
         info = loaded.model.info
         self._send(
             wire.Ready(
                 n_ctx=spec.n_ctx,
                 name=info.name,
-                build=f"{build.version} {build.llama_cpp_commit}",
+                build=f"{__version__} {build_info().llama_cpp_commit}",
                 info={"arch": info.arch, "quantisation": info.quantisation, "n_params": info.n_params},
                 degraded=loaded.degraded,
             )
