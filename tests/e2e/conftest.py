@@ -2,6 +2,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from server_process import FAKE_MODELS, ServerProcess
@@ -19,8 +20,8 @@ def start_server(tmp_path: Path) -> Iterator[object]:
     """Starts servers with settings of a test's own."""
     started: list[ServerProcess] = []
 
-    def start(**settings: object) -> ServerProcess:
-        server = ServerProcess(tmp_path / str(len(started)), FAKE_MODELS, **settings)  # type: ignore[arg-type]
+    def start(models: dict[str, dict[str, Any]] = FAKE_MODELS, **settings: object) -> ServerProcess:
+        server = ServerProcess(tmp_path / str(len(started)), models, **settings)  # type: ignore[arg-type]
         started.append(server)
         return server
 

@@ -21,7 +21,7 @@ REAL_SERVER = (sys.executable, "-m", "hoshikage_server", "serve")
 
 FAKE_MODELS: dict[str, dict[str, Any]] = {
     name: {"path": "/nowhere", "model": f"{name}.gguf", "stop": []}
-    for name in ("m", "other", "refuse", "die", "slow", "never", "stubborn")
+    for name in ("m", "other", "refuse", "die", "dieonce", "slow", "never", "stubborn")
 }
 
 _URL = re.compile(rb"http://127\.0\.0\.1:(\d+)")
@@ -120,6 +120,12 @@ class ServerProcess:
     @property
     def status(self) -> Any:
         return self.get("/v1/status")
+
+    @property
+    def engine_pid(self) -> int:
+        """Of the one engine there is."""
+        [engine] = self.status["engines"]
+        return int(engine["pid"])
 
     def worker_pid(self) -> int:
         """gunicorn's worker: the only child of its master, which listens before it forks."""
