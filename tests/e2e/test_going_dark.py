@@ -1,0 +1,147 @@
+"""Going dark: when nobody asks, nothing is held; and what neither wakes the server nor keeps it awake."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from questions import Question, ask
+from server_process import ServerProcess, is_alive, wait_for
+
+StartServer = Callable[..., ServerProcess]
+
+QUIET_PATHS = ("/v1/status", "/v1/models", "/v1/models/m", "/health", "/v1/api/version")
+
+
+def is_dark(server: ServerProcess) -> bool:
+    return bool(server.status["state"] == "unloaded")
+
+
+def private_kib(server: ServerProcess) -> int:
+    """Of both gunicorn processes, shared pages counted once."""
+    kib = 0
+    for pid in (server.process.pid, server.worker_pid()):
+        lines = Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines()
+        kib += next(int(line.split()[1]) for line in lines if line.startswith("Pss:"))
+    return kib
+
+
+def cpu_ticks(pid: int) -> int:
+    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    return int(fields[11]) + int(fields[12])
+
+
+def test_an_idle_model_is_unloaded(start_server: StartServer) -> None:
+    """The process ends, what that gave back is told, and the next request wakes it."""
+    server = start_server(idle_timeout=0.5)
+    ask(server, "echo x")
+    [engine] = server.status["engines"]
+    assert 0 < engine["seconds_to_unload"] <= 0.5
+    wait_for(lambda: is_dark(server), 5, "it is unloaded")
+    assert not is_alive(engine["pid"])
+    assert server.engine_log[-1].endswith(" stop"), "it was asked, not killed"
+    unload = wait_for(lambda: server.status["last_unload"], 5, "it is known what it gave back")
+    assert (unload["model"], unload["is_complete"], unload["left_pids"]) == ("m", True, [])
+    assert unload["freed"]["rss_bytes"] > 1_000_000
+    assert server.status["engines"] == []
+    assert ask(server, "echo again").text == "again"
+    assert server.status["n_engine_starts"] == 2
+
+
+def test_looking_neither_wakes_nor_keeps_awake(start_server: StartServer) -> None:
+    """Status, list and health; refusals too: only answers count."""
+    server = start_server(idle_timeout=0.6)
+
+    def look() -> None:
+        for path in QUIET_PATHS:
+            server.get(path)
+        assert ask(server, "echo x", temperature=9).status == 400
+        assert ask(server, "echo x", "nobody").status == 404
+
+    look()
+    assert server.status["n_engine_starts"] == 0
+    ask(server, "echo x")
+    began = time.monotonic()
+    while not is_dark(server):
+        look()
+        assert time.monotonic() - began < 5, "looking keeps it awake"
+    for _ in range(10):
+        look()
+    assert server.status["n_engine_starts"] == 1
+
+
+def test_the_last_byte_starts_the_clock(start_server: StartServer) -> None:
+    """While an answer is still being read, however slowly, its engine stays."""
+    server = start_server(idle_timeout=0.4)
+    reader = server.connect()
+    reader.sendall(server.chat_request("flood 200 64", stream=True))  # far more than the kernel keeps of it
+    wait_for(lambda: server.status["n_engine_starts"] == 1 and not server.status["queue"]["running"], 10, "it is made")
+    time.sleep(1)
+    [engine] = server.status["engines"]
+    assert (engine["state"], engine["seconds_to_unload"]) == ("ready", None)
+    end = b""
+    while b"[DONE]" not in end and (data := reader.recv(1 << 20)):
+        end = (end + data)[-100:]
+    assert b"[DONE]" in end
+    wait_for(lambda: is_dark(server), 5, "then it is unloaded")
+    reader.close()
+
+
+def test_an_idle_time_of_each_model(start_server: StartServer) -> None:
+    """The model map's wins over the server's; 0 is for ever."""
+    models: dict[str, dict[str, Any]] = {
+        "short": {"path": "/nowhere", "model": "short.gguf", "idle_timeout": 0.3},
+        "long": {"path": "/nowhere", "model": "long.gguf", "idle_timeout": 0},
+        "usual": {"path": "/nowhere", "model": "usual.gguf"},
+    }
+    server = start_server(models, idle_timeout=300, max_loaded_models=3)
+    for model in models:
+        ask(server, "echo x", model)
+    wait_for(lambda: len(server.status["engines"]) == 2, 5, "one is unloaded")
+    left = {engine["model"]: engine["seconds_to_unload"] for engine in server.status["engines"]}
+    assert left.keys() == {"long", "usual"}
+    assert left["long"] is None
+    assert 290 < left["usual"] <= 300
+
+
+def test_never(start_server: StartServer) -> None:
+    """With 0 nothing is ever unloaded for being idle."""
+    server = start_server(idle_timeout=0)
+    ask(server, "echo x")
+    time.sleep(0.5)
+    [engine] = server.status["engines"]
+    assert (engine["state"], engine["seconds_to_unload"]) == ("ready", None)
+
+
+def test_dark_server_is_small_and_still(start_server: StartServer) -> None:
+    """Less than 80 MiB of its own in both gunicorn processes, also after a model was there; and hardly any work."""
+    server = start_server(idle_timeout=0.3)
+    server.get("/v1/models")
+    before_kib = private_kib(server)
+    ask(server, "echo x")
+    wait_for(lambda: is_dark(server) and server.status["last_unload"], 5, "it is unloaded")
+    assert before_kib < 80 * 1024
+    assert private_kib(server) < 80 * 1024
+    pids = (server.process.pid, server.worker_pid())
+    ticks = [cpu_ticks(pid) for pid in pids]
+    time.sleep(2)
+    assert sum(cpu_ticks(pid) for pid in pids) - sum(ticks) <= 2, "1 % of a core"
+
+
+def test_a_prompt_that_is_too_long_leaves_it_dark(start_server: StartServer) -> None:
+    """It is counted by a process that knows the vocabulary only."""
+    server = start_server()
+    reply = ask(server, "echo " + "x" * 5000)
+    assert (reply.status, reply.error) == (400, "context_length_exceeded")
+    assert is_dark(server)
+    assert [line.split()[2] for line in server.engine_log] == ["count-load", "count"]
+
+
+def test_a_client_that_waits_keeps_it_awake(start_server: StartServer) -> None:
+    """An answer that takes longer than the idle time is no idling."""
+    server = start_server(idle_timeout=0.2)
+    with Question(server, "count 10 80", stream=True) as question:
+        assert question.reply().is_whole
+    assert server.status["n_engine_starts"] == 1
