@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
-import signal
 import socket
 import subprocess
 import sys
@@ -14,7 +12,8 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from server_process import FAKE_MODELS, NotReadyError, ServerProcess, is_alive, read_all, read_until, wait_for
+from questions import ask
+from server_process import FAKE_MODELS, NotReadyError, ServerProcess, read_all, read_until, wait_for
 
 StartServer = Callable[..., ServerProcess]
 
@@ -64,60 +63,6 @@ def test_connections_are_kept_and_may_be_pipelined(fake_server: ServerProcess) -
         assert b"third" in seen
 
 
-def test_a_disconnect_is_seen_behind_pipelined_bytes(fake_server: ServerProcess) -> None:
-    """Bytes that nobody has read yet hide the end of file, and yet it is found."""
-    connection = fake_server.connect()
-    connection.sendall(fake_server.chat_request("hang", stream=True))
-    read_until(connection, b'"role"')
-    connection.sendall(fake_server.chat_request("echo never"))
-    time.sleep(0.1)  # for the bytes to be there first
-    connection.close()
-    wait_for(lambda: idle(fake_server), 2, "the lane is free")
-
-
-@pytest.mark.parametrize("stream", [True, False])
-def test_a_disconnect_frees_the_lane_at_once(fake_server: ServerProcess, stream: bool) -> None:
-    """A client that goes away while its answer is made is noticed without a write, and the engine is told."""
-    connection = fake_server.connect()
-    connection.sendall(fake_server.chat_request("hang", stream=stream))
-    if stream:
-        read_until(connection, b'"role"')  # after this there is nothing to write
-    wait_for(lambda: fake_server.status["queue"]["running"] == 1, 5, "it runs")
-    n_cancelled = sum(" cancel " in line for line in fake_server.engine_log)
-    began = time.monotonic()
-    connection.close()
-    wait_for(lambda: idle(fake_server), 1, "the lane is free")
-    assert time.monotonic() - began < 0.5
-    wait_for(lambda: sum(" cancel " in line for line in fake_server.engine_log) > n_cancelled, 1, "cancel arrived")
-
-
-def test_a_client_that_leaves_the_queue_is_never_computed(fake_server: ServerProcess) -> None:
-    """Disconnecting while waiting takes the request out of the queue."""
-    first, second = fake_server.connect(), fake_server.connect()
-    first.sendall(fake_server.chat_request("hang"))
-    wait_for(lambda: fake_server.status["queue"]["running"] == 1, 5, "the first runs")
-    second.sendall(fake_server.chat_request("echo must-not-run"))
-    wait_for(lambda: fake_server.status["queue"]["waiting"] == 1, 5, "the second waits")
-    second.close()
-    wait_for(lambda: fake_server.status["queue"]["waiting"] == 0, 1, "the second has left")
-    first.close()
-    wait_for(lambda: idle(fake_server), 1, "the lane is free")
-    assert not any("must-not-run" in line for line in fake_server.engine_log)
-
-
-def test_a_client_that_leaves_while_loading_frees_the_lane(start_server: StartServer) -> None:
-    """The load goes on for nobody, and gives way to the next model that is asked for."""
-    server = start_server()
-    connection = server.connect()
-    connection.sendall(server.chat_request("echo x", model="never"))
-    wait_for(lambda: server.status["state"] == "loading", 5, "it loads")
-    connection.close()
-    wait_for(lambda: idle(server), 1, "the lane is free")
-    with server.connect() as other:
-        other.sendall(server.chat_request("echo hello", model="m"))
-        assert b"hello" in read_until(other, b"hello")
-
-
 def test_requests_are_answered_in_the_order_they_came(fake_server: ServerProcess) -> None:
     """First come, first served."""
     texts = [f"request-{i}" for i in range(8)]
@@ -136,71 +81,6 @@ def test_requests_are_answered_in_the_order_they_came(fake_server: ServerProcess
         connection.close()
     order = [line.rpartition(" ")[2] for line in fake_server.engine_log if "request-" in line]
     assert order == texts
-
-
-def test_an_engine_killed_in_a_stream_ends_it_with_an_error(fake_server: ServerProcess) -> None:
-    """The stream ends with an error event and no [DONE]; the next request gets a new engine from the same server."""
-    worker = fake_server.worker_pid()
-    with fake_server.connect() as connection:
-        connection.sendall(fake_server.chat_request("count 1000 50", stream=True))
-        read_until(connection, b'"2 "')
-        pid = fake_server.status["engine"]["pid"]
-        os.kill(pid, signal.SIGKILL)
-        rest = read_until(connection, b"0\r\n\r\n")
-    assert b'"code":"engine_crashed"' in rest
-    assert b"[DONE]" not in rest
-    with fake_server.connect() as connection:
-        connection.sendall(fake_server.chat_request("echo again"))
-        assert b"again" in read_until(connection, b"again")
-    assert fake_server.status["engine"]["pid"] != pid
-    assert fake_server.worker_pid() == worker
-
-
-def test_a_stopped_engine_is_killed(start_server: StartServer) -> None:
-    """SIGSTOP: no sign of life for stall_timeout is an error, and a new engine serves the next request."""
-    server = start_server(stall_timeout=0.5)
-    with server.connect() as connection:
-        connection.sendall(server.chat_request("count 1000 50", stream=True))
-        read_until(connection, b'"1 "')
-        pid = server.status["engine"]["pid"]
-        os.kill(pid, signal.SIGSTOP)
-        assert b'"code":"engine_stalled"' in read_until(connection, b"engine_stalled")
-    wait_for(lambda: not is_alive(pid), 3, "it is killed")
-    with server.connect() as connection:
-        connection.sendall(server.chat_request("echo again"))
-        assert b"again" in read_until(connection, b"again")
-
-
-@pytest.mark.parametrize("victim", ["master", "worker"])
-def test_no_engine_outlives_its_server(start_server: StartServer, victim: str) -> None:
-    """Neither after kill -9 of gunicorn's master nor of its worker."""
-    server = start_server()
-    connection = server.connect()
-    connection.sendall(server.chat_request("count 10000 50", stream=True))
-    read_until(connection, b'"1 "')
-    worker, engine = server.worker_pid(), server.status["engine"]["pid"]
-    os.kill(server.process.pid if victim == "master" else worker, signal.SIGKILL)
-    wait_for(lambda: not is_alive(engine), 5, "the engine has ended")
-    wait_for(lambda: not is_alive(worker), 5, "the worker has ended")
-    connection.close()
-    if victim == "worker":
-        assert server.status["state"] == "unloaded", "a new worker serves"
-
-
-def test_sigterm_lets_running_requests_finish(start_server: StartServer) -> None:
-    """The answer that was under way is complete; then everything ends."""
-    server = start_server()
-    with server.connect() as connection:
-        connection.sendall(server.chat_request("count 15 100", stream=True))
-        seen = read_until(connection, b'"1 "')
-        engine = server.status["engine"]["pid"]
-        server.process.send_signal(signal.SIGTERM)
-        seen += read_until(connection, b"[DONE]")
-    assert b'"15 "' in seen
-    assert b"[DONE]" in seen
-    assert server.process.wait(10) == 0
-    assert not is_alive(engine), "its memory is free for whatever starts next"
-    assert server.engine_log[-1].endswith(" stop"), "it was asked to end"
 
 
 def test_a_reader_that_takes_nothing_is_cut_off(start_server: StartServer) -> None:
@@ -238,26 +118,6 @@ def test_a_reader_that_takes_nothing_is_disconnected_after_write_timeout(start_s
     assert is_connected()
     wait_for(lambda: not is_connected(), 15, "the connection has ended")
     reader.close()
-
-
-def test_queue_limits(start_server: StartServer) -> None:
-    """A full queue is 429, a wait that is too long 503; both say when to come back."""
-    server = start_server(max_queue=1, queue_timeout=1)
-    blocker, waiter, refused = server.connect(), server.connect(), server.connect()
-    blocker.sendall(server.chat_request("hang"))
-    wait_for(lambda: server.status["queue"]["running"] == 1, 5, "the blocker runs")
-    waiter.sendall(server.chat_request("echo x"))
-    wait_for(lambda: server.status["queue"]["waiting"] == 1, 5, "one waits")
-    refused.sendall(server.chat_request("echo x"))
-    answer = read_until(refused, b"}}")
-    assert answer.startswith(b"HTTP/1.1 429")
-    assert b'"code":"queue_full"' in answer
-    assert b"retry-after" in answer.lower()
-    answer = read_until(waiter, b"}}")
-    assert answer.startswith(b"HTTP/1.1 503")
-    assert b'"code":"queue_timeout"' in answer
-    for connection in (blocker, waiter, refused):
-        connection.close()
 
 
 def test_a_body_that_does_not_arrive_is_given_up(start_server: StartServer) -> None:
@@ -316,66 +176,18 @@ def test_parallel_requests_run_together(start_server: StartServer) -> None:
         connection.close()
 
 
-def test_two_models_take_turns(fake_server: ServerProcess) -> None:
-    """Another model means another engine; the old one has ended before."""
-    pids = []
-    for model in ("m", "other", "m"):
-        with fake_server.connect() as connection:
-            connection.sendall(fake_server.chat_request("echo hello", model=model))
-            assert b"hello" in read_until(connection, b"hello")
-        status = fake_server.status
-        assert status["model"] == model
-        pids.append(status["engine"]["pid"])
-    assert len(set(pids)) == 3
-    assert not is_alive(pids[0])
-    assert not is_alive(pids[1])
-
-
-def test_a_switch_waits_for_answers_of_the_other_model(start_server: StartServer) -> None:
-    """An engine in use is never ended."""
-    server = start_server(parallel=2)
-    first, second = server.connect(), server.connect()
-    first.sendall(server.chat_request("count 10 50", stream=True))
-    read_until(first, b'"1 "')
-    second.sendall(server.chat_request("echo other", model="other"))
-    assert b"[DONE]" in read_until(first, b"[DONE]")
-    assert b"other" in read_until(second, b'"object":"chat.completion"}')
-    first.close()
-    second.close()
-
-
-def test_an_engine_that_does_not_stop_is_killed(start_server: StartServer) -> None:
-    """Ending an engine has a deadline."""
-    server = start_server(stop_timeout=0.5)
-    for model in ("stubborn", "m"):
-        with server.connect() as connection:
-            connection.sendall(server.chat_request("echo hello", model=model))
-            assert b"hello" in read_until(connection, b"hello")
-
-
-def test_a_load_has_a_deadline(start_server: StartServer) -> None:
-    """A model that does not finish loading is an error, and the server serves on."""
-    server = start_server(load_timeout=0.5)
-    with server.connect() as connection:
-        connection.sendall(server.chat_request("echo hello", model="never"))
-        assert b'"code":"load_timeout"' in read_until(connection, b"}}")
-    with server.connect() as connection:
-        connection.sendall(server.chat_request("echo hello", model="m"))
-        assert b"hello" in read_until(connection, b"hello")
-
-
-def test_no_prompt_is_logged(fake_server: ServerProcess) -> None:
-    """Neither of a request that went well nor of one that failed."""
-    for text, fields in (("echo top-secret", {}), ("die top-secret", {}), ("echo top-secret", {"temperature": 9})):
-        with fake_server.connect() as connection:
-            connection.sendall(fake_server.chat_request(text.replace("die top-secret", "die 1"), **fields))  # type: ignore[arg-type]
-            read_until(connection, b"}")
-    with fake_server.connect() as connection:
-        body = {"model": "m", "messages": [{"role": "top-secret", "content": "top-secret"}]}
-        connection.sendall(fake_server.request("POST", "/v1/chat/completions", body))
-        read_until(connection, b"}}")
-    assert "engine_crashed" in fake_server.log
-    assert "top-secret" not in fake_server.log
+def test_no_prompt_is_logged(start_server: StartServer) -> None:
+    """Of no request, however it ends: answered, continued, refused before or after it woke a model, crashed."""
+    server = start_server(crash_limit=100)
+    for text, status in (("echo top-secret", 200), ("die 1 top-secret", 200), ("killer 1 top-secret", 500)):
+        for stream in (False, True):
+            assert ask(server, text, stream=stream).status == (200 if stream else status)
+    assert ask(server, "echo top-secret" + "x" * 5000, "other").error == "context_length_exceeded"
+    assert ask(server, "echo top-secret", temperature=9).status == 400
+    assert ask(server, "x", messages=[{"role": "top-secret", "content": "top-secret"}]).status == 400
+    assert "code=engine_crashed" in server.log
+    assert "died: signal SIGKILL" in server.log
+    assert "top-secret" not in server.log
 
 
 def test_http_process_loads_no_engine_code(fake_server: ServerProcess) -> None:
@@ -407,30 +219,19 @@ def test_many_clients_at_once(fake_server: ServerProcess) -> None:
     """Each gets its own answer, whole."""
     failures: list[str] = []
 
-    def ask(i: int) -> None:
+    def ask_one(i: int) -> None:
         with fake_server.connect() as connection:
             connection.sendall(fake_server.chat_request(f"echo a{i}a b{i}b", stream=bool(i % 2)))
             seen = read_until(connection, b"[DONE]" if i % 2 else b'"object":"chat.completion"}')
         if f"a{i}a".encode() not in seen or f"b{i}b".encode() not in seen:
             failures.append(f"{i}: {seen!r}")
 
-    threads = [threading.Thread(target=ask, args=(i,)) for i in range(40)]
+    threads = [threading.Thread(target=ask_one, args=(i,)) for i in range(40)]
     for thread in threads:
         thread.start()
     for thread in threads:
         thread.join(30)
     assert failures == []
-
-
-def test_dark_server_is_small(start_server: StartServer) -> None:
-    """With no model loaded the two gunicorn processes hold less than 80 MiB of their own."""
-    server = start_server()
-    server.get("/v1/models")
-    kib = 0
-    for pid in (server.process.pid, server.worker_pid()):
-        lines = Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines()
-        kib += next(int(line.split()[1]) for line in lines if line.startswith("Pss:"))
-    assert kib < 80 * 1024
 
 
 def test_the_models_of_conftest_are_what_the_fake_engine_knows() -> None:
