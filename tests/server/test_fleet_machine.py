@@ -255,6 +255,15 @@ class FleetMachine(RuleBasedStateMachine):
         return any(lease.spec == engine.spec for lease in self.fleet.waiting)
 
     @invariant()
+    def who_has_an_engine_can_use_it(self) -> None:
+        """It is alive, or known to be gone."""
+        for lease in self.granted:
+            assert lease.engine is not None
+            process = self.world.processes[lease.engine.process.pid - 1]
+            assert lease.result.value is process
+            assert (lease.engine in self.fleet.engines) is not process.is_gone
+
+    @invariant()
     def users_are_counted(self) -> None:
         for engine in self.fleet.engines:
             mine = [lease for lease in self.leases if lease.engine is engine]
