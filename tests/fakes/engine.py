@@ -9,7 +9,7 @@ What it does is said by the last message of a request, as words:
     die [N]             N pieces, then SIGKILL to itself; once in an answer, as it goes on in another engine
     killer [N]          the same each time: it goes on, and dies after N more pieces
     refuse CODE         Failed with that code          late CODE: after two pieces
-    wait MS TEXT...     as echo, accepted after MS milliseconds
+    wait MS TEXT...     as echo, accepted after MS milliseconds of heartbeats
     params              the Generate frame it got, as JSON
 
 and by the file name of the model: refuse.gguf does not load, die.gguf says why and dies loading, slow.gguf takes a
@@ -127,7 +127,10 @@ class FakeEngine:
         if verb == "mute":
             return
         if verb == "wait":
-            time.sleep(int(words.pop(0)) / 1000)
+            until = time.monotonic() + int(words.pop(0)) / 1000
+            while time.monotonic() < until:
+                self.send(wire.Beat())
+                time.sleep(0.05)
         if verb == "refuse":
             fields: dict[str, int | float | str | None] = {"n_prompt": 5000, "n_ctx": 4096}
             self.send(wire.Failed(frame.id, words[0], "refused as told", fields))

@@ -145,6 +145,15 @@ def test_an_engine_that_falls_silent(answers: Answers, live: LiveSettings) -> No
     assert "no sign of life" in answers.supervisor.snapshot().crashes[0].reason
 
 
+@pytest.mark.parametrize("text", ["count 30 40", "wait 1200 a"])
+def test_signs_of_life(answers: Answers, live: LiveSettings, text: str) -> None:
+    """Tokens or heartbeats: whoever gives them may take longer than stall_timeout."""
+    live.now = settings_of(stall_timeout=0.5)
+    with ask(answers, text) as answer:
+        assert whole(answer)[0] in (numbers(30), "a")
+    assert answers.supervisor.settled().n_crashes == 0
+
+
 def test_the_second_death_ends_it(answers: Answers) -> None:
     """What there was is told, then engine_crashed with how; the next request starts another engine."""
     with ask(answers, "killer 2") as answer:

@@ -350,5 +350,5 @@ def may_try_at_once(lease: Lease) -> bool:
     return is_unspawnable(lease) or "engine: " in str(lease.result.exception)
 
 
-FleetMachine.TestCase.settings = hypothesis.settings(max_examples=150, stateful_step_count=50)
+FleetMachine.TestCase.settings = hypothesis.settings(max_examples=300, stateful_step_count=50)
 TestFleet = FleetMachine.TestCase
