@@ -10,7 +10,7 @@ import resource
 from collections.abc import Mapping
 from typing import Any
 
-from hoshikage_core import _gguf
+from hoshikage_core import _cgroup, _gguf
 from hoshikage_core._ffi import call_text, lib
 from hoshikage_core.errors import InsufficientMemoryError, NativeError
 from hoshikage_core.params import ContextShape, GpuLayers, model_params
@@ -78,15 +78,15 @@ def require_memory(
     )
     params = model_params(gpu_layers, shape)
     free_bytes = available_bytes()
-    free_everywhere = [free_bytes, *([] if gpu_layers == 0 else gpu_free_bytes().values())]
+    gpus_free_bytes = [] if gpu_layers == 0 else list(gpu_free_bytes().values())
     what = f"the model with a context of {shape.n_ctx} tokens"
     try:
         file_bytes = model_file_bytes(path)
         at_most = context_bytes_at_most(_gguf.read_scalars(path), shape)
-        if at_most is not None and _surely_fits(file_bytes + at_most, min(free_everywhere)):
+        if at_most is not None and _surely_fits(file_bytes + at_most, min([free_bytes, *gpus_free_bytes])):
             return
         if free_bytes < _TO_ESTIMATE_BYTES:
-            _require(what, file_bytes + (at_most or 0), free_bytes)
+            _require(what, _needed_on_host(file_bytes + (at_most or 0), sum(gpus_free_bytes)), free_bytes)
             return
         *gpus, host = estimate_memory(os.fsdecode(path), params, shape)
     except (OSError, NativeError):
@@ -96,6 +96,11 @@ def require_memory(
     # llama.cpp's figure leaves out the weights it rearranges for the CPU.
     weights_bytes = max(host.model_bytes, file_bytes - sum(gpu.model_bytes for gpu in gpus))
     _require(what, weights_bytes + host.context_bytes + host.compute_bytes, free_bytes)
+
+
+def _needed_on_host(needed_bytes: int, gpus_free_bytes: int) -> int:
+    """What the host needs at least, where llama.cpp cannot be asked: what GPUs cannot take, but enough to load it."""
+    return max(needed_bytes - gpus_free_bytes, min(needed_bytes, _TO_ESTIMATE_BYTES))
 
 
 def require_context_memory(path: str, native_model: Any, metadata: Mapping[str, Any], shape: ContextShape) -> None:
@@ -159,7 +164,10 @@ def context_bytes_at_most(metadata: Mapping[str, Any], shape: ContextShape) -> i
     arch = metadata.get("general.architecture")
 
     def number(key: str, otherwise: int | None = None) -> int:
-        return int(metadata.get(f"{arch}.{key}", otherwise))
+        found = int(metadata.get(f"{arch}.{key}", otherwise))
+        if found < 0:
+            raise ValueError(key)
+        return found
 
     try:
         n_head = max(1, number("attention.head_count"))
@@ -169,7 +177,7 @@ def context_bytes_at_most(metadata: Mapping[str, Any], shape: ContextShape) -> i
         kv_bytes = (4 if shape.kv_type == "f32" else 2) * number("block_count") * n_head_kv * widths
         # What flash attention saves: the scores of each token with each, twice.
         scores_bytes = 8 * n_head * min(shape.n_batch, _N_UBATCH) if shape.flash_attention is False else 0
-    except (TypeError, ValueError):  # missing, or a list of one for each layer
+    except (TypeError, ValueError, OverflowError):  # missing, a list of one for each layer, or nonsense
         return None
     return (kv_bytes + scores_bytes) * shape.n_ctx
 
@@ -216,18 +224,13 @@ def gpu_free_bytes() -> dict[str, int]:
 def available_bytes(proc: StrPath = "/proc", cgroup: StrPath = "/sys/fs/cgroup") -> int:
     """Host memory this process can take without swapping.
 
-    That is the kernel's MemAvailable, or less: what a container's limit leaves, or the process's own (``ulimit -v``,
-    ``-d``) after a reserve.
+    That is the kernel's MemAvailable, or less: what the limit of a container or a service leaves, or the process's own
+    (``ulimit -v``, ``-d``) after a reserve.
     """
     available = _field_bytes(os.path.join(proc, "meminfo"), "MemAvailable") or 0
-    limit, used = _read_int(os.path.join(cgroup, "memory.max")), _read_int(os.path.join(cgroup, "memory.current"))
-    if limit is not None and used is not None:
-        # A mapped model file counts as used there, though the kernel takes it back when memory is needed.
-        cached = next(
-            (int(line.split()[1]) for line in _lines(os.path.join(cgroup, "memory.stat")) if line.startswith("file ")),
-            0,
-        )
-        available = min(available, limit - used + cached)
+    in_groups = _cgroup.available_bytes(proc, cgroup)
+    if in_groups is not None:
+        available = min(available, in_groups)
     for kind, name in ((resource.RLIMIT_AS, "VmSize"), (resource.RLIMIT_DATA, "VmData")):
         soft_limit, _ = resource.getrlimit(kind)
         if soft_limit != resource.RLIM_INFINITY:
@@ -238,17 +241,4 @@ def available_bytes(proc: StrPath = "/proc", cgroup: StrPath = "/sys/fs/cgroup")
 
 def _field_bytes(path: str, name: str) -> int | None:
     """A line of the form ``name: 123 kB``."""
-    return next((int(line.split()[1]) * 1024 for line in _lines(path) if line.startswith(f"{name}:")), None)
-
-
-def _read_int(path: str) -> int | None:
-    lines = _lines(path)
-    return int(lines[0]) if lines and lines[0].isdigit() else None
-
-
-def _lines(path: str) -> list[str]:
-    try:
-        with open(path, encoding="ascii", errors="replace") as file:
-            return file.read().splitlines()
-    except OSError:
-        return []
+    return next((int(line.split()[1]) * 1024 for line in _cgroup.lines(path) if line.startswith(f"{name}:")), None)
