@@ -11,9 +11,12 @@ import gevent
 
 from hoshikage_server.engines import processes
 from hoshikage_server.engines.gpu import Gpu, GpuUse
+from hoshikage_server.engines.native_calls import NativeCalls
 from hoshikage_server.engines.processes import Process
 
 _FIRST_PAUSE_S = 0.02
+# One for all engines: whoever reads a stranger's environment may have to wait for the stranger.
+_calls = NativeCalls(limit_s=5.0)
 _MIB = 1024 * 1024
 
 
@@ -39,8 +42,8 @@ class Usage:
 class Freed:
     """What the end of an engine gave back, and what stayed.
 
-    The figures of the devices are those of all GPUs and of all who use them. Where the driver does not tell whose the
-    memory is, there is nothing else to go by; but others come and go, so they prove nothing, and `is_all` ignores them.
+    The devices' figure is that of all GPUs and of all who use them. Where the driver does not tell whose the memory is,
+    there is nothing else to go by; but others come and go, so it proves nothing, and `is_all` ignores it.
 
     Attributes:
         usage: What was given back since the last `Footprint.usage_of`; None if nobody had looked.
@@ -48,7 +51,6 @@ class Freed:
         survivors: Processes that stayed.
         gpu_pids: The engine's processes that the driver still lists.
         devices_fell_bytes: By how much less of the devices' memory is in use than at the last `usage_of`.
-        devices_rose_bytes: By how much more of it is in use than before the load.
         problem: Why nobody could look; then nothing is known.
     """
 
@@ -57,7 +59,6 @@ class Freed:
     survivors: tuple[Process, ...] = ()
     gpu_pids: tuple[int, ...] = ()
     devices_fell_bytes: int | None = None
-    devices_rose_bytes: int | None = None
     problem: str | None = None
 
     @property
@@ -147,14 +148,15 @@ class Footprint:
 
         Args:
             pid: The engine, which has been waited for.
-            settle_s: How long what stayed may need to go: a process that was killed, a driver's list.
+            settle_s: How long what stayed may need to go: a process that was killed, a driver's list. What cannot be
+                looked at takes some seconds more.
         """
         deadline = time.monotonic() + settle_s
         pause_s = _FIRST_PAUSE_S
         while True:
             try:
                 freed = self._freed(pid)
-            except (OSError, RuntimeError) as error:  # no descriptors, no threads: not for long, perhaps
+            except (OSError, RuntimeError) as error:  # no descriptors, threads or answer: not for long, perhaps
                 freed = Freed(problem=str(error))
             if freed.is_all or time.monotonic() > deadline:
                 return freed
@@ -162,8 +164,7 @@ class Footprint:
             pause_s *= 2
 
     def _freed(self, pid: int) -> Freed:
-        pool = gevent.get_hub().threadpool  # whoever reads a stranger's environment may have to wait for it
-        survivors = pool.apply(processes.of_engine, (pid, self._mark, self._older))
+        survivors = _calls.call(processes.of_engine, pid, self._mark, self._older)
         use = None if self._gpu is None else self._gpu.look()
         self._known.update((pid, *(survivor.pid for survivor in survivors)))
         listed = self._listed(use)
@@ -175,7 +176,6 @@ class Footprint:
             tuple(survivors),
             tuple(sorted(listed)),
             None if last is None else _fall(last.gpu_use, use),
-            _fall(use, self._use_before()),
         )
 
     def _use_before(self) -> GpuUse | None:

@@ -14,9 +14,9 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import gevent
-from gevent.event import AsyncResult
 from gevent.lock import Semaphore
+
+from hoshikage_server.engines.native_calls import NativeCalls
 
 log = logging.getLogger(__name__)
 
@@ -55,11 +55,9 @@ class Gpu:
     ) -> None:
         self.pids_are_ours = _in_initial_pid_namespace() if pids_are_ours is None else pids_are_ours
         self._driver_files = driver_files
-        self._limit_s = limit_s
+        self._calls = NativeCalls(limit_s)
         self._has_library = True
         self._turn = Semaphore()
-        self._asked: AsyncResult[GpuUse | _Problem] | None = None
-        self._is_stuck = False
         self._use: GpuUse | None = None
         self._looked_at = -float("inf")
         self._last_problem = ""
@@ -83,29 +81,17 @@ class Gpu:
             return self._use
 
     def _ask(self) -> GpuUse | None:
-        if self._asked is not None and not self._has_answered(self._asked):
-            return None  # still at the last question: another thread would be stuck beside it
         try:
-            self._asked = gevent.get_hub().threadpool.spawn(_ask_driver)
-        except RuntimeError as error:  # no more threads
+            answer = self._calls.call(_ask_driver)
+        except (TimeoutError, RuntimeError) as error:  # or no more threads
             self._report(str(error))
             return None
-        if not self._has_answered(self._asked):
-            self._report(f"no answer within {self._limit_s:g} s")
-            return None
-        answer: GpuUse | _Problem = self._asked.get()
         if isinstance(answer, _Problem):
             self._has_library = not answer.is_final
             self._report(answer.text)
             return None
         self._last_problem = ""
         return answer
-
-    def _has_answered(self, asked: AsyncResult[GpuUse | _Problem]) -> bool:
-        # Whoever asked may have been killed while waiting, so a question under way is not stuck just for that.
-        asked.wait(0 if self._is_stuck else self._limit_s)
-        self._is_stuck = not asked.ready()
-        return not self._is_stuck
 
     def _report(self, problem: str) -> None:
         if problem != self._last_problem:
@@ -127,7 +113,7 @@ def _in_initial_pid_namespace() -> bool:
 
 
 def _ask_driver() -> GpuUse | _Problem:
-    """Runs in a native thread. gevent would print an exception there, so a problem is an answer too, of any kind."""
+    """Runs in a native thread."""
     import pynvml
 
     try:
