@@ -20,12 +20,12 @@ from hoshikage_server.api.middleware import ApiKeys, RequestContext
 from hoshikage_server.api.models import ModelItem, ModelList
 from hoshikage_server.api.status import Status
 from hoshikage_server.api.version import Version
+from hoshikage_server.engines import vocabulary
 from hoshikage_server.engines.answers import Answers
 from hoshikage_server.engines.gpu import Gpu
 from hoshikage_server.engines.lane import Lane
 from hoshikage_server.engines.process import EngineProcess
 from hoshikage_server.engines.supervisor import Supervisor
-from hoshikage_server.engines.vocabulary import Vocabulary
 from hoshikage_server.registry.model_map import ModelMap
 from hoshikage_server.settings import LiveSettings
 
@@ -54,17 +54,24 @@ def build_deps(settings: LiveSettings, engine_command: Sequence[str] = ENGINE_CO
         settings: The settings.
         engine_command: The engine program; tests give another.
     """
-    engines = Supervisor(functools.partial(EngineProcess, engine_command, Gpu()), settings)
-    counters = Supervisor(functools.partial(EngineProcess, engine_command, Gpu()), settings)
-    lane = Lane(engines.is_loaded)
+    models = ModelMap(settings.now.model_map)
+
+    def idle_timeout_of(model: str) -> float:
+        entry = models.entries().get(model)
+        return settings.now.idle_timeout if entry is None or entry.idle_timeout is None else entry.idle_timeout
+
+    spawn = functools.partial(EngineProcess, engine_command, Gpu())
+    engines = Supervisor(spawn, settings, idle_timeout_of)
+    counters = Supervisor(spawn, settings, lambda model: vocabulary.IDLE_S)
+    lane = Lane(engines.is_awake)
 
     def apply_limits() -> None:
         lane.set_limits(settings.now.parallel, settings.now.overtake_limit)
 
     apply_limits()
     settings.on_change(apply_limits)
-    vocabulary = Vocabulary(counters, engines, settings.now.load_timeout)
-    return Deps(settings, ModelMap(settings.now.model_map), Answers(lane, engines, vocabulary, settings))
+    answers = Answers(lane, engines, vocabulary.Vocabulary(counters, settings), settings)
+    return Deps(settings, models, answers)
 
 
 def serving_app(settings: LiveSettings, engine_command: Sequence[str] = ENGINE_COMMAND) -> falcon.App[Any, Any]:

@@ -21,6 +21,8 @@ from dataclasses import dataclass
 
 from hoshikage_server import messages
 
+_RETRY_AFTER_S = "5"
+
 
 class ServerError(Exception):
     """Base of all errors that are told to somebody.
@@ -70,6 +72,16 @@ class RequestError(ServerError):
 
 class LaneError(ServerError):
     """The request could not wait any longer, or not at all."""
+
+    @classmethod
+    def full(cls, n_waiting: int) -> LaneError:
+        """Too many wait already."""
+        return cls("queue_full", waiting=n_waiting, headers={"Retry-After": _RETRY_AFTER_S})
+
+    @classmethod
+    def waited(cls, seconds: float) -> LaneError:
+        """It has waited for too long."""
+        return cls("queue_timeout", seconds=f"{seconds:g}", headers={"Retry-After": _RETRY_AFTER_S})
 
 
 class EngineError(ServerError):
@@ -157,7 +169,7 @@ def _kinds() -> dict[str, Kind]:
     ):
         kinds[code] = Kind(503, "server_error", code)
     for code in (
-        *("engine_crashed", "engine_stalled", "internal_error", "reader_too_slow"),
+        *("engine_crashed", "internal_error", "reader_too_slow"),
         *("invalid_model_map", "model_map_not_written"),
     ):
         kinds[code] = Kind(500, "server_error", code)

@@ -4,21 +4,38 @@ from __future__ import annotations
 
 import time
 import uuid
+from collections.abc import Callable, Iterator
 
 import falcon
 
 from hoshikage_server.api import body, problems, reply, sse
 from hoshikage_server.api.client import ClientWatch
 from hoshikage_server.api.schema import ChatRequest, decode_chat
-from hoshikage_server.engines import plan
 from hoshikage_server.engines.answers import Answer, Answers
+from hoshikage_server.engines.spec import spec_of
 from hoshikage_server.engines.wire import Done
-from hoshikage_server.errors import RequestError, ServerError
+from hoshikage_server.errors import ServerError
 from hoshikage_server.registry.model_map import ModelEntry, ModelMap
 from hoshikage_server.settings import LiveSettings
 
 # Errors of the engine that are about the messages, which the engine does not know by that name.
 _ABOUT_MESSAGES = frozenset({"context_length_exceeded", "chat_template_failed"})
+
+
+class Whole:
+    """The body of an answer that is not streamed. gunicorn closes it when its last byte is out.
+
+    Args:
+        data: All of it.
+        on_close: Gives back what the answer holds.
+    """
+
+    def __init__(self, data: bytes, on_close: Callable[[], None]) -> None:
+        self._data = data
+        self.close = on_close
+
+    def __iter__(self) -> Iterator[bytes]:
+        yield self._data
 
 
 class ChatCompletions:
@@ -33,29 +50,25 @@ class ChatCompletions:
         """What can still be refused is refused before the first byte, unless a stream has to wait for longer."""
         settings = self._settings.now
         chat = decode_chat(body.read(request, settings))
-        entry = self._models.entries().get(chat.model)
-        if entry is None:
-            raise RequestError("model_not_found", model=chat.model)
+        entry = self._models.find(chat.model)
         request.context.model = entry.id
         watch = ClientWatch(request.env)
-        answer: Answer | None = None
+        answer = self._ask(chat, entry, request.context.request_id, watch)
         try:
-            answer = self._ask(chat, entry, request.context.request_id, watch)
             if chat.stream:
                 is_accepted = answer.wait_until_accepted(settings.ping_interval)
                 self._stream(request, response, chat, answer, watch, is_late=not is_accepted)
-                return
-            response.data = _complete(chat, answer)
-            response.content_type = falcon.MEDIA_JSON
+            else:
+                data = _complete(chat, answer)
+                watch.stop()
+                response.content_type = falcon.MEDIA_JSON
+                response.set_stream(Whole(data, answer.close), len(data))
         except BaseException as error:
             watch.stop()
-            if answer is not None:
-                answer.close()
+            answer.close()
             if isinstance(error, ServerError):
                 _name_field(error)
             raise
-        watch.stop()
-        answer.close()
 
     def _ask(self, chat: ChatRequest, entry: ModelEntry, request_id: str, watch: ClientWatch) -> Answer:
         settings = self._settings.now
@@ -68,9 +81,8 @@ class ChatCompletions:
         return self._answers.ask(
             request_id,
             entry.id,
-            plan.spec_of(entry, settings),
+            spec_of(entry, settings),
             question,
-            idle_timeout_s=plan.idle_timeout_s(entry, settings),
             on_overflow=watch.hang_up,
         )
 
@@ -86,7 +98,9 @@ class ChatCompletions:
     ) -> None:
         def close(is_cut: bool) -> None:
             watch.stop()
-            if is_cut and watch.is_gone:
+            if is_cut and answer.error is not None:
+                problems.note(answer.error, request)
+            elif is_cut and watch.is_gone:
                 problems.note_gone(request)
             answer.close()
 

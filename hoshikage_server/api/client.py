@@ -13,7 +13,7 @@ import gevent
 from gevent.monkey import get_original
 
 from hoshikage_server.api import peer
-from hoshikage_server.errors import ClientGoneError
+from hoshikage_server.errors import ClientGoneError, ServerError
 
 # While the client has sent more than was read (a pipelined request), or has sent an end of file but still reads, the
 # socket stays readable and tells nothing more; then the connection's state is asked for this often.
@@ -70,6 +70,8 @@ class ClientWatch:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.stop()
+        if isinstance(error, gevent.GreenletExit):  # the server's grace has ended
+            raise ServerError("shutting_down") from None
 
     def _watch(self, watcher: Any, callback: Callable[[], None]) -> None:
         self.stop()

@@ -10,10 +10,8 @@ import msgspec
 from hoshikage_server.api import body
 from hoshikage_server.api.client import ClientWatch
 from hoshikage_server.api.schema import decode_chat
-from hoshikage_server.engines import plan
-from hoshikage_server.engines.answers import of_file_as_it_is
+from hoshikage_server.engines.spec import spec_of
 from hoshikage_server.engines.vocabulary import Vocabulary
-from hoshikage_server.errors import RequestError
 from hoshikage_server.registry.model_map import ModelMap
 from hoshikage_server.settings import LiveSettings
 
@@ -39,12 +37,9 @@ class InputTokens:
         """Counts; a prompt that does not fit is counted like any other."""
         settings = self._settings.now
         chat = decode_chat(body.read(request, settings))
-        entry = self._models.entries().get(chat.model)
-        if entry is None:
-            raise RequestError("model_not_found", model=chat.model)
+        entry = self._models.find(chat.model)
         request.context.model = entry.id
-        spec = of_file_as_it_is(plan.spec_of(entry, settings))
         with ClientWatch(request.env):
-            n_tokens = self._vocabulary.count(entry.id, spec, chat.plain_messages())
+            n_tokens = self._vocabulary.count(entry.id, spec_of(entry, settings), chat.plain_messages())
         response.data = _encode(InputTokensObject(n_tokens))
         response.content_type = falcon.MEDIA_JSON

@@ -13,10 +13,10 @@ from hoshikage_server.api import body
 from hoshikage_server.api.client import ClientWatch
 from hoshikage_server.api.engine_status import engine_status, unload_status
 from hoshikage_server.api.status_objects import LoadObject, UnloadObject
-from hoshikage_server.engines import plan
-from hoshikage_server.engines.answers import Answers, of_file_as_it_is
+from hoshikage_server.engines.answers import Answers
 from hoshikage_server.engines.engine import Lease
 from hoshikage_server.engines.fleet import Unloaded
+from hoshikage_server.engines.spec import spec_of
 from hoshikage_server.engines.supervisor import EngineSnapshot, Snapshot
 from hoshikage_server.engines.wire import EngineSpec
 from hoshikage_server.errors import EngineError, RequestError
@@ -74,44 +74,34 @@ class ModelItem:
 
     def on_get(self, request: falcon.Request, response: falcon.Response, model_id: str) -> None:
         """Describes it."""
-        entry = self._models.entries().get(model_id)
-        if entry is None:
-            owner, _, verb = model_id.rpartition("/")
-            if verb in ("load", "unload") and owner in self._models.entries():
-                raise falcon.HTTPMethodNotAllowed(["POST"])
-            raise RequestError("model_not_found", param="model", model=model_id)
-        response.data = _encode(_object(entry))
+        owner, _, verb = model_id.rpartition("/")
+        if verb in ("load", "unload") and owner in self._models.entries() and model_id not in self._models.entries():
+            raise falcon.HTTPMethodNotAllowed(["POST"])
+        response.data = _encode(_object(self._models.find(model_id, "model")))
         response.content_type = falcon.MEDIA_JSON
 
     def on_post(self, request: falcon.Request, response: falcon.Response, model_id: str) -> None:
         """Loads or unloads it. A body is read, and says nothing."""
         owner, _, verb = model_id.rpartition("/")
         if verb not in ("load", "unload"):
-            if model_id in self._models.entries():
-                raise falcon.HTTPMethodNotAllowed(["GET"])
-            raise RequestError("model_not_found", param="model", model=model_id)
+            self._models.find(model_id, "model")
+            raise falcon.HTTPMethodNotAllowed(["GET"])
         body.read(request, self._settings.now)
         request.context.model = owner
         with ClientWatch(request.env):
-            try:
-                done = self._load(owner) if verb == "load" else self._unload(owner)
-            except gevent.GreenletExit:  # the server's grace has ended
-                raise EngineError("shutting_down") from None
+            done = self._load(owner) if verb == "load" else self._unload(owner)
         response.data = _encode(done)
         response.content_type = falcon.MEDIA_JSON
 
     def _load(self, model: str) -> LoadObject:
-        entry = self._models.entries().get(model)
-        if entry is None:
-            raise RequestError("model_not_found", param="model", model=model)
         supervisor, limits = self._answers.supervisor, self._settings.now
-        spec = self._spec(entry)
-        lease = Lease(model, spec, plan.idle_timeout_s(entry, limits), _LOAD_RETRIES, insists=True)
+        spec = spec_of(self._models.find(model, "model"), limits)
+        lease = Lease(model, spec, _LOAD_RETRIES, insists=True)
         before = _engine_of(spec, supervisor.snapshot())
         if before is not None:  # nobody has to make place for it
             supervisor.lease(lease)
         else:
-            with self._answers.lane.enter(model, timeout_s=limits.queue_timeout, max_waiting=limits.max_queue):
+            with self._answers.lane.enter(spec, timeout_s=limits.queue_timeout, max_waiting=limits.max_queue):
                 supervisor.lease(lease)
         supervisor.close_lease(lease)
         engine = _engine_of(spec, supervisor.settled())  # None if another model has made it go already
@@ -122,7 +112,7 @@ class ModelItem:
         supervisor = self._answers.supervisor
         entry = self._models.entries().get(model)
         # A model may be registered under several names.
-        same = None if entry is None else _engine_of(self._spec(entry), supervisor.snapshot())
+        same = None if entry is None else _engine_of(spec_of(entry, self._settings.now), supervisor.snapshot())
         is_loaded = any(engine.model == model for engine in supervisor.snapshot().engines)
         if entry is None and not is_loaded:
             raise RequestError("model_not_found", param="model", model=model)
@@ -134,9 +124,6 @@ class ModelItem:
         if freed is None:
             return UnloadObject(model, False, None)
         return UnloadObject(model, True, unload_status(Unloaded(model, time.time(), freed)))
-
-    def _spec(self, entry: ModelEntry) -> EngineSpec:
-        return of_file_as_it_is(plan.spec_of(entry, self._settings.now))
 
 
 def _engine_of(spec: EngineSpec, snapshot: Snapshot) -> EngineSnapshot | None:

@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
-import os
 import time
 from collections.abc import Callable
 from types import TracebackType
 from typing import Any, Literal
 
 import gevent
-import msgspec
 
 from hoshikage_server.engines.channel import AnswerFrame, Channel
 from hoshikage_server.engines.engine import Lease
 from hoshikage_server.engines.journal import Journal
 from hoshikage_server.engines.lane import Lane
+from hoshikage_server.engines.spec import as_it_is
 from hoshikage_server.engines.supervisor import Supervisor
 from hoshikage_server.engines.vocabulary import Vocabulary
 from hoshikage_server.engines.wire import Accepted, Done, EngineSpec, Token
@@ -44,23 +43,29 @@ class Answer:
         self,
         answers: Answers,
         request_id: str,
-        lease: Callable[[int], Lease],
+        model: str,
+        spec: EngineSpec,
         question: dict[str, Any],
         on_overflow: Callable[[], None] | None,
     ) -> None:
         self._answers = answers
-        self._new_lease = lease
+        self._spec = spec
         self._journal = Journal(question)
         self._channel = Channel(request_id, self._journal, answers.settings.now.max_unsent, on_overflow)
         self._lease: Lease | None = None
         self._accepted = False
         self.request_id = request_id
-        self.model = lease(0).model
+        self.model = model
         self.began = time.monotonic()
         self._phase: Phase = "queued"
         self.n_resumed = 0
         self.fingerprint = ""
         self._pilot = gevent.spawn(self._fly)
+
+    @property
+    def error(self) -> Exception | None:
+        """What it has come to, if it is nothing."""
+        return self._channel.error
 
     @property
     def phase(self) -> Phase:
@@ -85,8 +90,7 @@ class Answer:
         """
         if not self._accepted:
             frame = self._get(timeout_s)
-            if frame is not None and not isinstance(frame, Accepted):
-                raise EngineError("internal", reason=f"{type(frame).__name__} out of turn")
+            assert frame is None or isinstance(frame, Accepted)
             self._accepted = frame is not None
         return self._accepted
 
@@ -128,27 +132,27 @@ class Answer:
     def _fly(self) -> None:
         try:
             limits = self._answers.settings.now
-            with self._answers.lane.enter(self.model, timeout_s=limits.queue_timeout, max_waiting=limits.max_queue):
+            with self._answers.lane.enter(self._spec, timeout_s=limits.queue_timeout, max_waiting=limits.max_queue):
                 self._phase = "loading"
-                self._answers.vocabulary.refuse_early(self._new_lease(0), self._journal.question()["messages"])
+                if not self._answers.supervisor.is_awake(self._spec):
+                    messages = self._journal.question()["messages"]
+                    self._answers.vocabulary.refuse_early(self.model, self._spec, messages)
                 self._compute()
         except Exception as error:  # the request raises it
             self._channel.fail(error)
 
     def _compute(self) -> None:
         """Lets engines work until one of them has ended the answer."""
-        lease = self._new_lease(_RETRIES)
+        lease = Lease(self.model, self._spec, _RETRIES)
         while True:
             reason = self._use(lease)
             if reason is None:
                 self._answers.note_end(self._channel.done)
                 return
-            if not lease.n_retries:
+            # The tokens so far belong to the file as it was.
+            if not lease.n_retries or as_it_is(self._spec) != self._spec:
                 raise EngineError("engine_crashed", reason=reason)
-            renewed = self._new_lease(lease.n_retries - 1)
-            if renewed.spec != lease.spec:  # the tokens so far belong to a file that is not there any more
-                raise EngineError("engine_crashed", reason=reason)
-            lease = renewed
+            lease = Lease(self.model, self._spec, lease.n_retries - 1, goes_on=self._journal.is_accepted)
             self.n_resumed += 1
 
     def _use(self, lease: Lease) -> str | None:
@@ -195,8 +199,6 @@ class Answers:
         model: str,
         spec: EngineSpec,
         question: dict[str, Any],
-        *,
-        idle_timeout_s: float,
         on_overflow: Callable[[], None] | None = None,
     ) -> Answer:
         """Begins an answer; it waits for its turn, for an engine and for the prompt by itself.
@@ -206,14 +208,9 @@ class Answers:
             model: The model's id.
             spec: The engine it needs.
             question: The fields of `wire.Generate`, without the id.
-            idle_timeout_s: How long the engine stays afterwards.
             on_overflow: Called when the answer is given up because nobody reads it.
         """
-
-        def new_lease(n_retries: int) -> Lease:
-            return Lease(model, of_file_as_it_is(spec), idle_timeout_s, n_retries)
-
-        answer = Answer(self, request_id, new_lease, question, on_overflow)
+        answer = Answer(self, request_id, model, spec, question, on_overflow)
         self.running.add(answer)
         return answer
 
@@ -223,16 +220,6 @@ class Answers:
             self.last_tokens_per_s = done.tokens_per_s
 
 
-def of_file_as_it_is(spec: EngineSpec) -> EngineSpec:
-    """The spec with its file's time and size; without them when there is no such file, as loading it will tell."""
-    try:
-        stat = os.stat(spec.path)
-    except (OSError, ValueError):
-        return spec
-    return msgspec.structs.replace(spec, mtime_ns=stat.st_mtime_ns, size_bytes=stat.st_size)
-
-
 def _piece(frame: AnswerFrame | None) -> Token | Done | None:
-    if isinstance(frame, Accepted):
-        raise EngineError("internal", reason="Accepted out of turn")
+    assert not isinstance(frame, Accepted)
     return frame

@@ -27,6 +27,7 @@ class Channel:
         label: The request's id.
         is_ended: Whether nothing follows.
         done: The end, if it was one.
+        error: The error it ended with, if it did.
     """
 
     def __init__(
@@ -35,6 +36,7 @@ class Channel:
         self.label = label
         self.is_ended = False
         self.done: Done | None = None
+        self.error: Exception | None = None
         self._journal = journal
         self._queue: SimpleQueue[AnswerFrame | Exception] = SimpleQueue()
         self._max_unsent = max_unsent
@@ -68,6 +70,7 @@ class Channel:
     def fail(self, error: Exception) -> None:
         """Ends the answer with an error, unless it has ended."""
         if not self.is_ended:
+            self.error = error
             self._queue.put(error)
             self._end()
 

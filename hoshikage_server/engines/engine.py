@@ -38,21 +38,28 @@ class Lease:
     Args:
         model: The model's id.
         spec: The engine it needs.
-        idle_timeout_s: How long the engine stays when nobody uses it; 0: for ever.
         n_retries: How often it may be started again because it died while it loaded.
         insists: Load it even if it failed just now.
+        goes_on: It continues what somebody reads already, and so does not wait behind those who have nothing yet.
     """
 
     def __init__(
-        self, model: str, spec: wire.EngineSpec, idle_timeout_s: float, n_retries: int = 0, insists: bool = False
+        self,
+        model: str,
+        spec: wire.EngineSpec,
+        n_retries: int = 0,
+        *,
+        insists: bool = False,
+        goes_on: bool = False,
     ) -> None:
         self.model = model
         self.spec = spec
-        self.idle_timeout_s = idle_timeout_s
         self.n_retries = n_retries
         self.insists = insists
+        self.goes_on = goes_on
+        self.wanted_at = 0.0  # the fleet's, like the following
         self.result: AsyncResult[Process] = AsyncResult()
-        self.engine: Engine | None = None  # the fleet's
+        self.engine: Engine | None = None
         self.is_used = False
         self.is_open = False
 
@@ -73,7 +80,6 @@ class Engine:
     model: str
     spec: wire.EngineSpec
     began: float
-    idle_timeout_s: float
     state: EngineState = "loading"
     since: float = 0.0  # Unix time
     progress: float | None = 0.0
@@ -90,8 +96,13 @@ class Engine:
         """Whether nobody uses it, so that it may be ended."""
         return self.state == "ready" and self.n_users == 0 and not self.doomed
 
-    def next_deadline(self, stall_timeout_s: float) -> float | None:
-        """When something has to be done about it if nothing happens."""
+    @property
+    def label(self) -> str:
+        """What to call it in the log."""
+        return f"{self.model} (vocabulary only)" if self.spec.is_vocab_only else self.model
+
+    def next_deadline(self, stall_timeout_s: float, idle_timeout_s: float) -> float | None:
+        """When something has to be done about it if nothing happens; an `idle_timeout_s` of 0 means never."""
         if self.doomed:
             return None
         if self.state == "unloading":
@@ -101,6 +112,10 @@ class Engine:
             return min(self.deadline, self.process.last_heard + stall_timeout_s)
         if self.n_users:
             return max(self.process.last_heard, self.busy_since) + stall_timeout_s
-        if self.n_open or not self.idle_timeout_s:
+        return self.idle_until(idle_timeout_s)
+
+    def idle_until(self, idle_timeout_s: float) -> float | None:
+        """When it has been idle for long enough; None while it is in use, or where that does not matter."""
+        if self.state != "ready" or self.n_open or not idle_timeout_s:
             return None
-        return self.idle_since + self.idle_timeout_s
+        return self.idle_since + idle_timeout_s

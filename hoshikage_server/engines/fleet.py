@@ -25,7 +25,7 @@ from hoshikage_server.engines.engine import Engine, EngineState, Lease, Process
 from hoshikage_server.engines.footprint import Freed
 from hoshikage_server.engines.health import Crash, Health
 from hoshikage_server.engines.process import EngineEvent, Gone
-from hoshikage_server.errors import EngineError
+from hoshikage_server.errors import EngineError, LaneError, ServerError
 from hoshikage_server.settings import LiveSettings, Settings
 
 log = logging.getLogger(__name__)
@@ -60,16 +60,24 @@ class Fleet:
     Args:
         spawn: Starts an engine process; OSError if that is impossible.
         settings: Limits and times.
+        idle_timeout_of: How long a model's engine stays when nobody uses it, in seconds; 0: for ever.
         clock: Monotonic.
     """
 
-    def __init__(self, spawn: Spawn, settings: LiveSettings, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(
+        self,
+        spawn: Spawn,
+        settings: LiveSettings,
+        idle_timeout_of: Callable[[str], float],
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
         self._spawn = spawn
         self._settings = settings
+        self._idle_timeout_of = idle_timeout_of
         self._clock = clock
         self._closing: AsyncResult[None] | None = None
         self._unloads: list[tuple[Engine, AsyncResult[Freed | None]]] = []
-        self._buried: dict[int, Engine] = {}  # by the id of the process object, until it is known what was freed
+        self._buried: dict[Process, Engine] = {}  # until it is known what was freed
         self.engines: list[Engine] = []
         self.waiting: deque[Lease] = deque()
         self.health: dict[str, Health] = {}
@@ -89,9 +97,13 @@ class Fleet:
 
     def want(self, lease: Lease) -> None:
         """Somebody needs an engine; `lease.result` tells."""
+        lease.wanted_at = self._clock()
         if lease.insists:
             self._health(lease.model).forgive()
-        self.waiting.append(lease)
+        if lease.goes_on:
+            self.waiting.appendleft(lease)
+        else:
+            self.waiting.append(lease)
 
     def give_back(self, lease: Lease) -> None:
         """It computes no longer, or does not wait any more."""
@@ -150,14 +162,18 @@ class Fleet:
 
     def next_deadline(self) -> float | None:
         """When `on_time` has something to do."""
-        times = (engine.next_deadline(self._limits.stall_timeout) for engine in self.engines)
+        times = [self._deadline_of(engine) for engine in self.engines]
+        times += [lease.wanted_at + self._limits.queue_timeout for lease in self._without_place()]
         return min((at for at in times if at is not None), default=None)
 
     def on_time(self) -> None:
         """Does what deadlines ask for."""
         now = self._clock()
+        for lease in self._without_place():
+            if now >= lease.wanted_at + self._limits.queue_timeout:
+                self._refuse(lease, LaneError.waited(self._limits.queue_timeout))
         for engine in list(self.engines):
-            at = engine.next_deadline(self._limits.stall_timeout)
+            at = self._deadline_of(engine)
             if at is None or now < at:
                 continue
             if engine.state == "unloading":
@@ -169,10 +185,19 @@ class Fleet:
             elif engine.state == "loading" or engine.n_users:
                 self._on_stall(engine)
             else:
-                log.info(
-                    "engine %d has been idle for %g s: %s", engine.process.pid, engine.idle_timeout_s, engine.model
-                )
+                log.info("engine %d has been idle for long enough: %s", engine.process.pid, engine.label)
                 self._end(engine)
+
+    def idle_until(self, engine: Engine) -> float | None:
+        """When an engine will be ended for being idle, as things are."""
+        return engine.idle_until(self._idle_timeout_of(engine.model))
+
+    def _deadline_of(self, engine: Engine) -> float | None:
+        return engine.next_deadline(self._limits.stall_timeout, self._idle_timeout_of(engine.model))
+
+    def _without_place(self) -> list[Lease]:
+        """Leases that wait for others to make place, which has no other deadline."""
+        return [lease for lease in self.waiting if self._engine_for(lease.spec) is None]
 
     # ---- what follows
 
@@ -182,7 +207,7 @@ class Fleet:
             self._advance_closing(self._closing)
             return
         for lease in list(self.waiting):
-            engine = next((engine for engine in self.engines if engine.spec == lease.spec and not engine.doomed), None)
+            engine = self._engine_for(lease.spec)
             if engine is None:
                 if not self._start_or_wait(lease):
                     return
@@ -212,8 +237,11 @@ class Fleet:
         if self._is_any_ending():
             return None
         unwanted = [engine for engine in self.engines if engine.state == "loading" and not self._is_wanted(engine)]
+        return next(iter(unwanted), None) or self._longest_idle()
+
+    def _longest_idle(self) -> Engine | None:
         idle = [engine for engine in self.engines if engine.is_idle()]
-        return next(iter(unwanted), None) or min(idle, key=lambda engine: engine.idle_since, default=None)
+        return min(idle, key=lambda engine: engine.idle_since, default=None)
 
     def _start(self, lease: Lease) -> None:
         health = self._health(lease.model)
@@ -224,11 +252,11 @@ class Fleet:
             self._note_failure(reason)
             self._refuse(lease, EngineError("model_load_failed", model=lease.model, reason=reason))
             return
-        log.info("engine %d loads %s", process.pid, lease.model)
         now = self._clock()
-        engine = Engine(process, lease.model, lease.spec, now, lease.idle_timeout_s, since=time.time())
+        engine = Engine(process, lease.model, lease.spec, now, since=time.time())
         engine.deadline = now + self._limits.load_timeout
         self.engines.append(engine)
+        log.info("engine %d loads %s", process.pid, engine.label)
         health.n_starts += 1
         self.last_model = lease.model
 
@@ -238,13 +266,12 @@ class Fleet:
             engine.busy_since = self._clock()
         engine.n_users += 1
         engine.n_open += 1
-        engine.idle_timeout_s = lease.idle_timeout_s
         lease.engine, lease.is_used, lease.is_open = engine, True, True
         self.last_model = lease.model
         self._enter(engine, "generating")
         lease.result.set(engine.process)
 
-    def _refuse(self, lease: Lease, error: EngineError) -> None:
+    def _refuse(self, lease: Lease, error: ServerError) -> None:
         self.waiting.remove(lease)
         error.values.setdefault("model", lease.model)
         lease.result.set_exception(error)
@@ -273,7 +300,7 @@ class Fleet:
         engine.idle_since = self._clock()
         engine.load_s = engine.idle_since - engine.began
         self.last_load = Loaded(engine.model, time.time(), engine.load_s)
-        log.info("engine %d is ready: %s, %.2f s", engine.process.pid, engine.model, engine.load_s)
+        log.info("engine %d is ready: %s, %.2f s", engine.process.pid, engine.label, engine.load_s)
         if ready.degraded:
             log.warning("%s does not fit as asked for; loaded with %s", engine.model, ", ".join(ready.degraded))
         self._health(engine.model).on_loaded()
@@ -287,10 +314,10 @@ class Fleet:
         engine.doomed = str(error)
         engine.process.kill(engine.doomed)
         self._enter(engine, "unloading")
-        idle = [other for other in self.engines if other.is_idle()]
-        if error.code == "insufficient_memory" and idle:
-            log.info("%s does not fit beside %s, which is unloaded", engine.model, idle[0].model)
-            self._end(idle[0])
+        idle = self._longest_idle()
+        if error.code == "insufficient_memory" and idle is not None:
+            log.info("%s does not fit beside %s, which is unloaded", engine.label, idle.label)
+            self._end(idle)
             return
         self._fail_load(engine, error)
 
@@ -299,7 +326,7 @@ class Fleet:
         told = self._health(engine.model).on_failed_load(engine.spec, error, self._clock(), self._limits)
         self._note_failure(str(error))
         waiting = [lease for lease in self.waiting if lease.spec == engine.spec]
-        log.log(_level(len(waiting)), "engine %d could not load %s: %s", engine.process.pid, engine.model, error)
+        log.log(_level(len(waiting)), "engine %d could not load %s: %s", engine.process.pid, engine.label, error)
         for lease in waiting:
             self._refuse(lease, told)
 
@@ -310,9 +337,12 @@ class Fleet:
 
     def _on_gone(self, engine: Engine, event: Gone) -> None:
         self.engines.remove(engine)
-        self._buried[id(engine.process)] = engine
+        if engine.ready is not None:
+            for health in self.health.values():
+                health.on_memory_freed()
+        self._buried[engine.process] = engine
         if engine.state == "unloading":
-            log.info("engine %d has ended: %s", engine.process.pid, engine.model)
+            log.info("engine %d has ended: %s", engine.process.pid, engine.label)
             self.has_failed = engine.doomed is not None
         else:
             self._on_crash(engine, event)
@@ -326,7 +356,7 @@ class Fleet:
         requests = ", ".join(event.labels) or "none"
         words = "; last words: " + " | ".join(event.last_words) if event.last_words else ""
         log.warning(
-            "engine %d died: %s (%s; requests: %s)%s", engine.process.pid, event.reason, engine.model, requests, words
+            "engine %d died: %s (%s; requests: %s)%s", engine.process.pid, event.reason, engine.label, requests, words
         )
         if engine.state != "loading":
             return
@@ -337,7 +367,7 @@ class Fleet:
                 self._refuse(lease, EngineError("model_load_failed", reason=f"engine: {event.reason}"))
 
     def _on_freed(self, process: Process, freed: Freed) -> None:
-        engine = self._buried.pop(id(process), None)
+        engine = self._buried.pop(process, None)
         if engine is None:
             return
         log.log(logging.INFO if freed.is_all else logging.WARNING, "engine %d: %s", process.pid, freed)
@@ -360,6 +390,9 @@ class Fleet:
 
     def _is_any_ending(self) -> bool:
         return any(engine.state == "unloading" or engine.doomed for engine in self.engines)
+
+    def _engine_for(self, spec: wire.EngineSpec) -> Engine | None:
+        return next((engine for engine in self.engines if engine.spec == spec and not engine.doomed), None)
 
     def _is_wanted(self, engine: Engine) -> bool:
         return any(lease.spec == engine.spec for lease in self.waiting)

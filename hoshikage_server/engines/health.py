@@ -65,6 +65,11 @@ class Health:
         """Forgets failed loads."""
         self.n_failures, self.failure, self.failed_spec, self.retry_at = 0, None, None, 0.0
 
+    def on_memory_freed(self) -> None:
+        """What did not fit may fit now."""
+        if self.failure is not None and self.failure.code == "insufficient_memory":
+            self.on_loaded()
+
     def forgive(self) -> None:
         """Forgets what keeps the model from being loaded: somebody insists."""
         self.on_loaded()

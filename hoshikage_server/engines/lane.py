@@ -15,9 +15,8 @@ from types import TracebackType
 
 from gevent.event import Event
 
+from hoshikage_server.engines.wire import EngineSpec
 from hoshikage_server.errors import LaneError
-
-_RETRY_AFTER_S = "5"
 
 
 class Permit:
@@ -44,10 +43,10 @@ class Permit:
 class _Waiter:
     """One request in the queue."""
 
-    __slots__ = ("called", "is_granted", "model", "overtaken_since", "since")
+    __slots__ = ("called", "is_granted", "overtaken_since", "since", "spec")
 
-    def __init__(self, model: str, since: float) -> None:
-        self.model = model
+    def __init__(self, spec: EngineSpec, since: float) -> None:
+        self.spec = spec
         self.since = since
         self.overtaken_since: float | None = None
         self.called = Event()
@@ -58,15 +57,15 @@ class Lane:
     """A permit that becomes free goes to somebody in the queue, never to a newcomer.
 
     Args:
-        is_loaded: Whether a model can answer at once.
+        is_awake: Whether an engine is there, or on its way.
         clock: For waiting times.
     """
 
-    def __init__(self, is_loaded: Callable[[str], bool], clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(self, is_awake: Callable[[EngineSpec], bool], clock: Callable[[], float] = time.monotonic) -> None:
         self._n_running = 0
         self._parallel = 1
         self._overtake_limit_s = 0.0
-        self._is_loaded = is_loaded
+        self._is_awake = is_awake
         self._queue: deque[_Waiter] = deque()
         self._clock = clock
 
@@ -91,11 +90,11 @@ class Lane:
         self._overtake_limit_s = overtake_limit_s
         self._call_next()
 
-    def enter(self, model: str, *, timeout_s: float, max_waiting: int) -> Permit:
+    def enter(self, spec: EngineSpec, *, timeout_s: float, max_waiting: int) -> Permit:
         """Waits for a permit. An exception thrown into the waiting greenlet leaves the queue at once.
 
         Args:
-            model: The model it is for.
+            spec: The engine it needs.
             timeout_s: How long to wait.
             max_waiting: Requests that may wait; one more is refused.
 
@@ -106,13 +105,13 @@ class Lane:
             self._n_running += 1
             return Permit(self)
         if len(self._queue) >= max_waiting:
-            raise LaneError("queue_full", waiting=len(self._queue), headers={"Retry-After": _RETRY_AFTER_S})
-        waiter = _Waiter(model, self._clock())
+            raise LaneError.full(len(self._queue))
+        waiter = _Waiter(spec, self._clock())
         self._queue.append(waiter)
         try:
             waiter.called.wait(timeout_s)
             if not waiter.is_granted:
-                raise LaneError("queue_timeout", seconds=f"{timeout_s:g}", headers={"Retry-After": _RETRY_AFTER_S})
+                raise LaneError.waited(timeout_s)
             return Permit(self)
         except BaseException:
             if waiter.is_granted:  # called and interrupted in the same moment
@@ -139,7 +138,7 @@ class Lane:
         overtaken_s = 0.0 if head.overtaken_since is None else now - head.overtaken_since
         if overtaken_s >= self._overtake_limit_s:
             return head
-        chosen = next((waiter for waiter in self._queue if self._is_loaded(waiter.model)), head)
+        chosen = next((waiter for waiter in self._queue if self._is_awake(waiter.spec)), head)
         for waiter in itertools.takewhile(lambda waiter: waiter is not chosen, self._queue):
             if waiter.overtaken_since is None:
                 waiter.overtaken_since = now

@@ -10,6 +10,7 @@ from typing import Any
 from hoshikage_core import (
     ContextShape,
     Engine,
+    HoshikageError,
     InsufficientMemoryError,
     Model,
     SamplingParams,
@@ -55,17 +56,24 @@ def load(spec: EngineSpec, on_progress: Callable[[float], object]) -> Loaded:
         model = Model(spec.path, vocab_only=True)
         return Loaded(model, None, SamplingParams())
     options: dict[str, Any] = {"gpu_layers": spec.gpu_layers, "n_batch": 512, "kv_type": "f16"}
-    taken: list[str] = []
-    for name, change in (*(LADDER if spec.may_degrade else ()), ("", {})):
+    try:
+        return _load(spec, options, (), on_progress)
+    except InsufficientMemoryError as error:
+        if not spec.may_degrade:
+            raise
+        shortage = error
+    taken: tuple[str, ...] = ()
+    for name, change in LADDER:
+        log.warning("%s; trying with %s", shortage, name)
         try:
-            return _load(spec, options, tuple(taken), on_progress)
+            return _load(spec, {**options, **change}, (*taken, name), on_progress)
         except InsufficientMemoryError as error:
-            if not name:
-                raise
-            log.warning("%s; trying with %s", error, name)
-        taken.append(name)
-        options |= change
-    raise AssertionError("the last step returns or raises")
+            shortage = error
+            options |= change
+            taken += (name,)
+        except HoshikageError as error:  # as with a KV cache that this model cannot have: the next step goes without it
+            log.warning("%s is not possible: %s", name, error)
+    raise shortage
 
 
 def _load(

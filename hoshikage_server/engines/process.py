@@ -33,6 +33,7 @@ _EXIT_WAIT_S = 1.0  # between closing its socket and ending, a healthy process n
 _KILL_WAIT_S = 5.0  # SIGKILL cannot be refused, but a process in a driver's call ends after it
 _LAST_WORDS_WAIT_S = 0.1  # its end closes the pipe, unless a child of its own holds it
 _NO_GPU = {"CUDA_VISIBLE_DEVICES": ""}  # merely asking the driver for its devices takes memory there
+_LOOK_S = 1.0  # a driver may think for longer; ending the engine does not wait for that
 _LINE_BYTES = 8 * 1024
 _LINES_KEPT = 20
 
@@ -169,7 +170,7 @@ class EngineProcess:
     def kill(self, reason: str) -> None:
         """Ends the process without asking it; `reason` becomes the reason of its end."""
         if self._gone is None and self._process.poll() is None:
-            self._kill_reason = reason
+            self._kill_reason = self._kill_reason or reason
             self._process.kill()
             gevent.spawn_later(_KILL_WAIT_S, self._stop_reading)  # then it counts as gone all the same
 
@@ -178,7 +179,8 @@ class EngineProcess:
             self._socket.shutdown(socket.SHUT_RDWR)
 
     def _stop(self) -> None:
-        self.usage()  # what is freed is what it holds now
+        with gevent.Timeout(_LOOK_S, False):
+            self.usage()  # what is freed is what it holds now
         self.send(wire.Stop())
 
     def _write(self) -> None:

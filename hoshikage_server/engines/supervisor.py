@@ -22,7 +22,7 @@ from hoshikage_server.engines.fleet import Fleet, Loaded, Unloaded
 from hoshikage_server.engines.footprint import Freed, Usage
 from hoshikage_server.engines.health import Crash
 from hoshikage_server.engines.process import EngineEvent, EngineProcess
-from hoshikage_server.errors import EngineError
+from hoshikage_server.errors import LaneError
 from hoshikage_server.settings import LiveSettings
 
 log = logging.getLogger(__name__)
@@ -30,6 +30,7 @@ log = logging.getLogger(__name__)
 Spawn = Callable[[wire.EngineSpec, Callable[[EngineProcess, EngineEvent], None]], EngineProcess]
 State = Literal["unloaded", "loading", "ready", "generating", "unloading", "failed"]
 
+_LATE_S = 0.001  # after a pause of the server itself, what its engines sent meanwhile is still to be read
 _SETTLE_S = 1.0  # each message is handled at once
 _BUSIEST_FIRST: tuple[EngineState, ...] = ("generating", "loading", "unloading", "ready")
 
@@ -71,27 +72,30 @@ class Supervisor:
     Args:
         spawn: Starts an engine process.
         settings: Limits and times.
+        idle_timeout_of: How long a model's engine stays when nobody uses it, in seconds; 0: for ever.
     """
 
-    def __init__(self, spawn: Spawn, settings: LiveSettings) -> None:
+    def __init__(self, spawn: Spawn, settings: LiveSettings, idle_timeout_of: Callable[[str], float]) -> None:
         self._settings = settings
         self._inbox: SimpleQueue[Callable[[], None]] = SimpleQueue()  # bounded by the lane
         self._owner: gevent.Greenlet | None = None
-        self._fleet = Fleet(lambda spec: spawn(spec, self._on_event), settings)
+        self._fleet = Fleet(lambda spec: spawn(spec, self._on_event), settings, idle_timeout_of)
         settings.on_change(self._on_change)
 
     def lease(self, lease: Lease) -> EngineProcess:
         """Waits until an engine made of the lease's spec is ready, starting it (and ending another) where needed.
 
         Raises:
-            EngineError: It could not be loaded, or there was no place for it in time.
+            EngineError: It could not be loaded.
+            LaneError: There was no place for it in time.
         """
         self._send(lambda: self._fleet.want(lease))
         try:
+            # The owner has its own deadlines; this one only guards against the owner itself.
             engine = lease.result.get(timeout=self._longest_wait_s())
         except gevent.Timeout:
             self.close_lease(lease)
-            raise EngineError("queue_timeout", seconds=f"{self._longest_wait_s():g}") from None
+            raise LaneError.waited(self._longest_wait_s()) from None
         except BaseException:
             self.close_lease(lease)
             raise
@@ -126,19 +130,15 @@ class Supervisor:
         self._send(lambda: self._fleet.close(done))
         done.wait(timeout_s)
 
-    def is_loaded(self, model: str) -> bool:
-        """Whether a model can answer at once."""
-        engines = (engine for engine in self._fleet.engines if engine.model == model and not engine.doomed)
-        return any(engine.state in ("ready", "generating") for engine in engines)
-
     def is_awake(self, spec: wire.EngineSpec) -> bool:
         """Whether an engine made of `spec` is there, or on its way."""
-        return any(engine.spec == spec for engine in self._fleet.engines)
+        engines = (engine for engine in self._fleet.engines if engine.spec == spec and not engine.doomed)
+        return any(engine.state != "unloading" for engine in engines)
 
     def snapshot(self) -> Snapshot:
         """How things are."""
         now = self._fleet
-        engines = tuple(_snapshot(engine) for engine in now.engines)
+        engines = tuple(_snapshot(engine, now.idle_until(engine)) for engine in now.engines)
         busiest = min(engines, key=lambda engine: _BUSIEST_FIRST.index(engine.state), default=None)
         state: State = busiest.state if busiest else "failed" if now.has_failed else "unloaded"
         return Snapshot(
@@ -198,14 +198,15 @@ class Supervisor:
                 try:
                     self._inbox.get(timeout=timeout)()
                 except Empty:
-                    self._fleet.on_time()
+                    gevent.sleep(_LATE_S)
+                    if self._inbox.empty():
+                        self._fleet.on_time()
                 self._fleet.advance()
             except Exception:
                 log.exception("the engines' owner failed to handle a message")
 
 
-def _snapshot(engine: Engine) -> EngineSnapshot:
-    is_idle = engine.is_idle() and not engine.n_open and engine.idle_timeout_s
+def _snapshot(engine: Engine, idle_until: float | None) -> EngineSnapshot:
     return EngineSnapshot(
         model=engine.model,
         spec=engine.spec,
@@ -215,5 +216,5 @@ def _snapshot(engine: Engine) -> EngineSnapshot:
         progress=engine.progress,
         ready=engine.ready,
         load_s=engine.load_s,
-        idle_until=engine.idle_since + engine.idle_timeout_s if is_idle else None,
+        idle_until=idle_until,
     )

@@ -12,11 +12,15 @@ import gevent
 import msgspec
 
 from hoshikage_server.engines.engine import Lease
+from hoshikage_server.engines.spec import vocabulary_of
 from hoshikage_server.engines.supervisor import Supervisor
 from hoshikage_server.engines.wire import Counted, EngineSpec
-from hoshikage_server.errors import EngineError
+from hoshikage_server.errors import EngineError, LaneError
+from hoshikage_server.settings import LiveSettings
 
-_IDLE_S = 5.0
+IDLE_S = 5.0
+_RETRIES = 1
+_BYTES_A_TOKEN = 2  # few texts need more tokens than that; English has about four bytes a token, Japanese three
 # What is wrong with the request itself; everything else the model's own engine will tell when it is asked.
 _REFUSALS = frozenset({"chat_template_failed", "context_length_exceeded", "invalid_argument"})
 
@@ -26,14 +30,12 @@ class Vocabulary:
 
     Args:
         owner: Of the processes that count.
-        engines: The supervisor of the engines that compute.
-        timeout_s: For one count.
+        settings: For how long a count may take (`load_timeout`).
     """
 
-    def __init__(self, owner: Supervisor, engines: Supervisor, timeout_s: float) -> None:
+    def __init__(self, owner: Supervisor, settings: LiveSettings) -> None:
         self._owner = owner
-        self._engines = engines
-        self._timeout_s = timeout_s
+        self._settings = settings
 
     def count(self, model: str, spec: EngineSpec, messages: list[dict[str, Any]]) -> int:
         """Tokens of a conversation as a prompt.
@@ -41,36 +43,37 @@ class Vocabulary:
         Raises:
             EngineError: The vocabulary could not be loaded, or the model's template refused the messages.
         """
-        lease = Lease(model, msgspec.structs.replace(spec, is_vocab_only=True, parallel=1), _IDLE_S)
+        lease = Lease(model, vocabulary_of(spec), _RETRIES)
+        timeout_s = self._settings.now.load_timeout
         engine = self._owner.lease(lease)
         try:
-            answer = engine.count(messages, self._timeout_s)
+            answer = engine.count(messages, timeout_s)
         except gevent.Timeout:
-            raise EngineError("engine_crashed", reason=f"no count within {self._timeout_s:g} s") from None
+            raise EngineError("engine_crashed", reason=f"no count within {timeout_s:g} s") from None
         finally:
             self._owner.close_lease(lease)
         if isinstance(answer, Counted):
             return answer.n_prompt
         raise EngineError.reported(answer.code, answer.message, answer.fields)
 
-    def refuse_early(self, lease: Lease, messages: list[dict[str, Any]]) -> None:
-        """Refuses a prompt that does not fit, if its model would have to be loaded only to say so.
+    def refuse_early(self, model: str, spec: EngineSpec, messages: list[dict[str, Any]]) -> None:
+        """Refuses a prompt that does not fit, before its model is loaded only to say so.
 
-        A prompt with fewer bytes than the context has tokens hardly ever fails to fit, and is not looked at.
+        What has so few bytes that it most likely fits is not looked at: counting takes longer than it saves.
 
         Raises:
             EngineError: It does not fit, or the model's template refuses the messages.
         """
-        if self._engines.is_awake(lease.spec) or len(msgspec.json.encode(messages)) < lease.spec.n_ctx:
+        if len(msgspec.json.encode(messages)) < _BYTES_A_TOKEN * spec.n_ctx:
             return
         try:
-            n_prompt = self.count(lease.model, lease.spec, messages)
-        except EngineError as error:
+            n_prompt = self.count(model, spec, messages)
+        except (EngineError, LaneError) as error:
             if error.code in _REFUSALS:
                 raise
             return
-        if n_prompt >= lease.spec.n_ctx:
-            raise EngineError.reported("context_length_exceeded", "", {"n_prompt": n_prompt, "n_ctx": lease.spec.n_ctx})
+        if n_prompt >= spec.n_ctx:
+            raise EngineError.reported("context_length_exceeded", "", {"n_prompt": n_prompt, "n_ctx": spec.n_ctx})
 
     def close(self, timeout_s: float) -> None:
         """Ends the processes."""

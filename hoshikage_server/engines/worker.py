@@ -13,6 +13,7 @@ import ctypes
 import logging
 import os
 import queue
+import resource
 import signal
 import socket
 import sys
@@ -159,6 +160,10 @@ class Worker:
         except HoshikageError as error:
             code = error.code if error.code in _LOAD_CODES else "model_load_failed"
             self._send(wire.Failed(0, code, str(error), _fields(error)))
+            return None
+        except Exception as error:
+            log.exception("loading failed")
+            self._send(wire.Failed(0, "model_load_failed", str(error) or type(error).__name__))
             return None
         info = loaded.model.info
         self._send(
@@ -326,6 +331,13 @@ def _die_with(parent: int) -> None:
         os._exit(0)
 
 
+def _leave_no_dump() -> None:
+    """Prompts do not belong on a disk. A limit of one byte turns away those handlers too that 0 does not: core(5)."""
+    hard = resource.getrlimit(resource.RLIMIT_CORE)[1]
+    if hard != 0:
+        resource.setrlimit(resource.RLIMIT_CORE, (1, 1))
+
+
 def main() -> None:
     """Entry point."""
     parser = argparse.ArgumentParser(prog="hoshikage-engine")
@@ -333,6 +345,7 @@ def main() -> None:
     parser.add_argument("--parent", type=int, required=True, help="the server's process id")
     arguments = parser.parse_args()
     _die_with(arguments.parent)
+    _leave_no_dump()
     # A service manager sends SIGTERM to all processes of a server at once; running answers shall finish all the same.
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, signal.SIG_IGN)

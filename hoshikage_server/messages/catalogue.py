@@ -204,10 +204,6 @@ CATALOGUE: dict[str, Message] = {
         "推論エンジンが途中で終了しました（{reason}）。もう一度お試しください。",
         "The engine process died while working on this request ({reason}). Please try again.",
     ),
-    "engine_stalled": Message(
-        "推論エンジンが {seconds} 秒間応答しなかったため、停止しました。",
-        "The engine process gave no sign of life for {seconds} seconds and was stopped.",
-    ),
     "reader_too_slow": Message(
         "応答の受信が遅すぎるため、生成を中止しました。",
         "The answer was read too slowly and has been cancelled.",

@@ -23,7 +23,7 @@ from filelock import FileLock, Timeout
 from msgspec import Meta
 
 from hoshikage_server.engines.wire import INT32_MAX, Sampling, Text
-from hoshikage_server.errors import ModelMapError
+from hoshikage_server.errors import ModelMapError, RequestError
 from hoshikage_server.settings import Idle
 
 log = logging.getLogger(__name__)
@@ -99,6 +99,22 @@ class ModelMap:
             assert self.error is not None
             raise self.error
         return self._entries
+
+    def find(self, model_id: str, param: str | None = None) -> ModelEntry:
+        """One of them, for a request.
+
+        Args:
+            model_id: Its name.
+            param: The request's field that names it, if it is to be blamed.
+
+        Raises:
+            ModelMapError: As for `entries`.
+            RequestError: There is none of this name.
+        """
+        entry = self.entries().get(model_id)
+        if entry is None:
+            raise RequestError("model_not_found", param=param, model=model_id)
+        return entry
 
     def add(self, model_id: str, file: Path, *, replace: bool = False) -> None:
         """Registers a model, or points an existing entry to another file.

@@ -64,6 +64,7 @@ class World:
     Attributes:
         now: The time.
         processes: All that were ever started.
+        idle_times: How long a model's engine stays, where it is not 300 s.
         can_start: Whether the system lets processes start.
         on_start: Called after a process was started.
         on_stop, on_kill: Called before one is told to end.
@@ -77,7 +78,11 @@ class World:
         self.on_start: Callable[[MemoryProcess], None] = lambda process: None
         self.on_stop: Callable[[MemoryProcess], None] = lambda process: None
         self.on_kill: Callable[[MemoryProcess, str], None] = lambda process, reason: None
-        self.fleet = Fleet(self._start, self.live, lambda: self.now)
+        self.idle_times: dict[str, float] = {}
+        self.fleet = Fleet(self._start, self.live, self.idle_time_of, lambda: self.now)
+
+    def idle_time_of(self, model: str) -> float:
+        return self.idle_times.get(model, 300.0)
 
     def _start(self, spec: wire.EngineSpec) -> MemoryProcess:
         if not self.can_start:
@@ -150,12 +155,12 @@ class World:
         model: str,
         version: int = 0,
         *,
-        idle_timeout_s: float = 300.0,
         n_retries: int = 0,
         insists: bool = False,
+        goes_on: bool = False,
     ) -> Lease:
         """Asks for an engine."""
-        lease = Lease(model, spec_of(model, version), idle_timeout_s, n_retries, insists)
+        lease = Lease(model, spec_of(model, version), n_retries, insists=insists, goes_on=goes_on)
         self.send(lambda: self.fleet.want(lease))
         return lease
 

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import gevent
+import msgspec
 import pytest
 from api_client import FAKE_ENGINE
 from memory_engines import settings_of
@@ -19,6 +20,7 @@ from hoshikage_server.engines.answers import Answer, Answers
 from hoshikage_server.engines.gpu import Gpu
 from hoshikage_server.engines.lane import Lane
 from hoshikage_server.engines.process import EngineProcess
+from hoshikage_server.engines.spec import as_it_is
 from hoshikage_server.engines.supervisor import Supervisor
 from hoshikage_server.engines.vocabulary import Vocabulary
 from hoshikage_server.engines.wire import Done, EngineSpec, Sampling, Token, WireError
@@ -42,9 +44,10 @@ def live() -> LiveSettings:
 @pytest.fixture
 def answers(live: LiveSettings, engine_log: Path) -> Iterator[Answers]:
     spawn = functools.partial(EngineProcess, FAKE_ENGINE, Gpu())
-    engines, counters = Supervisor(spawn, live), Supervisor(spawn, live)
-    lane = Lane(engines.is_loaded)
-    made = Answers(lane, engines, Vocabulary(counters, engines, 5), live)
+    engines = Supervisor(spawn, live, lambda model: live.now.idle_timeout)
+    counters = Supervisor(spawn, live, lambda model: 5.0)
+    lane = Lane(engines.is_awake)
+    made = Answers(lane, engines, Vocabulary(counters, live), live)
     yield made
     for answer in list(made.running):
         answer.close()
@@ -63,7 +66,7 @@ def wait_for(condition: Callable[[], object], timeout_s: float = 10) -> None:
 def ask(answers: Answers, text: str, path: str = "/nowhere/m.gguf", **options: Any) -> Answer:
     question = {"messages": [{"role": "user", "content": text}], "sampling": Sampling(), "stop": ()}
     name = Path(path).stem
-    return answers.ask("req_1", name, EngineSpec(path, 4096), question, **{"idle_timeout_s": 300.0, **options})
+    return answers.ask("req_1", name, as_it_is(EngineSpec(path, 4096)), question, **options)
 
 
 def rest(answer: Answer) -> tuple[str, Done]:
@@ -206,9 +209,10 @@ def test_an_answer_of_a_replaced_file_cannot_go_on(answers: Answers, tmp_path: P
         assert caught.value.code == "engine_crashed"
 
 
-def test_the_lane_is_free_before_the_answer_is_read(answers: Answers) -> None:
+def test_the_lane_is_free_before_the_answer_is_read(live: LiveSettings, answers: Answers) -> None:
     """Whoever reads slowly holds nobody up; only the engine's idle time waits for the last byte."""
-    with ask(answers, "count 50", idle_timeout_s=0.1) as slow:
+    live.now = msgspec.structs.replace(live.now, idle_timeout=0.1)
+    with ask(answers, "count 50") as slow:
         wait_for(lambda: answers.lane.n_running == 0 and slow.n_completion == 50)
         with ask(answers, "echo next") as other:
             assert whole(other)[0] == "next"

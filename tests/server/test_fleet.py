@@ -27,9 +27,9 @@ def is_waiting(lease: Lease) -> bool:
     return not lease.result.ready()
 
 
-def loaded(world: World, model: str, version: int = 0, *, idle_timeout_s: float = 300.0) -> MemoryProcess:
+def loaded(world: World, model: str, version: int = 0) -> MemoryProcess:
     """An engine that nobody uses."""
-    lease = world.want(model, version, idle_timeout_s=idle_timeout_s)
+    lease = world.want(model, version)
     process: MemoryProcess = world.processes[-1]
     world.get_ready(process)
     assert lease.result.successful()
@@ -138,7 +138,8 @@ def test_a_replaced_file_is_another_model(world: World) -> None:
 
 def test_the_idle_time_starts_with_the_last_byte(world: World) -> None:
     """Not when the engine has done its part."""
-    lease = world.want("a", idle_timeout_s=10)
+    world.idle_times["a"] = 10
+    lease = world.want("a")
     [process] = world.processes
     world.get_ready(process)
     world.give_back(lease)
@@ -158,12 +159,14 @@ def test_the_idle_time_starts_with_the_last_byte(world: World) -> None:
 
 def test_a_new_user_starts_it_anew(world: World) -> None:
     """And an idle time of 0 means for ever."""
-    process = loaded(world, "a", idle_timeout_s=10)
+    world.idle_times["a"] = 10
+    process = loaded(world, "a")
     world.passes(8)
-    world.close_lease(world.want("a", idle_timeout_s=10))
+    world.close_lease(world.want("a"))
     world.passes(8)
     assert process.n_stops == 0
-    world.close_lease(world.want("a", idle_timeout_s=0))
+    world.idle_times["a"] = 0
+    world.send(lambda: None)
     world.passes(100_000)
     assert process.n_stops == 0
     assert world.fleet.next_deadline() is None, "nobody needs to be woken"

@@ -14,13 +14,13 @@ from hoshikage_server.engines import wire
 from hoshikage_server.engines.engine import Engine, Lease
 from hoshikage_server.engines.footprint import Freed, Usage
 from hoshikage_server.engines.processes import Process as Survivor
-from hoshikage_server.errors import EngineError
+from hoshikage_server.errors import ServerError
 
 T = TypeVar("T")
 
 MODELS = ("a", "b", "c")
 STAYS_FOR_EVER = 0.0
-COME_BACK = {"model_failed", "model_load_failed", "insufficient_memory", "load_timeout"}
+COME_BACK = {"model_failed", "model_load_failed", "insufficient_memory", "load_timeout", "queue_timeout"}
 REFUSALS = {*COME_BACK, "shutting_down"}
 
 models = st.sampled_from(MODELS)
@@ -48,6 +48,7 @@ class FleetMachine(RuleBasedStateMachine):
         )
         self.world = World(settings)
         self.world.on_start, self.world.on_stop, self.world.on_kill = self.on_start, self.on_stop, self.on_kill
+        self.world.idle_times = dict.fromkeys(MODELS, 5.0)
         self.fleet = self.world.fleet
         self.leases: list[Lease] = []
         self.withdrawn: set[Lease] = set()
@@ -81,15 +82,20 @@ class FleetMachine(RuleBasedStateMachine):
     @rule(
         model=models,
         is_old=st.booleans(),
-        idle_timeout_s=idle_times,
         n_retries=st.integers(0, 1),
         insists=st.booleans(),
+        goes_on=st.booleans(),
     )
-    def somebody_wants(self, model: str, is_old: bool, idle_timeout_s: float, n_retries: int, insists: bool) -> None:
+    def somebody_wants(self, model: str, is_old: bool, n_retries: int, insists: bool, goes_on: bool) -> None:
         version = max(self.versions[model] - is_old, 0)  # who looked before the file was replaced asks for the old one
-        lease = Lease(model, spec_of(model, version), idle_timeout_s, n_retries, insists and not is_old)
+        lease = Lease(model, spec_of(model, version), n_retries, insists=insists and not is_old, goes_on=goes_on)
         self.leases.append(lease)
         self.world.send(lambda: self.fleet.want(lease))
+
+    @rule(model=models, idle_time_s=idle_times)
+    def idle_times_change(self, model: str, idle_time_s: float) -> None:
+        self.world.idle_times[model] = idle_time_s
+        self.world.send(lambda: None)
 
     @precondition(lambda self: self.leases)
     @rule(which=anyone)
@@ -200,6 +206,7 @@ class FleetMachine(RuleBasedStateMachine):
         crash_limit=st.integers(1, 4),
         load_backoff=st.sampled_from([1.0, 10.0]),
         stall_timeout=st.sampled_from([2.0, 20.0]),
+        queue_timeout=st.sampled_from([3.0, 180.0]),
     )
     def settings_change(self, **values: object) -> None:
         self.world.send(lambda: self.world.change(**values))
@@ -283,8 +290,9 @@ class FleetMachine(RuleBasedStateMachine):
         """Whatever an engine does not do by itself will be done about it."""
         for engine in self.fleet.engines:
             process = self.world.processes[engine.process.pid - 1]
-            may_stay = engine.state == "ready" and (engine.n_open or not engine.idle_timeout_s)
-            at = engine.next_deadline(self.world.live.now.stall_timeout)
+            idle_time_s = self.world.idle_time_of(engine.model)
+            may_stay = engine.state == "ready" and (engine.n_open or not idle_time_s)
+            at = engine.next_deadline(self.world.live.now.stall_timeout, idle_time_s)
             assert may_stay or at is not None or process.killed
             assert engine.state != "unloading" or process.n_stops or process.killed
 
@@ -299,7 +307,7 @@ class FleetMachine(RuleBasedStateMachine):
             self.world.close_lease(lease)
         self.world.passes(60.0)
         self.obey()
-        assert all(engine.idle_timeout_s == STAYS_FOR_EVER for engine in self.fleet.engines)
+        assert all(self.world.idle_time_of(engine.model) == STAYS_FOR_EVER for engine in self.fleet.engines)
         assert all(unload.ready() for unload in self.unloads)
 
     def answer_all(self) -> None:
@@ -337,7 +345,7 @@ class FleetMachine(RuleBasedStateMachine):
 
 def code_of(lease: Lease) -> str | None:
     error = lease.result.exception
-    return error.code if isinstance(error, EngineError) else None
+    return error.code if isinstance(error, ServerError) else None
 
 
 def is_unspawnable(lease: Lease) -> bool:

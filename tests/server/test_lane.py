@@ -41,10 +41,10 @@ def make_lane(
     parallel: int = 1,
     *,
     overtake_limit_s: float = 0.0,
-    is_loaded: Callable[[str], bool] = lambda model: True,
+    is_awake: Callable[[str], bool] = lambda model: True,
     clock: Callable[[], float] = lambda: 0.0,
 ) -> Lane:
-    lane = Lane(is_loaded, clock)
+    lane = Lane(is_awake, clock)
     lane.set_limits(parallel, overtake_limit_s)
     return lane
 
@@ -144,7 +144,7 @@ class House:
         self.inside: Visitor | None = None
         self.order: list[Visitor] = []
         self.lane = make_lane(
-            overtake_limit_s=overtake_limit_s, is_loaded=lambda model: model == self.loaded, clock=lambda: self.now
+            overtake_limit_s=overtake_limit_s, is_awake=lambda model: model == self.loaded, clock=lambda: self.now
         )
         self.waiting: list[Visitor] = []
 

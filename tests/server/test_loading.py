@@ -168,7 +168,9 @@ def limited(monkeypatch: pytest.MonkeyPatch, needed_mib: list[int]) -> Iterator[
     for name in os.environ.keys() - ENVIRONMENT.keys():
         monkeypatch.delenv(name)
     command = [sys.executable, "-c", code, str(between(needed_mib, 2))]
-    made = Supervisor(functools.partial(EngineProcess, command, Gpu()), LiveSettings(settings_of(load_timeout=60.0)))
+    made = Supervisor(
+        functools.partial(EngineProcess, command, Gpu()), LiveSettings(settings_of(load_timeout=60.0)), lambda _: 300
+    )
     yield made
     made.close(10)
 
@@ -176,7 +178,7 @@ def limited(monkeypatch: pytest.MonkeyPatch, needed_mib: list[int]) -> Iterator[
 def test_the_server_is_told_what_was_given_up(limited: Supervisor, model_path: Path) -> None:
     """The engine is ready, and says how."""
     spec = EngineSpec(str(model_path), N_CTX, may_degrade=True, n_threads=1)
-    limited.lease(Lease("wide", spec, 300.0))
+    limited.lease(Lease("wide", spec))
     ready = limited.snapshot().engines[0].ready
     assert ready is not None
     assert ready.degraded == ("n_batch=128", "kv_type=q8_0")
@@ -185,7 +187,7 @@ def test_the_server_is_told_what_was_given_up(limited: Supervisor, model_path: P
 def test_the_server_is_told_what_is_missing(limited: Supervisor, model_path: Path) -> None:
     """insufficient_memory with the figures; the process did not end over it."""
     with pytest.raises(EngineError) as caught:
-        limited.lease(Lease("wide", EngineSpec(str(model_path), N_CTX, n_threads=1), 300.0))
+        limited.lease(Lease("wide", EngineSpec(str(model_path), N_CTX, n_threads=1)))
     error = caught.value
     assert error.code == "insufficient_memory"
     assert error.values["device"] == ("device_host",), "the message's name for it"

@@ -21,10 +21,8 @@ from hoshikage_server.engines.gpu import Gpu
 from hoshikage_server.engines.process import EngineProcess
 from hoshikage_server.engines.supervisor import Supervisor
 from hoshikage_server.engines.wire import EngineSpec
-from hoshikage_server.errors import EngineError
+from hoshikage_server.errors import EngineError, ServerError
 from hoshikage_server.settings import LiveSettings, Settings
-
-IDLE_S = 300.0
 
 
 def spec(name: str) -> EngineSpec:
@@ -32,7 +30,7 @@ def spec(name: str) -> EngineSpec:
 
 
 def lease_of(name: str, **options: object) -> Lease:
-    return Lease(name, spec(name), **{"idle_timeout_s": IDLE_S, **options})  # type: ignore[arg-type]
+    return Lease(name, spec(name), **options)  # type: ignore[arg-type]
 
 
 @pytest.fixture
@@ -49,7 +47,7 @@ def change(live: LiveSettings, **values: object) -> None:
 
 @pytest.fixture
 def supervisor(live: LiveSettings) -> Iterator[Supervisor]:
-    made = Supervisor(functools.partial(EngineProcess, FAKE_ENGINE, Gpu()), live)
+    made = Supervisor(functools.partial(EngineProcess, FAKE_ENGINE, Gpu()), live, lambda model: live.now.idle_timeout)
     yield made
     made.close(10)
     assert made.snapshot().engines == ()
@@ -80,8 +78,8 @@ def error_of(greenlet: gevent.Greenlet) -> EngineError:
     return greenlet.exception
 
 
-def refusal(supervisor: Supervisor, name: str, **options: object) -> EngineError:
-    with pytest.raises(EngineError) as caught:
+def refusal(supervisor: Supervisor, name: str, **options: object) -> ServerError:
+    with pytest.raises(ServerError) as caught:
         supervisor.lease(lease_of(name, **options))
     return caught.value
 
@@ -185,7 +183,7 @@ def test_a_death_while_loading(supervisor: Supervisor) -> None:
 
 def test_a_program_that_is_not_there(live: LiveSettings) -> None:
     """Starting it fails like a load, for everyone."""
-    supervisor = Supervisor(functools.partial(EngineProcess, ["/no/such/program"], Gpu()), live)
+    supervisor = Supervisor(functools.partial(EngineProcess, ["/no/such/program"], Gpu()), live, lambda _: 300)
     for _ in range(2):
         error = refusal(supervisor, "m")
         assert error.code == "model_load_failed"
@@ -243,9 +241,10 @@ def test_the_log_tells_how_an_engine_died(supervisor: Supervisor, caplog: pytest
     assert "last words: GGML_ASSERT(a reason) failed" in died
 
 
-def test_an_idle_engine_ends_by_itself(supervisor: Supervisor) -> None:
+def test_an_idle_engine_ends_by_itself(live: LiveSettings, supervisor: Supervisor) -> None:
     """After its idle time, counted from the last lease's end; what it gave back is told."""
-    lease = lease_of("m", idle_timeout_s=0.3)
+    change(live, idle_timeout=0.3)
+    lease = lease_of("m")
     engine = supervisor.lease(lease)
     supervisor.give_back(lease)
     gevent.sleep(0.4)
@@ -291,7 +290,7 @@ def test_more_places_are_used_at_once(live: LiveSettings, supervisor: Supervisor
     change(live, max_loaded_models=2)
     assert other.get(timeout=10).spec == spec("other")
     assert {engine.model for engine in supervisor.snapshot().engines} == {"m", "other"}
-    assert supervisor.is_loaded("m")
+    assert supervisor.is_awake(spec("m"))
     assert supervisor.is_awake(spec("other"))
     assert not supervisor.is_awake(spec("third"))
 

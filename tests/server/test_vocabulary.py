@@ -15,8 +15,8 @@ from falcon import testing
 from hoshikage_server.engines import vocabulary
 
 N_CTX = 200
-FITS = "x " * 70  # fewer bytes than the context has tokens, with all that JSON adds
-TOO_LONG = "x " * 150
+FITS = "x " * 80  # so few bytes for the context that nobody counts, with all that JSON adds
+TOO_LONG = "x " * 250
 
 
 @pytest.fixture
@@ -29,7 +29,7 @@ def engine_log(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 @pytest.fixture
 def api(make_api: MakeApi, engine_log: Path, monkeypatch: pytest.MonkeyPatch) -> Api:
-    monkeypatch.setattr(vocabulary, "_IDLE_S", 0.3)
+    monkeypatch.setattr(vocabulary, "IDLE_S", 0.3)
     models = {name: {"path": "/nowhere", "model": f"{name}.gguf"} for name in ("m", "other")}
     return make_api(models, n_ctx=N_CTX, load_timeout=2)
 
@@ -88,8 +88,8 @@ def test_a_short_prompt_is_not_looked_at(api: Api, engine_log: Path) -> None:
 
 def test_a_long_prompt_that_fits_is_answered(api: Api, engine_log: Path) -> None:
     """The count is right, not the guess that asks for it."""
-    text = "x" * (N_CTX - 10)
-    assert text_of(api.chat(f"echo {text}")) == text
+    messages = [{"role": role, "content": text} for role, text in (("user", TOO_LONG), ("user", "echo it fits"))]
+    assert text_of(api.post({"model": "m", "messages": messages})) == "it fits", "a fake token is a letter of the last"
     assert events(engine_log)[:4] == ["count-load", "count", "load", "generate"]
 
 
