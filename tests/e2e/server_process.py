@@ -24,6 +24,7 @@ FAKE_MODELS: dict[str, dict[str, Any]] = {
     for name in ("m", "other", "refuse", "die", "dieonce", "slow", "never", "stubborn")
 }
 
+_ESTABLISHED = "01"
 _URL = re.compile(rb"http://127\.0\.0\.1:(\d+)")
 
 
@@ -31,7 +32,7 @@ class NotReadyError(Exception):
     """The server did not say that it listens."""
 
 
-def wait_for(condition: Callable[[], Any], timeout_s: float, what: str) -> Any:
+def wait_for(condition: Callable[[], Any], timeout_s: float, what: str, pause_s: float = 0.01) -> Any:
     """Waits until `condition` gives something true, and returns it; fails the test when it does not."""
     deadline = time.monotonic() + timeout_s
     while True:
@@ -39,7 +40,7 @@ def wait_for(condition: Callable[[], Any], timeout_s: float, what: str) -> Any:
             return value
         if time.monotonic() > deadline:
             raise AssertionError(f"not within {timeout_s} s: {what}")
-        time.sleep(0.01)
+        time.sleep(pause_s)
 
 
 class ServerProcess:
@@ -120,6 +121,15 @@ class ServerProcess:
     @property
     def status(self) -> Any:
         return self.get("/v1/status")
+
+    def n_unread(self, client: socket.socket) -> int | None:
+        """Bytes of a client's that the server has not read yet; None when they are no longer connected."""
+        ends = [f"0100007F:{port:04X}" for port in (self.port, client.getsockname()[1])]
+        for row in Path("/proc/net/tcp").read_text().splitlines()[1:]:
+            _, local, remote, state, queues, *_ = row.split()
+            if [local, remote] == ends and state == _ESTABLISHED:
+                return int(queues.partition(":")[2], 16)
+        return None
 
     @property
     def engine_pid(self) -> int:

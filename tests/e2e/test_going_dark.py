@@ -133,7 +133,7 @@ def test_dark_server_is_small_and_still(start_server: StartServer) -> None:
 def test_a_prompt_that_is_too_long_leaves_it_dark(start_server: StartServer) -> None:
     """It is counted by a process that knows the vocabulary only."""
     server = start_server()
-    reply = ask(server, "echo " + "x" * 5000)
+    reply = ask(server, "echo " + "x" * 9000)
     assert (reply.status, reply.error) == (400, "context_length_exceeded")
     assert is_dark(server)
     assert [line.split()[2] for line in server.engine_log] == ["count-load", "count"]

@@ -182,7 +182,7 @@ def test_no_prompt_is_logged(start_server: StartServer) -> None:
     for text, status in (("echo top-secret", 200), ("die 1 top-secret", 200), ("killer 1 top-secret", 500)):
         for stream in (False, True):
             assert ask(server, text, stream=stream).status == (200 if stream else status)
-    assert ask(server, "echo top-secret" + "x" * 5000, "other").error == "context_length_exceeded"
+    assert ask(server, "echo top-secret" + "x" * 9000, "other").error == "context_length_exceeded"
     assert ask(server, "echo top-secret", temperature=9).status == 400
     assert ask(server, "x", messages=[{"role": "top-secret", "content": "top-secret"}]).status == 400
     assert "code=engine_crashed" in server.log

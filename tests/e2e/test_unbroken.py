@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import random
@@ -12,7 +13,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
-from http.client import HTTPConnection
+from http.client import HTTPConnection, HTTPResponse
 from pathlib import Path
 from typing import Any
 
@@ -61,118 +62,209 @@ def call(server: ServerProcess, path: str, body: dict[str, Any] | None = None) -
         connection.close()
 
 
+class Listener:
+    """One answer as its client reads it.
+
+    Attributes:
+        pieces: Of a stream's text, what has arrived.
+    """
+
+    def __init__(self, server: ServerProcess, model: str, seed: int, max_tokens: int, *, stream: bool) -> None:
+        self.pieces: list[str] = []
+        self._server = server
+        self._body: dict[str, Any] = {
+            "model": model,
+            "messages": [{"role": "user", "content": f"Tell me a story of {seed + 2} lighthouses."}],
+            "seed": seed,
+            "temperature": 0.8 if seed % 2 else 0,
+            "max_tokens": max_tokens,
+        }
+        if stream:
+            self._body |= {"stream": True, "stream_options": {"include_usage": True}}
+
+    def listen(self) -> Told:
+        """The answer, whole; fails for anything that is no complete answer."""
+        if not self._body.get("stream"):
+            status, data = call(self._server, "/v1/chat/completions", self._body)
+            assert status == 200, data
+            answer = json.loads(data)
+            choice = answer["choices"][0]
+            return Told(choice["message"]["content"], answer["usage"]["completion_tokens"], choice["finish_reason"])
+        with contextlib.closing(HTTPConnection("127.0.0.1", self._server.port, timeout=LIMIT_S)) as connection:
+            connection.request("POST", "/v1/chat/completions", json.dumps(self._body))
+            response = connection.getresponse()
+            assert response.status == 200, response.read()
+            return self._told(response)
+
+    def _told(self, response: HTTPResponse) -> Told:
+        finish_reason, n_completion, data = "", 0, b""
+        for line in response:
+            data = line.removeprefix(b"data: ").strip() or data
+            if not line.startswith(b"data: {"):
+                continue
+            chunk = json.loads(data)
+            assert "error" not in chunk, chunk
+            for choice in chunk["choices"]:
+                self.pieces.append(choice["delta"].get("content") or "")
+                finish_reason = choice["finish_reason"] or finish_reason
+            n_completion = (chunk.get("usage") or {}).get("completion_tokens", n_completion)
+        assert data == b"[DONE]", data
+        return Told("".join(self.pieces), n_completion, finish_reason)
+
+
 def ask(server: ServerProcess, model: str, seed: int, max_tokens: int, *, stream: bool) -> Told:
-    """One answer, whole; fails for anything that is no complete answer."""
-    body: dict[str, Any] = {
-        "model": model,
-        "messages": [{"role": "user", "content": f"Tell me a story of {seed + 2} lighthouses."}],
-        "seed": seed,
-        "temperature": 0.8 if seed % 2 else 0,
-        "max_tokens": max_tokens,
-    }
-    if stream:
-        body |= {"stream": True, "stream_options": {"include_usage": True}}
-    status, data = call(server, "/v1/chat/completions", body)
-    assert status == 200, data
-    if not stream:
-        answer = json.loads(data)
-        choice = answer["choices"][0]
-        return Told(choice["message"]["content"], answer["usage"]["completion_tokens"], choice["finish_reason"])
-    events = data.decode().split("\n\n")
-    assert events[-2:] == ["data: [DONE]", ""], data[-300:]
-    chunks = [json.loads(event[6:]) for event in events[:-2] if event.startswith("data: ")]
-    assert not any("error" in chunk for chunk in chunks), data[-300:]
-    choices = [choice for chunk in chunks for choice in chunk["choices"]]
-    return Told(
-        "".join(choice["delta"].get("content") or "" for choice in choices),
-        chunks[-1]["usage"]["completion_tokens"],
-        choices[-1]["finish_reason"],
-    )
+    """One answer."""
+    return Listener(server, model, seed, max_tokens, stream=stream).listen()
 
 
-def kill_engine(server: ServerProcess) -> None:
-    """Kills what there is to kill, and waits until the server knows."""
+def state_of(pid: int) -> str:
+    """As the kernel abbreviates it; of what is gone, as of what has ended."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
+    except (FileNotFoundError, ProcessLookupError):
+        return "X"
+
+
+def kill_engine(server: ServerProcess) -> bool:
+    """Kills the engine there is, and waits until the server knows.
+
+    Returns:
+        Whether that is what ended it. It is stopped first: what ends by itself meanwhile was not killed.
+    """
     pids = [engine["pid"] for engine in server.status["engines"]]
+    is_killed = False
     for pid in pids:
-        try:
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGSTOP)
+        is_killed |= wait_for(lambda pid=pid: (state := state_of(pid)) in "TZX" and state, 10, "it is stopped") == "T"  # type: ignore[misc]
+        with contextlib.suppress(ProcessLookupError):
             os.kill(pid, signal.SIGKILL)
-        except ProcessLookupError:
-            continue
         wait_for(lambda pid=pid: pid not in [e["pid"] for e in server.status["engines"]], 10, "its end is known")  # type: ignore[misc]
+    return is_killed
 
 
 class Victims:
-    """Requests with an engine that dies under them at a random moment."""
+    """Requests whose engine dies under them.
+
+    Attributes:
+        kills: Engines that were killed, by what was asked of them.
+        told: How continued answers compare with those of an undisturbed run.
+    """
 
     def __init__(self, server: ServerProcess, model: str, max_tokens: int, n_seeds: int = 4) -> None:
         self.server = server
         self.model = model
         self.max_tokens = max_tokens
         self.random = random.Random(model)
+        self.kills: Counter[str] = Counter()
         self.told: Counter[str] = Counter()
         began = time.monotonic()
         self.undisturbed = [ask(server, model, seed, max_tokens, stream=bool(seed & 2)) for seed in range(n_seeds)]
         self.duration_s = (time.monotonic() - began) / n_seeds
 
-    def disturb(self, action: Callable[[], Any], within_s: float) -> Any:
+    @property
+    def n_under_answers(self) -> int:
+        """Engines that died while a request had them."""
+        return len(re.findall(rf"died: signal SIGKILL \({self.model}; requests: req_", self.server.log))
+
+    def _disturb(self, kind: str, action: Callable[[], Any], is_time: Callable[[], bool]) -> Any:
+        """Kills the engine when it is time, or at once when the action has ended before."""
         with ThreadPoolExecutor(1) as pool:
             running: Future[Any] = pool.submit(action)
-            time.sleep(self.random.uniform(0, within_s))
-            kill_engine(self.server)
+            wait_for(lambda: is_time() or running.done(), LIMIT_S, "it is time", pause_s=0.001)
+            self.kills[kind] += kill_engine(self.server)
             return running.result(LIMIT_S)
 
-    def answer(self, *, stream: bool) -> None:
+    def _within(self, limit_s: float) -> Callable[[], bool]:
+        """At a random moment."""
+        moment = time.monotonic() + self.random.uniform(0, limit_s)
+        return lambda: time.monotonic() >= moment
+
+    def answer(self, *, stream: bool, after: int | None = None) -> None:
+        """An answer whose engine dies at any moment, or when so much of it is there."""
         seed = self.random.randrange(len(self.undisturbed))
         expected = self.undisturbed[seed]
-        got = self.disturb(
-            lambda: ask(self.server, self.model, seed, self.max_tokens, stream=stream), 1.2 * self.duration_s
-        )
+        listener = Listener(self.server, self.model, seed, self.max_tokens, stream=stream)
+        if after is None:
+            is_time = self._within(1.2 * self.duration_s)
+        elif stream:
+            is_time = lambda: len(listener.pieces) > after  # noqa: E731
+        else:
+            is_time = lambda: any(r["n_completion"] >= after for r in self.server.status["requests"])  # noqa: E731
+        heard: list[str] = []
+
+        def note() -> bool:
+            heard[:] = listener.pieces
+            return is_time()
+
+        got = self._disturb("stream" if stream else "plain", listener.listen, note)
+        assert expected.text.startswith("".join(heard)), "what was heard before is as if nothing had happened"
+        if heard and len(heard) < len(listener.pieces):
+            self.told["streams, half heard"] += 1
+        if got.finish_reason == "length":
+            assert got.n_completion == self.max_tokens
+        else:
+            assert 0 < got.n_completion < self.max_tokens
         self.told["the same" if got == expected else "otherwise"] += 1
         if got != expected:
-            assert got.n_completion <= self.max_tokens
             print(f"{self.model}, seed {seed}: {got} instead of {expected}")
 
     def load(self) -> None:
-        status, data = self.disturb(lambda: call(self.server, f"/v1/models/{self.model}/load"), 0.4)
-        assert status == 200, data
+        """A load whose engine dies."""
+        self._call("unload")
+        self._disturb("load", lambda: self._call("load"), self._within(0.4))
 
     def unload(self) -> None:
-        status, data = self.disturb(lambda: call(self.server, f"/v1/models/{self.model}/unload"), 0.02)
+        """An unloading whose engine dies before it ends by itself."""
+        self._call("load")
+        self._disturb("unload", lambda: self._call("unload"), self._within(0.02))
+
+    def _call(self, verb: str) -> None:
+        status, data = call(self.server, f"/v1/models/{self.model}/{verb}")
         assert status == 200, data
 
 
 @pytest.mark.slow
 def test_a_hundred_deaths(server: ServerProcess) -> None:
-    """kill -9 at random moments of streams, plain answers, loads and unloads.
+    """kill -9 at random moments of streams, plain answers, loads and unloads: so many that did kill, of each kind.
 
     No client sees an error; answers of the tiny model are those of an undisturbed run, to the letter.
     """
     worker = server.worker_pid()
     victims = Victims(server, "tiny", 400)
-    for i in range(N_KILLS):
-        (
-            lambda: victims.answer(stream=True),
-            lambda: victims.answer(stream=False),
-            victims.unload,
-            victims.load,
-        )[i % 4]()
+    actions: dict[str, Callable[[], None]] = {
+        "stream": lambda: victims.answer(stream=True),
+        "plain": lambda: victims.answer(stream=False),
+        "unload": victims.unload,
+        "load": victims.load,
+    }
+    for kind, action in actions.items():
+        for _ in range(10 * N_KILLS):
+            if victims.kills[kind] == N_KILLS // len(actions):
+                break
+            action()
+    print(f"{dict(victims.kills)}, {victims.n_under_answers} under answers, {dict(victims.told)}")
+    assert victims.kills == dict.fromkeys(actions, N_KILLS // len(actions))
     assert server.worker_pid() == worker
-    assert set(victims.told) == {"the same"}, victims.told
-    resumed = len(re.findall(r"died: signal SIGKILL \(tiny; requests: req_", server.log))
-    assert resumed >= 10, "kills hit answers that were under way"
+    assert victims.told["otherwise"] == 0
+    assert victims.n_under_answers >= N_KILLS // 5, "kills hit answers that were under way"
+    assert victims.told["streams, half heard"] >= N_KILLS // 20
 
 
 @pytest.mark.slow
 def test_answers_of_a_real_model_go_on(server: ServerProcess) -> None:
     """SmolLM2, greedy and seeded: each answer is complete, with every token counted once.
 
-    Its text may differ from the undisturbed run's after the seam (prefill and decode round differently); what the
-    client had read before stays the beginning of the answer, of course.
+    Its text may differ from the undisturbed run's after the seam (prefill and decode round differently), not before.
     """
     victims = Victims(server, "smollm2", 24)
+    n_before = victims.n_under_answers
     for i in range(8):
-        victims.answer(stream=i % 2 == 0)
-    print(f"continued answers: {dict(victims.told)}")
+        victims.answer(stream=i % 2 == 0, after=victims.random.randrange(1, 12))
+    n_resumed = victims.n_under_answers - n_before
+    print(f"{n_resumed} answers went on: {dict(victims.told)}")
+    assert n_resumed >= 4
+    assert victims.told["streams, half heard"] >= 2
 
 
 def test_a_stopped_engine_is_replaced(start_real: Callable[..., ServerProcess]) -> None:
