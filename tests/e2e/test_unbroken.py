@@ -125,13 +125,16 @@ def state_of(pid: int) -> str:
         return "X"
 
 
-def kill_engine(server: ServerProcess) -> bool:
-    """Kills the engine there is, and waits until the server knows.
+def engine_pids(server: ServerProcess) -> list[int]:
+    return [engine["pid"] for engine in server.status["engines"]]
+
+
+def kill_engines(server: ServerProcess, pids: list[int]) -> bool:
+    """Kills engines, and waits until the server knows.
 
     Returns:
         Whether that is what ended it. It is stopped first: what ends by itself meanwhile was not killed.
     """
-    pids = [engine["pid"] for engine in server.status["engines"]]
     is_killed = False
     for pid in pids:
         with contextlib.suppress(ProcessLookupError):
@@ -139,7 +142,7 @@ def kill_engine(server: ServerProcess) -> bool:
         is_killed |= wait_for(lambda pid=pid: (state := state_of(pid)) in "TZX" and state, 10, "it is stopped") == "T"  # type: ignore[misc]
         with contextlib.suppress(ProcessLookupError):
             os.kill(pid, signal.SIGKILL)
-        wait_for(lambda pid=pid: pid not in [e["pid"] for e in server.status["engines"]], 10, "its end is known")  # type: ignore[misc]
+        wait_for(lambda pid=pid: pid not in engine_pids(server), 10, "its end is known")  # type: ignore[misc]
     return is_killed
 
 
@@ -158,6 +161,7 @@ class Victims:
         self.random = random.Random(model)
         self.kills: Counter[str] = Counter()
         self.told: Counter[str] = Counter()
+        self._call("load")
         began = time.monotonic()
         self.undisturbed = [ask(server, model, seed, max_tokens, stream=bool(seed & 2)) for seed in range(n_seeds)]
         self.duration_s = (time.monotonic() - began) / n_seeds
@@ -167,12 +171,14 @@ class Victims:
         """Engines that died while a request had them."""
         return len(re.findall(rf"died: signal SIGKILL \({self.model}; requests: req_", self.server.log))
 
-    def _disturb(self, kind: str, action: Callable[[], Any], is_time: Callable[[], bool]) -> Any:
-        """Kills the engine when it is time, or at once when the action has ended before."""
+    def _disturb(
+        self, kind: str, action: Callable[[], Any], is_time: Callable[[], bool], pids: list[int] | None = None
+    ) -> Any:
+        """Kills the engine when it is time, or when the action has ended before; whichever engine there is then."""
         with ThreadPoolExecutor(1) as pool:
             running: Future[Any] = pool.submit(action)
             wait_for(lambda: is_time() or running.done(), LIMIT_S, "it is time", pause_s=0.001)
-            self.kills[kind] += kill_engine(self.server)
+            self.kills[kind] += kill_engines(self.server, engine_pids(self.server) if pids is None else pids)
             return running.result(LIMIT_S)
 
     def _within(self, limit_s: float) -> Callable[[], bool]:
@@ -182,6 +188,7 @@ class Victims:
 
     def answer(self, *, stream: bool, after: int | None = None) -> None:
         """An answer whose engine dies at any moment, or when so much of it is there."""
+        self._call("load")
         seed = self.random.randrange(len(self.undisturbed))
         expected = self.undisturbed[seed]
         listener = Listener(self.server, self.model, seed, self.max_tokens, stream=stream)
@@ -217,7 +224,7 @@ class Victims:
     def unload(self) -> None:
         """An unloading whose engine dies before it ends by itself."""
         self._call("load")
-        self._disturb("unload", lambda: self._call("unload"), self._within(0.02))
+        self._disturb("unload", lambda: self._call("unload"), self._within(0.01), engine_pids(self.server))
 
     def _call(self, verb: str) -> None:
         status, data = call(self.server, f"/v1/models/{self.model}/{verb}")
@@ -239,7 +246,7 @@ def test_a_hundred_deaths(server: ServerProcess) -> None:
         "load": victims.load,
     }
     for kind, action in actions.items():
-        for _ in range(10 * N_KILLS):
+        for _ in range(5 * N_KILLS):
             if victims.kills[kind] == N_KILLS // len(actions):
                 break
             action()
@@ -247,8 +254,8 @@ def test_a_hundred_deaths(server: ServerProcess) -> None:
     assert victims.kills == dict.fromkeys(actions, N_KILLS // len(actions))
     assert server.worker_pid() == worker
     assert victims.told["otherwise"] == 0
-    assert victims.n_under_answers >= N_KILLS // 5, "kills hit answers that were under way"
-    assert victims.told["streams, half heard"] >= N_KILLS // 20
+    assert victims.n_under_answers >= N_KILLS // 4, "kills hit answers that were under way"
+    assert victims.told["streams, half heard"] >= N_KILLS // 10
 
 
 @pytest.mark.slow
@@ -263,7 +270,7 @@ def test_answers_of_a_real_model_go_on(server: ServerProcess) -> None:
         victims.answer(stream=i % 2 == 0, after=victims.random.randrange(1, 12))
     n_resumed = victims.n_under_answers - n_before
     print(f"{n_resumed} answers went on: {dict(victims.told)}")
-    assert n_resumed >= 4
+    assert n_resumed >= 6
     assert victims.told["streams, half heard"] >= 2
 
 

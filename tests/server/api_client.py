@@ -4,15 +4,26 @@ from __future__ import annotations
 
 import json
 import sys
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import gevent
 from falcon import testing
 
 from hoshikage_server.app import Deps, create_app
 
 FAKE_ENGINE = (sys.executable, str(Path(__file__).resolve().parent.parent / "fakes" / "engine.py"))
+
+
+def wait_for(condition: Callable[[], Any], what: str = "it happens", timeout_s: float = 10) -> Any:
+    """Waits until `condition` gives something true, and returns it; fails the test when it does not."""
+    deadline = time.monotonic() + timeout_s
+    while not (value := condition()):
+        assert time.monotonic() < deadline, f"not within {timeout_s} s: {what}"
+        gevent.sleep(0.005)
+    return value
 
 
 class Api:

@@ -6,14 +6,14 @@ import functools
 import os
 import signal
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import gevent
 import msgspec
 import pytest
-from api_client import FAKE_ENGINE
+from api_client import FAKE_ENGINE, wait_for
 from memory_engines import settings_of
 
 from hoshikage_server.engines.answers import Answer, Answers
@@ -54,13 +54,6 @@ def answers(live: LiveSettings, engine_log: Path) -> Iterator[Answers]:
     wait_for(lambda: (lane.n_running, lane.n_waiting) == (0, 0))
     counters.close(10)
     engines.close(10)
-
-
-def wait_for(condition: Callable[[], object], timeout_s: float = 10) -> None:
-    deadline = time.monotonic() + timeout_s
-    while not condition():
-        assert time.monotonic() < deadline, "not in time"
-        gevent.sleep(0.005)
 
 
 def ask(answers: Answers, text: str, path: str = "/nowhere/m.gguf", **options: Any) -> Answer:
@@ -245,7 +238,7 @@ def test_closing_gives_everything_back(answers: Answers, engine_log: Path, phase
     answer.close()
     answer.close()  # twice does no harm
     gevent.sleep(0)
-    wait_for(lambda: answers.lane.n_running == 0, 1)
+    wait_for(lambda: answers.lane.n_running == 0, timeout_s=1)
     snapshot = answers.supervisor.settled()
     assert snapshot.state == ("loading" if phase == "loading" else "ready")
     if phase != "loading":
@@ -262,7 +255,7 @@ def test_closing_at_once(answers: Answers) -> None:
         wait_for(lambda: answers.lane.n_waiting == 1)
         assert second.phase == "queued"
         second.close()
-        wait_for(lambda: answers.lane.n_waiting == 0, 1)
+        wait_for(lambda: answers.lane.n_waiting == 0, timeout_s=1)
     assert answers.supervisor.settled().n_starts == 1
 
 

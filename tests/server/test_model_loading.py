@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import os
 import signal
-import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import gevent
 import pytest
-from api_client import Api, MakeApi
+from api_client import Api, MakeApi, wait_for
 from falcon import testing
 
 NAMES = ("m", "other", "refuse", "dieonce", "slow", "never", "poor", "lean", "stubborn", "a/b:c@d", "星/load")
@@ -40,14 +39,6 @@ def in_background(call: Callable[..., testing.Result], *arguments: object) -> ge
     greenlet = gevent.spawn(call, *arguments)
     gevent.sleep(0)
     return greenlet
-
-
-def wait_for(condition: Callable[[], Any], what: str) -> Any:
-    deadline = time.monotonic() + 10
-    while not (value := condition()):
-        assert time.monotonic() < deadline, what
-        gevent.sleep(0.005)
-    return value
 
 
 def status(api: Api) -> Any:

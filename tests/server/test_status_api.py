@@ -10,14 +10,14 @@ import subprocess
 import sys
 import time
 import typing
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import gevent
 import msgspec
 import pytest
-from api_client import Api, MakeApi
+from api_client import Api, MakeApi, wait_for
 from msgspec import inspect
 
 from hoshikage_server import __version__
@@ -37,14 +37,6 @@ def status(api: Api) -> Any:
     assert result.status_code == 200
     msgspec.json.decode(result.content, type=StatusObject)
     return result.json
-
-
-def wait_for(condition: Callable[[], Any], what: str) -> Any:
-    deadline = time.monotonic() + 10
-    while not (value := condition()):
-        assert time.monotonic() < deadline, what
-        gevent.sleep(0.005)
-    return value
 
 
 def fields_of(kind: inspect.Type, name: str = "") -> Iterator[str]:

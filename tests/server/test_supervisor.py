@@ -7,12 +7,12 @@ import logging
 import os
 import signal
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 
 import gevent
 import msgspec
 import pytest
-from api_client import FAKE_ENGINE
+from api_client import FAKE_ENGINE, wait_for
 from memory_engines import settings_of
 
 from hoshikage_server.engines.engine import Lease
@@ -51,13 +51,6 @@ def supervisor(live: LiveSettings) -> Iterator[Supervisor]:
     yield made
     made.close(10)
     assert made.snapshot().engines == ()
-
-
-def wait_for(condition: Callable[[], object], timeout_s: float = 10) -> None:
-    deadline = time.monotonic() + timeout_s
-    while not condition():
-        assert time.monotonic() < deadline, "not in time"
-        gevent.sleep(0.005)
 
 
 def wait_for_state(supervisor: Supervisor, state: str) -> None:
@@ -243,21 +236,20 @@ def test_the_log_tells_how_an_engine_died(supervisor: Supervisor, caplog: pytest
 
 def test_an_idle_engine_ends_by_itself(live: LiveSettings, supervisor: Supervisor) -> None:
     """After its idle time, counted from the last lease's end; what it gave back is told."""
-    change(live, idle_timeout=0.3)
+    change(live, idle_timeout=0.5)
     lease = lease_of("m")
     engine = supervisor.lease(lease)
     supervisor.give_back(lease)
-    gevent.sleep(0.4)
-    assert supervisor.settled().state == "ready", "its answer is still being read"
-    supervisor.close_lease(lease)
-    began = time.monotonic()
-    supervisor.settled()
-    until = supervisor.snapshot().engines[0].idle_until
-    assert until is not None
-    assert 0.2 < until - began < 0.4
+    [held] = supervisor.settled().engines
+    assert held.idle_until is None, "its answer is still being read"
     supervisor.usages()
+    began = time.monotonic()
+    supervisor.close_lease(lease)
+    [idle] = supervisor.settled().engines
+    assert idle.idle_until is not None
+    assert began + 0.5 <= idle.idle_until <= time.monotonic() + 0.5
     wait_for_state(supervisor, "unloaded")
-    assert time.monotonic() - began > 0.25
+    assert time.monotonic() >= idle.idle_until
     wait_for(lambda: supervisor.snapshot().last_unload)
     unload = supervisor.snapshot().last_unload
     assert unload is not None

@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-import time
-from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import gevent
 import pytest
-from api_client import Api, MakeApi
+from api_client import Api, MakeApi, wait_for
 from falcon import testing
 
 from hoshikage_server.engines import vocabulary
@@ -32,14 +29,6 @@ def api(make_api: MakeApi, engine_log: Path, monkeypatch: pytest.MonkeyPatch) ->
     monkeypatch.setattr(vocabulary, "IDLE_S", 0.3)
     models = {name: {"path": "/nowhere", "model": f"{name}.gguf"} for name in ("m", "other")}
     return make_api(models, n_ctx=N_CTX, load_timeout=2)
-
-
-def wait_for(condition: Callable[[], Any], what: str) -> Any:
-    deadline = time.monotonic() + 10
-    while not (value := condition()):
-        assert time.monotonic() < deadline, what
-        gevent.sleep(0.005)
-    return value
 
 
 def events(engine_log: Path) -> list[str]:
