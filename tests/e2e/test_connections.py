@@ -33,13 +33,15 @@ def closing_chat(server: ServerProcess, text: str, version: str = "1.1", **field
 def test_the_end_of_a_closed_answer_is_not_late(fake_server: ServerProcess, version: str, stream: bool) -> None:
     """The end of file follows the last byte at once, not with the next thing that wakes the server."""
     last = b"[DONE]" if stream else b'"object":"chat.completion"}'
-    for _ in range(3):
+    late_s = 0.0
+    for _ in range(5):
         with fake_server.connect() as connection:
             connection.sendall(closing_chat(fake_server, "count 3 20", version, stream=stream))
             assert last in read_until(connection, last)
             began = time.monotonic()
             read_all(connection)
-            assert time.monotonic() - began < 0.15
+            late_s += time.monotonic() - began
+    assert late_s < 2, "gunicorn wakes once a second"
 
 
 @pytest.mark.parametrize("stream", [True, False])
@@ -101,7 +103,7 @@ def test_an_upload_that_is_cut_off(start_server: StartServer, is_reset: bool) ->
     server = start_server()
     connection = server.connect()
     connection.sendall(f"{CHAT} HTTP/1.1\r\nHost: t\r\nTransfer-Encoding: chunked\r\n\r\nff\r\n{{".encode())
-    time.sleep(0.1)  # so that the server reads
+    wait_for(lambda: server.n_unread(connection) == 0, 5, "the server has read it")
     if is_reset:
         connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
     connection.close()

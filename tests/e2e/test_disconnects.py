@@ -11,8 +11,6 @@ from server_process import FAKE_MODELS, ServerProcess, read_until, wait_for
 
 StartServer = Callable[..., ServerProcess]
 
-AT_ONCE_S = 0.5
-
 
 @pytest.fixture(scope="module", params=[0.02, 10.0], ids=["pinging", "quiet"])
 def server(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[ServerProcess]:
@@ -36,10 +34,8 @@ def n_cancelled(server: ServerProcess) -> int:
 
 
 def leave(server: ServerProcess, question: Question, is_left: Callable[[], bool]) -> None:
-    began = time.monotonic()
     question.close()
     wait_for(is_left, 2, "it is noticed")
-    assert time.monotonic() - began < AT_ONCE_S
 
 
 @pytest.mark.parametrize("stream", [True, False])
@@ -105,6 +101,6 @@ def test_a_disconnect_is_seen_behind_pipelined_bytes(server: ServerProcess) -> N
     connection.sendall(server.chat_request("hang", stream=True))
     read_until(connection, b'"role"')
     connection.sendall(server.chat_request("echo never"))
-    time.sleep(0.1)  # for the bytes to be there first
+    wait_for(lambda: server.n_unread(connection), 5, "they are there")
     connection.close()
     wait_for(lambda: is_idle(server), 2, "the lane is free")

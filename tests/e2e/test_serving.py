@@ -40,13 +40,17 @@ def test_gunicorn_opens_nothing_under_home(fake_server: ServerProcess) -> None:
 def test_a_stream_arrives_piece_by_piece(fake_server: ServerProcess) -> None:
     """Deltas are sent as they come, not when the answer is done."""
     with fake_server.connect() as connection:
-        connection.sendall(fake_server.chat_request("count 3 300", stream=True))
-        began = time.monotonic()
-        read_until(connection, b'"1 "')
-        first = time.monotonic() - began
+        n_done = n_answers_done(fake_server)
+        connection.sendall(fake_server.chat_request("count 5 400", stream=True))
+        for piece in (b'"1 "', b'"3 "'):
+            read_until(connection, piece)
+            assert n_answers_done(fake_server) == n_done, "the engine is still at it"
         read_until(connection, b"[DONE]")
-        assert first < 0.25 + (time.monotonic() - began) / 3
-        assert time.monotonic() - began > 0.55
+        assert n_answers_done(fake_server) == n_done + 1
+
+
+def n_answers_done(server: ServerProcess) -> int:
+    return sum(" done " in line for line in server.engine_log)
 
 
 def test_connections_are_kept_and_may_be_pipelined(fake_server: ServerProcess) -> None:
@@ -99,6 +103,9 @@ def test_a_reader_that_takes_nothing_is_cut_off(start_server: StartServer) -> No
         seen = b""
     assert b"[DONE]" not in seen, "it was cut off"
     reader.close()
+    wait_for(lambda: "code=reader_too_slow" in server.log, 5, "it is logged as what it is")
+    assert server.log.count("code=reader_too_slow") == 1
+    assert "client_disconnected" not in server.log
 
 
 def test_a_reader_that_takes_nothing_is_disconnected_after_write_timeout(start_server: StartServer) -> None:
@@ -107,16 +114,8 @@ def test_a_reader_that_takes_nothing_is_disconnected_after_write_timeout(start_s
     reader = server.connect()
     reader.sendall(server.chat_request("flood 500 64", stream=True))
     wait_for(lambda: server.status["n_engine_starts"] == 1 and idle(server), 10, "the engine is done")
-    peer = reader.getsockname()[1]
-
-    def is_connected() -> bool:
-        output = Path("/proc/net/tcp").read_text().splitlines()[1:]
-        local = f"0100007F:{server.port:04X}"
-        remote = f"0100007F:{peer:04X}"
-        return any(line.split()[1:4] == [local, remote, "01"] for line in output)
-
-    assert is_connected()
-    wait_for(lambda: not is_connected(), 15, "the connection has ended")
+    assert server.n_unread(reader) is not None
+    wait_for(lambda: server.n_unread(reader) is None, 15, "the connection has ended")
     reader.close()
 
 
@@ -152,13 +151,22 @@ def test_a_chunked_body_is_read(fake_server: ServerProcess) -> None:
 
 def test_a_crowd_does_not_delay_the_status(fake_server: ServerProcess) -> None:
     """Idle connections and waiting requests cost nobody anything."""
+
+    def took_s() -> float:
+        """At best: other programs may compute."""
+        times = []
+        for _ in range(5):
+            began = time.monotonic()
+            fake_server.get("/v1/models")
+            times.append(time.monotonic() - began)
+        return min(times)
+
+    alone_s = took_s()
     crowd = [fake_server.connect() for _ in range(100)]
     for connection in crowd[:20]:
         connection.sendall(fake_server.chat_request("hang"))
     wait_for(lambda: fake_server.status["queue"]["waiting"] == 19, 10, "they wait")
-    began = time.monotonic()
-    fake_server.get("/v1/models")
-    assert time.monotonic() - began < 0.5
+    assert took_s() < 0.2 + 3 * alone_s
     for connection in crowd:
         connection.close()
     wait_for(lambda: idle(fake_server), 5, "all have left")

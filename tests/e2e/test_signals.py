@@ -135,7 +135,7 @@ def test_requests_are_cut_off_when_grace_ends(start_any: StartServer) -> None:
     wait_for(lambda: server.status["queue"]["waiting"] == 2, 5, "the others wait")
     upload = server.connect()
     upload.sendall(b"POST /v1/chat/completions HTTP/1.1\r\nHost: t\r\nContent-Length: 100\r\n\r\n{")
-    time.sleep(0.1)  # so that the server reads
+    wait_for(lambda: server.n_unread(upload) == 0, 5, "the server has read it")
     engine = engine_pid(server)
     began = time.monotonic()
     server.process.terminate()
