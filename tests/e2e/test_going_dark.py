@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import os
+import signal
 import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 from questions import Question, ask
-from server_process import ServerProcess, is_alive, wait_for
+from server_process import ServerProcess, is_alive, read_until, wait_for
 
 StartServer = Callable[..., ServerProcess]
 
@@ -145,3 +147,40 @@ def test_a_client_that_waits_keeps_it_awake(start_server: StartServer) -> None:
     with Question(server, "count 10 80", stream=True) as question:
         assert question.reply().is_whole
     assert server.status["n_engine_starts"] == 1
+
+
+def test_a_plain_answer_is_read_to_its_end_first(start_server: StartServer) -> None:
+    """The idle time starts with its last byte, not when it is complete."""
+    server = start_server(idle_timeout=0.3, max_unsent=10_000)
+    with server.connect() as connection:
+        connection.sendall(server.chat_request("flood 300 64"))
+        wait_for(lambda: server.status["queue"]["running"] == 0 and server.status["n_engine_starts"], 10, "it is made")
+        time.sleep(0.8)  # longer than the idle time, in which nobody reads
+        [engine] = server.status["engines"]
+        assert (engine["state"], engine["seconds_to_unload"]) == ("ready", None)
+        assert len(read_until(connection, b'"object":"chat.completion"}')) > 300 * 64 * 1024
+    wait_for(lambda: is_dark(server), 5, "it is unloaded")
+
+
+def test_another_idle_time_holds_for_the_loaded_model(start_server: StartServer) -> None:
+    """SIGHUP reads it, and the engine that is there goes by it."""
+    server = start_server()
+    ask(server, "echo x")
+    assert server.status["engines"][0]["seconds_to_unload"] > 100
+    (server.log_path.parent / "hoshikage.toml").write_text("idle_timeout = 0.2\n")
+    os.kill(server.worker_pid(), signal.SIGHUP)
+    wait_for(lambda: is_dark(server), 5, "it is unloaded")
+
+
+def test_a_server_that_stood_still_blames_no_engine(start_server: StartServer) -> None:
+    """A laptop that sleeps, a container that is frozen: what the engine sent meanwhile is read before it is judged."""
+    server = start_server(stall_timeout=1)
+    with server.connect() as connection:
+        connection.sendall(server.chat_request("count 60 50", stream=True))
+        read_until(connection, b'"1 "')
+        worker = server.worker_pid()
+        os.kill(worker, signal.SIGSTOP)
+        time.sleep(1.5)
+        os.kill(worker, signal.SIGCONT)
+        assert b'"60 "' in read_until(connection, b"[DONE]")
+    assert server.status["n_engine_crashes"] == 0

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 from memory_engines import MemoryProcess, World, settings_of
 
+from hoshikage_server.engines import wire
 from hoshikage_server.engines.engine import Lease
 from hoshikage_server.engines.footprint import Freed, Usage
 from hoshikage_server.errors import EngineError
@@ -402,3 +403,66 @@ def test_closing_ends_everything_for_good(world: World) -> None:
     for process in world.processes:
         world.end(process)
     assert done.ready()
+
+
+def test_who_goes_on_goes_first(world: World) -> None:
+    """Somebody reads its beginning already; those who have nothing yet come after it."""
+    world.want("a")
+    [a] = world.processes
+    world.get_ready(a)
+    other = world.want("b")
+    again = world.want("c", goes_on=True)
+    world.end(a)
+    c = world.processes[-1]
+    world.get_ready(c)
+    assert again.result.value is c
+    assert is_waiting(other)
+
+
+def test_memory_that_was_freed_is_tried_at_once(world: World) -> None:
+    """What did not fit beside another model is not refused any more when that has gone."""
+    world.change(max_loaded_models=2)
+    busy = world.want("a")
+    [a] = world.processes
+    world.get_ready(a)
+    first = world.want("b")
+    world.fail_load(world.processes[1], "insufficient_memory")
+    world.end(world.processes[1])
+    assert error_of(first).code == "insufficient_memory"
+    assert error_of(world.want("b")).code == "insufficient_memory", "nothing has changed"
+    world.close_lease(busy)
+    world.unload("a")
+    world.end(a)
+    third = world.want("b")
+    world.get_ready(world.processes[-1])
+    assert third.result.successful()
+
+
+def test_the_longest_idle_makes_room_for_what_does_not_fit(world: World) -> None:
+    """Not the one that was used last."""
+    world.change(max_loaded_models=3)
+    a = loaded(world, "a")
+    world.passes(1)
+    b = loaded(world, "b")
+    world.passes(1)
+    world.close_lease(world.want("a"))
+    world.want("c")
+    world.fail_load(world.processes[2], "insufficient_memory")
+    assert (a.n_stops, b.n_stops) == (0, 1)
+
+
+def test_a_wait_for_a_place_ends_in_time(world: World) -> None:
+    """And says when to come back; who waits for a load waits for as long as that may take."""
+    world.change(queue_timeout=10.0)
+    world.want("a")
+    [a] = world.processes
+    world.passes(15)
+    world.get_ready(a)
+    other = world.want("b")
+    world.hear(a, wire.Loading(1.0))
+    world.passes(9)
+    assert is_waiting(other)
+    world.hear(a, wire.Loading(1.0))
+    world.passes(2)
+    error = other.result.exception
+    assert (error.code, error.headers) == ("queue_timeout", {"Retry-After": "5"})

@@ -120,6 +120,26 @@ def test_what_fits_in_no_way_is_refused(model_path: Path, needed_mib: list[int])
     assert log.count("trying with") == len(LADDER)
 
 
+def test_a_step_that_a_model_cannot_take_is_left_out(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Heads 20 wide cannot be quantised; the steps after that one are tried, and the figures are not lost."""
+    path = TinyModel(n_embd=80, n_head=4).write(tmp_path / "odd.gguf")
+    real, tried = loading.require_memory, []
+
+    def require(path: str, **options: Any) -> None:
+        tried.append((options["kv_type"], options["gpu_layers"]))
+        if options["kv_type"] == "f16":
+            raise InsufficientMemoryError("everything", 2, 1)
+        real(path, **options)
+
+    monkeypatch.setattr(loading, "require_memory", require)
+    with caplog.at_level(logging.WARNING), pytest.raises(InsufficientMemoryError):
+        load(EngineSpec(str(path), 256, may_degrade=True, gpu_layers=7), lambda progress: None)
+    assert tried == [("f16", 7), ("f16", 7), ("q8_0", 7), ("f16", 0)]
+    assert "kv_type=q8_0 is not possible" in caplog.text
+
+
 def test_the_order_of_the_ladder(
     tiny_model_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
