@@ -113,7 +113,7 @@ int32_t hsk_model_load(const char *path, hsk_model_params *params, hsk_load *loa
 void hsk_model_free(hsk_model *model) HSK_NOEXCEPT;
 
 /* {"arch", "name", "description", "n_params", "size_bytes", "n_ctx_train", "n_embd", "n_layer", "n_head", "n_head_kv", "n_vocab",
- *  "vocab_type", "quantisation", "chat_template", "bos", "eos", "eot", "add_bos", "has_encoder", "has_decoder", "is_recurrent",
+ *  "vocab_type", "n_token_bytes_max", "quantisation", "chat_template", "bos", "eos", "eot", "add_bos", "has_encoder", "has_decoder", "is_recurrent",
  *  "is_hybrid", "n_swa", "metadata": {key: value as text}} */
 int32_t hsk_model_info_get(const hsk_model *model, hsk_text *out, hsk_error *error) HSK_NOEXCEPT;
 

@@ -5,7 +5,9 @@
 #include "ggml.h"
 #include "json.h"
 
+#include <algorithm>
 #include <atomic>
+#include <cstring>
 #include <vector>
 
 struct hsk_load {
@@ -63,6 +65,20 @@ const char *vocab_type_name(enum llama_vocab_type type) {
     }
 }
 
+// The most bytes of text one token can stand for; 0 where the tokenizer drops text (or there is none). The text of a token is
+// never shorter than its bytes: BPE writes some bytes as two, SentencePiece a space as three.
+size_t token_bytes_max(const llama_vocab *vocab) {
+    const enum llama_vocab_type type = llama_vocab_type(vocab);
+    if (type != LLAMA_VOCAB_TYPE_BPE && type != LLAMA_VOCAB_TYPE_SPM) {
+        return 0;
+    }
+    size_t longest = 0;
+    for (int32_t token = 0; token < llama_vocab_n_tokens(vocab); token++) {
+        longest = std::max(longest, std::strlen(llama_vocab_get_text(vocab, token)));
+    }
+    return longest;
+}
+
 common_json describe(const hsk_model &handle) {
     const llama_model *model = handle.model.get();
     const llama_vocab *vocab = handle.vocab;
@@ -83,6 +99,7 @@ common_json describe(const hsk_model &handle) {
         {"n_swa", llama_model_n_swa(model)},
         {"n_vocab", llama_vocab_n_tokens(vocab)},
         {"vocab_type", vocab_type_name(llama_vocab_type(vocab))},
+        {"n_token_bytes_max", token_bytes_max(vocab)},
         {"quantisation", llama_ftype_name(llama_model_ftype(model))},
         {"chat_template", chat_template != nullptr ? common_json_value(chat_template) : common_json_value()},
         {"bos", llama_vocab_bos(vocab)},

@@ -109,8 +109,10 @@ class Engine:
             InvalidArgumentError: Another argument is wrong.
             NativeError: ``sampling``'s grammar does not allow ``so_far``.
         """
-        tokens = self.model.tokenize(prompt) if isinstance(prompt, str) else prompt
-        return self._start(tokens, sampling, max_tokens, stop, _checks.token_ids("so_far", so_far))
+        if isinstance(prompt, str):
+            self.model.require_room(prompt, self.n_ctx)
+            prompt = self.model.tokenize(prompt)
+        return self._start(prompt, sampling, max_tokens, stop, _checks.token_ids("so_far", so_far))
 
     def stream_chat(
         self,
@@ -141,6 +143,7 @@ class Engine:
             if self._chat is None:
                 self._chat = self.model.chat()
         prompt = self._chat.render(messages, template_kwargs=template_kwargs)
+        self.model.require_room(prompt.prompt, self.n_ctx)
         tokens = self.model.tokenize(prompt.prompt, parse_special=True)
         return self._start(tokens, sampling, max_tokens, [*_checks.texts("stop", stop), *prompt.stops])
 

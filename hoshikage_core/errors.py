@@ -89,14 +89,17 @@ class ContextLengthError(HoshikageError):
     Attributes:
         n_prompt: Tokens of the prompt.
         n_ctx: Tokens the context holds.
+        is_at_least: Whether it may have more tokens than that: what is much too long is not cut to the end.
     """
 
     code = "context_length_exceeded"
 
-    def __init__(self, n_prompt: int, n_ctx: int) -> None:
-        super().__init__(f"the prompt has {n_prompt} tokens, the context holds {n_ctx} (prompt and answer together)")
+    def __init__(self, n_prompt: int, n_ctx: int, *, is_at_least: bool = False) -> None:
+        has = f"at least {n_prompt}" if is_at_least else f"{n_prompt}"
+        super().__init__(f"the prompt has {has} tokens, the context holds {n_ctx} (prompt and answer together)")
         self.n_prompt = n_prompt
         self.n_ctx = n_ctx
+        self.is_at_least = is_at_least
 
 
 class ContextFullError(HoshikageError):

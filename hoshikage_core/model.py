@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 from hoshikage_core import _checks
 from hoshikage_core._ffi import Handle, call, call_text, ffi, lib
 from hoshikage_core.chat import ChatTemplate
-from hoshikage_core.errors import CancelledError, ModelLoadError, NativeError
+from hoshikage_core.errors import CancelledError, ContextLengthError, ModelLoadError, NativeError
 from hoshikage_core.memory import fits_every_gpu, require_context_memory
 from hoshikage_core.params import ContextShape, GpuLayers, model_params
 
@@ -55,6 +55,7 @@ class ModelInfo:
         n_swa: Width of the sliding attention window, 0 without one.
         n_vocab: Size of the vocabulary.
         vocab_type: Kind of tokenizer: "bpe", "spm", "wpm", "ugm", "rwkv", "plamo2" or "none".
+        n_token_bytes_max: The most bytes of text one token can stand for; 0 where that has no bound.
         quantisation: As llama.cpp names it, e.g. "Q4_1".
         chat_template: The file's own Jinja template, or None.
         bos: Token id that begins a text, -1 without one.
@@ -81,6 +82,7 @@ class ModelInfo:
     n_swa: int
     n_vocab: int
     vocab_type: str
+    n_token_bytes_max: int
     quantisation: str
     chat_template: str | None
     bos: int
@@ -168,6 +170,17 @@ class Model:
                 if n_tokens[0] <= capacity:
                     return ffi.unpack(tokens, n_tokens[0]) if n_tokens[0] else []
                 capacity = n_tokens[0]
+
+    def require_room(self, text: str, n_ctx: int) -> None:
+        """Raises an error for a text that is surely too long, without cutting it: a giant one takes seconds to cut.
+
+        Raises:
+            ContextLengthError: Even of the longest tokens it would have more than fit.
+        """
+        longest = self.info.n_token_bytes_max
+        n_at_least = len(_checks.text("text", text).encode("utf-8")) // longest if longest else 0
+        if n_at_least >= n_ctx:
+            raise ContextLengthError(n_at_least, n_ctx, is_at_least=True)
 
     def detokenize(self, tokens: Sequence[int], *, special: bool = False) -> str:
         """Joins tokens into text.
@@ -285,6 +298,8 @@ def _require_file(path: str) -> None:
     try:
         if os.path.isdir(path):
             raise ModelLoadError(path, "it is a folder, not a .gguf file")
+        if os.path.exists(path) and not os.path.isfile(path):
+            raise ModelLoadError(path, "it is a device or a pipe, not a .gguf file")
         with open(path, "rb") as file:
             if not file.read(1):
                 raise ModelLoadError(path, "the file is empty")

@@ -11,7 +11,7 @@ from typing import Any
 
 import falcon
 
-from hoshikage_server import logs
+from hoshikage_server import heap, logs
 from hoshikage_server.api import problems
 from hoshikage_server.api.chat import ChatCompletions
 from hoshikage_server.api.health import Health, Welcome
@@ -76,6 +76,7 @@ def build_deps(settings: LiveSettings, engine_command: Sequence[str] = ENGINE_CO
 
 def serving_app(settings: LiveSettings, engine_command: Sequence[str] = ENGINE_COMMAND) -> falcon.App[Any, Any]:
     """The application of a process that serves: its engine has ended, and given back its memory, before it ends."""
+    heap.give_large_blocks_back()
     logs.configure(settings.now.log_level)
     settings.on_change(lambda: logs.set_level(settings.now.log_level))
     deps = build_deps(settings, engine_command)

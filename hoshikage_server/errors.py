@@ -92,6 +92,7 @@ class EngineError(ServerError):
         """What the engine process told: its words are the reason unless its values hold a better one."""
         error = cls(code)
         error.values = {"reason": reason, **{name: _for_people(name, value) for name, value in values.items()}}
+        error.values["about"] = messages.Words(("at_least",) if values.get("is_at_least") else ())
         return error
 
 

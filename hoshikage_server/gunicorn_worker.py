@@ -129,6 +129,8 @@ class Worker(GeventWorker):  # type: ignore[misc]  # gunicorn has no types
         """Serves one request."""
         greenlet = gevent.getcurrent()
         self._idle.pop(greenlet, None)
+        if sock.family == socket.AF_UNIX:  # the kernel ends no such connection for us: see serving.py for the others
+            sock.settimeout(self.settings.now.write_timeout)
         try:
             super().handle_request(listener_name, req, sock, addr)
         except ClientGoneError:

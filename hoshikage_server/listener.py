@@ -37,6 +37,12 @@ class Listener(StreamServer):  # type: ignore[misc]  # gevent has no types
             log.info("connections are accepted again")
         return accepted
 
+    def do_close(self, *arguments: Any) -> None:
+        """Closes a connection that has ended: there is a descriptor again."""
+        super().do_close(*arguments)
+        if self._is_exhausted:
+            self._start_accepting_if_started()
+
     def _pause(self, error: OSError) -> None:
         if not self._is_exhausted:
             self._is_exhausted = True

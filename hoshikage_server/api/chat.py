@@ -23,19 +23,25 @@ _ABOUT_MESSAGES = frozenset({"context_length_exceeded", "chat_template_failed"})
 
 
 class Whole:
-    """The body of an answer that is not streamed. gunicorn closes it when its last byte is out.
+    """The body of an answer that is not streamed. gunicorn closes it when its last byte is out, or cannot be.
 
     Args:
         data: All of it.
-        on_close: Gives back what the answer holds.
+        on_close: Gives back what the answer holds; told whether the client did not get it.
     """
 
-    def __init__(self, data: bytes, on_close: Callable[[], None]) -> None:
+    def __init__(self, data: bytes, on_close: Callable[[bool], None]) -> None:
         self._data = data
-        self.close = on_close
+        self._on_close = on_close
+        self._is_out = False
 
     def __iter__(self) -> Iterator[bytes]:
         yield self._data
+        self._is_out = True
+
+    def close(self) -> None:
+        """Gives everything back. Never switches greenlets."""
+        self._on_close(not self._is_out)
 
 
 class ChatCompletions:
@@ -62,7 +68,7 @@ class ChatCompletions:
                 data = _complete(chat, answer)
                 watch.stop()
                 response.content_type = falcon.MEDIA_JSON
-                response.set_stream(Whole(data, answer.close), len(data))
+                response.set_stream(Whole(data, self._closer(request, answer, watch)), len(data))
         except BaseException as error:
             watch.stop()
             answer.close()
@@ -86,6 +92,19 @@ class ChatCompletions:
             on_overflow=watch.hang_up,
         )
 
+    def _closer(self, request: falcon.Request, answer: Answer, watch: ClientWatch) -> Callable[[bool], None]:
+        """What ends a response: told whether it was cut off."""
+
+        def close(is_cut: bool) -> None:
+            watch.stop()
+            if is_cut and answer.error is not None:
+                problems.note(answer.error, request)
+            elif is_cut and watch.is_gone:
+                problems.note_gone(request)
+            answer.close()
+
+        return close
+
     def _stream(
         self,
         request: falcon.Request,
@@ -96,14 +115,6 @@ class ChatCompletions:
         *,
         is_late: bool,
     ) -> None:
-        def close(is_cut: bool) -> None:
-            watch.stop()
-            if is_cut and answer.error is not None:
-                problems.note(answer.error, request)
-            elif is_cut and watch.is_gone:
-                problems.note_gone(request)
-            answer.close()
-
         def show_error(error: Exception) -> bytes:
             if isinstance(error, ServerError):
                 _name_field(error)
@@ -118,7 +129,7 @@ class ChatCompletions:
             ping_s=self._settings.now.ping_interval,
             is_late=is_late,
             show_error=show_error,
-            on_close=close,
+            on_close=self._closer(request, answer, watch),
         )
 
 

@@ -149,8 +149,9 @@ class Answer:
             if reason is None:
                 self._answers.note_end(self._channel.done)
                 return
-            # The tokens so far belong to the file as it was.
-            if not lease.n_retries or as_it_is(self._spec) != self._spec:
+            spec, self._spec = self._spec, as_it_is(self._spec)
+            # What has been said so far belongs to the file as it was.
+            if not lease.n_retries or (self._journal.is_accepted and self._spec != spec):
                 raise EngineError("engine_crashed", reason=reason)
             lease = Lease(self.model, self._spec, lease.n_retries - 1, goes_on=self._journal.is_accepted)
             self.n_resumed += 1

@@ -142,8 +142,8 @@ class EngineProcess:
         if self._channels.pop(request_id, None) is not None:
             self.send(wire.Cancel(request_id))
 
-    def count(self, messages: list[dict[str, Any]], timeout_s: float) -> wire.Counted | wire.Failed:
-        """Waits for the number of tokens of a conversation.
+    def count(self, messages: list[dict[str, Any]], n_ctx: int | None, timeout_s: float) -> wire.Counted | wire.Failed:
+        """Waits for the number of tokens of a conversation; see `wire.Count`.
 
         Raises:
             gevent.Timeout: It did not come in time.
@@ -153,7 +153,7 @@ class EngineProcess:
         try:
             if self._gone is not None:
                 return _crashed(request_id, self._gone.reason)
-            self.send(wire.Count(request_id, messages))
+            self.send(wire.Count(request_id, messages, n_ctx))
             answer: wire.Counted | wire.Failed = result.get(timeout=timeout_s)
             return answer
         finally:

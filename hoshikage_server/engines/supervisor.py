@@ -16,6 +16,7 @@ import gevent
 from gevent.event import AsyncResult
 from gevent.queue import Empty, SimpleQueue
 
+from hoshikage_server import heap
 from hoshikage_server.engines import wire
 from hoshikage_server.engines.engine import Engine, EngineState, Lease
 from hoshikage_server.engines.fleet import Fleet, Loaded, Unloaded
@@ -180,6 +181,8 @@ class Supervisor:
 
     def _on_event(self, process: EngineProcess, event: EngineEvent) -> None:
         self._send(lambda: self._fleet.happened(process, event))
+        if isinstance(event, Freed):
+            heap.give_back()
 
     def _on_change(self) -> None:
         if self._owner is not None:

@@ -14,7 +14,7 @@ import msgspec
 from hoshikage_server.engines.engine import Lease
 from hoshikage_server.engines.spec import vocabulary_of
 from hoshikage_server.engines.supervisor import Supervisor
-from hoshikage_server.engines.wire import Counted, EngineSpec
+from hoshikage_server.engines.wire import Counted, EngineSpec, Failed
 from hoshikage_server.errors import EngineError, LaneError
 from hoshikage_server.settings import LiveSettings
 
@@ -30,31 +30,32 @@ class Vocabulary:
 
     Args:
         owner: Of the processes that count.
-        settings: For how long a count may take (`load_timeout`).
+        settings: For how long a count may take (`stall_timeout`).
     """
 
     def __init__(self, owner: Supervisor, settings: LiveSettings) -> None:
         self._owner = owner
         self._settings = settings
 
-    def count(self, model: str, spec: EngineSpec, messages: list[dict[str, Any]]) -> int:
+    def count(self, model: str, spec: EngineSpec, messages: list[dict[str, Any]], n_ctx: int | None = None) -> int:
         """Tokens of a conversation as a prompt.
 
+        Args:
+            model: The model's id.
+            spec: Its engine's.
+            messages: The conversation.
+            n_ctx: If given, it has to leave room in such a context.
+
         Raises:
-            EngineError: The vocabulary could not be loaded, or the model's template refused the messages.
+            EngineError: The vocabulary could not be loaded, the model's template refused the messages, or they do not
+                fit.
         """
-        lease = Lease(model, vocabulary_of(spec), _RETRIES)
-        timeout_s = self._settings.now.load_timeout
-        engine = self._owner.lease(lease)
-        try:
-            answer = engine.count(messages, timeout_s)
-        except gevent.Timeout:
-            raise EngineError("engine_crashed", reason=f"no count within {timeout_s:g} s") from None
-        finally:
-            self._owner.close_lease(lease)
-        if isinstance(answer, Counted):
-            return answer.n_prompt
-        raise EngineError.reported(answer.code, answer.message, answer.fields)
+        answer = self._ask(model, spec, messages, n_ctx)
+        if isinstance(answer, Failed) and answer.code == "engine_crashed":
+            answer = self._ask(model, spec, messages, n_ctx)
+        if isinstance(answer, Failed):
+            raise EngineError.reported(answer.code, answer.message, answer.fields)
+        return answer.n_prompt
 
     def refuse_early(self, model: str, spec: EngineSpec, messages: list[dict[str, Any]]) -> None:
         """Refuses a prompt that does not fit, before its model is loaded only to say so.
@@ -67,13 +68,22 @@ class Vocabulary:
         if len(msgspec.json.encode(messages)) < _BYTES_A_TOKEN * spec.n_ctx:
             return
         try:
-            n_prompt = self.count(model, spec, messages)
+            self.count(model, spec, messages, spec.n_ctx)
         except (EngineError, LaneError) as error:
             if error.code in _REFUSALS:
                 raise
-            return
-        if n_prompt >= spec.n_ctx:
-            raise EngineError.reported("context_length_exceeded", "", {"n_prompt": n_prompt, "n_ctx": spec.n_ctx})
+
+    def _ask(self, model: str, spec: EngineSpec, messages: list[dict[str, Any]], n_ctx: int | None) -> Counted | Failed:
+        timeout_s = self._settings.now.stall_timeout
+        lease = Lease(model, vocabulary_of(spec), _RETRIES)
+        engine = self._owner.lease(lease)
+        try:
+            return engine.count(messages, n_ctx, timeout_s)
+        except gevent.Timeout:
+            engine.kill(f"no count within {timeout_s:g} s")
+            return Failed(0, "internal_error", "the count took too long")
+        finally:
+            self._owner.close_lease(lease)
 
     def close(self, timeout_s: float) -> None:
         """Ends the processes."""

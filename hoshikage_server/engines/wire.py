@@ -112,10 +112,11 @@ class Generate(Frame, frozen=True):
 
 
 class Count(Frame, frozen=True):
-    """Say how many tokens a conversation has as a prompt."""
+    """Say how many tokens a conversation has as a prompt; with `n_ctx`, fail if it leaves no room in that context."""
 
     id: int
     messages: list[dict[str, Any]]
+    n_ctx: int | None = None
 
 
 class Cancel(Frame, frozen=True):

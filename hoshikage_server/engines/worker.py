@@ -24,7 +24,7 @@ from collections import deque
 from dataclasses import dataclass, field
 from typing import NoReturn
 
-from hoshikage_core import Engine, Generation, HoshikageError, Model, SamplingParams, build_info
+from hoshikage_core import ContextLengthError, Engine, Generation, HoshikageError, Model, SamplingParams, build_info
 from hoshikage_server import __version__, logs
 from hoshikage_server.engines import wire
 from hoshikage_server.engines.defaults import apply
@@ -203,7 +203,12 @@ class Worker:
                 prompt = chat.render(frame.messages).prompt
             finally:
                 chat.close()
-            self._send(wire.Counted(frame.id, len(model.tokenize(prompt, parse_special=True))))
+            if frame.n_ctx is not None:
+                model.require_room(prompt, frame.n_ctx)
+            n_prompt = len(model.tokenize(prompt, parse_special=True))
+            if frame.n_ctx is not None and n_prompt >= frame.n_ctx:
+                raise ContextLengthError(n_prompt, frame.n_ctx)
+            self._send(wire.Counted(frame.id, n_prompt))
         except HoshikageError as error:
             self._fail(frame.id, error)
 

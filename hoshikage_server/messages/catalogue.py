@@ -44,6 +44,7 @@ CATALOGUE: dict[str, Message] = {
         "Invalid type for '{param}': expected {expected}, but got {got} instead.",
     ),
     "or": Message("または", " or "),
+    "at_least": Message("少なくとも", "at least "),
     "type_array": Message("配列", "an array"),
     "type_boolean": Message("真偽値", "a boolean"),
     "type_decimal": Message("数値", "a decimal"),
@@ -117,10 +118,10 @@ CATALOGUE: dict[str, Message] = {
         "The model's chat template refused these messages: {reason}",
     ),
     "context_length_exceeded": Message(
-        "このモデルの最大コンテキスト長は {n_ctx} トークンですが、メッセージは {n_prompt} トークンになりました。"
+        "このモデルの最大コンテキスト長は {n_ctx} トークンですが、メッセージは{about} {n_prompt} トークンになりました。"
         "メッセージを短くしてください。",
-        "This model's maximum context length is {n_ctx} tokens. However, your messages resulted in {n_prompt} tokens. "
-        "Please reduce the length of the messages.",
+        "This model's maximum context length is {n_ctx} tokens. However, your messages resulted in {about}{n_prompt} "
+        "tokens. Please reduce the length of the messages.",
     ),
     "model_not_found": Message(
         "モデル '{model}' は登録されていません。使えるモデルは GET /v1/models で分かります。",

@@ -473,3 +473,21 @@ def test_a_forked_child_is_told(tiny_model_path: Path) -> None:
     options = f"{os.environ.get('ASAN_OPTIONS', '')}:detect_leaks=0".lstrip(":")
     done = run_script(code, tiny_model_path, ASAN_OPTIONS=options)
     assert done.returncode == 0, done.stderr
+
+
+def test_a_giant_prompt_is_refused_uncut(model: Model) -> None:
+    """Cutting megabytes into tokens takes seconds; that they cannot fit is known from their length."""
+    longest = model.info.n_token_bytes_max
+    assert longest == max(len(model.token_to_bytes(token, special=True)) for token in range(model.info.n_vocab))
+    with model.engine(n_ctx=64) as engine:
+        for text in ("x" * 64 * longest, "word " * 2_000_000):
+            with pytest.raises(ContextLengthError) as caught:
+                engine.stream(text)
+            assert caught.value.is_at_least
+            assert caught.value.n_prompt == len(text) // longest
+            with pytest.raises(ContextLengthError, match="at least"):
+                engine.stream_chat([{"role": "user", "content": text}])
+        just_possible = "x" * 64 * (longest - 1)
+        with pytest.raises(ContextLengthError) as caught:
+            engine.stream(just_possible)
+        assert (caught.value.is_at_least, caught.value.n_prompt) == (False, len(model.tokenize(just_possible)))

@@ -184,3 +184,12 @@ def test_a_server_that_stood_still_blames_no_engine(start_server: StartServer) -
         os.kill(worker, signal.SIGCONT)
         assert b'"60 "' in read_until(connection, b"[DONE]")
     assert server.status["n_engine_crashes"] == 0
+
+
+def test_large_requests_leave_nothing_behind(start_server: StartServer) -> None:
+    """What they took is given back, by the C library too."""
+    server = start_server(idle_timeout=0.3, n_ctx=100_000_000)
+    for _ in range(4):
+        assert ask(server, "echo " + "x" * 8_000_000).status == 200
+    wait_for(lambda: server.status["last_unload"], 10, "it is unloaded")
+    assert private_kib(server) < 80 * 1024

@@ -117,6 +117,10 @@ class FakeEngine:
         if verb == "refuse":
             self.send(wire.Failed(frame.id, words[0], "refused as told", {"reason": "the template says no"}))
             return
+        if frame.n_ctx is not None and len(prompt) >= frame.n_ctx:
+            fields: dict[str, int | float | str | None] = {"n_prompt": len(prompt), "n_ctx": frame.n_ctx}
+            self.send(wire.Failed(frame.id, "context_length_exceeded", "it does not fit", fields))
+            return
         self.send(wire.Counted(frame.id, len(prompt)))
 
     def answer(self, frame: wire.Generate) -> None:

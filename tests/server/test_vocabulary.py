@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import json
+import os
+import signal
 from pathlib import Path
 
 import gevent
@@ -28,7 +31,7 @@ def engine_log(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def api(make_api: MakeApi, engine_log: Path, monkeypatch: pytest.MonkeyPatch) -> Api:
     monkeypatch.setattr(vocabulary, "IDLE_S", 0.3)
     models = {name: {"path": "/nowhere", "model": f"{name}.gguf"} for name in ("m", "other")}
-    return make_api(models, n_ctx=N_CTX, load_timeout=2)
+    return make_api(models, n_ctx=N_CTX, stall_timeout=2)
 
 
 def events(engine_log: Path) -> list[str]:
@@ -124,3 +127,19 @@ def test_many_at_once(api: Api, engine_log: Path) -> None:
     asked = [gevent.spawn(api.chat, f"echo {TOO_LONG}") for _ in range(8)]
     assert {code_of(greenlet.get(timeout=10), 400) for greenlet in asked} == {"context_length_exceeded"}
     assert events(engine_log).count("count-load") == 1
+
+
+def test_a_count_survives_a_death(api: Api, engine_log: Path, tmp_path: Path) -> None:
+    """It has no state: another process counts anew; who kills that one too is told so."""
+    first = gevent.spawn(count, api, "x" * 10)
+    assert first.get(timeout=10).json["input_tokens"] == 10
+    pid = int(engine_log.read_text().split()[0])
+    os.kill(pid, signal.SIGKILL)
+    assert count(api, "x" * 20).json["input_tokens"] == 20
+    assert code_of(count(api, "uncountable"), 500) == "engine_crashed"
+    assert events(engine_log).count("count") == 2 + 2
+
+
+def count(api: Api, text: str) -> testing.Result:
+    body = json.dumps({"model": "m", "messages": [{"role": "user", "content": text}]})
+    return api.client.simulate_post("/v1/chat/completions/input_tokens", body=body)
