@@ -45,7 +45,8 @@ class ServerError(Exception):
 
     def text(self, language: str) -> str:
         """The sentence for people."""
-        return messages.text(self.code, language, **{"param": self.param or "body", **self.values})
+        usual = {"param": self.param or "body", "is_at_least": messages.Words()}
+        return messages.text(self.code, language, **{**usual, **self.values})
 
     def __str__(self) -> str:
         return self.text("en")
@@ -92,11 +93,12 @@ class EngineError(ServerError):
         """What the engine process told: its words are the reason unless its values hold a better one."""
         error = cls(code)
         error.values = {"reason": reason, **{name: _for_people(name, value) for name, value in values.items()}}
-        error.values["about"] = messages.Words(("at_least",) if values.get("is_at_least") else ())
         return error
 
 
 def _for_people(name: str, value: object) -> object:
+    if name == "is_at_least":
+        return messages.Words(("at_least",) if value else ())
     if name.endswith("_bytes") and isinstance(value, int):
         return messages.Size(value)
     if name == "device":  # as llama.cpp calls it

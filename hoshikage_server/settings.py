@@ -217,6 +217,8 @@ def _convert(name: str, value: object, source: str) -> Any:
         return _absolute(str(value), source)
     if name == "api_keys" and isinstance(value, str):
         value = [key.strip() for key in value.split(",") if key.strip()]
+    if field_type is bool and value in (0, 1):  # as in a variable
+        return bool(value)
     try:
         return msgspec.convert(value, field_type, strict=not isinstance(value, str))
     except msgspec.ValidationError as error:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import sys
 
 import click
@@ -28,6 +29,7 @@ for _command in (serve, status, load, unload, list_models, add, rm, config, vers
 
 def main() -> None:
     """Runs the command line; an error is one sentence and exit status 1."""
+    logging.getLogger("hoshikage_server").addHandler(logging.NullHandler())  # a command tells its errors itself
     try:
         hoshikage()
     except ServerError as error:

@@ -57,6 +57,7 @@ class Health:
         """Counts a failed load. Returns the error that tells of it, and of when to come back."""
         self.n_failures = self.n_failures + 1 if spec == self.failed_spec else 1
         self.failure, self.failed_spec = error, spec
+        error.headers["x-should-retry"] = "false"  # OpenAI's clients would wait and try again, and most likely in vain
         pause_s = min(settings.load_backoff * 2 ** min(self.n_failures - 1, 30), settings.load_backoff_max)
         self.retry_at = now + pause_s
         return _come_back(error, pause_s)
@@ -90,6 +91,6 @@ class Health:
 
 
 def _come_back(error: EngineError, pause_s: float) -> EngineError:
-    told = EngineError(error.code, headers={"Retry-After": str(max(1, math.ceil(pause_s)))})
+    told = EngineError(error.code, headers={**error.headers, "Retry-After": str(max(1, math.ceil(pause_s)))})
     told.values = error.values
     return told

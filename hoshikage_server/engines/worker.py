@@ -326,7 +326,8 @@ def _token_ids(data: bytes) -> list[int]:
 
 
 def _fields(error: HoshikageError) -> dict[str, int | float | str | None]:
-    return {name: value for name, value in vars(error).items() if isinstance(value, (int, float, str))}
+    values = {name: int(value) if isinstance(value, bool) else value for name, value in vars(error).items()}
+    return {name: value for name, value in values.items() if isinstance(value, (int, float, str))}
 
 
 def _die_with(parent: int) -> None:

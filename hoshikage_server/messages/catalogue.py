@@ -118,10 +118,10 @@ CATALOGUE: dict[str, Message] = {
         "The model's chat template refused these messages: {reason}",
     ),
     "context_length_exceeded": Message(
-        "このモデルの最大コンテキスト長は {n_ctx} トークンですが、メッセージは{about} {n_prompt} トークンになりました。"
-        "メッセージを短くしてください。",
-        "This model's maximum context length is {n_ctx} tokens. However, your messages resulted in {about}{n_prompt} "
-        "tokens. Please reduce the length of the messages.",
+        "このモデルの最大コンテキスト長は {n_ctx} トークンですが、"
+        "メッセージは{is_at_least} {n_prompt} トークンになりました。メッセージを短くしてください。",
+        "This model's maximum context length is {n_ctx} tokens. However, your messages resulted in "
+        "{is_at_least}{n_prompt} tokens. Please reduce the length of the messages.",
     ),
     "model_not_found": Message(
         "モデル '{model}' は登録されていません。使えるモデルは GET /v1/models で分かります。",

@@ -75,7 +75,7 @@ CLIENT: dict[str, Message] = {
     "state_ready": Message("待機中", "ready"),
     "state_generating": Message("生成中", "generating"),
     "state_unloading": Message("アンロード中", "unloading"),
-    "state_failed": Message("異常終了", "failed"),
+    "state_failed": Message("失敗", "failed"),
     "phase_queued": Message("順番待ち", "queued"),
     "phase_loading": Message("読み込み待ち", "loading"),
     "phase_prefill": Message("入力の処理中", "prefill"),

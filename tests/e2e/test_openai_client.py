@@ -77,6 +77,15 @@ def test_counting_agrees_with_computing(client: OpenAI) -> None:
     assert counted == {"object": "response.input_tokens", "input_tokens": usage.prompt_tokens}
 
 
+def test_a_giant_prompt(client: OpenAI) -> None:
+    """Megabytes are refused at once, with what is known of their length; awake or not."""
+    messages: list[Any] = [{"role": "user", "content": "word " * 1_600_000}]
+    for model in ("smollm2", "greedy"):
+        with pytest.raises(openai.BadRequestError, match=r"at least \d+ tokens") as caught:
+            client.chat.completions.create(model=model, messages=messages)
+        assert caught.value.code == "context_length_exceeded"
+
+
 def test_stop_strings(client: OpenAI) -> None:
     """The answer ends before the first occurrence, also when it lies across tokens."""
     options: dict[str, Any] = {"model": "smollm2", "messages": QUESTION, "temperature": 0, "max_tokens": 24}
