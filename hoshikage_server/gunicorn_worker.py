@@ -129,8 +129,6 @@ class Worker(GeventWorker):  # type: ignore[misc]  # gunicorn has no types
         """Serves one request."""
         greenlet = gevent.getcurrent()
         self._idle.pop(greenlet, None)
-        if sock.family == socket.AF_UNIX:  # the kernel ends no such connection for us: see serving.py for the others
-            sock.settimeout(self.settings.now.write_timeout)
         try:
             super().handle_request(listener_name, req, sock, addr)
         except ClientGoneError:
@@ -138,6 +136,7 @@ class Worker(GeventWorker):  # type: ignore[misc]  # gunicorn has no types
         except OSError:  # writing failed, for whatever reason the network has
             raise ClientGoneError from None
         finally:
+            sock.settimeout(None)  # see api/middleware.py
             self._idle[greenlet] = sock
         if not self.alive:
             raise StopIteration  # gunicorn closes the connection

@@ -59,8 +59,9 @@ class ChatCompletions:
         entry = self._models.find(chat.model)
         request.context.model = entry.id
         watch = ClientWatch(request.env)
-        answer = self._ask(chat, entry, request.context.request_id, watch)
+        answer: Answer | None = None
         try:
+            answer = self._ask(chat, entry, request.context.request_id, watch)
             if chat.stream:
                 is_accepted = answer.wait_until_accepted(settings.ping_interval)
                 self._stream(request, response, chat, answer, watch, is_late=not is_accepted)
@@ -71,7 +72,8 @@ class ChatCompletions:
                 response.set_stream(Whole(data, self._closer(request, answer, watch)), len(data))
         except BaseException as error:
             watch.stop()
-            answer.close()
+            if answer is not None:
+                answer.close()
             if isinstance(error, ServerError):
                 _name_field(error)
             raise
@@ -99,7 +101,7 @@ class ChatCompletions:
             watch.stop()
             if is_cut and answer.error is not None:
                 problems.note(answer.error, request)
-            elif is_cut and watch.is_gone:
+            elif is_cut:
                 problems.note_gone(request)
             answer.close()
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import hmac
 import re
+import socket
 import time
 import uuid
 
@@ -32,6 +33,14 @@ class RequestContext:
         request.context.request_id = given if _SANE_ID.fullmatch(given) else f"req_{uuid.uuid4().hex}"
         request.context.language = messages.choose(request.get_header("Accept-Language"), self._settings.now.lang)
         response.set_header("X-Request-Id", request.context.request_id)
+
+    def process_response(
+        self, request: falcon.Request, response: falcon.Response, resource: object, is_successful: bool
+    ) -> None:
+        """Runs before the response is written. What is not read the kernel ends over TCP, but not over a Unix socket."""
+        connection = request.env.get("gunicorn.socket")
+        if connection is not None and connection.family == socket.AF_UNIX:
+            connection.settimeout(self._settings.now.write_timeout)
 
 
 class ApiKeys:

@@ -53,7 +53,7 @@ def envelope(error: ServerError, language: str) -> bytes:
 def tell(error: Exception, request: falcon.Request) -> bytes:
     """Logs an error, whatever it is, and makes the body that tells the client of it."""
     note(error, request)
-    if not isinstance(error, ServerError) or error.code not in messages.CATALOGUE:
+    if not isinstance(error, ServerError) or error.code == "internal_error" or error.code not in messages.CATALOGUE:
         error = ServerError("internal_error", request_id=request.context.request_id)
     return envelope(error, request.context.language)
 

@@ -134,6 +134,7 @@ class Answer:
             limits = self._answers.settings.now
             with self._answers.lane.enter(self._spec, timeout_s=limits.queue_timeout, max_waiting=limits.max_queue):
                 self._phase = "loading"
+                self._spec = as_it_is(self._spec)
                 if not self._answers.supervisor.is_awake(self._spec):
                     messages = self._journal.question()["messages"]
                     self._answers.vocabulary.refuse_early(self.model, self._spec, messages)

@@ -69,6 +69,8 @@ class Engine:
     """An engine process and what the fleet knows of it.
 
     Attributes:
+        model: The model it was started for.
+        used_as: The name its model was asked for by last: one file may have several.
         n_users: Leases that compute.
         n_open: Leases whose last byte is not out yet; they only keep it from being idle.
         idle_since: When the last of them ended.
@@ -80,6 +82,7 @@ class Engine:
     model: str
     spec: wire.EngineSpec
     began: float
+    used_as: str
     state: EngineState = "loading"
     since: float = 0.0  # Unix time
     progress: float | None = 0.0

@@ -6,8 +6,9 @@ Messages come in one at a time, each followed by `advance`: grant, start, end, r
 function that starts engines are handed in, and nothing here waits; so tests can be everywhere between two steps.
 
 A lease that needs an engine of its own waits for a place (`max_loaded_models`); engines that nobody uses make place,
-the one that has been idle longest first. Leases are served in the order they came: one that waits for a place is not
-passed by others that would take it, or that would keep an engine busy which has to go.
+the one that has been idle longest first. Leases are served in the order they came (but those that go on with an answer
+come first): one that waits for a place is not passed by others that would take it, or that would keep an engine busy
+which has to go.
 """
 
 from __future__ import annotations
@@ -100,10 +101,8 @@ class Fleet:
         lease.wanted_at = self._clock()
         if lease.insists:
             self._health(lease.model).forgive()
-        if lease.goes_on:
-            self.waiting.appendleft(lease)
-        else:
-            self.waiting.append(lease)
+        n_before = sum(other.goes_on for other in self.waiting) if lease.goes_on else len(self.waiting)
+        self.waiting.insert(n_before, lease)
 
     def give_back(self, lease: Lease) -> None:
         """It computes no longer, or does not wait any more."""
@@ -190,14 +189,15 @@ class Fleet:
 
     def idle_until(self, engine: Engine) -> float | None:
         """When an engine will be ended for being idle, as things are."""
-        return engine.idle_until(self._idle_timeout_of(engine.model))
+        return engine.idle_until(self._idle_timeout_of(engine.used_as))
 
     def _deadline_of(self, engine: Engine) -> float | None:
-        return engine.next_deadline(self._limits.stall_timeout, self._idle_timeout_of(engine.model))
+        return engine.next_deadline(self._limits.stall_timeout, self._idle_timeout_of(engine.used_as))
 
     def _without_place(self) -> list[Lease]:
         """Leases that wait for others to make place, which has no other deadline."""
-        return [lease for lease in self.waiting if self._engine_for(lease.spec) is None]
+        loaded = [engine.spec for engine in self.engines]  # also those that were killed: their ends are yet to come
+        return [lease for lease in self.waiting if lease.spec not in loaded]
 
     # ---- what follows
 
@@ -253,7 +253,7 @@ class Fleet:
             self._refuse(lease, EngineError("model_load_failed", model=lease.model, reason=reason))
             return
         now = self._clock()
-        engine = Engine(process, lease.model, lease.spec, now, since=time.time())
+        engine = Engine(process, lease.model, lease.spec, now, since=time.time(), used_as=lease.model)
         engine.deadline = now + self._limits.load_timeout
         self.engines.append(engine)
         log.info("engine %d loads %s", process.pid, engine.label)
@@ -266,6 +266,7 @@ class Fleet:
             engine.busy_since = self._clock()
         engine.n_users += 1
         engine.n_open += 1
+        engine.used_as = lease.model
         lease.engine, lease.is_used, lease.is_open = engine, True, True
         self.last_model = lease.model
         self._enter(engine, "generating")
@@ -337,6 +338,9 @@ class Fleet:
 
     def _on_gone(self, engine: Engine, event: Gone) -> None:
         self.engines.remove(engine)
+        for lease in self.waiting:
+            if lease.spec == engine.spec:
+                lease.wanted_at = self._clock()  # only now it waits for a place again
         if engine.ready is not None:
             for health in self.health.values():
                 health.on_memory_freed()

@@ -1,8 +1,8 @@
 """The lane: who may compute now. A fair lock with `parallel` permits and a bounded queue in front of it.
 
 Strictly first come, first served, with one exception: where the next one's model would have to be loaded first, those
-who wait for a loaded model go before it, for a bounded time. So two clients that ask for two models in turn do not make
-them swap at every request.
+whose model is loaded (or on its way) go before it, for a bounded time. So requests for two models that wait in turn do
+not make them swap at every answer.
 """
 
 from __future__ import annotations
@@ -133,7 +133,7 @@ class Lane:
             waiter.called.set()
 
     def _choose(self) -> _Waiter:
-        """The head of the queue, or the first one for a loaded model while the head may still be overtaken."""
+        """The head of the queue, or the first one whose model is awake while the head may still be overtaken."""
         head, now = self._queue[0], self._clock()
         overtaken_s = 0.0 if head.overtaken_since is None else now - head.overtaken_since
         if overtaken_s >= self._overtake_limit_s:

@@ -49,6 +49,7 @@ class Vocabulary:
         Raises:
             EngineError: The vocabulary could not be loaded, the model's template refused the messages, or they do not
                 fit.
+            LaneError: Too many others are counted.
         """
         answer = self._ask(model, spec, messages, n_ctx)
         if isinstance(answer, Failed) and answer.code == "engine_crashed":
@@ -80,8 +81,9 @@ class Vocabulary:
         try:
             return engine.count(messages, n_ctx, timeout_s)
         except gevent.Timeout:
-            engine.kill(f"no count within {timeout_s:g} s")
-            return Failed(0, "internal_error", "the count took too long")
+            reason = f"no count within {timeout_s:g} s"
+            engine.kill(reason)
+            raise EngineError("engine_crashed", reason=reason) from None
         finally:
             self._owner.close_lease(lease)
 

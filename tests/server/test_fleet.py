@@ -467,3 +467,42 @@ def test_a_wait_for_a_place_ends_in_time(world: World) -> None:
     world.passes(2)
     error = other.result.exception
     assert (error.code, error.headers) == ("queue_timeout", {"Retry-After": "5"})
+
+
+def test_a_long_load_is_no_wait_for_a_place(world: World) -> None:
+    """Who has waited for a load that came to nothing still gets what was made possible for it by then."""
+    world.change(queue_timeout=10.0, max_loaded_models=2, stall_timeout=100.0)
+    a = loaded(world, "a")
+    lease = world.want("b")
+    b = world.processes[1]
+    world.passes(15)
+    world.fail_load(b, "insufficient_memory")
+    world.passes(1)
+    assert is_waiting(lease)
+    world.end(b)
+    assert a.n_stops == 1
+    world.end(a)
+    world.get_ready(world.processes[2])
+    assert lease.result.successful()
+
+
+def test_those_who_go_on_keep_their_order(world: World) -> None:
+    """Among themselves they are served as they came."""
+    world.want("a")
+    [a] = world.processes
+    world.get_ready(a)
+    leases = [world.want("b"), world.want("c", goes_on=True), world.want("d", goes_on=True)]
+    assert list(world.fleet.waiting) == [leases[1], leases[2], leases[0]]
+
+
+def test_the_last_name_counts(world: World) -> None:
+    """Two names of one file, with two idle times: the one it was used by."""
+    world.idle_times = {"a": 10, "b": 100}
+    process = loaded(world, "a")
+    lease = Lease("b", process.spec)
+    world.send(lambda: world.fleet.want(lease))
+    world.close_lease(lease)
+    world.passes(50)
+    assert process.n_stops == 0
+    world.passes(60)
+    assert process.n_stops == 1

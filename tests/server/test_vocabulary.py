@@ -140,6 +140,14 @@ def test_a_count_survives_a_death(api: Api, engine_log: Path, tmp_path: Path) ->
     assert events(engine_log).count("count") == 2 + 2
 
 
+def test_a_count_that_does_not_come(api: Api) -> None:
+    """It is given up in time, and its process with it: the next one gets another."""
+    answer = count(api, "uncounted")
+    assert code_of(answer, 500) == "engine_crashed"
+    assert "no count within 2 s" in answer.json["error"]["message"]
+    assert count(api, "x" * 30).json["input_tokens"] == 30
+
+
 def count(api: Api, text: str) -> testing.Result:
     body = json.dumps({"model": "m", "messages": [{"role": "user", "content": text}]})
     return api.client.simulate_post("/v1/chat/completions/input_tokens", body=body)
