@@ -37,7 +37,7 @@ class RequestContext:
     def process_response(
         self, request: falcon.Request, response: falcon.Response, resource: object, is_successful: bool
     ) -> None:
-        """Runs before the response is written. What is not read, the kernel ends over TCP only, not over Unix sockets."""
+        """Runs before the response is written: the kernel ends what is not read over TCP, not over a Unix socket."""
         connection = request.env.get("gunicorn.socket")
         if connection is not None and connection.family == socket.AF_UNIX:
             connection.settimeout(self._settings.now.write_timeout)

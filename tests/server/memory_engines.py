@@ -13,6 +13,7 @@ from hoshikage_server.engines.engine import Engine, Lease
 from hoshikage_server.engines.fleet import Fleet
 from hoshikage_server.engines.footprint import Freed, Usage
 from hoshikage_server.engines.process import EngineEvent, Gone
+from hoshikage_server.errors import EngineError
 from hoshikage_server.settings import LiveSettings, Settings
 
 _NOWHERE = Path("/nowhere")
@@ -179,3 +180,26 @@ class World:
         done: AsyncResult[None] = AsyncResult()
         self.send(lambda: self.fleet.close(done))
         return done
+
+
+# ---- what tests ask
+
+
+def error_of(lease: Lease) -> EngineError:
+    error = lease.result.exception
+    assert isinstance(error, EngineError)
+    return error
+
+
+def is_waiting(lease: Lease) -> bool:
+    return not lease.result.ready()
+
+
+def loaded(world: World, model: str, version: int = 0) -> MemoryProcess:
+    """An engine that nobody uses."""
+    lease = world.want(model, version)
+    process: MemoryProcess = world.processes[-1]
+    world.get_ready(process)
+    assert lease.result.successful()
+    world.close_lease(lease)
+    return process
