@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from questions import Question, ask
-from server_process import ServerProcess, is_alive, read_until, wait_for
+from server_process import REAL_SERVER, ServerProcess, is_alive, read_until, wait_for
 
 StartServer = Callable[..., ServerProcess]
 
@@ -193,3 +193,20 @@ def test_large_requests_leave_nothing_behind(start_server: StartServer) -> None:
         assert ask(server, "echo " + "x" * 8_000_000).status == 200
     wait_for(lambda: server.status["last_unload"], 10, "it is unloaded")
     assert private_kib(server) < 80 * 1024
+
+
+def test_the_memory_of_a_real_model_comes_back(tmp_path: Path, smollm2_path: Path) -> None:
+    """Before, during, after: the server holds what it held, and the engine's memory is the system's again."""
+    models = {"smollm2": {"path": str(smollm2_path.parent), "model": smollm2_path.name}}
+    with ServerProcess(tmp_path / "s", models, command=REAL_SERVER, threads=1, idle_timeout=1) as server:
+        server.get("/v1/models")
+        before_kib = private_kib(server)
+        assert ask(server, "Say hello.", "smollm2", max_tokens=4).status == 200
+        memory = server.status["engines"][0]["memory"]
+        assert memory["rss_bytes"] > smollm2_path.stat().st_size, "the mapped weights"
+        assert memory["private_bytes"] > 50 * 2**20, "KV cache and buffers"
+        unload = wait_for(lambda: server.status["last_unload"], 10, "it is unloaded")
+        assert unload["freed"]["private_bytes"] > 50 * 2**20
+        assert (unload["left"]["rss_bytes"], unload["left_pids"], unload["is_complete"]) == (0, [], True)
+        print(f"before {before_kib} KiB, engine {memory}, freed {unload['freed']}, after {private_kib(server)} KiB")
+        assert private_kib(server) < before_kib + 15 * 1024
