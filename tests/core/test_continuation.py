@@ -191,13 +191,15 @@ def test_a_conversation_goes_on(tmp_path: Path) -> None:
     path = TinyModel(chat_template=template).write(tmp_path / "laguna.gguf")
     messages = [{"role": "user", "content": "star"}]
     with Model(path) as model, model.engine(256, n_batch=1) as engine:
-        whole = engine.stream_chat(messages, max_tokens=30, stop=["?!?"])
+        endless = SamplingParams(ignore_eos=True)  # of a seed that nobody knows; it must not end before the cut
+        whole = engine.stream_chat(messages, endless, max_tokens=30, stop=["?!?"])
         events = list(whole)
+        assert len(events) > 7
         rendered = model.chat().render(messages)
         assert whole.prompt_tokens == model.tokenize(rendered.prompt, parse_special=True)
         assert rendered.stops
         assert whole.stops == ("?!?", *rendered.stops)
-        rest = go_on(engine, whole, SamplingParams(), events[:7], 30)
+        rest = go_on(engine, whole, endless, events[:7], 30)
         assert list(rest) == events[7:]
 
 
