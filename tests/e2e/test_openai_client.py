@@ -226,7 +226,7 @@ def test_kill_9_of_the_engine(client: OpenAI, server: ServerProcess) -> None:
     assert "_native" in maps, "this is the engine"
     assert "gevent" not in maps
     os.kill(pid, signal.SIGKILL)
-    assert list(stream)[-1].choices[0].finish_reason == "length"
+    assert list(stream)[-1].choices[0].finish_reason in ("length", "stop"), "whole; its words may be others"
     assert not is_alive(pid)
     assert server.status["engines"][0]["pid"] != pid
     assert "_native" not in Path(f"/proc/{server.worker_pid()}/maps").read_text()
