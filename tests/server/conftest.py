@@ -57,3 +57,12 @@ def nvml(nvml_library: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
     state = tmp_path / "nvml.txt"
     monkeypatch.setenv("FAKE_NVML", str(state))
     return FakeNvml(nvml_library, state)
+
+
+@pytest.fixture
+def engine_log(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """What the fake engines of a test were told; see tests/fakes/engine.py."""
+    path = tmp_path / "engine.log"
+    monkeypatch.setenv("FAKE_ENGINE_LOG", str(path))
+    path.touch()
+    return path

@@ -29,14 +29,6 @@ from hoshikage_server.settings import LiveSettings
 
 
 @pytest.fixture
-def engine_log(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    path = tmp_path / "engine.log"
-    monkeypatch.setenv("FAKE_ENGINE_LOG", str(path))
-    path.touch()
-    return path
-
-
-@pytest.fixture
 def live() -> LiveSettings:
     return LiveSettings(settings_of(load_timeout=5.0, stop_timeout=0.3, stall_timeout=5.0, max_unsent=100))
 

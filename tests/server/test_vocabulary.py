@@ -20,14 +20,6 @@ TOO_LONG = "x " * 250
 
 
 @pytest.fixture
-def engine_log(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    path = tmp_path / "engine.log"
-    monkeypatch.setenv("FAKE_ENGINE_LOG", str(path))
-    path.touch()
-    return path
-
-
-@pytest.fixture
 def api(make_api: MakeApi, engine_log: Path, monkeypatch: pytest.MonkeyPatch) -> Api:
     monkeypatch.setattr(vocabulary, "IDLE_S", 0.3)
     models = {name: {"path": "/nowhere", "model": f"{name}.gguf"} for name in ("m", "other")}
