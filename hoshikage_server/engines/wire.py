@@ -6,9 +6,11 @@ ever appended, with defaults. A conversation:
     server -> engine   Load                                     once, first
     engine -> server   Loading*  then  Ready | Failed(id=0)
     server -> engine   Generate(id) ...  Cancel(id)             any number, several at once
-    engine -> server   Accepted(id)  Token(id)*  then  Done(id) | Failed(id)
-    server -> engine   Count(id)
-    engine -> server   Counted(id) | Failed(id)                 the one thing an engine with vocabulary only can do
+    engine -> server   Progress(id)*  Accepted(id)  Token(id)*  then  Done(id) | Failed(id)
+                                                                several Done, where several choices were asked for
+    server -> engine   Count(id) | Tokenize(id) | Detokenize(id)
+    engine -> server   Counted(id) | Tokens(id) | Plain(id) | Failed(id)
+                                                                what an engine with vocabulary only can do
     engine -> server   Beat                                     while it loads, and while its native step makes progress
     server -> engine   Stop                                     the engine ends; so it does when the socket closes
 
@@ -18,7 +20,7 @@ Token ids cross as the bytes of native 32-bit integers: both ends run on one mac
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Annotated, Any, Generic, TypeVar
+from typing import Annotated, Any, Generic, Literal, TypeVar
 
 import msgspec
 from msgspec import Meta
@@ -34,6 +36,8 @@ Temperature = Annotated[float, Meta(ge=0, le=2)]
 TopK = Annotated[int, Meta(ge=-1, le=INT32_MAX)]
 RepeatPenalty = Annotated[float, Meta(ge=0.01, le=100)]
 Seed = Annotated[int, Meta(ge=-(2**63), le=2**63 - 1)]
+
+ReasoningFormat = Literal["none", "auto", "deepseek", "deepseek-legacy"]
 
 T = TypeVar("T")
 
@@ -85,6 +89,75 @@ class Sampling(msgspec.Struct, frozen=True, omit_defaults=True):
         return msgspec.structs.replace(other, **{name: value for name, value in values if value is not None})
 
 
+class Form(msgspec.Struct, frozen=True, omit_defaults=True):
+    """What an answer has to look like, and what a chat template is told besides the messages.
+
+    Attributes:
+        json_schema: What it must match.
+        grammar: GBNF it must match; excludes `json_schema` and `tools`.
+        tools: As in OpenAI's chat API.
+        tool_choice: Whether it may, must or must not call a tool.
+        tool_name: The only tool it may call.
+        parallel_tool_calls: Whether it may call several; None: as the template likes it.
+        continues_message: The last message is the beginning of the answer.
+        enable_thinking: Whether a reasoning model reasons; None: as its template likes it.
+        reasoning_format: How reasoning is told from content; llama.cpp's names.
+        thinking_budget: Tokens of reasoning at most.
+        template_kwargs: More variables for the template.
+    """
+
+    json_schema: dict[str, Any] | None = None
+    grammar: str | None = None
+    tools: tuple[dict[str, Any], ...] = ()
+    tool_choice: Literal["auto", "required", "none"] = "auto"
+    tool_name: str | None = None
+    parallel_tool_calls: bool | None = None
+    continues_message: bool = False
+    enable_thinking: bool | None = None
+    reasoning_format: ReasoningFormat = "auto"
+    thinking_budget: int | None = None
+    template_kwargs: dict[str, Any] = {}
+
+
+class TextPrompt(msgspec.Struct, frozen=True, omit_defaults=True):
+    """A prompt that is no conversation: text, or the bytes of token ids; with `suffix`, what to fill in between."""
+
+    text: str = ""
+    tokens: bytes = b""
+    suffix: str | None = None
+
+
+class ToolDelta(msgspec.Struct, frozen=True, array_like=True):
+    """What a piece adds to one tool call: its id and name once, its arguments bit by bit."""
+
+    index: int
+    id: str | None
+    name: str | None
+    arguments: str = ""
+
+
+class TokenProb(msgspec.Struct, frozen=True, array_like=True):
+    """A token, its bytes, and the natural logarithm of its probability before any sampler."""
+
+    token: int
+    text: bytes
+    logprob: float
+
+
+class Logprob(msgspec.Struct, frozen=True, array_like=True):
+    """A chosen token, and the likeliest ones in its place."""
+
+    chosen: TokenProb
+    top: tuple[TokenProb, ...] = ()
+
+
+class Timings(msgspec.Struct, frozen=True, array_like=True):
+    """Where an answer's time went."""
+
+    prompt_ms: float
+    predicted_ms: float
+
+
 class Load(Frame, frozen=True):
     """The model to serve; the engine logs at the server's level."""
 
@@ -93,15 +166,29 @@ class Load(Frame, frozen=True):
 
 
 class SoFar(msgspec.Struct, frozen=True, array_like=True):
-    """An answer that another engine began: the ids of its prompt and of its tokens, and all its stop strings."""
+    """An answer that another engine began: the ids of its prompt and of its tokens, and all its stop strings.
+
+    Attributes:
+        plan: What the other engine made of the question; see Accepted.
+        choice: Of several choices, the one that is being made.
+    """
 
     prompt: bytes
     tokens: bytes
     stop: tuple[str, ...]
+    plan: bytes = b""
+    choice: int = 0
 
 
 class Generate(Frame, frozen=True):
-    """Answer a conversation, or continue an answer. Messages are OpenAI's, as plain objects."""
+    """Answer a conversation (or a text), or continue an answer. Messages are OpenAI's, as plain objects.
+
+    Attributes:
+        text: The prompt, where it is no conversation.
+        n_choices: How many answers to give, one after the other.
+        n_top_logprobs: Tell the probability of each token, and of so many likely ones in its place.
+        wants_progress: Tell how far the prompt is computed.
+    """
 
     id: int
     messages: list[dict[str, Any]]
@@ -109,14 +196,37 @@ class Generate(Frame, frozen=True):
     max_tokens: int | None = None
     stop: tuple[str, ...] = ()
     so_far: SoFar | None = None
+    form: Form = Form()
+    text: TextPrompt | None = None
+    n_choices: int = 1
+    n_top_logprobs: int | None = None
+    wants_progress: bool = False
 
 
 class Count(Frame, frozen=True):
-    """Say how many tokens a conversation has as a prompt; with `n_ctx`, fail if it leaves no room in that context."""
+    """Say how many tokens a prompt has; fail if its form cannot be had, or if `n_ctx` leaves no room for an answer."""
 
     id: int
     messages: list[dict[str, Any]]
     n_ctx: int | None = None
+    form: Form = Form()
+    text: TextPrompt | None = None
+
+
+class Tokenize(Frame, frozen=True):
+    """Say which tokens a text has."""
+
+    id: int
+    text: str
+    add_special: bool = False
+    parse_special: bool = True
+
+
+class Detokenize(Frame, frozen=True):
+    """Say which text tokens have."""
+
+    id: int
+    tokens: bytes
 
 
 class Cancel(Frame, frozen=True):
@@ -146,24 +256,49 @@ class Ready(Frame, frozen=True):
 
 
 class Accepted(Frame, frozen=True):
-    """The prompt fits and its computation begins. With `prompt`, `stop` and its tokens another engine can continue."""
+    """The prompt fits and its computation begins. With all this and its tokens another engine can continue.
+
+    Attributes:
+        plan: What the chat template made of the question besides the prompt; only another engine needs to know.
+    """
 
     id: int
     n_prompt: int
     prompt: bytes = b""
     stop: tuple[str, ...] = ()
+    plan: bytes = b""
+
+
+class Progress(Frame, frozen=True):
+    """How much of the prompt is computed."""
+
+    id: int
+    n_done: int
+    n_prompt: int
 
 
 class Token(Frame, frozen=True):
-    """A piece of text, in whole characters, and the tokens sampled since the last piece."""
+    """A piece of an answer, in whole characters, and the tokens sampled since the last piece."""
 
     id: int
     text: str
     tokens: tuple[int, ...] = ()
+    choice: int = 0
+    reasoning: str = ""
+    tool_calls: tuple[ToolDelta, ...] = ()
+    logprobs: tuple[Logprob, ...] = ()
+    timings: Timings | None = None
 
 
 class Done(Frame, frozen=True):
-    """The end of an answer, with its last text: finish_reason is hoshikage_core's (stop, length, cancelled)."""
+    """The end of a choice, with its last piece: finish_reason is hoshikage_core's (stop, length, cancelled).
+
+    Attributes:
+        n_completion: Tokens of this choice.
+        is_last: Whether no further choice follows.
+        n_reasoning: Those of its tokens that were reasoning.
+        n_cached: Tokens of the prompt that did not have to be computed.
+    """
 
     id: int
     finish_reason: str
@@ -171,6 +306,14 @@ class Done(Frame, frozen=True):
     n_completion: int
     text: str = ""
     tokens_per_s: float | None = None
+    choice: int = 0
+    is_last: bool = True
+    reasoning: str = ""
+    tool_calls: tuple[ToolDelta, ...] = ()
+    logprobs: tuple[Logprob, ...] = ()
+    n_reasoning: int = 0
+    n_cached: int = 0
+    timings: Timings | None = None
 
 
 class Counted(Frame, frozen=True):
@@ -178,6 +321,21 @@ class Counted(Frame, frozen=True):
 
     id: int
     n_prompt: int
+
+
+class Tokens(Frame, frozen=True):
+    """A text's tokens, and the bytes of each."""
+
+    id: int
+    tokens: tuple[int, ...]
+    pieces: tuple[bytes, ...]
+
+
+class Plain(Frame, frozen=True):
+    """The text of tokens."""
+
+    id: int
+    text: str
 
 
 class Failed(Frame, frozen=True):
@@ -193,8 +351,8 @@ class Beat(Frame, frozen=True):
     """A sign of life while nothing else is to be said."""
 
 
-ToEngine = Load | Generate | Count | Cancel | Stop
-FromEngine = Loading | Ready | Accepted | Token | Done | Counted | Failed | Beat
+ToEngine = Load | Generate | Count | Tokenize | Detokenize | Cancel | Stop
+FromEngine = Loading | Ready | Accepted | Progress | Token | Done | Counted | Tokens | Plain | Failed | Beat
 
 _encode = msgspec.msgpack.Encoder().encode
 _to_engine: msgspec.msgpack.Decoder[ToEngine] = msgspec.msgpack.Decoder(ToEngine)
