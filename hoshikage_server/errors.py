@@ -126,7 +126,9 @@ def _kinds() -> dict[str, Kind]:
     invalid = "invalid_request_error"
     table = {
         400: (
+            "arguments_not_json",
             "array_above_max_length",
+            "call_without_result",
             "context_length_exceeded",
             "decimal_above_max_value",
             "decimal_below_min_value",
@@ -136,12 +138,18 @@ def _kinds() -> dict[str, Kind]:
             "integer_above_max_value",
             "integer_below_min_value",
             "invalid_argument",
+            "invalid_function_parameters",
             "invalid_grammar",
+            "invalid_json_schema",
             "invalid_type",
             "invalid_value",
             "malformed_request",
             "missing_required_parameter",
             "number_out_of_range",
+            "object_above_max_properties",
+            "result_without_call",
+            "string_above_max_length",
+            "unknown_tool_choice",
             "unsupported_parameter",
             "unsupported_value",
         ),
@@ -162,7 +170,11 @@ def _kinds() -> dict[str, Kind]:
     kinds["invalid_json"] = Kind(400, invalid, None)
     kinds["missing_api_key"] = Kind(401, invalid, None)
     kinds["max_tokens_twice"] = Kind(400, invalid, "invalid_parameter_combination")
-    kinds["stream_options_without_stream"] = Kind(400, invalid, None)
+    kinds["parameters_conflict"] = Kind(400, invalid, "invalid_parameter_combination")
+    kinds["replaced_parameter"] = Kind(400, invalid, "unsupported_parameter")
+    kinds["string_does_not_match"] = Kind(400, invalid, "invalid_value")
+    for code in ("stream_options_without_stream", "top_logprobs_without_logprobs", "only_with_tools"):
+        kinds[code] = Kind(400, invalid, None)
     kinds["chat_template_failed"] = Kind(400, invalid, "chat_template_failed")
     kinds["http_error"] = Kind(400, invalid, None)  # whatever else falcon refuses; its own status is used
     kinds["queue_full"] = Kind(429, "rate_limit_error", "queue_full")

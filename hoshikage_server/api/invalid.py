@@ -18,10 +18,11 @@ import msgspec
 from hoshikage_server.errors import RequestError
 from hoshikage_server.messages import Words
 
-_PATH = re.compile(r"^(?P<what>.*?)(?: - at `(?:key in )?\$(?P<path>.*)`)?$", re.DOTALL)
+_PATH = re.compile(r"^(?P<what>.*?)(?: - at (?:`key` in )?`\$(?P<path>.*)`)?$", re.DOTALL)
 _MISSING = re.compile(r"^Object missing required field `(?P<field>[^`]+)`$")
 _BOUND = re.compile(r"^Expected `(?P<type>int|float)` (?P<sign>>=|<=|>|<) (?P<limit>\S+)$")
-_LENGTH = re.compile(r"^Expected `(?P<type>str|array)` of length (?P<sign>>=|<=) (?P<limit>\d+)$")
+_LENGTH = re.compile(r"^Expected `(?P<type>str|array|object)` of length (?P<sign>>=|<=) (?P<limit>\d+)$")
+_PATTERN = re.compile(r"^Expected `str` matching regex '(?P<pattern>.*)'$")
 _TYPE = re.compile(r"^Expected `(?P<expected>[^`]+)`")
 _STEP = re.compile(r"\.(?P<key>[^.\[]+)|\[(?P<index>\d+|\.\.\.)\]")
 
@@ -35,8 +36,19 @@ _TYPE_NAMES = {
     "str": "type_string",
 }
 _SUPPORTED = {
-    "role": "'system', 'developer', 'user', 'assistant'",
-    "type": "'text'",
+    "role": "'system', 'developer', 'user', 'assistant', 'tool', 'function'",
+    "content.type": "'text', 'refusal'",
+    "tools.type": "'function'",
+    "tool_calls.type": "'function'",
+    "tool_choice": "'none', 'auto', 'required'",
+    "tool_choice.type": "'function', 'allowed_tools'",
+    "allowed_tools.mode": "'auto', 'required'",
+    "response_format.type": "'text', 'json_object', 'json_schema'",
+    "prediction.type": "'content'",
+    "reasoning_effort": "'none', 'minimal', 'low', 'medium', 'high', 'xhigh', 'max'",
+    "verbosity": "'low', 'medium', 'high'",
+    "service_tier": "'auto', 'default', 'flex', 'scale', 'priority', 'fast'",
+    "reasoning_format": "'none', 'auto', 'deepseek', 'deepseek-legacy'",
 }
 _COMPARE: dict[str, Callable[[Any, Any], bool]] = {
     "<=": operator.le,
@@ -56,13 +68,15 @@ def from_validation(complaint: str, body: bytes) -> RequestError:
     if missing := _MISSING.match(what):
         return RequestError("missing_required_parameter", param=f"{param}.{missing['field']}".lstrip("."))
     value = _value_at(body, path)
-    supported = _SUPPORTED.get(param.rpartition(".")[2], "")
+    supported = _supported(param)
     if _is_fine(value, what) or show(value) in supported.split(", "):
         return RequestError("duplicate_parameter", param=param or None)
     if bound := _BOUND.match(what):
         return _out_of_bounds(param, bound, value)
     if length := _LENGTH.match(what):
         return _wrong_length(param, length, value)
+    if pattern := _PATTERN.match(what):
+        return RequestError("string_does_not_match", param=param or None, got=show(value), pattern=pattern["pattern"])
     if what.startswith("Integer value out of range"):
         return RequestError("number_out_of_range", param=param)
     if what.startswith("Number out of range"):
@@ -89,6 +103,12 @@ def show(value: object) -> str:
     return text if len(text) <= _MAX_SHOWN else text[: _MAX_SHOWN - 1] + "…"
 
 
+def _supported(param: str) -> str:
+    """What a field takes, where it is one of a few words: known by its last name, or by its last two."""
+    names = re.sub(r"\[[^]]*\]", "", param).split(".")
+    return _SUPPORTED.get(".".join(names[-2:]), _SUPPORTED.get(names[-1], ""))
+
+
 def _out_of_bounds(param: str, bound: re.Match[str], value: object) -> RequestError:
     kind = "integer" if bound["type"] == "int" else "decimal"
     side = "above_max" if bound["sign"] in ("<=", "<") else "below_min"
@@ -106,7 +126,12 @@ def _beyond_doubles(param: str, value: object) -> RequestError:
 def _wrong_length(param: str, length: re.Match[str], value: Any) -> RequestError:
     if length["sign"] == "<=":
         got = show(value) if value is _UNKNOWN else len(value)
-        return RequestError("array_above_max_length", param=param, limit=length["limit"], got=got)
+        codes = {
+            "str": "string_above_max_length",
+            "array": "array_above_max_length",
+            "object": "object_above_max_properties",
+        }
+        return RequestError(codes[length["type"]], param=param, limit=length["limit"], got=got)
     return RequestError("empty_string" if length["type"] == "str" else "empty_array", param=param)
 
 
@@ -138,7 +163,9 @@ def _is_fine(value: Any, complaint: str) -> bool:
         limit = int(bound["limit"]) if bound["type"] == "int" else float(bound["limit"])
         return _kind(value) not in ("int", "float") or _COMPARE[bound["sign"]](value, limit)
     if length := _LENGTH.match(complaint):
-        return _kind(value) not in ("str", "array") or _COMPARE[length["sign"]](len(value), int(length["limit"]))
+        return _kind(value) not in ("str", "array", "object") or _COMPARE[length["sign"]](
+            len(value), int(length["limit"])
+        )
     if expected := _TYPE.match(complaint):
         kinds = expected["expected"].split(" | ")
         return _kind(value) in kinds or (_kind(value) == "int" and "float" in kinds)

@@ -6,23 +6,35 @@ seconds.
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Callable, Mapping
+from typing import Any, TypeVar
 
 import gevent
 import msgspec
 
 from hoshikage_server.engines.engine import Lease
+from hoshikage_server.engines.process import EngineProcess
 from hoshikage_server.engines.spec import vocabulary_of
 from hoshikage_server.engines.supervisor import Supervisor
-from hoshikage_server.engines.wire import Counted, EngineSpec, Failed
+from hoshikage_server.engines.wire import Counted, EngineSpec, Failed, Form, TextPrompt
 from hoshikage_server.errors import EngineError, LaneError
 from hoshikage_server.settings import LiveSettings
 
+T = TypeVar("T")
+
 IDLE_S = 5.0
+NO_FORM = Form()
 _RETRIES = 1
 _BYTES_A_TOKEN = 2  # few texts need more tokens than that; English has about four bytes a token, Japanese three
 # What is wrong with the request itself; everything else the model's own engine will tell when it is asked.
-_REFUSALS = frozenset({"chat_template_failed", "context_length_exceeded", "invalid_argument"})
+_REFUSALS = frozenset(
+    {"chat_template_failed", "context_length_exceeded", "invalid_argument", "invalid_grammar", "invalid_json_schema"}
+)
+
+
+def has_shape(form: Form) -> bool:
+    """Whether an answer has to match something, which has to be compiled first."""
+    return form.json_schema is not None or form.grammar is not None or bool(form.tools)
 
 
 class Vocabulary:
@@ -37,51 +49,73 @@ class Vocabulary:
         self._owner = owner
         self._settings = settings
 
-    def count(self, model: str, spec: EngineSpec, messages: list[dict[str, Any]], n_ctx: int | None = None) -> int:
-        """Tokens of a conversation as a prompt.
+    def count(
+        self,
+        model: str,
+        spec: EngineSpec,
+        messages: list[dict[str, Any]],
+        n_ctx: int | None = None,
+        *,
+        form: Form = NO_FORM,
+        text: TextPrompt | None = None,
+    ) -> int:
+        """Tokens of a prompt.
 
         Args:
             model: The model's id.
             spec: Its engine's.
             messages: The conversation.
             n_ctx: If given, it has to leave room in such a context.
+            form: What the answer has to look like; it is compiled.
+            text: The prompt, where it is no conversation.
 
         Raises:
-            EngineError: The vocabulary could not be loaded, the model's template refused the messages, or they do not
-                fit.
+            EngineError: The vocabulary could not be loaded, the model's template refused the messages, they do not fit,
+                or their form cannot be had.
             LaneError: Too many others are counted.
         """
-        answer = self._ask(model, spec, messages, n_ctx)
+
+        def count(engine: EngineProcess) -> Counted | Failed:
+            return engine.count(messages, n_ctx, form, text, self._settings.now.stall_timeout)
+
+        answer = self._ask(model, spec, count)
         if isinstance(answer, Failed) and answer.code == "engine_crashed":
-            answer = self._ask(model, spec, messages, n_ctx)
+            answer = self._ask(model, spec, count)
         if isinstance(answer, Failed):
             raise EngineError.reported(answer.code, answer.message, answer.fields)
         return answer.n_prompt
 
-    def refuse_early(self, model: str, spec: EngineSpec, messages: list[dict[str, Any]]) -> None:
-        """Refuses a prompt that does not fit, before its model is loaded only to say so.
+    def refuse_early(self, model: str, spec: EngineSpec, question: Mapping[str, Any]) -> None:
+        """Refuses a question that cannot be answered, before it waits or its model is loaded only to say so.
 
-        What has so few bytes that it most likely fits is not looked at: counting takes longer than it saves.
+        One without a form that has so few bytes that it most likely fits is not looked at: counting takes longer than
+        it saves.
+
+        Args:
+            model: The model's id.
+            spec: Its engine's.
+            question: The fields of `wire.Generate`.
 
         Raises:
-            EngineError: It does not fit, or the model's template refuses the messages.
+            EngineError: It does not fit, the model's template refuses the messages, or its form cannot be had.
         """
-        if len(msgspec.json.encode(messages)) < _BYTES_A_TOKEN * spec.n_ctx:
+        messages, form, text = question["messages"], question.get("form", NO_FORM), question.get("text")
+        if not has_shape(form) and len(msgspec.json.encode((messages, text))) < _BYTES_A_TOKEN * spec.n_ctx:
             return
         try:
-            self.count(model, spec, messages, spec.n_ctx)
+            self.count(model, spec, messages, spec.n_ctx, form=form, text=text)
         except (EngineError, LaneError) as error:
             if error.code in _REFUSALS:
                 raise
 
-    def _ask(self, model: str, spec: EngineSpec, messages: list[dict[str, Any]], n_ctx: int | None) -> Counted | Failed:
+    def _ask(self, model: str, spec: EngineSpec, question: Callable[[EngineProcess], T]) -> T:
         timeout_s = self._settings.now.stall_timeout
         lease = Lease(model, vocabulary_of(spec), _RETRIES)
         engine = self._owner.lease(lease)
         try:
-            return engine.count(messages, n_ctx, timeout_s)
+            return question(engine)
         except gevent.Timeout:
-            reason = f"no count within {timeout_s:g} s"
+            reason = f"no answer within {timeout_s:g} s"
             engine.kill(reason)
             raise EngineError("engine_crashed", reason=reason) from None
         finally:

@@ -81,6 +81,21 @@ CATALOGUE: dict[str, Message] = {
         "Invalid '{param}': array too long. Expected an array with maximum length {limit}, "
         "but got an array with length {got} instead.",
     ),
+    "string_above_max_length": Message(
+        "'{param}' が長すぎます。{limit} 文字までです（{got} 文字でした）。",
+        "Invalid '{param}': string too long. Expected a string with maximum length {limit}, "
+        "but got a string with length {got} instead.",
+    ),
+    "object_above_max_properties": Message(
+        "'{param}' の項目が多すぎます。{limit} 個までです（{got} 個でした）。",
+        "Invalid '{param}': object with too many properties. Expected an object with at most {limit} properties, "
+        "but got an object with {got} properties instead.",
+    ),
+    "string_does_not_match": Message(
+        "'{param}' の値 {got} は使えません。正規表現 '{pattern}' に合う文字列にしてください。",
+        "Invalid '{param}': string does not match pattern. Expected a string that matches the pattern '{pattern}', "
+        "but got {got} instead.",
+    ),
     "empty_array": Message(
         "'{param}' の配列が空です。1 個以上必要です。",
         "Invalid '{param}': empty array. Expected an array with minimum length 1, but got an empty array instead.",
@@ -90,12 +105,54 @@ CATALOGUE: dict[str, Message] = {
         "Invalid '{param}': empty string. Expected a string with minimum length 1, but got an empty string instead.",
     ),
     "unsupported_parameter": Message(
-        "'{param}' にはまだ対応していません。",
-        "Unsupported parameter: '{param}' is not supported by this server yet.",
+        "'{param}' には対応していません。",
+        "Unsupported parameter: '{param}' is not supported by this server.",
     ),
     "unsupported_value": Message(
-        "'{param}' の値 {got} にはまだ対応していません。使える値: {supported}。",
-        "Unsupported value: '{param}' does not support {got} on this server yet. Supported values are: {supported}.",
+        "'{param}' の値 {got} には対応していません。使える値: {supported}。",
+        "Unsupported value: '{param}' does not support {got} on this server. Supported values are: {supported}.",
+    ),
+    "replaced_parameter": Message(
+        "'{param}' は使えません。代わりに '{instead}' を使ってください。",
+        "Unsupported parameter: '{param}' is not supported by this server. Use '{instead}' instead.",
+    ),
+    "parameters_conflict": Message(
+        "'{param}' と '{other}' は同時に指定できません。",
+        "Setting '{param}' and '{other}' at the same time is not supported.",
+    ),
+    "only_with_tools": Message(
+        "'{param}' は 'tools' があるときだけ使えます。",
+        "Invalid value for '{param}': '{param}' is only allowed when 'tools' are specified.",
+    ),
+    "unknown_tool_choice": Message(
+        "'{param}' の関数 '{name}' が 'tools' にありません。",
+        "Invalid value for '{param}': the function '{name}' was not found in 'tools'.",
+    ),
+    "top_logprobs_without_logprobs": Message(
+        "'top_logprobs' は 'logprobs' が true のときだけ使えます。",
+        "The 'top_logprobs' parameter is only allowed when 'logprobs' is enabled.",
+    ),
+    "result_without_call": Message(
+        "'{param}': '{call}' という呼び出しが、直前のアシスタントのメッセージの 'tool_calls' にありません。",
+        "Invalid '{param}': a message with role 'tool' must be a response to a preceding message with 'tool_calls', "
+        "and there is no unanswered call '{call}'.",
+    ),
+    "call_without_result": Message(
+        "'{param}': 呼び出し {call} の結果を伝える 'tool' のメッセージが続いていません。",
+        "Invalid '{param}': an assistant message with 'tool_calls' must be followed by tool messages responding to "
+        "each 'tool_call_id'. The following ids have no response: {call}.",
+    ),
+    "arguments_not_json": Message(
+        "'{param}' はJSONオブジェクトの文字列でなければなりません。",
+        "Invalid '{param}': the arguments of a call must be a JSON object, written as a string.",
+    ),
+    "invalid_json_schema": Message(
+        "'{param}' のスキーマは使えません。{path} の '{keyword}': {reason}",
+        "Invalid schema for '{param}': '{keyword}' at {path} {reason}.",
+    ),
+    "invalid_function_parameters": Message(
+        "'{param}' のスキーマは使えません。{path} の '{keyword}': {reason}",
+        "Invalid schema for '{param}': '{keyword}' at {path} {reason}.",
     ),
     "max_tokens_twice": Message(
         "'max_tokens' と 'max_completion_tokens' は同時に指定できません。",
@@ -110,8 +167,8 @@ CATALOGUE: dict[str, Message] = {
         "A value of the request cannot be used: {reason}",
     ),
     "invalid_grammar": Message(
-        "文法またはJSONスキーマを読めませんでした: {reason}",
-        "The grammar or JSON schema could not be compiled: {reason}",
+        "文法を読めませんでした: {reason}",
+        "The grammar could not be compiled: {reason}",
     ),
     "chat_template_failed": Message(
         "このモデルのチャットテンプレートは、このメッセージの並びを受け付けません: {reason}",
