@@ -101,6 +101,27 @@ void read_bias(const common_json &params, const llama_vocab *vocab, Sampling &sa
     }
 }
 
+// How many tokens of the prompt are in a reasoning block that it has opened. llama.cpp counts them as the model's, and with a
+// budget of 0 takes the first of them for the end tag that it wants to force: then it forces none.
+int32_t n_opening(const llama_vocab *vocab, const Sampling &sampling) {
+    const llama_tokens opening = common_tokenize(vocab, sampling.generation_prompt, false, true);
+    const auto last = [&](const llama_tokens &tag) {
+        return std::find_end(opening.begin(), opening.end(), tag.begin(), tag.end());
+    };
+    const llama_tokens &start_tag = sampling.reasoning_budget_start;
+    const auto start = last(start_tag);
+    if (start == opening.end()) {
+        return 0;
+    }
+    for (const llama_tokens &end_tag : sampling.reasoning_budget_end) {
+        const auto end = last(end_tag);
+        if (end != opening.end() && end > start) {
+            return 0;
+        }
+    }
+    return static_cast<int32_t>(opening.end() - start) - static_cast<int32_t>(start_tag.size());
+}
+
 // The reasoning block's tags; a budget of -1 is none. llama.cpp makes the sampler that watches the block where there is a
 // budget, or a lazy grammar: what triggers it counts only outside of the block.
 void read_reasoning(const common_json &params, const llama_vocab *vocab, Sampling &sampling) {
@@ -121,6 +142,10 @@ void read_reasoning(const common_json &params, const llama_vocab *vocab, Samplin
     }
     if (!sampling.reasoning_budget_end.empty()) {
         sampling.reasoning_budget_forced = sampling.reasoning_budget_end.front();
+    }
+    int32_t &budget = sampling.reasoning_budget_tokens;
+    if (budget >= 0) {
+        budget += std::min(n_opening(vocab, sampling), INT32_MAX - budget);
     }
 }
 
