@@ -20,11 +20,13 @@ from hoshikage_core.errors import (
     HoshikageError,
     InsufficientMemoryError,
     InvalidArgumentError,
+    JsonSchemaError,
     ModelLoadError,
     NativeError,
     UnsupportedError,
 )
 from hoshikage_core.generation import Completion, Event, FinishReason, Generation, Timings
+from hoshikage_core.json_schema import complete_grammar, enforceable
 from hoshikage_core.memory import require_memory
 from hoshikage_core.model import Model, ModelInfo
 from hoshikage_core.params import ContextShape
@@ -51,6 +53,7 @@ __all__ = [
     "HoshikageError",
     "InsufficientMemoryError",
     "InvalidArgumentError",
+    "JsonSchemaError",
     "Model",
     "ModelInfo",
     "ModelLoadError",
@@ -61,6 +64,8 @@ __all__ = [
     "TokenLogprob",
     "UnsupportedError",
     "build_info",
+    "complete_grammar",
+    "enforceable",
     "require_memory",
     "schema_to_grammar",
 ]
