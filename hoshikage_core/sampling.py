@@ -171,14 +171,16 @@ def schema_to_grammar(schema: Mapping[str, Any] | str) -> str:
         JsonSchemaError: The schema is malformed or holds what cannot be enforced.
     """
     if isinstance(schema, str):
-        schema = _read_schema(_checks.text("json_schema", schema))
-    data = json.dumps(enforceable(schema), ensure_ascii=False).encode("utf-8")
+        schema = _read_schema(schema)
+    data = json.dumps(
+        enforceable(_checks.instance("json_schema", schema, (Mapping, bool), "a JSON schema")), ensure_ascii=False
+    ).encode("utf-8")
     return complete_grammar(call_text(lib.hsk_schema_to_grammar, data, len(data)).decode("utf-8"))
 
 
 def _read_schema(text: str) -> Any:
     try:
-        return json.loads(text)
+        return json.loads(_checks.text("json_schema", text))
     except (ValueError, RecursionError) as error:
         raise JsonSchemaError("#", "", f"is no JSON: {error}") from None
 

@@ -60,7 +60,7 @@ class Alternatives:
             parts.append([option for part in schema["anyOf"] for option in self.of(part)])
         if "oneOf" in schema:
             parts.append(self._one_of(schema))
-        result = [()] if not parts else parts[0]
+        result = parts[0]
         for options in parts[1:]:
             if len(result) * len(options) > N_ALTERNATIVES_MAX:
                 raise self._document.malformed(schema, "", f"has more than {N_ALTERNATIVES_MAX} alternatives")
@@ -68,7 +68,7 @@ class Alternatives:
         return result
 
     def _one_of(self, schema: dict[str, Any]) -> list[Alternative]:
-        """The branches of oneOf, which must exclude each other: that a value matches no second one cannot be checked."""
+        """The branches of oneOf, which must exclude each other: no grammar knows whether a value matches two."""
         branches = [self.of(part) for part in schema["oneOf"]]
         distinguishing: dict[str, None] = {}
         for (i, left), (j, right) in itertools.combinations(enumerate(branches), 2):
@@ -76,8 +76,10 @@ class Alternatives:
                 reason = self._difference(*pair)
                 if reason is None:
                     self._document.unsupported(
-                        schema, "oneOf", f"cannot be enforced: a value may match both {i} and {j}; say anyOf, or give both"
-                        " a required property with different constants"
+                        schema,
+                        "oneOf",
+                        f"cannot be enforced: a value may match both {i} and {j}; say anyOf, or give both"
+                        " a required property with different constants",
                     )
                 elif reason:
                     distinguishing[reason] = None

@@ -1,4 +1,4 @@
-"""Deterministic automata over characters: how patterns, formats, lengths and numbers become rules that hold together."""
+"""Deterministic automata over characters: how patterns, formats, lengths and numbers hold together."""
 
 from __future__ import annotations
 
@@ -172,9 +172,7 @@ def _merge(edges: list[dict[int, Ranges]], accepts: list[bool], states: list[int
     for state in states:
         numbers.setdefault(same[state], len(numbers))
     return Dfa(
-        tuple(
-            tuple((ranges, numbers[same[target]]) for target, ranges in edges[state].items()) for state in numbers
-        ),
+        tuple(tuple((ranges, numbers[same[target]]) for target, ranges in edges[state].items()) for state in numbers),
         tuple(accepts[state] for state in numbers),
     )
 

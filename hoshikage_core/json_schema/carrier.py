@@ -99,7 +99,7 @@ class Carrier:
     def _sealed_literals(self, shape: Literals) -> dict[str, Any]:
         """One seal for each type: llama.cpp asks which there are."""
         by_kind: dict[Kind | None, list[str]] = {}
-        for text, value in zip(shape.texts, shape.values):
+        for text, value in zip(shape.texts, shape.values, strict=True):
             by_kind.setdefault(_kind(value), []).append(text)
         options: list[dict[str, Any]] = []
         for kind, texts in by_kind.items():
@@ -107,7 +107,7 @@ class Carrier:
                 options += [{"const": json.loads(text)} for text in texts]
             else:
                 sealed = self._seal(kind, Literals(tuple(texts)))
-                options += sealed["anyOf"] if "anyOf" in sealed else [sealed]
+                options += sealed.get("anyOf", [sealed])
         return options[0] if len(options) == 1 else {"anyOf": options}
 
     def _seal(self, kind: Kind, shape: Shape) -> dict[str, Any]:

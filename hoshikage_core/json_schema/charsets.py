@@ -56,7 +56,7 @@ def complement(ranges: Ranges) -> Ranges:
 
 @functools.cache
 def unicode_class(letter: str) -> Ranges:
-    """What Python's ``re`` takes for ``\\d``, ``\\w`` or ``\\s`` in a text."""
+    r"""What Python's ``re`` takes for ``\d``, ``\w`` or ``\s`` in a text."""
     text = "".join(map(chr, range(0xD800))) + "".join(map(chr, range(0xE000, 0x110000)))
     runs = (match.group() for match in re.finditer(rf"\{letter}+", text))
     found = union((ord(run[0]), ord(run[-1])) for run in runs)

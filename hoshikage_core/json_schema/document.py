@@ -5,14 +5,16 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterator, Mapping
-from typing import Any, Union
+from typing import Any, TypeAlias
 from urllib.parse import unquote
 
 from hoshikage_core.errors import JsonSchemaError
-from hoshikage_core.json_schema import keywords, regex
+from hoshikage_core.json_schema import keywords
 from hoshikage_core.json_schema.automaton import TooManyStatesError
+from hoshikage_core.json_schema.patterns import compile_pattern
+from hoshikage_core.json_schema.regex import RegexError
 
-Schema = Union[dict[str, Any], bool]
+Schema: TypeAlias = dict[str, Any] | bool
 
 N_CHARS_MAX = 1_000_000
 N_SCHEMAS_MAX = 10_000
@@ -67,13 +69,17 @@ class Document:
         if not ref.startswith("#"):
             raise self.malformed(schema, "$ref", "refers to another document, which is never fetched")
         if ref != "#" and not ref.startswith("#/"):
-            raise self.malformed(schema, "$ref", "refers to an anchor: only JSON pointers, such as #/$defs/name, are supported")
+            raise self.malformed(
+                schema, "$ref", "refers to an anchor: only JSON pointers, such as #/$defs/name, are supported"
+            )
         target: Any = self.root
         for part in ref.split("/")[1:]:
             key = unquote(part).replace("~1", "/").replace("~0", "~")
             if isinstance(target, dict) and key in target:
                 target = target[key]
-            elif isinstance(target, list) and key.isascii() and key.isdigit() and len(key) < 6 and int(key) < len(target):
+            elif (
+                isinstance(target, list) and key.isascii() and key.isdigit() and len(key) < 6 and int(key) < len(target)
+            ):
                 target = target[int(key)]
             else:
                 raise self.malformed(schema, "$ref", f"refers to nothing: there is no {_show(ref)}")
@@ -89,7 +95,9 @@ class Document:
             if isinstance(schema, bool) and path != "#":
                 continue
             if not isinstance(schema, dict):
-                raise JsonSchemaError(path, "", "must be a schema: an object" + ("" if path == "#" else ", true or false"))
+                raise JsonSchemaError(
+                    path, "", "must be a schema: an object" + ("" if path == "#" else ", true or false")
+                )
             if depth > DEPTH_MAX:
                 raise JsonSchemaError(path, "", f"is nested deeper than {DEPTH_MAX} schemas")
             if id(schema) in self._paths:
@@ -121,7 +129,12 @@ class Document:
             is_right, reason = keywords.VALUES.get(keyword, (None, ""))
             if is_right is not None and not is_right(value):
                 raise self.malformed(schema, keyword, reason)
-        for low, high in (("minLength", "maxLength"), ("minItems", "maxItems"), ("minProperties", "maxProperties"), ("minimum", "maximum")):
+        for low, high in (
+            ("minLength", "maxLength"),
+            ("minItems", "maxItems"),
+            ("minProperties", "maxProperties"),
+            ("minimum", "maximum"),
+        ):
             if low in schema and high in schema and schema[low] > schema[high]:
                 raise self.malformed(schema, low, f"is above {high}")
         if len(schema.get("enum", ())) > N_ENUM_MAX:
@@ -137,8 +150,8 @@ class Document:
     def _check_patterns(self, schema: dict[str, Any], keyword: str, patterns: Any) -> None:
         for pattern in patterns:
             try:
-                regex.compile_pattern(pattern)
-            except regex.RegexError as error:
+                compile_pattern(pattern)
+            except RegexError as error:
                 if error.is_malformed:
                     raise self.malformed(schema, keyword, f"{_show(pattern)} {error}") from None
             except TooManyStatesError:

@@ -79,7 +79,8 @@ class Emitter:
         member = f'{string} space ":" space {_ANY}'
         self.rules.bodies[_ANY] = (
             f'{string} | {self.rules.add(ANY_NUMBER)} | "true" | "false" | "null"'
-            f' | "{{" space ({member} ({_COMMA} {member})*)? space "}}" | "[" space ({_ANY} ({_COMMA} {_ANY})*)? space "]"'
+            f' | "{{" space ({member} ({_COMMA} {member})*)? space "}}"'
+            f' | "[" space ({_ANY} ({_COMMA} {_ANY})*)? space "]"'
         )
         return _ANY
 
@@ -107,13 +108,15 @@ class Emitter:
 
     def _array(self, shape: Array) -> str:
         high = shape.max_items
-        first = []
+        first: list[tuple[str, bool]] = []
         for place in shape.first if high is None else shape.first[:high]:
             if not self._finite.place(place):
                 high = len(first)
                 break
             first.append((self._place(place), len(first) < shape.min_items))
-        has_others = shape.others is not None and self._finite.place(shape.others) and (high is None or high > len(first))
+        has_others = (
+            shape.others is not None and self._finite.place(shape.others) and (high is None or high > len(first))
+        )
         if has_others and shape.is_set and shape.others is not None:
             values = set_values(self._gatherer, shape.others) or ()
             pairs = [(literal(text), False) for text in {canonical(json.loads(text)): text for text in values}.values()]
@@ -123,8 +126,10 @@ class Emitter:
         items = self._chain(first, other, low, high, in_order=True)
         return f'"[" space {items} space "]"'
 
-    def _chain(self, parts: list[tuple[str, bool]], other: str, low: int, high: int | None, *, in_order: bool = False) -> str:
-        """A list with commas: parts, of which some may be missing, then any number of others; ``low`` to ``high`` in all.
+    def _chain(
+        self, parts: list[tuple[str, bool]], other: str, low: int, high: int | None, *, in_order: bool = False
+    ) -> str:
+        """A list with commas: parts, of which some may be missing, then any number of others.
 
         Args:
             parts: What comes first, and whether it must be there.

@@ -1,5 +1,7 @@
-"""The formats of JSON Schema as patterns. Each holds texts of the format only; where a format allows more than anybody
-writes (a host name of 127 labels, an IPv6 address that ends as IPv4), it holds what people write.
+"""The formats of JSON Schema as patterns.
+
+Each holds texts of the format only; where a format allows more than anybody writes (a host name of 127 labels, an IPv6
+address that ends as IPv4), it holds what people write.
 """
 
 from __future__ import annotations
@@ -16,7 +18,12 @@ _H16 = "[0-9A-Fa-f]{1,4}"
 _IPV6 = "|".join(
     [f"({_H16}:){{7}}{_H16}"]
     # "::" stands for at least two groups
-    + [f"({_H16}(:{_H16}){{{left - 1}}})?::({_H16}(:{_H16}){{0,{5 - left}}})?" if left else f"::({_H16}(:{_H16}){{0,5}})?" for left in range(6)]
+    + [
+        f"({_H16}(:{_H16}){{{left - 1}}})?::({_H16}(:{_H16}){{0,{5 - left}}})?"
+        if left
+        else f"::({_H16}(:{_H16}){{0,5}})?"
+        for left in range(6)
+    ]
     + [f"{_H16}(:{_H16}){{5}}::"]
 )
 

@@ -9,9 +9,9 @@ from typing import Any
 from hoshikage_core.json_schema import keywords
 from hoshikage_core.json_schema.alternatives import Alternative, Alternatives, canonical, declared_types
 from hoshikage_core.json_schema.document import Document
+from hoshikage_core.json_schema.formats import INTEGER_BOUNDS, NUMBER_FORMATS
 from hoshikage_core.json_schema.gather_members import gather_array, gather_object
 from hoshikage_core.json_schema.gather_scalars import gather_number, gather_text
-from hoshikage_core.json_schema.formats import INTEGER_BOUNDS, NUMBER_FORMATS
 from hoshikage_core.json_schema.shapes import Anything, Literals, Place, Shape, key_of
 from hoshikage_core.json_schema.values import Matcher
 
@@ -37,10 +37,14 @@ class Gatherer:
 
     def place(self, *schemas: Any) -> Place:
         """A place where some schemas apply; one that only refers to another is that other."""
-        followed = []
+        followed: list[Any] = []
         for schema in schemas:
             n_followed = 0
-            while isinstance(schema, dict) and "$ref" in schema and keywords.ANNOTATIONS.issuperset(schema.keys() - {"$ref"}):
+            while (
+                isinstance(schema, dict)
+                and "$ref" in schema
+                and keywords.ANNOTATIONS.issuperset(schema.keys() - {"$ref"})
+            ):
                 schema = self.document.resolve(schema)
                 n_followed += 1
                 if n_followed > 64:

@@ -10,7 +10,8 @@ from hoshikage_core.json_schema.alternatives import Alternative
 from hoshikage_core.json_schema.automaton import Dfa, TooManyStatesError, explore, intersect
 from hoshikage_core.json_schema.charsets import Ranges
 from hoshikage_core.json_schema.gather_scalars import count_range
-from hoshikage_core.json_schema.regex import RegexError, compile_pattern
+from hoshikage_core.json_schema.patterns import compile_pattern
+from hoshikage_core.json_schema.regex import RegexError
 from hoshikage_core.json_schema.shapes import Array, Literals, Member, Object, Place, Text
 from hoshikage_core.json_schema.values import is_match, items_of
 
@@ -46,14 +47,18 @@ def gather_object(gatherer: Gatherer, option: Alternative) -> Iterator[Object]:
     for schema in option:
         if isinstance(schema.get("propertyNames", True), dict) or schema.get("propertyNames") is False:
             listed, dfa = _names(gatherer, schema)
-            names = {name: None for name in names if name in (listed or (name,)) and (dfa is None or is_match(dfa, name))}
+            names = {
+                name: None for name in names if name in (listed or (name,)) and (dfa is None or is_match(dfa, name))
+            }
             if listed is not None:
                 # Names from a list are declared members that need not be there.
                 names.update(dict.fromkeys(listed if others is not None else ()))
                 others = None
             if dfa is not None:
                 key_dfas.append(dfa)
-            if any(name not in (listed or (name,)) or (dfa is not None and not is_match(dfa, name)) for name in required):
+            if any(
+                name not in (listed or (name,)) or (dfa is not None and not is_match(dfa, name)) for name in required
+            ):
                 return
     members = tuple(Member(name, member(name), name in required) for name in dict.fromkeys([*names, *required]))
     if others is not None and (members or key_dfas):
@@ -71,7 +76,7 @@ def gather_object(gatherer: Gatherer, option: Alternative) -> Iterator[Object]:
         blamed = next(schema for schema in option if schema.get("minProperties", 0) > n_sure + 1)
         document.unsupported(blamed, "minProperties", "cannot be enforced where names are free")
         low = 0
-    if others is None and low > n_declared or high is not None and high < n_sure:
+    if (others is None and low > n_declared) or (high is not None and high < n_sure):
         return
     high = None if high is not None and others is None and high >= n_declared else high
     yield Object(members, others, keys if others is not None else None, low if low > n_sure else 0, high)
@@ -102,7 +107,11 @@ def _other_members(
     applied: list[Any] = []
     keys: Dfa | None = None
     if found:
-        if len(found) > 1 or any(_others(schema) is not False for schema in option if schema is not found[0][0] and "additionalProperties" in schema):
+        if len(found) > 1 or any(
+            _others(schema) is not False
+            for schema in option
+            if schema is not found[0][0] and "additionalProperties" in schema
+        ):
             gatherer.document.unsupported(found[-1][0], "patternProperties", "can be enforced for one pattern only")
         owner, keys, part = found[0]
         # Names that do not match are left out, which additionalProperties always allows.
@@ -128,7 +137,9 @@ def _names(gatherer: Gatherer, schema: dict[str, Any]) -> tuple[list[str] | None
             dfa = intersect([shape.dfa or any_text], shape.min_length, shape.max_length)
             return None, dfa
         else:
-            gatherer.document.unsupported(schema, "propertyNames", "can be enforced for a list of names or a string only")
+            gatherer.document.unsupported(
+                schema, "propertyNames", "can be enforced for a list of names or a string only"
+            )
             return None, None
     return listed, None
 
@@ -188,7 +199,9 @@ def gather_array(gatherer: Gatherer, option: Alternative) -> Iterator[Array]:
     is_set = any(schema.get("uniqueItems") for schema in option) and (high is None or high > 1)
     if is_set and not _is_enumeration(gatherer, first, others):
         blamed = next(schema for schema in option if schema.get("uniqueItems"))
-        document.unsupported(blamed, "uniqueItems", f"can be enforced for items from a list of at most {_N_SET_MAX} values only")
+        document.unsupported(
+            blamed, "uniqueItems", f"can be enforced for items from a list of at most {_N_SET_MAX} values only"
+        )
         is_set = False
     yield Array(first, others, low, high, is_set)
 

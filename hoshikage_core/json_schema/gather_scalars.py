@@ -13,7 +13,8 @@ from hoshikage_core.json_schema.automaton import Dfa, TooManyStatesError, inters
 from hoshikage_core.json_schema.document import Document
 from hoshikage_core.json_schema.formats import FORMATS, INTEGER_BOUNDS, NUMBER_FORMATS
 from hoshikage_core.json_schema.numbers import Interval, NumberRangeError, exact, number_rule
-from hoshikage_core.json_schema.regex import RegexError, compile_pattern
+from hoshikage_core.json_schema.patterns import compile_pattern
+from hoshikage_core.json_schema.regex import RegexError
 from hoshikage_core.json_schema.rules import Rules
 from hoshikage_core.json_schema.shapes import Number, Text
 
@@ -75,7 +76,7 @@ def gather_number(document: Document, option: Alternative, *, is_integer: bool) 
             interval, is_integer = interval.intersect(Interval(Fraction(low), Fraction(high))), True
         elif name is not None and name not in NUMBER_FORMATS and name not in FORMATS:
             document.unsupported(schema, "format", "is no known format")
-        for keyword, bound in _bounds(schema):
+        for bound in _bounds(schema):
             interval = interval.intersect(bound)
         if "multipleOf" in schema:
             other = exact(schema["multipleOf"])
@@ -95,22 +96,26 @@ def gather_number(document: Document, option: Alternative, *, is_integer: bool) 
 
 
 def _refuse_number(document: Document, option: Alternative, attempt: Number, reason: str) -> None:
-    blamed = ["multipleOf"] if attempt.divisor is not None else ["minimum", "maximum", "exclusiveMinimum", "exclusiveMaximum"]
+    blamed = (
+        ["multipleOf"]
+        if attempt.divisor is not None
+        else ["minimum", "maximum", "exclusiveMinimum", "exclusiveMaximum"]
+    )
     for schema in option:
         for keyword in blamed:
             if keyword in schema:
                 document.unsupported(schema, keyword, reason)
 
 
-def _bounds(schema: dict[str, Any]) -> Iterator[tuple[str, Interval]]:
+def _bounds(schema: dict[str, Any]) -> Iterator[Interval]:
     if "minimum" in schema:
-        yield "minimum", Interval(low=exact(schema["minimum"]))
+        yield Interval(low=exact(schema["minimum"]))
     if "exclusiveMinimum" in schema:
-        yield "exclusiveMinimum", Interval(low=exact(schema["exclusiveMinimum"]), has_low=False)
+        yield Interval(low=exact(schema["exclusiveMinimum"]), has_low=False)
     if "maximum" in schema:
-        yield "maximum", Interval(high=exact(schema["maximum"]))
+        yield Interval(high=exact(schema["maximum"]))
     if "exclusiveMaximum" in schema:
-        yield "exclusiveMaximum", Interval(high=exact(schema["exclusiveMaximum"]), has_high=False)
+        yield Interval(high=exact(schema["exclusiveMaximum"]), has_high=False)
 
 
 def _least_common_multiple(left: Fraction, right: Fraction) -> Fraction:

@@ -5,41 +5,122 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-TYPES = frozenset(["null", "boolean", "integer", "number", "string", "array", "object"])
+TYPES = frozenset(
+    [
+        "null",
+        "boolean",
+        "integer",
+        "number",
+        "string",
+        "array",
+        "object",
+    ]
+)
 
 ANNOTATIONS = frozenset(
-    "$schema $id $comment $vocabulary $defs definitions $anchor id title description default examples example "
-    "deprecated readOnly writeOnly discriminator contentEncoding contentMediaType contentSchema externalDocs xml".split()
+    [
+        "$schema",
+        "$id",
+        "$comment",
+        "$vocabulary",
+        "$defs",
+        "definitions",
+        "$anchor",
+        "id",
+        "title",
+        "description",
+        "default",
+        "examples",
+        "example",
+        "deprecated",
+        "readOnly",
+        "writeOnly",
+        "discriminator",
+        "contentEncoding",
+        "contentMediaType",
+        "contentSchema",
+        "externalDocs",
+        "xml",
+    ]
 )
 """Keywords that say nothing about which values are right, whatever stands in them."""
 
 OF_TYPE: dict[str, frozenset[str]] = {
     "object": frozenset(
-        "properties required additionalProperties patternProperties propertyNames minProperties maxProperties "
-        "dependentRequired dependentSchemas dependencies unevaluatedProperties".split()
+        [
+            "properties",
+            "required",
+            "additionalProperties",
+            "patternProperties",
+            "propertyNames",
+            "minProperties",
+            "maxProperties",
+            "dependentRequired",
+            "dependentSchemas",
+            "dependencies",
+            "unevaluatedProperties",
+        ]
     ),
     "array": frozenset(
-        "items prefixItems additionalItems minItems maxItems uniqueItems contains minContains maxContains "
-        "unevaluatedItems".split()
+        [
+            "items",
+            "prefixItems",
+            "additionalItems",
+            "minItems",
+            "maxItems",
+            "uniqueItems",
+            "contains",
+            "minContains",
+            "maxContains",
+            "unevaluatedItems",
+        ]
     ),
-    "string": frozenset("minLength maxLength pattern format".split()),
-    "number": frozenset("minimum maximum exclusiveMinimum exclusiveMaximum multipleOf".split()),
+    "string": frozenset(["minLength", "maxLength", "pattern", "format"]),
+    "number": frozenset(
+        [
+            "minimum",
+            "maximum",
+            "exclusiveMinimum",
+            "exclusiveMaximum",
+            "multipleOf",
+        ]
+    ),
 }
 """Keywords that speak about values of one type only."""
 
-IN_PLACE = frozenset("$ref allOf anyOf oneOf".split())
+IN_PLACE = frozenset(["$ref", "allOf", "anyOf", "oneOf"])
 """Keywords that apply other schemas to the same value."""
 
-GENERAL = frozenset("type enum const".split())
+GENERAL = frozenset(["type", "enum", "const"])
 
 SCHEMA = frozenset(
-    "additionalProperties items additionalItems contains propertyNames not if then else unevaluatedItems "
-    "unevaluatedProperties contentSchema".split()
+    [
+        "additionalProperties",
+        "items",
+        "additionalItems",
+        "contains",
+        "propertyNames",
+        "not",
+        "if",
+        "then",
+        "else",
+        "unevaluatedItems",
+        "unevaluatedProperties",
+        "contentSchema",
+    ]
 )
 """Keywords that hold a schema; ``items`` may hold a list of them, as before 2020."""
 
-SCHEMA_LIST = frozenset("anyOf oneOf allOf prefixItems".split())
-SCHEMA_MAP = frozenset("properties patternProperties $defs definitions dependentSchemas".split())
+SCHEMA_LIST = frozenset(["anyOf", "oneOf", "allOf", "prefixItems"])
+SCHEMA_MAP = frozenset(
+    [
+        "properties",
+        "patternProperties",
+        "$defs",
+        "definitions",
+        "dependentSchemas",
+    ]
+)
 
 
 def is_number(value: object) -> bool:
@@ -76,7 +157,17 @@ VALUES: dict[str, tuple[Callable[[Any], bool], str]] = {
     ),
     **dict.fromkeys(["minimum", "maximum", "exclusiveMinimum", "exclusiveMaximum"], _NUMBER),
     **dict.fromkeys(
-        "minLength maxLength minItems maxItems minProperties maxProperties minContains maxContains".split(), _COUNT
+        [
+            "minLength",
+            "maxLength",
+            "minItems",
+            "maxItems",
+            "minProperties",
+            "maxProperties",
+            "minContains",
+            "maxContains",
+        ],
+        _COUNT,
     ),
     **dict.fromkeys(["pattern", "format", "$ref", "$dynamicRef"], _TEXT),
     **dict.fromkeys(["uniqueItems", "nullable"], _SWITCH),

@@ -101,7 +101,14 @@ def number_rule(rules: Rules, interval: Interval, divisor: Fraction | None, *, i
         interval = Interval(low, high).integers()
     if interval.is_empty:
         return None
-    options = _signed(rules, interval, divisor, _N_INTEGER_DIGITS - n_zeros if is_integer else _N_EXACT_DIGITS, is_integer=is_integer, n_zeros=n_zeros)
+    options = _signed(
+        rules,
+        interval,
+        divisor,
+        _N_INTEGER_DIGITS - n_zeros if is_integer else _N_EXACT_DIGITS,
+        is_integer=is_integer,
+        n_zeros=n_zeros,
+    )
     return rules.add(" | ".join(options)) if options else None
 
 
@@ -112,7 +119,10 @@ def _signed(
     above = interval.intersect(Interval(low=Fraction(0), has_low=not zeros))
     below = interval.intersect(Interval(high=Fraction(0), has_high=False))
     options = ['"0"'] if zeros and interval.holds(Fraction(0)) else []
-    for sign, part in (("", above), ('"-" ', Interval(_negated(below.high), _negated(below.low), below.has_high, below.has_low))):
+    for sign, part in (
+        ("", above),
+        ('"-" ', Interval(_negated(below.high), _negated(below.low), below.has_high, below.has_low)),
+    ):
         if not part.is_empty:
             dfa = _Magnitudes(part, divisor, n_digits, is_integer=is_integer).automaton()
             if not dfa.is_empty:
@@ -169,14 +179,14 @@ class _Magnitudes:
                     raise NumberRangeError("is no decimal fraction")
             self.divisor = (divisor * 10**self.n_divisor_places).numerator
             if self.divisor > _N_REMAINDERS_MAX:
-                raise NumberRangeError(f"is not supported: only up to {_N_REMAINDERS_MAX}, and powers of ten times that")
+                raise NumberRangeError(
+                    f"is not supported: only up to {_N_REMAINDERS_MAX}, and powers of ten times that"
+                )
         self.is_integer = is_integer
 
     def automaton(self) -> Dfa:
         lengths = range(len(self.low_int), len(self.high_int) + 1)
-        start = frozenset(
-            _At(n, 0, False, n == len(self.low_int), n == len(self.high_int), 0) for n in lengths
-        )
+        start = frozenset(_At(n, 0, False, n == len(self.low_int), n == len(self.high_int), 0) for n in lengths)
         return explore(start, self._step, lambda state: any(map(self._ends, state)))
 
     def _step(self, state: frozenset[_At]) -> Iterable[tuple[Ranges, frozenset[_At]]]:
@@ -189,14 +199,14 @@ class _Magnitudes:
             if at.has_point or at.at < at.n or not self._max_places(at.n):
                 return None
             return _At(at.n, at.at, True, at.is_low, at.is_high, at.remainder)
-        if not at.has_point and at.at == at.n or at.at - at.n == self._max_places(at.n) and at.has_point:
+        if (not at.has_point and at.at == at.n) or (at.at - at.n == self._max_places(at.n) and at.has_point):
             return None
         digit = int(char)
         if digit == 0 and at.at == 0 and at.n > 1:
             return None
         low = self._bound_digit(self.low_int, self.low_places, at)
         high = self._bound_digit(self.high_int, self.high_places, at)
-        if at.is_low and digit < low or at.is_high and digit > high:
+        if (at.is_low and digit < low) or (at.is_high and digit > high):
             return None
         remainder = (at.remainder * 10 + digit) % self.divisor
         return _At(at.n, at.at + 1, at.has_point, at.is_low and digit == low, at.is_high and digit == high, remainder)

@@ -1,21 +1,18 @@
-"""Regular expressions of JSON schemas (ECMA-262's) as automata.
+r"""Regular expressions of JSON schemas (ECMA-262's), read into trees.
 
-Where ECMA-262 and Python's ``re`` differ (what ``\\d``, ``\\w``, ``\\s`` and ``.`` hold beyond ASCII, whether ``$`` matches
-before a last newline), what both accept counts: a text that the automaton accepts is a match for either.
+Where ECMA-262 and Python's ``re`` differ (what ``\d``, ``\w``, ``\s`` and ``.`` hold beyond ASCII, whether ``$`` matches
+before a last newline), the tree holds what is a match for both.
 """
 
 from __future__ import annotations
 
 import functools
-from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Literal, NoReturn, Union
+from typing import Literal, NoReturn, TypeAlias
 
 from hoshikage_core.json_schema import charsets
-from hoshikage_core.json_schema.automaton import Dfa, explore
 from hoshikage_core.json_schema.charsets import Ranges
 
-_N_NODES_MAX = 20_000
 _DEPTH_MAX = 50
 _N_REPEATS_MAX = 2_000
 
@@ -69,7 +66,7 @@ class Repeat:
     high: int | None
 
 
-Node = Union[Chars, Anchor, Sequence, Choice, Repeat]
+Node: TypeAlias = "Chars | Anchor | Sequence | Choice | Repeat"
 
 # What both dialects take for the class, and what at least one of them does.
 _DIGIT = charsets.of("0123456789")
@@ -79,26 +76,24 @@ _NO_DOT = charsets.of("\n\r\u2028\u2029")
 _CONTROLS = {"t": "\t", "n": "\n", "r": "\r", "f": "\f", "v": "\v", "0": "\0"}
 
 
-@functools.lru_cache(maxsize=256)
-def compile_pattern(pattern: str) -> Dfa:
-    """The texts in which a pattern is found.
-
-    Raises:
-        RegexError: It is malformed, or uses what is no regular language or differs between dialects.
-        TooManyStatesError: Its automaton is too large.
-    """
-    return _determinize(_Parser(pattern).parse())
-
-
 @functools.cache
 def _class(letter: str) -> tuple[Ranges, Ranges]:
-    """What ``\\d`` and the like surely and possibly hold."""
+    r"""What ``\d`` and the like surely and possibly hold."""
     lower = letter.lower()
     sure = {"d": _DIGIT, "w": _WORD, "s": _SPACE}[lower]
     possible = charsets.union([*sure, *charsets.unicode_class(lower), *(charsets.of("\ufeff") if lower == "s" else ())])
     if letter.isupper():
         return charsets.complement(possible), charsets.complement(sure)
     return sure, possible
+
+
+def parse(pattern: str) -> Node:
+    """The tree of a pattern.
+
+    Raises:
+        RegexError: It is malformed, or uses what is no regular language or differs between dialects.
+    """
+    return _Parser(pattern).parse()
 
 
 class _Parser:
@@ -141,7 +136,7 @@ class _Parser:
         if max(low, high or 0) > _N_REPEATS_MAX:
             self.unsupported(f"repeats more than {_N_REPEATS_MAX} times")
         self.take("?")  # lazy: the same texts match
-        if self.peek() in ("*", "+", "?") or self.at < len(self.text) and self.quantifier() is not None:
+        if self.peek() in ("*", "+", "?") or (self.at < len(self.text) and self.quantifier() is not None):
             self.malformed("repeats a repetition")
         return Repeat(node, low, high)
 
@@ -285,125 +280,3 @@ class _Parser:
 
     def unsupported(self, reason: str) -> NoReturn:
         raise RegexError(f"cannot be enforced: it {reason}")
-
-
-class _Nfa:
-    """Thompson's construction; an edge without characters may demand the text's begin or end."""
-
-    def __init__(self) -> None:
-        self.chars: list[tuple[Ranges, int] | None] = []
-        self.free: list[list[tuple[Literal["", "begin", "end"], int]]] = []
-
-    def node(self) -> int:
-        if len(self.free) == _N_NODES_MAX:
-            raise RegexError("cannot be enforced: it is too large")
-        self.chars.append(None)
-        self.free.append([])
-        return len(self.free) - 1
-
-    def build(self, tree: Node, begin: int) -> int:
-        """Adds what the tree matches behind a node; returns the node where that ends."""
-        if isinstance(tree, Sequence):
-            for part in tree.parts:
-                begin = self.build(part, begin)
-            return begin
-        if isinstance(tree, Repeat):
-            return self._repeat(tree, begin)
-        end = self.node()
-        if isinstance(tree, Choice):
-            for option in tree.options:
-                first = self.node()
-                self.free[begin].append(("", first))
-                self.free[self.build(option, first)].append(("", end))
-        elif isinstance(tree, Anchor):
-            self.free[begin].append((tree.where, end))
-        else:
-            # A node has one edge with characters at most: a new node for each.
-            first = self.node()
-            self.free[begin].append(("", first))
-            self.chars[first] = (tree.ranges, end)
-        return end
-
-    def _repeat(self, tree: Repeat, begin: int) -> int:
-        for _ in range(tree.low):
-            begin = self.build(tree.part, begin)
-        if tree.high is None:
-            loop, end = self.node(), self.node()
-            self.free[begin].append(("", loop))
-            self.free[self.build(tree.part, loop)].append(("", loop))
-            self.free[loop].append(("", end))
-            return end
-        end = self.node()
-        for _ in range(tree.high - tree.low):
-            self.free[begin].append(("", end))
-            begin = self.build(tree.part, begin)
-        self.free[begin].append(("", end))
-        return end
-
-
-_States = frozenset[int]
-
-
-def _determinize(tree: Node) -> Dfa:
-    nfa = _Nfa()
-    # "Is found" means: anything, the pattern, anything.
-    skip = nfa.node()
-    loop = nfa.node()
-    nfa.chars[skip] = (charsets.ANY, loop)
-    nfa.free[loop].append(("", skip))
-    start = nfa.node()
-    nfa.free[start].append(("", skip))
-    begin = nfa.node()
-    nfa.free[start].append(("", begin))
-    nfa.free[loop].append(("", begin))
-    final = nfa.build(tree, begin)
-    rest = nfa.node()
-    nfa.free[final].append(("", rest))
-    nfa.chars[rest] = (charsets.ANY, rest)
-
-    def closure(nodes: Iterable[int], *, at_begin: bool = False, at_end: bool = False) -> _States:
-        seen = set(nodes)
-        queue = list(seen)
-        while queue:
-            for demand, target in nfa.free[queue.pop()]:
-                if target in seen or demand == "begin" and not at_begin or demand == "end" and not at_end:
-                    continue
-                seen.add(target)
-                queue.append(target)
-        return frozenset(seen)
-
-    def step(state: tuple[_States, bool]) -> Iterable[tuple[Ranges, tuple[_States, bool]]]:
-        nodes = state[0]
-        if rest in nodes:
-            # Found: nothing that follows changes that.
-            return [(charsets.ANY, (frozenset([final, rest]), False))]
-        edges = [edge for node in nodes if (edge := nfa.chars[node]) is not None]
-        return [(ranges, (closure(targets), False)) for ranges, targets in split(edges)]
-
-    def accepts(state: tuple[_States, bool]) -> bool:
-        return final in closure(state[0], at_begin=state[1], at_end=True)
-
-    return explore((closure([start], at_begin=True), True), step, accepts)
-
-
-def split(edges: Iterable[tuple[Ranges, int]]) -> Iterable[tuple[Ranges, frozenset[int]]]:
-    """Sorts characters by the set of all edges that take them."""
-    begins: dict[int, list[int]] = {}
-    ends: dict[int, list[int]] = {}
-    for ranges, target in edges:
-        for low, high in ranges:
-            begins.setdefault(low, []).append(target)
-            ends.setdefault(high + 1, []).append(target)
-    active: dict[int, int] = {}
-    pieces: dict[frozenset[int], list[tuple[int, int]]] = {}
-    cuts = sorted({*begins, *ends})
-    for low, high in zip(cuts, cuts[1:]):
-        for target in ends.get(low, ()):
-            active[target] -= 1
-            if not active[target]:
-                del active[target]
-        for target in begins.get(low, ()):
-            active[target] = active.get(target, 0) + 1
-        if active:
-            pieces.setdefault(frozenset(active), []).append((low, high - 1))
-    return [(charsets.union(ranges), targets) for targets, ranges in pieces.items()]

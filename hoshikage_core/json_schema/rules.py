@@ -9,8 +9,8 @@ from hoshikage_core.json_schema.charsets import Ranges
 NAME_MARK = "\x01"
 """Begins each rule name until ``complete_grammar`` knows a prefix that is free; no GBNF text of ours holds it."""
 
-NEVER = "[^\\x00-\\U0010FFFF]"
-"""Matches no character."""
+NEVER = "[^\\x00-\\UFFFFFFFF]"
+"""Matches no character, nor the numbers beyond the last one that llama.cpp reads from wrong UTF-8."""
 
 _BLOCK = 500  # llama.cpp unrolls a repetition, and takes one of more than 2,000 for endless
 

@@ -14,9 +14,9 @@ import zlib
 from collections.abc import Mapping
 from typing import Any, Literal
 
+from hoshikage_core.json_schema.numbers import ANY_INTEGER, ANY_NUMBER
 from hoshikage_core.json_schema.rules import NAME_MARK, NEVER
 from hoshikage_core.json_schema.spelling import STRING_CHAR
-from hoshikage_core.json_schema.numbers import ANY_INTEGER, ANY_NUMBER
 
 _KEY = secrets.token_bytes(32)
 _NUMBER_SIGN = -7205759403792793
@@ -77,7 +77,9 @@ def complete_grammar(grammar: str) -> str:
         if not secrets.compare_digest(tag, _tag(payload)):
             return match.group()
         root, *rules = zlib.decompress(base64.urlsafe_b64decode(payload)).decode("utf-8").split("\n")
-        added.update(rule.replace(NAME_MARK, prefix).split(" ::= ", 1) for rule in rules)
+        for rule in rules:
+            name, body = rule.replace(NAME_MARK, prefix).split(" ::= ", 1)
+            added[name] = body
         return root.replace(NAME_MARK, prefix)
 
     lines = [_TIGHTER.get(line, line) for line in grammar.splitlines()]

@@ -6,7 +6,7 @@ import dataclasses
 import json
 from dataclasses import dataclass
 from fractions import Fraction
-from typing import Any, Union
+from typing import Any, TypeAlias
 
 from hoshikage_core.json_schema.automaton import Dfa
 from hoshikage_core.json_schema.document import Schema
@@ -97,7 +97,7 @@ class Array:
     is_set: bool = False
 
 
-Shape = Union[Anything, Literals, Text, Number, Object, Array]
+Shape: TypeAlias = Anything | Literals | Text | Number | Object | Array
 
 
 def key_of(place: Place) -> tuple[int, ...]:

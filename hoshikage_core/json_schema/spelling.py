@@ -37,9 +37,15 @@ def spell_in_string(ranges: Ranges) -> str:
     options = []
     if raw := charsets.intersection(ranges, RAW):
         options.append(char_class(raw))
-    special = [chr(code) for low, high in charsets.intersection(ranges, charsets.complement(RAW)) for code in range(low, high + 1)]
+    special = [
+        chr(code)
+        for low, high in charsets.intersection(ranges, charsets.complement(RAW))
+        for code in range(low, high + 1)
+    ]
     if short := [char for char in special if char in _SHORT_ESCAPES]:
-        letters = "".join(letter if len(letter) == 1 else f"\\{letter}" for letter in map(_SHORT_ESCAPES.__getitem__, short))
+        letters = "".join(
+            letter if len(letter) == 1 else f"\\{letter}" for letter in map(_SHORT_ESCAPES.__getitem__, short)
+        )
         options.append(rf'"\\" [{letters}]')
     for begin in ("0", "1"):
         codes = (ord(char) for char in special if char not in _SHORT_ESCAPES)
@@ -67,7 +73,7 @@ def _emit(rules: Rules, dfa: Dfa, spell: Callable[[Ranges], str], end: str) -> s
         for ranges, target in edges:
             chain = [spell(ranges)]
             while is_link[target]:
-                link_ranges, target = dfa.edges[target][0]  # noqa: PLW2901
+                link_ranges, target = dfa.edges[target][0]
                 chain.append(spell(link_ranges))
             if dfa.accepts[target] and not dfa.edges[target]:
                 chain += [end] if end != '""' else []

@@ -12,7 +12,7 @@ from hoshikage_core.json_schema.automaton import Dfa
 from hoshikage_core.json_schema.document import Document, Schema
 from hoshikage_core.json_schema.formats import FORMATS, INTEGER_BOUNDS
 from hoshikage_core.json_schema.numbers import exact
-from hoshikage_core.json_schema.regex import compile_pattern
+from hoshikage_core.json_schema.patterns import compile_pattern
 
 
 class Matcher:
@@ -35,7 +35,9 @@ class Matcher:
 
     def matches_plain(self, value: Any, schema: dict[str, Any]) -> bool:
         """Whether a value matches the keywords of a schema that are not applied in place."""
-        if "type" in schema and not _has_type(value, [schema["type"]] if isinstance(schema["type"], str) else schema["type"]):
+        if "type" in schema and not _has_type(
+            value, [schema["type"]] if isinstance(schema["type"], str) else schema["type"]
+        ):
             return False
         if "const" in schema and canonical(schema["const"]) != canonical(value):
             return False
@@ -64,7 +66,9 @@ class Matcher:
         others = schema.get("additionalProperties", True)
         for name, member in value.items():
             applied = [declared[name]] if name in declared else []
-            applied += [schema["patternProperties"][pattern] for pattern, dfa in patterns.items() if is_match(dfa, name)]
+            applied += [
+                schema["patternProperties"][pattern] for pattern, dfa in patterns.items() if is_match(dfa, name)
+            ]
             if not all(self.matches(member, part) for part in applied or [others]):
                 return False
             if not self.matches(name, schema.get("propertyNames", True)):
