@@ -114,7 +114,9 @@ class Gatherer:
         for schema in option:
             for listed in ([schema["const"]] if "const" in schema else None, schema.get("enum")):
                 if listed is not None and values is None:
-                    values = {canonical(value): value for value in listed}
+                    values = {}
+                    for value in listed:
+                        values.setdefault(canonical(value), value)
         if values is None:
             return None
         return tuple(

@@ -1,7 +1,7 @@
 r"""Regular expressions of JSON schemas (ECMA-262's), read into trees.
 
-Where ECMA-262 and Python's ``re`` differ (what ``\d``, ``\w``, ``\s`` and ``.`` hold beyond ASCII, whether ``$`` matches
-before a last newline), the tree holds what is a match for both.
+Where ECMA-262 and Python's ``re`` differ (what ``\d``, ``\w``, ``\s`` and ``.`` hold beyond ASCII, whether ``$``
+matches before a last newline), the tree holds what is a match for both.
 """
 
 from __future__ import annotations
