@@ -67,3 +67,6 @@ INTEGER_BOUNDS: dict[str, tuple[int, int]] = {
 
 NUMBER_FORMATS = frozenset(["float", "double", "decimal"])
 """OpenAPI's formats that any number of ours has."""
+
+TEXT_FORMATS = frozenset(["binary", "password", "path"])
+"""OpenAPI's and pydantic's formats that any string has."""

@@ -11,7 +11,7 @@ from typing import Any
 from hoshikage_core.json_schema.alternatives import Alternative
 from hoshikage_core.json_schema.automaton import Dfa, TooManyStatesError, intersect
 from hoshikage_core.json_schema.document import Document
-from hoshikage_core.json_schema.formats import FORMATS, INTEGER_BOUNDS, NUMBER_FORMATS
+from hoshikage_core.json_schema.formats import FORMATS, INTEGER_BOUNDS, NUMBER_FORMATS, TEXT_FORMATS
 from hoshikage_core.json_schema.numbers import Interval, NumberRangeError, exact, number_rule
 from hoshikage_core.json_schema.patterns import compile_pattern
 from hoshikage_core.json_schema.regex import RegexError
@@ -61,7 +61,7 @@ def _patterns(document: Document, schema: dict[str, Any]) -> Iterator[tuple[str,
     if (name := schema.get("format")) is not None:
         if name in FORMATS:
             yield "format", FORMATS[name]
-        elif name not in INTEGER_BOUNDS and name not in NUMBER_FORMATS:
+        elif name not in TEXT_FORMATS and name not in INTEGER_BOUNDS and name not in NUMBER_FORMATS:
             document.unsupported(schema, "format", f"is none of {', '.join(sorted(FORMATS))}")
 
 
@@ -74,7 +74,7 @@ def gather_number(document: Document, option: Alternative, *, is_integer: bool) 
         if name in INTEGER_BOUNDS:
             low, high = INTEGER_BOUNDS[name]
             interval, is_integer = interval.intersect(Interval(Fraction(low), Fraction(high))), True
-        elif name is not None and name not in NUMBER_FORMATS and name not in FORMATS:
+        elif name is not None and name not in {*NUMBER_FORMATS, *FORMATS, *TEXT_FORMATS}:
             document.unsupported(schema, "format", "is no known format")
         for bound in _bounds(schema):
             interval = interval.intersect(bound)

@@ -21,6 +21,7 @@ ANY_NUMBER = '"-"? ("0" | [1-9] [0-9]{0,15}) ("." [0-9]{1,16})? ([eE] [-+]? [0-9
 """Two digits of exponent keep it finite."""
 
 _N_INTEGER_DIGITS = 19
+_N_DIVIDED_DIGITS = 9  # every digit takes as many rules as the divisor has remainders
 _N_EXACT_DIGITS = 15  # two numbers of so many digits are never the same float
 _N_DIGITS_MAX = 40
 _N_REMAINDERS_MAX = 300
@@ -101,14 +102,11 @@ def number_rule(rules: Rules, interval: Interval, divisor: Fraction | None, *, i
         interval = Interval(low, high).integers()
     if interval.is_empty:
         return None
-    options = _signed(
-        rules,
-        interval,
-        divisor,
-        _N_INTEGER_DIGITS - n_zeros if is_integer else _N_EXACT_DIGITS,
-        is_integer=is_integer,
-        n_zeros=n_zeros,
-    )
+    n_digits = _N_EXACT_DIGITS
+    if is_integer:
+        is_long = divisor is None or divisor <= 12
+        n_digits = (_N_INTEGER_DIGITS if is_long else _N_DIVIDED_DIGITS) - n_zeros
+    options = _signed(rules, interval, divisor, n_digits, is_integer=is_integer, n_zeros=n_zeros)
     return rules.add(" | ".join(options)) if options else None
 
 
@@ -162,7 +160,7 @@ class _Magnitudes:
         self.interval = interval
         low = interval.low or Fraction(0)
         n_low = len(str(floor(low)))
-        n_digits = max(n_digits, n_low + 1 if n_low >= n_digits else n_digits)
+        n_digits = n_low + 1 if n_low >= n_digits else n_digits
         if interval.high is None or interval.high >= 10**n_digits:
             self.interval = interval = Interval(interval.low, Fraction(10**n_digits), interval.has_low, False)
         assert interval.high is not None
