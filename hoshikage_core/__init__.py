@@ -21,11 +21,13 @@ from hoshikage_core.errors import (
     HoshikageError,
     InsufficientMemoryError,
     InvalidArgumentError,
+    JsonSchemaError,
     ModelLoadError,
     NativeError,
     UnsupportedError,
 )
 from hoshikage_core.generation import Completion, Generation, Timings
+from hoshikage_core.json_schema import complete_grammar, enforceable
 from hoshikage_core.logprobs import TokenLogprob, TokenLogprobs
 from hoshikage_core.memory import require_memory
 from hoshikage_core.message import MessageDelta, MessageParser, ToolCallDelta
@@ -55,6 +57,7 @@ __all__ = [
     "HoshikageError",
     "InsufficientMemoryError",
     "InvalidArgumentError",
+    "JsonSchemaError",
     "MessageDelta",
     "MessageParser",
     "Model",
@@ -70,6 +73,8 @@ __all__ = [
     "UnsupportedError",
     "build_info",
     "choice_seed",
+    "complete_grammar",
+    "enforceable",
     "require_memory",
     "schema_to_grammar",
 ]

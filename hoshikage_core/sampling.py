@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Any, TypeGuard
 
 from hoshikage_core import _checks
 from hoshikage_core._ffi import Handle, call, call_text, ffi, lib
-from hoshikage_core.errors import InvalidArgumentError
+from hoshikage_core.errors import InvalidArgumentError, JsonSchemaError
+from hoshikage_core.json_schema import complete_grammar, enforceable
 
 if TYPE_CHECKING:
     from hoshikage_core.prompt import ChatPrompt
@@ -190,16 +191,24 @@ _RANGES: tuple[tuple[str, float, float], ...] = (
 
 
 def schema_to_grammar(schema: Mapping[str, Any] | str) -> str:
-    """The GBNF grammar for a JSON schema, by llama.cpp's converter.
+    """The GBNF grammar for a JSON schema, which allows nothing that the schema does not.
 
     Raises:
-        GrammarError: The schema is malformed or holds what the converter does not know.
+        JsonSchemaError: The schema is malformed or holds what cannot be enforced.
     """
     if isinstance(schema, str):
-        data = _checks.text("json_schema", schema).encode("utf-8")
-    else:
-        data = _checks.to_json("json_schema", _checks.instance("json_schema", schema, Mapping, "a JSON schema"))
-    return call_text(lib.hsk_schema_to_grammar, data, len(data)).decode("utf-8")
+        schema = _read_schema(schema)
+    data = json.dumps(
+        enforceable(_checks.instance("json_schema", schema, (Mapping, bool), "a JSON schema")), ensure_ascii=False
+    ).encode("utf-8")
+    return complete_grammar(call_text(lib.hsk_schema_to_grammar, data, len(data)).decode("utf-8"))
+
+
+def _read_schema(text: str) -> Any:
+    try:
+        return json.loads(_checks.text("json_schema", text))
+    except (ValueError, RecursionError) as error:
+        raise JsonSchemaError("#", "", f"is no JSON: {error}") from None
 
 
 def choice_seed(seed: int, choice: int) -> int:
