@@ -161,7 +161,12 @@ void hsk_parser_free(hsk_parser *parser) HSK_NOEXCEPT;
 int32_t hsk_parser_parse(const hsk_parser *parser, const char *text, size_t n_bytes, int32_t is_partial, hsk_text *out,
                          hsk_error *error) HSK_NOEXCEPT;
 
-/* request: {"arena": a parser's, "schemas": {name of a schema parser: JSON schema}, "lazy"?: only what its triggers start}
+/* request: {"tools"?: [...OpenAI...], "parallel_tool_calls"?, "is_required"?, "json_schema"?}
+ * out: an arena for an answer of text, calls (<tool_call>{"name", "arguments"}</tool_call>), or JSON of the schema. Its schema parsers are
+ * called "tool-NAME-schema" and "response-format-schema". */
+int32_t hsk_parser_arena(const char *request, size_t n_bytes, hsk_text *out, hsk_error *error) HSK_NOEXCEPT;
+
+/* request: {"arena": a parser's, "schemas": {name of a schema parser: JSON schema}, "is_lazy"?: only what its triggers start}
  * out: GBNF for what the arena parses. */
 int32_t hsk_parser_grammar(const char *request, size_t n_bytes, hsk_text *out, hsk_error *error) HSK_NOEXCEPT;
 
