@@ -116,7 +116,10 @@ int32_t hsk_parser_parse(const hsk_parser *parser, const char *text, size_t n_by
         common_chat_msg message;
         message.role = "assistant";
         new_mapper(parser->format, message)->from_ast(context.ast, result);
-        hsk::give(out, message.to_json_oaicompat().dump_safe());
+        common_json json = message.to_json_oaicompat();
+        // Some formats end where nothing of theirs goes on, whatever follows.
+        json["rest"] = result.success() ? input.substr(result.end) : "";
+        hsk::give(out, json.dump_safe());
     });
 }
 

@@ -144,7 +144,11 @@ class MessageParser:
         assert self._parser is not None
         with self._parser as pointer:
             message = json.loads(call_text(lib.hsk_parser_parse, pointer, data, len(data), int(is_partial)))
-        return message if isinstance(message, dict) else None
+        if not isinstance(message, dict):
+            return None
+        rest = message["rest"].strip()
+        is_lost = rest and not message.get("tool_calls") and not rest.startswith(self._prompt.thinking_end_tags)
+        return None if is_lost else message
 
     def _read(self) -> MessageDelta:
         before = self._mark()
