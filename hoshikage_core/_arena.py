@@ -81,9 +81,13 @@ def with_content(host: Mapping[str, Any], guest: Mapping[str, Any]) -> Arena:
                 continue  # what may come before, like a preamble, comes without content
             node["min_count"] = node["max_count"] = 1
     has_content = _marks(edited)
+    nodes.append({"type": "epsilon"})
     for node in nodes:
         if node["type"] == "choice":
             node["children"] = [at for at in node["children"] if has_content[at]] or node["children"]
+        elif node["type"] == "sequence":
+            *others, _ = [at for at in node["children"] if has_content[at]] or [None]
+            node["children"] = [len(nodes) - 1 if at in others else at for at in node["children"]]
     offset = len(nodes)
     nodes.extend(_moved(node, offset) for node in guest["parsers"])
     for at in range(offset):

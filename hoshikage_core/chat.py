@@ -96,7 +96,7 @@ class ChatTemplate:
         if grammar is not None and (offered or json_schema is not None):
             raise InvalidArgumentError("grammar", "cannot be combined with tools or json_schema")
         if parallel_tool_calls is None:
-            parallel_tool_calls = self.caps["supports_parallel_tool_calls"] or not self.caps["supports_tool_calls"]
+            parallel_tool_calls = tool_name is None and (self.caps["supports_parallel_tool_calls"] or not self.caps["supports_tool_calls"])
         required = bool(offered) and (tool_choice == "required" or tool_name is not None)
         shape = Shape(
             tools=[_enforceable_tool(tool) for tool in called],
@@ -204,21 +204,34 @@ class _Work:
     def _with_tools(self) -> dict[str, Any]:
         shape, caps = self.shape, self.template.caps
         strict = any(tool["function"].get("strict") for tool in self.offered)
-        if caps["supports_tool_calls"] and shape.json_schema is None:
-            messages = self.messages
-            if not caps["supports_tools"]:
-                messages = _conversation.describe_tools(messages, self.offered, how=False)
-            own = self._render(messages, tools=shape.tools)
-            if _has_calls(own) and (_shape.enforces(own, shape) or not (strict or shape.is_required)):
-                shown = own if list(shape.tools) == list(self.offered) else self._render(messages, tools=self.offered)
-                return {**own, "prompt": shown["prompt"], **_shape.own_calls(own, shape)}
-            if _has_calls(own) and not strict:
-                shown = self._render(messages, tools=self.offered)
-                host = self._render(messages)
-                return {**host, "prompt": shown["prompt"], **_shape.plain_format(host, shape)}
+        if caps["supports_tool_calls"] and shape.json_schema is None and (fields := self._with_own_tools(strict)):
+            return fields
         messages = _conversation.describe_tools(_conversation.as_text(self.messages), self.offered, how=True)
         host = self._render(messages)
         return {**host, **_shape.plain_format(host, shape)}
+
+    def _with_own_tools(self, strict: bool) -> dict[str, Any] | None:
+        """Calls as the template has them; None if it cannot."""
+        shape = self.shape
+        messages = self.messages
+        if not self.template.caps["supports_tools"]:
+            messages = _conversation.describe_tools(messages, self.offered, how=False)
+        try:
+            own = self._render(messages, tools=shape.tools)
+            if not _has_calls(own):
+                return None
+            shown = own
+            if list(shape.tools) != list(self.offered):
+                shown = self._render(messages, tools=self.offered)
+        except ChatTemplateError:
+            self._render()  # if it is not the tools that it refuses, they have nothing to do with it
+            return None
+        if _shape.enforces(own, shape) or not (strict or shape.is_required):
+            return {**own, "prompt": shown["prompt"], **_shape.own_calls(own, shape)}
+        if strict:
+            return None
+        host = self._render(messages)
+        return {**host, "prompt": shown["prompt"], **_shape.plain_format(host, shape)}
 
     def _with_schema(self) -> dict[str, Any]:
         schema = self.shape.json_schema

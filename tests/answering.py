@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import re
 from typing import Any
 
 from hoshikage_core import ChatPrompt, Engine, MessageDelta, MessageParser, SamplingParams
 from hoshikage_core._ffi import Handle, call, ffi, lib
 from hoshikage_core.text import Utf8Decoder
 
+_PLAIN = re.compile(rb"[ -~\n]+")
 _REASONING = 8  # tokens after which reasoning is closed, which a random model never does
 
 
@@ -30,7 +32,7 @@ class Answer:
     is_finished: bool
 
 
-def answer(engine: Engine, prompt: ChatPrompt, *, seed: int = 0, temperature: float = 1.0, n_max: int = 600) -> Answer:
+def answer(engine: Engine, prompt: ChatPrompt, *, seed: int = 0, temperature: float = 1.0, n_max: int = 300) -> Answer:
     """Lets the model answer under the prompt's grammar, and takes the answer apart token by token."""
     model = engine.model
     ticks = iter(range(10**9))
@@ -49,15 +51,15 @@ def answer(engine: Engine, prompt: ChatPrompt, *, seed: int = 0, temperature: fl
                 break
             piece = decoder.decode(model.token_to_bytes(token, special=True))
             delta = parser.feed(piece)
+            deltas.append(delta)
             n_reasoning += bool(delta.reasoning)
             if n_reasoning > _REASONING and delta.reasoning:
-                closing = prompt.thinking_end_tags[-1 if "\n" in prompt.thinking_end_tags[0] else 0]
+                closing = prompt.thinking_end_tags[0]
                 sequence.extend(model.tokenize(closing))
                 deltas.append(parser.feed(closing))
                 piece += closing
                 n_reasoning = 0
             text += piece
-            deltas.append(delta)
     deltas += [parser.feed(decoder.flush()), parser.finish()]
     return Answer(text, parser.message, deltas, is_finished)
 
@@ -84,7 +86,11 @@ def assembled(deltas: list[MessageDelta]) -> dict[str, Any]:
 def _sampler(engine: Engine, prompt: ChatPrompt, seed: int, temperature: float) -> Handle:
     keys = ("grammar", "grammar_type", "grammar_lazy", "grammar_triggers", "preserved_tokens", "generation_prompt")
     values = {key: getattr(prompt, key) for key in keys}
-    data = json.dumps({**values, "seed": seed, "temperature": temperature, "top_k": 0}).encode()
+    model = engine.model
+    pieces = {token: model.token_to_bytes(token, special=True) for token in range(model.info.n_vocab)}
+    # Bytes that a decoder and a grammar may see differently, and special tokens: only where nothing else is allowed.
+    strange = [token for token, piece in pieces.items() if not model.is_end(token) and not _PLAIN.fullmatch(piece)]
+    data = json.dumps({**values, "seed": seed, "temperature": temperature, "top_k": 0, "logit_bias": dict.fromkeys(map(str, strange), -50.0)}).encode()
     out = ffi.new("hsk_sampler **")
     with engine.model.native as model:
         call(lib.hsk_sampler_new, model, data, len(data), out)
