@@ -12,6 +12,7 @@ from typing import Any
 
 Arena = dict[str, Any]
 _LITERAL_KINDS = {"epsilon", "start", "end"}
+_RUN_MAX = 16
 
 
 def schema_names(arena: Mapping[str, Any]) -> set[str]:
@@ -68,6 +69,15 @@ def with_one_call(arena: Mapping[str, Any]) -> Arena:
             if body["type"] == "repetition" and body["max_count"] == -1:
                 body["max_count"] = 1
     return edited
+
+
+def bounded(arena: Mapping[str, Any]) -> Arena:
+    """The arena without runs of letters that never end, such as the name of a type that nobody reads."""
+    nodes = [
+        {**node, "max_count": _RUN_MAX} if node["type"] == "chars" and node["max_count"] == -1 else node
+        for node in arena["parsers"]
+    ]
+    return {**arena, "parsers": nodes}
 
 
 def with_content(host: Mapping[str, Any], guest: Mapping[str, Any]) -> Arena:

@@ -15,6 +15,7 @@ from hoshikage_core._schema import complete_grammar
 
 _PEG_NATIVE = 2  # llama.cpp's COMMON_CHAT_FORMAT_PEG_NATIVE
 _WORD = 1  # llama.cpp's COMMON_GRAMMAR_TRIGGER_TYPE_WORD
+_RESPONSE_NAMES = ("response-format-schema", "response-format")
 _CALL_START, _CALL_END = "<tool_call>", "</tool_call>"
 
 
@@ -41,7 +42,7 @@ class Shape:
         """By the names that llama.cpp's parsers have for them."""
         schemas = {_schema_name(tool): tool["function"]["parameters"] for tool in self.tools}
         if self.json_schema is not None:
-            schemas["response-format-schema"] = self.json_schema
+            schemas |= dict.fromkeys(_RESPONSE_NAMES, self.json_schema)
         return schemas
 
     @property
@@ -79,9 +80,12 @@ def own_calls(rendered: Mapping[str, Any], shape: Shape) -> Fields:
     return {**fields, "grammar": _grammar(arena, shape)}
 
 
-def own_schema(rendered: Mapping[str, Any]) -> Fields:
-    """The template's own format for JSON."""
-    return {"grammar_type": "output_format", "grammar": complete_grammar(rendered["grammar"])}
+def own_schema(rendered: Mapping[str, Any], shape: Shape) -> Fields | None:
+    """The template's own format for JSON; None if it has none."""
+    arena = rendered["parser"]["arena"]
+    if not _arena.schema_names(arena).intersection(_RESPONSE_NAMES):
+        return None
+    return {"grammar_type": "output_format", "grammar": _grammar(arena, shape)}
 
 
 def plain_format(rendered: Mapping[str, Any], shape: Shape) -> Fields:
@@ -118,7 +122,7 @@ def own_grammar(rendered: Mapping[str, Any], grammar: str) -> Fields:
 
 
 def _grammar(arena: Arena, shape: Shape) -> str:
-    data = _checks.to_json("tools", {"arena": arena, "schemas": shape.schemas, "is_lazy": shape.is_lazy})
+    data = _checks.to_json("tools", {"arena": _arena.bounded(arena), "schemas": shape.schemas, "is_lazy": shape.is_lazy})
     return complete_grammar(call_text(lib.hsk_parser_grammar, data, len(data)).decode("utf-8"))
 
 

@@ -237,10 +237,10 @@ class _Work:
         schema = self.shape.json_schema
         if schema:
             own = self._render(json_schema=schema)
-            if own["grammar"]:
+            if fields := _shape.own_schema(own, self.shape):
                 if schema != self.json_schema and "response_format" in self.template.source:
                     own["prompt"] = self._render(json_schema=self.json_schema)["prompt"]
-                return {**own, **_shape.own_schema(own)}
+                return {**own, **fields}
         host = self._render()
         return {**host, **_shape.plain_format(host, self.shape)}
 

@@ -21,7 +21,7 @@ from hoshikage_core._ffi import Handle, call, call_text, ffi, lib
 from hoshikage_core.prompt import ChatPrompt
 
 _INTERVAL_S = 0.02
-_ANCHOR = 64
+_ANCHORS = (64, 16, 4, 1)
 _SENTINEL = "\x00"
 
 
@@ -209,8 +209,8 @@ class MessageParser:
         message = self._parse(self._text)
         if message is not None:
             self._tell(message, is_last=True)
-        if self._prompt.tool_names and not self._calls and self._parse(self._text, is_partial=False) is None:
-            self._content += self._rest(self._text)
+        if not (self._content or self._reasoning or self._calls) and self._parse(self._text, is_partial=False) is None:
+            self._content = self._text  # a call was begun and left: better seen than nothing at all
 
     def _give_up(self) -> None:
         """The text is not of the model's format: tells what is, and the rest as content."""
@@ -232,8 +232,12 @@ class MessageParser:
         if self._calls:
             return ""
         told = self._content or self._reasoning
-        anchor = told[-_ANCHOR:]
-        begin = text.rfind(anchor) + len(anchor) if anchor in text else 0
+        begin = 0
+        for length in _ANCHORS:  # what was told may come from several places
+            at = text.rfind(told[-length:]) if told else -1
+            if at >= 0:
+                begin = at + len(told[-length:])
+                break
         rest = text[begin:]
         if not self._content and self._reasoning:
             for tag in self._prompt.thinking_end_tags:

@@ -32,7 +32,7 @@ class Answer:
     is_finished: bool
 
 
-def answer(engine: Engine, prompt: ChatPrompt, *, seed: int = 0, temperature: float = 1.0, n_max: int = 300) -> Answer:
+def answer(engine: Engine, prompt: ChatPrompt, *, seed: int = 0, temperature: float = 3.0, n_max: int = 300) -> Answer:
     """Lets the model answer under the prompt's grammar, and takes the answer apart token by token."""
     model = engine.model
     ticks = iter(range(10**9))
