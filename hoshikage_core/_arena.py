@@ -20,6 +20,11 @@ def schema_names(arena: Mapping[str, Any]) -> set[str]:
     return {node["name"] for node in arena["parsers"] if node["type"] == "schema"}
 
 
+def marks(arena: Mapping[str, Any]) -> frozenset[str]:
+    """What ends a text, such as a tag."""
+    return frozenset(mark for node in arena["parsers"] if node["type"] == "until" for mark in node["delimiters"])
+
+
 def is_plain(arena: Mapping[str, Any], generation_prompt: str) -> bool:
     """Whether all text after the generation prompt is content."""
     literal, n_contents = "", 0
@@ -45,6 +50,21 @@ def _flat(arena: Mapping[str, Any], at: int) -> list[Mapping[str, Any]]:
 def _is_rest(arena: Mapping[str, Any], at: int) -> bool:
     node = arena["parsers"][at]
     return node["type"] == "until" and not node["delimiters"]
+
+
+def has_early_ids(arena: Mapping[str, Any]) -> bool:
+    """Whether a call's id is written before its arguments, so that it is known when the call is told."""
+    pending, seen = [arena["root"]], set()
+    while pending:
+        at = pending.pop()
+        if at in seen:
+            continue
+        seen.add(at)
+        node = arena["parsers"][at]
+        if node["type"] == "tag" and node["tag"] in ("tool-id", "tool-args", "tool-arg"):
+            return bool(node["tag"] == "tool-id")
+        pending.extend(reversed(_children(node)))
+    return False
 
 
 def without_content(arena: Mapping[str, Any]) -> Arena:
@@ -138,7 +158,7 @@ def _moved(node: Mapping[str, Any], offset: int) -> dict[str, Any]:
 
 
 def _is_content(node: Mapping[str, Any]) -> bool:
-    return node["type"] == "tag" and node["tag"] == "content"
+    return bool(node["type"] == "tag" and node["tag"] == "content")
 
 
 def _children(node: Mapping[str, Any]) -> list[int]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
@@ -33,7 +34,9 @@ def fold(messages: Sequence[Mapping[str, Any]]) -> list[Message]:
     return _merge_neighbours([*merge_systems(systems), *others], ("user", "assistant"))
 
 
-def describe_tools(messages: Sequence[Mapping[str, Any]], tools: Iterable[Mapping[str, Any]], *, how: bool) -> list[Message]:
+def describe_tools(
+    messages: Sequence[Mapping[str, Any]], tools: Iterable[Mapping[str, Any]], *, how: bool
+) -> list[Message]:
     """Tells of the tools in the system message, and ``how`` to call them if the template does not know of calls."""
     listed = "\n".join(json.dumps(tool["function"], ensure_ascii=False) for tool in tools)
     text = _TOOLS.replace("{tools}", listed) + (_FORMAT if how else "")
@@ -71,10 +74,8 @@ def text_of(message: Mapping[str, Any]) -> str:
 def _call_text(call: Mapping[str, Any]) -> str:
     function = call["function"]
     arguments = function.get("arguments", {})
-    try:
+    with contextlib.suppress(ValueError):  # what is no JSON, the model sees as it is
         arguments = json.loads(arguments) if isinstance(arguments, str) else arguments
-    except ValueError:
-        pass  # a client's history may hold what is no JSON: then the model sees it as it is
     value = json.dumps({"name": function["name"], "arguments": arguments}, ensure_ascii=False)
     return f"<tool_call>\n{value}\n</tool_call>"
 

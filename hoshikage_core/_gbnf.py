@@ -5,7 +5,9 @@ from __future__ import annotations
 import re
 
 # What a name is not in: literals, classes of characters and comments.
-_TOKEN = re.compile(r'"(?:\\.|[^"\\])*"|\[(?:\\.|[^\]\\])*\]|#[^\n]*|<[^>\s]*>|\{[^}]*\}|[A-Za-z0-9][A-Za-z0-9_-]*', re.DOTALL)
+_TOKEN = re.compile(
+    r'"(?:\\.|[^"\\])*"|\[(?:\\.|[^\]\\])*\]|#[^\n]*|<[^>\s]*>|\{[^}]*\}|[A-Za-z0-9][A-Za-z0-9_-]*', re.DOTALL
+)
 
 
 def renamed(grammar: str, prefix: str) -> str:

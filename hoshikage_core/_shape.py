@@ -1,4 +1,4 @@
-"""What binds an answer, and what takes it apart: grammar and parser for tools, schemas and grammars, with any template."""
+"""What binds an answer and takes it apart: grammar and parser for tools, schemas and grammars, with any template."""
 
 from __future__ import annotations
 
@@ -116,14 +116,21 @@ def own_grammar(rendered: Mapping[str, Any], grammar: str) -> Fields:
     """A grammar of the caller's, in place of the content: after the reasoning, if there is any."""
     if _arena.is_plain(rendered["parser"]["arena"], rendered["generation_prompt"]):
         return {"grammar": grammar, "grammar_type": "user"}
-    guest: Arena = {"parsers": [{"type": "epsilon"}, {"type": "gbnf", "child": 0, "grammar": "user-root"}], "rules": {}, "root": 1}
+    guest: Arena = {
+        "parsers": [{"type": "epsilon"}, {"type": "gbnf", "child": 0, "grammar": "user-root"}],
+        "rules": {},
+        "root": 1,
+    }
     around = _grammar(_arena.with_content(rendered["parser"]["arena"], guest), Shape())
     return {"grammar": f"{around}\n{renamed(grammar, 'user-')}", "grammar_type": "output_format"}
 
 
 def _grammar(arena: Arena, shape: Shape) -> str:
-    data = _checks.to_json("tools", {"arena": _arena.bounded(arena), "schemas": shape.schemas, "is_lazy": shape.is_lazy})
-    return complete_grammar(call_text(lib.hsk_parser_grammar, data, len(data)).decode("utf-8"))
+    data = _checks.to_json(
+        "tools", {"arena": _arena.bounded(arena), "schemas": shape.schemas, "is_lazy": shape.is_lazy}
+    )
+    grammar = call_text(lib.hsk_parser_grammar, data, len(data)).decode("utf-8")
+    return str(complete_grammar(grammar))
 
 
 def _schema_name(tool: Mapping[str, Any]) -> str:

@@ -41,7 +41,10 @@ class ChatTemplate:
         with model.native as pointer:
             call(lib.hsk_chat_new, pointer, text, out)
         self._handle = Handle(out[0], lib.hsk_chat_free, "chat template")
-        info = json.loads(call_text(lib.hsk_chat_info_get, out[0]))
+        try:
+            info = json.loads(call_text(lib.hsk_chat_info_get, out[0]))
+        except ChatTemplateError as error:
+            raise ChatTemplateError(_own_words(str(error))) from None
         self.source: str = info["source"]
         self.is_explicit: bool = info["is_explicit"]
         self.supports_thinking: bool = info["supports_thinking"]
@@ -67,7 +70,8 @@ class ChatTemplate:
         """Renders a conversation.
 
         Tools and schemas hold with any template: where it has no format of its own for calls, or one that does not
-        hold arguments to a schema that has to be met, calls are made in a format that does, described in the system message.
+        hold arguments to a schema that has to be met, calls are made in a format that does, described in the system
+        message.
 
         Args:
             messages: As in OpenAI's chat API.
@@ -96,7 +100,9 @@ class ChatTemplate:
         if grammar is not None and (offered or json_schema is not None):
             raise InvalidArgumentError("grammar", "cannot be combined with tools or json_schema")
         if parallel_tool_calls is None:
-            parallel_tool_calls = tool_name is None and (self.caps["supports_parallel_tool_calls"] or not self.caps["supports_tool_calls"])
+            parallel_tool_calls = tool_name is None and (
+                self.caps["supports_parallel_tool_calls"] or not self.caps["supports_tool_calls"]
+            )
         required = bool(offered) and (tool_choice == "required" or tool_name is not None)
         shape = Shape(
             tools=[_enforceable_tool(tool) for tool in called],
@@ -122,7 +128,7 @@ class ChatTemplate:
             tool_names=tuple(tool["function"]["name"] for tool in called),
             prefix_content=prefix,
             id_seed=secrets.token_hex(8),
-            **(self._ids() if called else {}),
+            **(self._ids(fields) if called else {}),
         )
 
     def apply(self, request: Mapping[str, Any]) -> dict[str, Any]:
@@ -135,7 +141,12 @@ class ChatTemplate:
             raise ChatTemplateError(_own_words(str(error))) from None
         return rendered
 
-    def _ids(self) -> Mapping[str, Any]:
+    def _ids(self, fields: Mapping[str, Any]) -> Mapping[str, Any]:
+        """What ids the template accepts, and whether those that the model writes are to be kept."""
+        form = self._shown_ids()
+        return {**form, "keeps_ids": form.get("keeps_ids", False) and _arena.has_early_ids(fields["parser"]["arena"])}
+
+    def _shown_ids(self) -> Mapping[str, Any]:
         """What ids the template accepts, and whether it shows them; tried once."""
         if self._id_form is None:
             form: dict[str, Any] = {}
@@ -144,7 +155,11 @@ class ChatTemplate:
                 function = {"name": "probe", "arguments": "{}"}
                 messages = [
                     {"role": "user", "content": "u"},
-                    {"role": "assistant", "content": "", "tool_calls": [{"id": call_id, "type": "function", "function": function}]},
+                    {
+                        "role": "assistant",
+                        "content": "",
+                        "tool_calls": [{"id": call_id, "type": "function", "function": function}],
+                    },
                     {"role": "tool", "tool_call_id": call_id, "name": "probe", "content": "r"},
                 ]
                 try:
@@ -284,7 +299,9 @@ def _clean_tools(tools: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
         name = _checks.text(f"{where}.function.name", function.get("name"))
         rule = re.sub("[^A-Za-z0-9-]+", "-", name)
         if not name or rule in names:
-            raise InvalidArgumentError(f"{where}.function.name", "must be a name that no other tool has, or all but has")
+            raise InvalidArgumentError(
+                f"{where}.function.name", "must be a name that no other tool has, or all but has"
+            )
         names.add(rule)
         parameters = function.get("parameters")
         if parameters is not None:

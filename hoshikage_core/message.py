@@ -16,7 +16,7 @@ import time
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
-from hoshikage_core import _checks
+from hoshikage_core import _arena, _checks
 from hoshikage_core._ffi import Handle, call, call_text, ffi, lib
 from hoshikage_core.prompt import ChatPrompt
 
@@ -25,7 +25,8 @@ _ANCHORS = (64, 16, 4, 1)
 _SENTINEL = "\x00"
 
 
-class ToolCallDelta(NamedTuple):
+@dataclasses.dataclass(frozen=True, slots=True)
+class ToolCallDelta:
     """What a piece of an answer adds to one of its tool calls.
 
     Attributes:
@@ -90,6 +91,7 @@ class MessageParser:
         self._is_unread = False
         self._is_free = prompt.is_plain  # from here on, all text is content
         self._parser = None if prompt.is_plain else _new_parser(prompt)
+        self._marks = _arena.marks(prompt.parser["arena"]) if prompt.parser else frozenset()
         self._prefix_content, self._prefix_reasoning = "", ""
         if self._parser is not None:
             self._skip_prefix()
@@ -146,9 +148,11 @@ class MessageParser:
             message = json.loads(call_text(lib.hsk_parser_parse, pointer, data, len(data), int(is_partial)))
         if not isinstance(message, dict):
             return None
-        rest = message["rest"].strip()
-        is_lost = rest and not message.get("tool_calls") and not rest.startswith(self._prompt.thinking_end_tags)
-        return None if is_lost else message
+        rest = message["rest"]
+        may_go_on = any(mark.startswith(rest) for mark in self._marks)
+        if not rest.strip() or may_go_on or message.get("tool_calls"):
+            return message
+        return message if rest.strip().startswith(self._prompt.thinking_end_tags) else None
 
     def _read(self) -> MessageDelta:
         before = self._mark()
@@ -190,9 +194,9 @@ class MessageParser:
 
     def _id(self, index: int, own: str) -> str:
         prompt = self._prompt
-        if own and prompt.keeps_ids and own not in {call_.id for call_ in self._calls}:
-            if prompt.id_length != 9 or re.fullmatch("[A-Za-z0-9]{9}", own):
-                return own
+        fits = prompt.id_length != 9 or re.fullmatch("[A-Za-z0-9]{9}", own)
+        if own and prompt.keeps_ids and fits and own not in {call_.id for call_ in self._calls}:
+            return own
         digest = hashlib.sha256(f"{prompt.id_seed}/{self._choice}/{index}".encode()).digest()
         letters = base64.b64encode(digest, b"ab").decode("ascii")[: prompt.id_length]
         return letters if prompt.id_length == 9 else f"call_{letters}"

@@ -12,6 +12,7 @@ from hoshikage_core._ffi import Handle, call, ffi, lib
 from hoshikage_core.text import Utf8Decoder
 
 _PLAIN = re.compile(rb"[ -~\n]+")
+_SEEDS = 10
 _REASONING = 8  # tokens after which reasoning is closed, which a random model never does
 
 
@@ -64,6 +65,17 @@ def answer(engine: Engine, prompt: ChatPrompt, *, seed: int = 0, temperature: fl
     return Answer(text, parser.message, deltas, is_finished)
 
 
+def finished_answer(engine: Engine, prompt: ChatPrompt, **options: Any) -> Answer:
+    """An answer that ended by itself: where a model may reason again and again, another seed is tried."""
+    found = answer(engine, prompt, **options)
+    for seed in range(100, 100 + _SEEDS):
+        if found.is_finished or not prompt.supports_thinking:
+            break
+        found = answer(engine, prompt, seed=seed)
+    assert found.is_finished, found.text
+    return found
+
+
 def assembled(deltas: list[MessageDelta]) -> dict[str, Any]:
     """The message that a client puts together from what it is told."""
     calls: list[dict[str, Any]] = []
@@ -90,7 +102,15 @@ def _sampler(engine: Engine, prompt: ChatPrompt, seed: int, temperature: float) 
     pieces = {token: model.token_to_bytes(token, special=True) for token in range(model.info.n_vocab)}
     # Bytes that a decoder and a grammar may see differently, and special tokens: only where nothing else is allowed.
     strange = [token for token, piece in pieces.items() if not model.is_end(token) and not _PLAIN.fullmatch(piece)]
-    data = json.dumps({**values, "seed": seed, "temperature": temperature, "top_k": 0, "logit_bias": dict.fromkeys(map(str, strange), -50.0)}).encode()
+    data = json.dumps(
+        {
+            **values,
+            "seed": seed,
+            "temperature": temperature,
+            "top_k": 0,
+            "logit_bias": dict.fromkeys(map(str, strange), -50.0),
+        }
+    ).encode()
     out = ffi.new("hsk_sampler **")
     with engine.model.native as model:
         call(lib.hsk_sampler_new, model, data, len(data), out)

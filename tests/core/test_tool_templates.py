@@ -1,6 +1,6 @@
-"""Tools and schemas hold with every template that comes with llama.cpp: a random model is bound to them, a message comes out.
+"""Tools and schemas hold with every template that comes with llama.cpp: a random model is bound to them.
 
-The model's words have no sense; that a call is made, with a name and arguments that are allowed, is the grammar's doing.
+Its words have no sense; that a call is made, with a name and arguments that are allowed, is the grammar's doing.
 """
 
 from __future__ import annotations
@@ -12,18 +12,23 @@ from typing import Any
 
 import jsonschema
 import pytest
-from answering import Answer, answer, assembled
+from answering import Answer, answer, assembled, finished_answer
 from tiny_gguf import CHATML
 
 from build_support.source import members_folder
 from hoshikage_core import ChatTemplate, Engine, Model
 
 FOLDER = members_folder("models/templates/*") / "models" / "templates"
-TEMPLATES = {path.stem: path.read_text(encoding="utf-8") for path in sorted(FOLDER.glob("*.jinja"))} | {"ChatML": CHATML}
+TEMPLATES = {path.stem: path.read_text(encoding="utf-8") for path in sorted(FOLDER.glob("*.jinja"))} | {
+    "ChatML": CHATML
+}
 
 ARGUMENTS = {
     "type": "object",
-    "properties": {"star": {"type": "string", "enum": ["a", "b"]}, "n": {"type": "integer", "minimum": 0, "maximum": 9}},
+    "properties": {
+        "star": {"type": "string", "enum": ["a", "b"]},
+        "n": {"type": "integer", "minimum": 0, "maximum": 9},
+    },
     "required": ["star", "n"],
     "additionalProperties": False,
 }
@@ -55,7 +60,6 @@ def chat(engine: Engine, request: pytest.FixtureRequest) -> Iterator[ChatTemplat
 
 def check_calls(found: Answer, names: set[str]) -> list[dict[str, Any]]:
     """The calls of an answer that has to call one of the tools, which are as they must be."""
-    assert found.is_finished, found
     assert assembled(found.deltas) == found.message
     assert found.message["content"] is None, found
     calls: list[dict[str, Any]] = found.message["tool_calls"]
@@ -67,11 +71,11 @@ def check_calls(found: Answer, names: set[str]) -> list[dict[str, Any]]:
 
 
 def test_a_required_call_and_its_result(engine: Engine, chat: ChatTemplate) -> None:
-    """A call is made, of a declared tool, with valid arguments, alone; it and its result can be shown to the model again."""
+    """A call is made, of a declared tool, with valid arguments, alone; it and its result can be rendered again."""
     prompt = chat.render(MESSAGES, tools=TOOLS, tool_choice="required", parallel_tool_calls=False)
     assert "Does look_up." in prompt.prompt
     assert "You see stars." in prompt.prompt
-    found = answer(engine, prompt, seed=1)
+    found = finished_answer(engine, prompt, seed=1)
     (call,) = check_calls(found, {"look", "look_up"})
     result = {"role": "tool", "tool_call_id": call["id"], "name": call["function"]["name"], "content": "SIRIUS"}
     again = chat.render([*MESSAGES, found.message, result], tools=TOOLS).prompt
@@ -83,14 +87,13 @@ def test_a_named_call(engine: Engine, chat: ChatTemplate) -> None:
     """Only the named tool is called, though the model is told of all."""
     prompt = chat.render(MESSAGES, tools=TOOLS, tool_name="look")
     assert "Does look_up." in prompt.prompt
-    (call,) = check_calls(answer(engine, prompt, seed=2, temperature=0.5), {"look"})
+    (call,) = check_calls(finished_answer(engine, prompt, seed=2), {"look"})
     assert call["function"]["name"] == "look"
 
 
 def test_content_of_a_schema(engine: Engine, chat: ChatTemplate) -> None:
     """The content is JSON of the schema and nothing around it."""
-    found = answer(engine, chat.render(MESSAGES, json_schema=SCHEMA), seed=3)
-    assert found.is_finished, found
+    found = finished_answer(engine, chat.render(MESSAGES, json_schema=SCHEMA), seed=3)
     assert assembled(found.deltas) == found.message
     jsonschema.validate(json.loads(found.message["content"]), SCHEMA)
     assert "tool_calls" not in found.message
@@ -98,11 +101,10 @@ def test_content_of_a_schema(engine: Engine, chat: ChatTemplate) -> None:
 
 def test_a_schema_and_tools(engine: Engine, chat: ChatTemplate) -> None:
     """With both, the content is of the schema or a tool is called."""
-    found = answer(engine, chat.render(MESSAGES, tools=TOOLS, json_schema=SCHEMA), seed=4)
+    found = finished_answer(engine, chat.render(MESSAGES, tools=TOOLS, json_schema=SCHEMA), seed=4)
     if "tool_calls" in found.message:
         check_calls(found, {"look", "look_up"})
     else:
-        assert found.is_finished, found
         jsonschema.validate(json.loads(found.message["content"]), SCHEMA)
 
 
