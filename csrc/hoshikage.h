@@ -160,12 +160,17 @@ int32_t hsk_chat_render(const hsk_chat *chat, const char *request, size_t n_byte
 int32_t hsk_parser_new(const char *parser, size_t n_bytes, hsk_parser **out, hsk_error *error) HSK_NOEXCEPT;
 void hsk_parser_free(hsk_parser *parser) HSK_NOEXCEPT;
 
-/* Splits generated text into {"role", "content", "reasoning_content"?, "tool_calls"?}; null where it is not of the parser's format:
- * whatever may follow if is_partial, as it stands otherwise. Any thread. */
+/* Splits generated text into {"role", "content", "reasoning_content"?, "tool_calls"?, "rest": what follows the end of the
+ * format}; null where it is not of the parser's format: whatever may follow if is_partial, as it stands otherwise. Any thread. */
 int32_t hsk_parser_parse(const hsk_parser *parser, const char *text, size_t n_bytes, int32_t is_partial, hsk_text *out,
                          hsk_error *error) HSK_NOEXCEPT;
 
-/* request: {"arena": a parser's, "schemas": {name of a schema parser: JSON schema}, "lazy"?: only what its triggers start}
+/* request: {"tools"?: [...OpenAI...], "parallel_tool_calls"?, "is_required"?, "json_schema"?}
+ * out: an arena for an answer of text, calls (<tool_call>{"name", "arguments"}</tool_call>), or JSON of the schema. Its schema parsers are
+ * called "tool-NAME-schema" and "response-format-schema". */
+int32_t hsk_parser_arena(const char *request, size_t n_bytes, hsk_text *out, hsk_error *error) HSK_NOEXCEPT;
+
+/* request: {"arena": a parser's, "schemas": {name of a schema parser: JSON schema}, "is_lazy"?: only what its triggers start}
  * out: GBNF for what the arena parses. */
 int32_t hsk_parser_grammar(const char *request, size_t n_bytes, hsk_text *out, hsk_error *error) HSK_NOEXCEPT;
 

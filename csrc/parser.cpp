@@ -18,6 +18,18 @@ struct hsk_parser {
 
 namespace {
 
+template <typename Body> std::string as_grammar_failure(Body &&body) {
+    try {
+        return body();
+    } catch (const std::bad_alloc &) {
+        throw;
+    } catch (const hsk::Failure &) {
+        throw;
+    } catch (const std::exception &exception) {
+        throw hsk::Failure(HSK_INVALID_GRAMMAR, exception.what());
+    }
+}
+
 std::unique_ptr<common_chat_peg_mapper> new_mapper(common_chat_format format, common_chat_msg &message) {
     switch (format) {
         case COMMON_CHAT_FORMAT_PEG_GEMMA4:
@@ -40,6 +52,35 @@ void give_schemas(common_peg_arena &arena, const common_json &schemas) {
         schema->node = document->root.get();
         schema->doc = std::move(document);
     }
+}
+
+// What an answer consists of where the template has no format of its own for it: Hermes's, which most models have seen.
+common_peg_arena plain_format(const common_json &request) {
+    const common_json tools = request.value("tools", common_json::array());
+    const bool is_parallel = request.value("parallel_tool_calls", false);
+    const bool is_required = request.value("is_required", false);
+    return build_chat_peg_parser([&](common_chat_peg_builder &p) {
+        auto content = p.eps();
+        if (request.contains("json_schema")) {
+            content = p.space() + p.content(p.schema(p.json(), "response-format-schema", request.at("json_schema"))) + p.space();
+        }
+        if (tools.empty()) {
+            return content;
+        }
+        const auto call = p.standard_json_tools("<tool_call>", "</tool_call>", tools, false, true);
+        auto calls = call;
+        if (is_parallel) {
+            calls = calls + p.zero_or_more(p.space() + call);
+        }
+        calls = p.trigger_rule("tool-calls", calls) + p.space();
+        if (is_required) {
+            return p.space() + calls;
+        }
+        if (request.contains("json_schema")) {
+            return p.choice({p.space() + calls, content});
+        }
+        return p.optional(p.content(p.until("<tool_call>"))) + p.optional(calls);
+    });
 }
 
 }  // namespace
@@ -75,28 +116,32 @@ int32_t hsk_parser_parse(const hsk_parser *parser, const char *text, size_t n_by
         common_chat_msg message;
         message.role = "assistant";
         new_mapper(parser->format, message)->from_ast(context.ast, result);
-        hsk::give(out, message.to_json_oaicompat().dump_safe());
+        common_json json = message.to_json_oaicompat();
+        // Some formats end where nothing of theirs goes on, whatever follows.
+        json["rest"] = result.success() ? input.substr(result.end) : "";
+        hsk::give(out, json.dump_safe());
+    });
+}
+
+int32_t hsk_parser_arena(const char *request, size_t n_bytes, hsk_text *out, hsk_error *error) noexcept {
+    return hsk::guarded(error, [&] {
+        hsk::give(out, as_grammar_failure([&] {
+            hsk::require_json_depth({request, n_bytes});
+            return plain_format(common_json::parse(std::string(request, n_bytes))).save();
+        }));
     });
 }
 
 int32_t hsk_parser_grammar(const char *request, size_t n_bytes, hsk_text *out, hsk_error *error) noexcept {
     return hsk::guarded(error, [&] {
-        std::string grammar;
-        try {
+        hsk::give(out, as_grammar_failure([&] {
             hsk::require_json_depth({request, n_bytes});
             const common_json json = common_json::parse(std::string(request, n_bytes));
             common_peg_arena arena = common_peg_arena::from_json(json.at("arena"));
             give_schemas(arena, json.at("schemas"));
-            grammar = build_grammar([&](const common_grammar_builder &builder) {
-                arena.build_grammar(builder, json.value("lazy", false));
+            return build_grammar([&](const common_grammar_builder &builder) {
+                arena.build_grammar(builder, json.value("is_lazy", false));
             });
-        } catch (const std::bad_alloc &) {
-            throw;
-        } catch (const hsk::Failure &) {
-            throw;
-        } catch (const std::exception &exception) {
-            throw hsk::Failure(HSK_INVALID_GRAMMAR, exception.what());
-        }
-        hsk::give(out, grammar);
+        }));
     });
 }

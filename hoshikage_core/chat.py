@@ -1,23 +1,32 @@
-"""Chat templates: messages in, prompt out; generated text in, message out. All of it is llama.cpp's own chat code."""
+"""Chat templates: messages in, prompt out, and what binds the answer to it and takes it apart."""
 
 from __future__ import annotations
 
 import json
+import re
 import secrets
 from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Literal
 
-from hoshikage_core import _checks
+from hoshikage_core import _arena, _checks, _conversation, _shape
 from hoshikage_core._ffi import Handle, call, call_text, ffi, lib
-from hoshikage_core.errors import InvalidArgumentError
+from hoshikage_core._schema import enforceable
+from hoshikage_core._shape import Shape
+from hoshikage_core.errors import ChatTemplateError, InvalidArgumentError
 from hoshikage_core.prompt import ChatPrompt
 
 if TYPE_CHECKING:
     from hoshikage_core.model import Model
 
+_LISTS = ("stops", "grammar_triggers", "preserved_tokens", "thinking_end_tags")
+_PROBE_TOOL = {
+    "type": "function",
+    "function": {"name": "probe", "description": "", "parameters": {"type": "object", "properties": {}}},
+}
+
 
 class ChatTemplate:
-    """A chat template of a model; made by ``Model.chat()``.
+    """A chat template of a model; made by ``Model.chat()``. Any thread.
 
     Attributes:
         source: The Jinja text.
@@ -32,11 +41,15 @@ class ChatTemplate:
         with model.native as pointer:
             call(lib.hsk_chat_new, pointer, text, out)
         self._handle = Handle(out[0], lib.hsk_chat_free, "chat template")
-        info = json.loads(call_text(lib.hsk_chat_info_get, out[0]))
+        try:
+            info = json.loads(call_text(lib.hsk_chat_info_get, out[0]))
+        except ChatTemplateError as error:
+            raise ChatTemplateError(_own_words(str(error))) from None
         self.source: str = info["source"]
         self.is_explicit: bool = info["is_explicit"]
         self.supports_thinking: bool = info["supports_thinking"]
         self.caps: Mapping[str, bool] = info["caps"]
+        self._id_form: dict[str, Any] | None = None
 
     def render(
         self,
@@ -46,7 +59,7 @@ class ChatTemplate:
         tool_choice: Literal["auto", "required", "none"] = "auto",
         tool_name: str | None = None,
         parallel_tool_calls: bool | None = None,
-        json_schema: Mapping[str, Any] | None = None,
+        json_schema: Mapping[str, Any] | bool | None = None,
         grammar: str | None = None,
         add_generation_prompt: bool = True,
         continue_final_message: bool = False,
@@ -54,38 +67,286 @@ class ChatTemplate:
         reasoning_format: Literal["none", "auto", "deepseek", "deepseek-legacy"] = "auto",
         template_kwargs: Mapping[str, Any] | None = None,
     ) -> ChatPrompt:
-        """Renders a conversation."""
-        if isinstance(messages, (str, bytes, Mapping)) or not isinstance(messages, Iterable):
-            raise InvalidArgumentError("messages", "must be a list of messages")
+        """Renders a conversation.
+
+        Tools and schemas hold with any template: where it has no format of its own for calls, or one that does not
+        hold arguments to a schema that has to be met, calls are made in a format that does, described in the system
+        message.
+
+        Args:
+            messages: As in OpenAI's chat API.
+            tools: As in OpenAI's chat API.
+            tool_choice: Whether the answer may, must or must not call a tool.
+            tool_name: The only tool that may, and must, be called.
+            parallel_tool_calls: Whether it may call several; None: if the template can show several.
+            json_schema: What the answer must match. With tools, it matches the schema or calls a tool.
+            grammar: GBNF the answer must match, after its reasoning.
+            add_generation_prompt: Open the assistant's turn.
+            continue_final_message: The last message is the beginning of the answer.
+            enable_thinking: Let a reasoning model reason; None: as the template does.
+            reasoning_format: "none" leaves the reasoning in the content.
+            template_kwargs: More variables for the template.
+
+        Raises:
+            ChatTemplateError: The template refused the messages.
+            GrammarError: A schema or grammar cannot be enforced.
+            InvalidArgumentError: An argument has the wrong type, cannot be written as JSON, or not with another.
+        """
+        _require_list("messages", messages)
         if template_kwargs is not None:
             _checks.instance("template_kwargs", template_kwargs, Mapping, "a mapping")
-        messages = list(messages)
-        request: dict[str, Any] = {
-            "messages": messages,
-            "tool_choice": tool_choice,
-            "parallel_tool_calls": bool(parallel_tool_calls),
-            "add_generation_prompt": add_generation_prompt and not continue_final_message,
-            "enable_thinking": enable_thinking is not False,
-            "reasoning_format": reasoning_format,
-        }
-        optional = {"tools": tools, "json_schema": json_schema, "chat_template_kwargs": template_kwargs}
-        request.update({name: value for name, value in optional.items() if value is not None})
-        if continue_final_message:
-            request["continue_final_message"] = True
-        data = _checks.to_json("messages", request)
-        with self._handle as pointer:
-            rendered = json.loads(call_text(lib.hsk_chat_render, pointer, data, len(data)))
-        lists = ("stops", "grammar_triggers", "preserved_tokens", "thinking_end_tags")
-        rendered.update({name: tuple(rendered[name]) for name in lists})
-        rendered["grammar"] = grammar or rendered["grammar"]
-        return ChatPrompt(
-            **rendered,
-            is_plain=not (tools or json_schema or rendered["supports_thinking"]),
-            tool_names=tuple(tool["function"]["name"] for tool in tools or ()),
-            grammar_type="tool_calls" if tools else "output_format" if json_schema else "user",
-            id_seed=secrets.token_hex(8),
+        offered = [] if tools is None or tool_choice == "none" else _clean_tools(tools)
+        called = _callable(offered, tool_name)
+        if grammar is not None and (offered or json_schema is not None):
+            raise InvalidArgumentError("grammar", "cannot be combined with tools or json_schema")
+        if parallel_tool_calls is None:
+            parallel_tool_calls = tool_name is None and (
+                self.caps["supports_parallel_tool_calls"] or not self.caps["supports_tool_calls"]
+            )
+        required = bool(offered) and (tool_choice == "required" or tool_name is not None)
+        shape = Shape(
+            tools=[_enforceable_tool(tool) for tool in called],
+            is_required=required,
+            is_parallel=parallel_tool_calls,
+            json_schema=None if json_schema is None or required else enforceable(json_schema),
+            grammar="" if grammar is None else _checks.text("grammar", grammar),
         )
+        work = _Work(self, list(messages), offered, shape, json_schema)
+        work.request = {
+            "parallel_tool_calls": parallel_tool_calls,
+            "tool_choice": "required" if required else "auto",
+            "add_generation_prompt": add_generation_prompt and not continue_final_message,
+            "enable_thinking": _thinking(enable_thinking, template_kwargs),
+            **({"chat_template_kwargs": dict(template_kwargs)} if template_kwargs else {}),
+            **({"continue_final_message": True} if continue_final_message else {}),
+        }
+        prefix = _continued(work.messages) if continue_final_message else ""
+        fields = work.fields(reasoning_format)
+        return ChatPrompt(
+            **{**fields, **{name: tuple(fields[name]) for name in _LISTS}},
+            is_plain=_arena.is_plain(fields["parser"]["arena"], fields["parser"]["generation_prompt"]),
+            tool_names=tuple(tool["function"]["name"] for tool in called),
+            prefix_content=prefix,
+            id_seed=secrets.token_hex(8),
+            **(self._ids(fields) if called else {}),
+        )
+
+    def apply(self, request: Mapping[str, Any]) -> dict[str, Any]:
+        """llama.cpp's rendering of a request, as hoshikage.h describes both."""
+        data = _checks.to_json("messages", request)
+        try:
+            with self._handle as pointer:
+                rendered: dict[str, Any] = json.loads(call_text(lib.hsk_chat_render, pointer, data, len(data)))
+        except ChatTemplateError as error:
+            raise ChatTemplateError(_own_words(str(error))) from None
+        return rendered
+
+    def _ids(self, fields: Mapping[str, Any]) -> Mapping[str, Any]:
+        """What ids the template accepts, and whether those that the model writes are to be kept."""
+        form = self._shown_ids()
+        return {**form, "keeps_ids": form.get("keeps_ids", False) and _arena.has_early_ids(fields["parser"]["arena"])}
+
+    def _shown_ids(self) -> Mapping[str, Any]:
+        """What ids the template accepts, and whether it shows them; tried once."""
+        if self._id_form is None:
+            form: dict[str, Any] = {}
+            for length in (24, 9):
+                call_id = "a1B2c3D4e" if length == 9 else "call_" + 6 * "a1B2"
+                function = {"name": "probe", "arguments": "{}"}
+                messages = [
+                    {"role": "user", "content": "u"},
+                    {
+                        "role": "assistant",
+                        "content": "",
+                        "tool_calls": [{"id": call_id, "type": "function", "function": function}],
+                    },
+                    {"role": "tool", "tool_call_id": call_id, "name": "probe", "content": "r"},
+                ]
+                try:
+                    prompt = self.apply({"messages": messages, "tools": [_PROBE_TOOL]})["prompt"]
+                except ChatTemplateError:
+                    continue
+                form = {"id_length": length, "keeps_ids": call_id in prompt}
+                break
+            self._id_form = form
+        return self._id_form
 
     def close(self) -> None:
         """Frees the template; rendering raises ClosedError afterwards."""
         self._handle.close()
+
+
+class _Work:
+    """One rendering: decides between the template's own formats and the plain one."""
+
+    def __init__(
+        self,
+        template: ChatTemplate,
+        messages: list[Mapping[str, Any]],
+        offered: Sequence[Mapping[str, Any]],
+        shape: Shape,
+        json_schema: Any,
+    ) -> None:
+        self.template = template
+        self.messages: list[dict[str, Any]] = _conversation.merge_systems(messages)
+        self.offered = offered
+        self.shape = shape
+        self.json_schema = json_schema
+        self.request: dict[str, Any] = {}
+
+    def fields(self, reasoning_format: str) -> dict[str, Any]:
+        """The prompt's fields, but for those that do not depend on the template."""
+        fields = self._fields(reasoning_format)
+        if reasoning_format == "none" and fields["grammar"] and fields["grammar_type"] != "user":
+            # What stays in the content is reasoning all the same: the grammar has to let it pass.
+            fields["grammar"] = self._fields("auto")["grammar"]
+        return fields
+
+    def _fields(self, reasoning_format: str) -> dict[str, Any]:
+        self.request["reasoning_format"] = reasoning_format
+        shape, caps = self.shape, self.template.caps
+        if not caps["supports_tool_calls"]:
+            self.messages = _conversation.as_text(self.messages)
+        if shape.tools:
+            return self._with_tools()
+        if shape.json_schema is not None:
+            return self._with_schema()
+        rendered = self._render()
+        if shape.grammar:
+            return {**rendered, **_shape.own_grammar(rendered, shape.grammar)}
+        return {**rendered, "grammar": "", "grammar_type": "user"}
+
+    def _with_tools(self) -> dict[str, Any]:
+        shape, caps = self.shape, self.template.caps
+        strict = any(tool["function"].get("strict") for tool in self.offered)
+        if caps["supports_tool_calls"] and shape.json_schema is None and (fields := self._with_own_tools(strict)):
+            return fields
+        messages = _conversation.describe_tools(_conversation.as_text(self.messages), self.offered, how=True)
+        host = self._render(messages)
+        return {**host, **_shape.plain_format(host, shape)}
+
+    def _with_own_tools(self, strict: bool) -> dict[str, Any] | None:
+        """Calls as the template has them; None if it cannot."""
+        shape = self.shape
+        messages = self.messages
+        if not self.template.caps["supports_tools"]:
+            messages = _conversation.describe_tools(messages, self.offered, how=False)
+        try:
+            own = self._render(messages, tools=shape.tools)
+            if not _has_calls(own):
+                return None
+            shown = own
+            if list(shape.tools) != list(self.offered):
+                shown = self._render(messages, tools=self.offered)
+        except ChatTemplateError:
+            self._render()  # if it is not the tools that it refuses, they have nothing to do with it
+            return None
+        if _shape.enforces(own, shape) or not (strict or shape.is_required):
+            return {**own, "prompt": shown["prompt"], **_shape.own_calls(own, shape)}
+        if strict:
+            return None
+        host = self._render(messages)
+        return {**host, "prompt": shown["prompt"], **_shape.plain_format(host, shape)}
+
+    def _with_schema(self) -> dict[str, Any]:
+        schema = self.shape.json_schema
+        if schema:
+            own = self._render(json_schema=schema)
+            if fields := _shape.own_schema(own, self.shape):
+                if schema != self.json_schema and "response_format" in self.template.source:
+                    own["prompt"] = self._render(json_schema=self.json_schema)["prompt"]
+                return {**own, **fields}
+        host = self._render()
+        return {**host, **_shape.plain_format(host, self.shape)}
+
+    def _render(self, messages: Sequence[Mapping[str, Any]] | None = None, **more: Any) -> dict[str, Any]:
+        messages = self.messages if messages is None else messages
+        if "tools" in more:
+            more["tools"] = list(more["tools"])
+        try:
+            return self.template.apply({**self.request, "messages": messages, **more})
+        except ChatTemplateError:
+            folded = _conversation.fold(messages)
+            if folded == messages:
+                raise
+            try:
+                return self.template.apply({**self.request, "messages": folded, **more})
+            except ChatTemplateError:
+                pass
+            raise
+
+
+def _has_calls(rendered: Mapping[str, Any]) -> bool:
+    return any(node.get("tag") == "tool-name" for node in rendered["parser"]["arena"]["parsers"])
+
+
+def _require_list(field: str, value: object) -> None:
+    if isinstance(value, (str, bytes, Mapping)) or not isinstance(value, Iterable):
+        raise InvalidArgumentError(field, f"must be a list of {field}")
+
+
+def _clean_tools(tools: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    """The tools with all keys that llama.cpp reads, and no others but ``strict``."""
+    _require_list("tools", tools)
+    cleaned = []
+    names: set[str] = set()
+    for index, tool in enumerate(tools):
+        where = f"tools[{index}]"
+        _checks.instance(where, tool, Mapping, "a tool")
+        if tool.get("type") != "function":
+            raise InvalidArgumentError(where, "must have the type function")
+        function = _checks.instance(f"{where}.function", tool.get("function"), Mapping, "a function")
+        name = _checks.text(f"{where}.function.name", function.get("name"))
+        rule = re.sub("[^A-Za-z0-9-]+", "-", name)
+        if not name or rule in names:
+            raise InvalidArgumentError(
+                f"{where}.function.name", "must be a name that no other tool has, or all but has"
+            )
+        names.add(rule)
+        parameters = function.get("parameters")
+        if parameters is not None:
+            _checks.instance(f"{where}.function.parameters", parameters, Mapping, "a JSON schema")
+        clean = {
+            "name": name,
+            "description": function.get("description") or "",
+            "parameters": dict(parameters) if parameters else {"type": "object", "properties": {}},
+        }
+        if function.get("strict"):
+            clean["strict"] = True
+        cleaned.append({"type": "function", "function": clean})
+    return cleaned
+
+
+def _callable(offered: list[dict[str, Any]], tool_name: str | None) -> list[dict[str, Any]]:
+    if tool_name is None:
+        return offered
+    called = [tool for tool in offered if tool["function"]["name"] == tool_name]
+    if not called:
+        raise InvalidArgumentError("tool_name", "must be the name of one of the tools")
+    return called
+
+
+def _enforceable_tool(tool: Mapping[str, Any]) -> dict[str, Any]:
+    function = tool["function"]
+    schema = enforceable(function["parameters"], strict=bool(function.get("strict")))
+    return {**tool, "function": {**function, "parameters": schema}}
+
+
+def _thinking(wanted: bool | None, template_kwargs: Mapping[str, Any] | None) -> bool:
+    value = (template_kwargs or {}).get("enable_thinking", True) if wanted is None else wanted
+    return bool(_checks.instance("enable_thinking", value, bool, "True or False"))
+
+
+def _continued(messages: Sequence[Mapping[str, Any]]) -> str:
+    """The text that a last message of the assistant's begins with."""
+    last = messages[-1] if messages else {}
+    if last.get("role") != "assistant" or last.get("tool_calls"):
+        raise InvalidArgumentError("messages", "must end with a text of the assistant's to continue it")
+    return _conversation.text_of(last)
+
+
+def _own_words(message: str) -> str:
+    """The reason in a message of llama.cpp's: what the template itself said, if it did."""
+    _, _, said = message.rpartition("Jinja Exception: ")
+    said = said if said != message else message.split("Automatic parser generation failed: ")[-1]
+    return said.strip() or message

@@ -16,16 +16,17 @@ import time
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
-from hoshikage_core import _checks
+from hoshikage_core import _arena, _checks
 from hoshikage_core._ffi import Handle, call, call_text, ffi, lib
 from hoshikage_core.prompt import ChatPrompt
 
 _INTERVAL_S = 0.02
-_ANCHOR = 64
+_ANCHORS = (64, 16, 4, 1)
 _SENTINEL = "\x00"
 
 
-class ToolCallDelta(NamedTuple):
+@dataclasses.dataclass(frozen=True, slots=True)
+class ToolCallDelta:
     """What a piece of an answer adds to one of its tool calls.
 
     Attributes:
@@ -90,6 +91,7 @@ class MessageParser:
         self._is_unread = False
         self._is_free = prompt.is_plain  # from here on, all text is content
         self._parser = None if prompt.is_plain else _new_parser(prompt)
+        self._marks = _arena.marks(prompt.parser["arena"]) if prompt.parser else frozenset()
         self._prefix_content, self._prefix_reasoning = "", ""
         if self._parser is not None:
             self._skip_prefix()
@@ -144,7 +146,13 @@ class MessageParser:
         assert self._parser is not None
         with self._parser as pointer:
             message = json.loads(call_text(lib.hsk_parser_parse, pointer, data, len(data), int(is_partial)))
-        return message if isinstance(message, dict) else None
+        if not isinstance(message, dict):
+            return None
+        rest = message["rest"]
+        may_go_on = any(mark.startswith(rest) for mark in self._marks)
+        if not rest.strip() or may_go_on or message.get("tool_calls"):
+            return message
+        return message if rest.strip().startswith(self._prompt.thinking_end_tags) else None
 
     def _read(self) -> MessageDelta:
         before = self._mark()
@@ -186,9 +194,9 @@ class MessageParser:
 
     def _id(self, index: int, own: str) -> str:
         prompt = self._prompt
-        if own and prompt.keeps_ids and own not in {call_.id for call_ in self._calls}:
-            if prompt.id_length != 9 or re.fullmatch("[A-Za-z0-9]{9}", own):
-                return own
+        fits = prompt.id_length != 9 or re.fullmatch("[A-Za-z0-9]{9}", own)
+        if own and prompt.keeps_ids and fits and own not in {call_.id for call_ in self._calls}:
+            return own
         digest = hashlib.sha256(f"{prompt.id_seed}/{self._choice}/{index}".encode()).digest()
         letters = base64.b64encode(digest, b"ab").decode("ascii")[: prompt.id_length]
         return letters if prompt.id_length == 9 else f"call_{letters}"
@@ -205,8 +213,8 @@ class MessageParser:
         message = self._parse(self._text)
         if message is not None:
             self._tell(message, is_last=True)
-        if self._prompt.tool_names and not self._calls and self._parse(self._text, is_partial=False) is None:
-            self._content += self._rest(self._text)
+        if not (self._content or self._reasoning or self._calls) and self._parse(self._text, is_partial=False) is None:
+            self._content = self._text  # a call was begun and left: better seen than nothing at all
 
     def _give_up(self) -> None:
         """The text is not of the model's format: tells what is, and the rest as content."""
@@ -228,8 +236,12 @@ class MessageParser:
         if self._calls:
             return ""
         told = self._content or self._reasoning
-        anchor = told[-_ANCHOR:]
-        begin = text.rfind(anchor) + len(anchor) if anchor in text else 0
+        begin = 0
+        for length in _ANCHORS:  # what was told may come from several places
+            at = text.rfind(told[-length:]) if told else -1
+            if at >= 0:
+                begin = at + len(told[-length:])
+                break
         rest = text[begin:]
         if not self._content and self._reasoning:
             for tag in self._prompt.thinking_end_tags:

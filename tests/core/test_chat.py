@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -15,6 +14,7 @@ from hoshikage_core import (
     ChatTemplateError,
     ClosedError,
     InvalidArgumentError,
+    MessageParser,
     Model,
     SamplingParams,
 )
@@ -78,19 +78,109 @@ def test_tools_reach_the_prompt_and_the_grammar(hermes: ChatTemplate) -> None:
     assert lazy.grammar_triggers
 
 
-def test_answers_are_taken_apart(hermes: ChatTemplate) -> None:
-    """Reasoning, text and tool calls of an answer are told apart, whole and partly there."""
-    prompt = hermes.render([USER], tools=[TOOL])
-    text = 'thinking…</think>Look!<tool_call>\n{"name": "look", "arguments": {"star": "Sirius"}}\n</tool_call>'
-    opened = text if prompt.generation_prompt.rstrip().endswith("<think>") else "<think>" + text
-    message = hermes.parse(prompt, opened)
-    assert message["reasoning_content"] == "thinking…"
-    assert message["content"] == "Look!"
-    (call,) = message["tool_calls"]
-    assert call["function"]["name"] == "look"
-    assert json.loads(call["function"]["arguments"]) == {"star": "Sirius"}
-    partial = hermes.parse(prompt, opened[: opened.index("Sirius")], partial=True)
-    assert partial["tool_calls"][0]["function"]["name"] == "look"
+def template(model: Model, name: str) -> ChatTemplate:
+    """A template of the pinned source."""
+    folder = members_folder("models/templates/*") / "models" / "templates"
+    return model.chat((folder / f"{name}.jinja").read_text(encoding="utf-8"))
+
+
+def test_tools_are_told_of_where_the_template_cannot(model: Model) -> None:
+    """The system message describes them and how to call one; a call begun is bound by a grammar, other text is free."""
+    prompt = model.chat().render([{"role": "developer", "content": "Be brief."}, USER], tools=[TOOL])
+    assert prompt.prompt.startswith("<|im_start|>system\nBe brief.\n\nYou can call functions.")
+    assert "Looks at a star." in prompt.prompt
+    assert prompt.grammar_lazy
+    assert [trigger["value"] for trigger in prompt.grammar_triggers] == ["<tool_call>"]
+
+
+@pytest.mark.parametrize("name", ["google-gemma-2-2b-it", "microsoft-Phi-3.5-mini-instruct"])
+def test_calls_of_the_past_are_text_where_the_template_has_none(model: Model, name: str) -> None:
+    """Calls and results are rendered in turns that alternate, also when no tools are offered any more."""
+    call = {"id": "1", "type": "function", "function": {"name": "look", "arguments": '{"star": "Vega"}'}}
+    past = [
+        {"role": "system", "content": "Be brief."},
+        USER,
+        {"role": "assistant", "content": None, "tool_calls": [call]},
+        {"role": "tool", "tool_call_id": "1", "content": "bright"},
+        {"role": "user", "content": "And?"},
+    ]
+    text = template(model, name).render(past).prompt
+    assert '{"name": "look", "arguments": {"star": "Vega"}}' in text
+    assert "<tool_response>\nbright\n</tool_response>\n\nAnd?" in text
+
+
+@pytest.mark.parametrize("name", ["google-gemma-2-2b-it", "Qwen3.5-4B", "mistralai-Mistral-Nemo-Instruct-2407"])
+def test_several_system_messages(model: Model, name: str) -> None:
+    """A persona's, a client's and a later one reach the model, also where the template takes only one, or none."""
+    messages = [
+        {"role": "system", "content": "PERSONA"},
+        {"role": "developer", "content": [{"type": "text", "text": "CLIENT"}]},
+        USER,
+        {"role": "assistant", "content": "Yes."},
+        {"role": "system", "content": "LATER"},
+        {"role": "user", "content": "Go on."},
+    ]
+    text = template(model, name).render(messages).prompt
+    assert all(word in text for word in ("PERSONA", "CLIENT", "LATER", "Go on."))
+
+
+def test_what_a_template_refuses(model: Model) -> None:
+    """Its own words are the error's."""
+    with pytest.raises(ChatTemplateError) as caught:
+        model.chat("{{ raise_exception('Only users may speak') }}").render([USER], tools=[TOOL])
+    assert str(caught.value).startswith("Only users may speak")
+
+
+def test_plain_answers(model: Model, hermes: ChatTemplate) -> None:
+    """An answer is plain only where nothing but content can come."""
+    assert model.chat().render([USER]).is_plain
+    assert not model.chat().render([USER], tools=[TOOL]).is_plain
+    assert not model.chat().render([USER], json_schema={"type": "object"}).is_plain
+    assert not hermes.render([USER]).is_plain
+    assert not template(model, "meetkai-functionary-medium-v3.2").render([USER]).is_plain
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        {"tools": [TOOL], "grammar": 'root ::= "a"'},
+        {"tools": [TOOL], "tool_name": "fly"},
+        {"tool_name": "look"},
+        {"tools": [TOOL, TOOL]},
+        {"tools": [{"type": "function", "function": {}}]},
+        {"tools": [{"type": "retrieval"}]},
+        {"tools": [{"type": "function", "function": {"name": "look", "parameters": []}}]},
+        {"continue_final_message": True},
+        {"template_kwargs": {"enable_thinking": "yes"}},
+    ],
+)
+def test_arguments_that_do_not_go_together(model: Model, arguments: dict[str, object]) -> None:
+    """They are refused before anything is rendered."""
+    with pytest.raises(InvalidArgumentError):
+        model.chat().render([USER], **arguments)  # type: ignore[arg-type]
+
+
+def test_a_grammar_begins_after_the_reasoning(hermes: ChatTemplate) -> None:
+    """The caller's grammar is part of one that lets the template's reasoning pass; a literal is not renamed with it."""
+    prompt = hermes.render([USER], grammar='root ::= "root ::= a" b # b\nb ::= [b]')
+    assert prompt.grammar_type == "output_format"
+    assert 'user-root ::= "root ::= a" user-b # b\nuser-b ::= [b]' in prompt.grammar
+    assert "</think>" in prompt.grammar
+    SamplingParams(grammar=prompt.grammar)
+
+
+@pytest.mark.parametrize(
+    "name", ["Qwen-Qwen3-0.6B", "openai-gpt-oss-120b", "google-gemma-4-31B-it", "deepseek-ai-DeepSeek-V3.1"]
+)
+def test_a_continued_answer_is_not_told_again(model: Model, name: str) -> None:
+    """Only what is new is told."""
+    begun = {"role": "assistant", "content": "Sirius <", "reasoning_content": "hm"}
+    prompt = template(model, name).render([USER, begun], continue_final_message=True)
+    assert prompt.prompt.endswith("Sirius <")
+    parser = MessageParser(prompt)
+    parser.feed(" is")
+    parser.finish()
+    assert parser.message == {"role": "assistant", "content": " is"}
 
 
 def test_a_schema_becomes_a_grammar(hermes: ChatTemplate) -> None:

@@ -1,0 +1,182 @@
+"""llama.cpp's parsers as data: an arena of small parsers that name each other by number.
+
+The same arena reads an answer and becomes the grammar that binds it. What is changed here is what llama.cpp leaves
+open: text before a call that has to be made, several calls where one was asked for, another format for the content.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Mapping
+from typing import Any
+
+Arena = dict[str, Any]
+_LITERAL_KINDS = {"epsilon", "start", "end"}
+_RUN_MAX = 16
+
+
+def schema_names(arena: Mapping[str, Any]) -> set[str]:
+    """The names of the schemas that the arena's grammar enforces."""
+    return {node["name"] for node in arena["parsers"] if node["type"] == "schema"}
+
+
+def marks(arena: Mapping[str, Any]) -> frozenset[str]:
+    """What ends a text, such as a tag."""
+    return frozenset(mark for node in arena["parsers"] if node["type"] == "until" for mark in node["delimiters"])
+
+
+def is_plain(arena: Mapping[str, Any], generation_prompt: str) -> bool:
+    """Whether all text after the generation prompt is content."""
+    literal, n_contents = "", 0
+    for node in _flat(arena, arena["root"]):
+        if node["type"] == "literal" and not n_contents:
+            literal += node["literal"]
+        elif node["type"] == "tag" and node["tag"] == "content" and _is_rest(arena, node["child"]) and not n_contents:
+            n_contents += 1
+        elif node["type"] not in _LITERAL_KINDS:
+            return False
+    return n_contents == 1 and generation_prompt.startswith(literal)
+
+
+def _flat(arena: Mapping[str, Any], at: int) -> list[Mapping[str, Any]]:
+    node = arena["parsers"][at]
+    if node["type"] == "sequence":
+        return [leaf for child in node["children"] for leaf in _flat(arena, child)]
+    if node["type"] == "rule":
+        return _flat(arena, node["child"])
+    return [node]
+
+
+def _is_rest(arena: Mapping[str, Any], at: int) -> bool:
+    node = arena["parsers"][at]
+    return node["type"] == "until" and not node["delimiters"]
+
+
+def has_early_ids(arena: Mapping[str, Any]) -> bool:
+    """Whether a call's id is written before its arguments, so that it is known when the call is told."""
+    pending, seen = [arena["root"]], set()
+    while pending:
+        at = pending.pop()
+        if at in seen:
+            continue
+        seen.add(at)
+        node = arena["parsers"][at]
+        if node["type"] == "tag" and node["tag"] in ("tool-id", "tool-args", "tool-arg"):
+            return bool(node["tag"] == "tool-id")
+        pending.extend(reversed(_children(node)))
+    return False
+
+
+def without_content(arena: Mapping[str, Any]) -> Arena:
+    """The arena of an answer that is calls only: there is no text in which it could go on for ever instead."""
+    edited = copy.deepcopy(dict(arena))
+    has_content = _marks(edited)
+    for node in edited["parsers"]:
+        if node["type"] == "choice":
+            node["children"] = [at for at in node["children"] if not has_content[at]] or node["children"]
+    for at, node in enumerate(edited["parsers"]):
+        if _is_content(node):
+            edited["parsers"][at] = {"type": "epsilon"}
+    return edited
+
+
+def with_one_call(arena: Mapping[str, Any]) -> Arena:
+    """The arena of an answer with at most one call; in some formats, llama.cpp allows any number."""
+    edited = copy.deepcopy(dict(arena))
+    for node in edited["parsers"]:
+        if node["type"] == "rule" and node["trigger"]:
+            body = edited["parsers"][node["child"]]
+            if body["type"] == "repetition" and body["max_count"] == -1:
+                body["max_count"] = 1
+    return edited
+
+
+def bounded(arena: Mapping[str, Any]) -> Arena:
+    """The arena without runs of letters that never end, such as the name of a type that nobody reads."""
+    nodes = [
+        {**node, "max_count": _RUN_MAX} if node["type"] == "chars" and node["max_count"] == -1 else node
+        for node in arena["parsers"]
+    ]
+    return {**arena, "parsers": nodes}
+
+
+def with_content(host: Mapping[str, Any], guest: Mapping[str, Any]) -> Arena:
+    """The host's arena with the guest's in place of its content, which must come, once."""
+    edited = copy.deepcopy(dict(host))
+    nodes = edited["parsers"]
+    has_content = _marks(edited)
+    for node in nodes:
+        if node["type"] == "repetition" and has_content[node["child"]]:
+            if node["min_count"] == 0 and _without(nodes, node["child"], has_content):
+                continue  # what may come before, like a preamble, comes without content
+            node["min_count"] = node["max_count"] = 1
+    has_content = _marks(edited)
+    nodes.append({"type": "epsilon"})
+    for node in nodes:
+        if node["type"] == "choice":
+            node["children"] = [at for at in node["children"] if has_content[at]] or node["children"]
+        elif node["type"] == "sequence":
+            *others, _ = [at for at in node["children"] if has_content[at]] or [None]
+            node["children"] = [len(nodes) - 1 if at in others else at for at in node["children"]]
+    offset = len(nodes)
+    nodes.extend(_moved(node, offset) for node in guest["parsers"])
+    for at in range(offset):
+        if _is_content(nodes[at]):
+            nodes[at] = {"type": "sequence", "children": [guest["root"] + offset]}
+    taken = set(edited["rules"])
+    for name, at in guest["rules"].items():
+        new = name if name not in taken else f"answer-{name}"
+        edited["rules"][new] = at + offset
+        for node in nodes[offset:]:
+            if node["type"] in ("rule", "ref") and node["name"] == name:
+                node["name"] = new
+    return edited
+
+
+def _without(nodes: list[dict[str, Any]], at: int, has_content: list[bool]) -> bool:
+    """Drops the alternatives with content below; False where there is content without an alternative."""
+    node = nodes[at]
+    if not has_content[at]:
+        return True
+    if node["type"] == "choice":
+        left = [child for child in node["children"] if not has_content[child]]
+        if left:
+            node["children"] = left
+        return bool(left)
+    if _is_content(node):
+        return False
+    return all(_without(nodes, child, has_content) for child in _children(node))
+
+
+def _moved(node: Mapping[str, Any], offset: int) -> dict[str, Any]:
+    moved = dict(node)
+    if "child" in moved:
+        moved["child"] += offset
+    if "children" in moved:
+        moved["children"] = [child + offset for child in moved["children"]]
+    return moved
+
+
+def _is_content(node: Mapping[str, Any]) -> bool:
+    return bool(node["type"] == "tag" and node["tag"] == "content")
+
+
+def _children(node: Mapping[str, Any]) -> list[int]:
+    return node["children"] if "children" in node else [node["child"]] if "child" in node else []
+
+
+def _marks(arena: Mapping[str, Any]) -> list[bool]:
+    """For each parser: whether there is content in it."""
+    nodes = arena["parsers"]
+    parents: dict[int, list[int]] = {}
+    for at, node in enumerate(nodes):
+        for child in _children(node):
+            parents.setdefault(child, []).append(at)
+    marks = [False] * len(nodes)
+    found = [at for at, node in enumerate(nodes) if _is_content(node)]
+    while found:
+        at = found.pop()
+        if not marks[at]:
+            marks[at] = True
+            found.extend(parents.get(at, ()))
+    return marks

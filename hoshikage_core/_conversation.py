@@ -1,0 +1,96 @@
+"""Messages, brought into a form that a template can render."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+Message = dict[str, Any]
+_SYSTEM = ("system", "developer")
+
+_TOOLS = """You can call functions. They are described here, one a line, as JSON with a JSON Schema of the arguments:
+<tools>
+{tools}
+</tools>"""
+_FORMAT = """
+To call one, answer with a JSON object of its name and arguments between these tags, and nothing after them:
+<tool_call>
+{"name": "<function name>", "arguments": {<arguments>}}
+</tool_call>
+You are then given what the function returned."""
+
+
+def merge_systems(messages: Sequence[Mapping[str, Any]]) -> list[Message]:
+    """System and developer messages that follow each other become one: many templates take one only."""
+    return _merge_neighbours(messages, _SYSTEM)
+
+
+def fold(messages: Sequence[Mapping[str, Any]]) -> list[Message]:
+    """The conversation for templates that insist: one system message, at the beginning, and turns that alternate."""
+    systems = [message for message in messages if message.get("role") in _SYSTEM]
+    others = [message for message in messages if message.get("role") not in _SYSTEM]
+    return _merge_neighbours([*merge_systems(systems), *others], ("user", "assistant"))
+
+
+def describe_tools(
+    messages: Sequence[Mapping[str, Any]], tools: Iterable[Mapping[str, Any]], *, how: bool
+) -> list[Message]:
+    """Tells of the tools in the system message, and ``how`` to call them if the template does not know of calls."""
+    listed = "\n".join(json.dumps(tool["function"], ensure_ascii=False) for tool in tools)
+    text = _TOOLS.replace("{tools}", listed) + (_FORMAT if how else "")
+    first = messages[0] if messages else {}
+    if first.get("role") in _SYSTEM:
+        return [_with_text(first, f"{text_of(first)}\n\n{text}"), *map(dict, messages[1:])]
+    return [{"role": "system", "content": text}, *map(dict, messages)]
+
+
+def as_text(messages: Sequence[Mapping[str, Any]]) -> list[Message]:
+    """Calls and results as text of the assistant's and the user's, in turns that alternate."""
+    plain: list[Message] = []
+    for message in messages:
+        if message.get("role") in ("tool", "function"):
+            plain.append({"role": "user", "content": f"<tool_response>\n{text_of(message)}\n</tool_response>"})
+        elif message.get("tool_calls"):
+            calls = [_call_text(call) for call in message["tool_calls"]]
+            kept = {key: value for key, value in message.items() if key != "tool_calls"}
+            plain.append(_with_text(kept, "\n".join([text for text in [text_of(message)] if text] + calls)))
+        else:
+            plain.append(dict(message))
+    return _merge_neighbours(plain, ("user",))
+
+
+def text_of(message: Mapping[str, Any]) -> str:
+    """A message's content as one text."""
+    content = message.get("content")
+    if isinstance(content, str):
+        return content
+    if not isinstance(content, list):
+        return ""
+    return "\n".join(part["text"] for part in content if isinstance(part, dict) and isinstance(part.get("text"), str))
+
+
+def _call_text(call: Mapping[str, Any]) -> str:
+    function = call["function"]
+    arguments = function.get("arguments", {})
+    with contextlib.suppress(ValueError):  # what is no JSON, the model sees as it is
+        arguments = json.loads(arguments) if isinstance(arguments, str) else arguments
+    value = json.dumps({"name": function["name"], "arguments": arguments}, ensure_ascii=False)
+    return f"<tool_call>\n{value}\n</tool_call>"
+
+
+def _merge_neighbours(messages: Sequence[Mapping[str, Any]], roles: Sequence[str]) -> list[Message]:
+    merged: list[Message] = []
+    for message in messages:
+        last = merged[-1] if merged else {}
+        same = last.get("role") == message.get("role") or {last.get("role"), message.get("role")} <= set(_SYSTEM)
+        if same and message.get("role") in roles and not (last.get("tool_calls") or message.get("tool_calls")):
+            merged[-1] = _with_text(last, "\n\n".join(filter(None, [text_of(last), text_of(message)])))
+        else:
+            merged.append(dict(message))
+    return merged
+
+
+def _with_text(message: Mapping[str, Any], text: str) -> Message:
+    return {**message, "content": text}

@@ -1,0 +1,137 @@
+"""What binds an answer and takes it apart: grammar and parser for tools, schemas and grammars, with any template."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from hoshikage_core import _arena, _checks
+from hoshikage_core._arena import Arena
+from hoshikage_core._ffi import call_text, lib
+from hoshikage_core._gbnf import renamed
+from hoshikage_core._schema import complete_grammar
+
+_PEG_NATIVE = 2  # llama.cpp's COMMON_CHAT_FORMAT_PEG_NATIVE
+_WORD = 1  # llama.cpp's COMMON_GRAMMAR_TRIGGER_TYPE_WORD
+_RESPONSE_NAMES = ("response-format-schema", "response-format")
+_CALL_START, _CALL_END = "<tool_call>", "</tool_call>"
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Shape:
+    """What an answer has to be.
+
+    Attributes:
+        tools: The tools that may be called, with schemas that a grammar enforces.
+        is_required: Whether one of them must be.
+        is_parallel: Whether several may be.
+        json_schema: What the content must match, as a grammar enforces it.
+        grammar: What the content must match, in GBNF.
+    """
+
+    tools: Sequence[Mapping[str, Any]] = ()
+    is_required: bool = False
+    is_parallel: bool = False
+    json_schema: Mapping[str, Any] | None = None
+    grammar: str = ""
+
+    @property
+    def schemas(self) -> dict[str, Any]:
+        """By the names that llama.cpp's parsers have for them."""
+        schemas = {_schema_name(tool): tool["function"]["parameters"] for tool in self.tools}
+        if self.json_schema is not None:
+            schemas |= dict.fromkeys(_RESPONSE_NAMES, self.json_schema)
+        return schemas
+
+    @property
+    def is_lazy(self) -> bool:
+        """Whether an answer may also be any text."""
+        return bool(self.tools) and not self.is_required and self.json_schema is None
+
+    @property
+    def grammar_type(self) -> str:
+        """As ``ChatPrompt`` has it."""
+        return "tool_calls" if self.tools else "output_format"
+
+
+Fields = dict[str, Any]
+"""Fields of a ChatPrompt."""
+
+
+def enforces(rendered: Mapping[str, Any], shape: Shape) -> bool:
+    """Whether the template's own format holds the arguments of every tool to their schema in full."""
+    return {_schema_name(tool) for tool in shape.tools} <= _arena.schema_names(rendered["parser"]["arena"])
+
+
+def own_calls(rendered: Mapping[str, Any], shape: Shape) -> Fields:
+    """The template's own format for calls, tightened."""
+    fields: Fields = {"grammar_type": shape.grammar_type}
+    if not enforces(rendered, shape):
+        return {**fields, "grammar": complete_grammar(rendered["grammar"])}
+    if not rendered["grammar"]:
+        return {**fields, "grammar": ""}
+    arena = rendered["parser"]["arena"]
+    if shape.is_required:
+        arena = _arena.without_content(arena)
+    if not shape.is_parallel:
+        arena = _arena.with_one_call(arena)
+    return {**fields, "grammar": _grammar(arena, shape)}
+
+
+def own_schema(rendered: Mapping[str, Any], shape: Shape) -> Fields | None:
+    """The template's own format for JSON; None if it has none."""
+    arena = rendered["parser"]["arena"]
+    if not _arena.schema_names(arena).intersection(_RESPONSE_NAMES):
+        return None
+    return {"grammar_type": "output_format", "grammar": _grammar(arena, shape)}
+
+
+def plain_format(rendered: Mapping[str, Any], shape: Shape) -> Fields:
+    """A format of ours in place of the content of a template that was rendered without tools and schema."""
+    request = {
+        "tools": list(shape.tools),
+        "parallel_tool_calls": shape.is_parallel,
+        "is_required": shape.is_required,
+        **({} if shape.json_schema is None else {"json_schema": shape.json_schema}),
+    }
+    data = _checks.to_json("tools", request)
+    arena = _arena.with_content(
+        rendered["parser"]["arena"], json.loads(call_text(lib.hsk_parser_arena, data, len(data)))
+    )
+    fields: Fields = {
+        "grammar": _grammar(arena, shape),
+        "grammar_type": shape.grammar_type,
+        "parser": {**rendered["parser"], "format": _PEG_NATIVE, "arena": arena},
+    }
+    if shape.tools:
+        fields["preserved_tokens"] = (*rendered["preserved_tokens"], _CALL_START, _CALL_END)
+    if shape.is_lazy:
+        fields |= {"grammar_lazy": True, "grammar_triggers": ({"type": _WORD, "value": _CALL_START},)}
+    return fields
+
+
+def own_grammar(rendered: Mapping[str, Any], grammar: str) -> Fields:
+    """A grammar of the caller's, in place of the content: after the reasoning, if there is any."""
+    if _arena.is_plain(rendered["parser"]["arena"], rendered["generation_prompt"]):
+        return {"grammar": grammar, "grammar_type": "user"}
+    guest: Arena = {
+        "parsers": [{"type": "epsilon"}, {"type": "gbnf", "child": 0, "grammar": "user-root"}],
+        "rules": {},
+        "root": 1,
+    }
+    around = _grammar(_arena.with_content(rendered["parser"]["arena"], guest), Shape())
+    return {"grammar": f"{around}\n{renamed(grammar, 'user-')}", "grammar_type": "output_format"}
+
+
+def _grammar(arena: Arena, shape: Shape) -> str:
+    data = _checks.to_json(
+        "tools", {"arena": _arena.bounded(arena), "schemas": shape.schemas, "is_lazy": shape.is_lazy}
+    )
+    grammar = call_text(lib.hsk_parser_grammar, data, len(data)).decode("utf-8")
+    return str(complete_grammar(grammar))
+
+
+def _schema_name(tool: Mapping[str, Any]) -> str:
+    return f"tool-{tool['function']['name']}-schema"

@@ -1,0 +1,132 @@
+"""Tools and schemas hold with every template that comes with llama.cpp: a random model is bound to them.
+
+Its words have no sense; that a call is made, with a name and arguments that are allowed, is the grammar's doing.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import jsonschema
+import pytest
+from answering import Answer, answer, assembled, finished_answer
+from tiny_gguf import CHATML
+
+from build_support.source import members_folder
+from hoshikage_core import ChatTemplate, Engine, Model
+
+FOLDER = members_folder("models/templates/*") / "models" / "templates"
+TEMPLATES = {path.stem: path.read_text(encoding="utf-8") for path in sorted(FOLDER.glob("*.jinja"))} | {
+    "ChatML": CHATML
+}
+
+ARGUMENTS = {
+    "type": "object",
+    "properties": {
+        "star": {"type": "string", "enum": ["a", "b"]},
+        "n": {"type": "integer", "minimum": 0, "maximum": 9},
+    },
+    "required": ["star", "n"],
+    "additionalProperties": False,
+}
+TOOLS = [
+    {"type": "function", "function": {"name": name, "description": f"Does {name}.", "parameters": ARGUMENTS}}
+    for name in ("look", "look_up")
+]
+SCHEMA = {
+    "type": "object",
+    "properties": {"ok": {"type": "boolean"}},
+    "required": ["ok"],
+    "additionalProperties": False,
+}
+MESSAGES = [{"role": "system", "content": "You see stars."}, {"role": "user", "content": "Which star?"}]
+
+
+@pytest.fixture(scope="module")
+def engine(tiny_model_path: Path) -> Iterator[Engine]:
+    with Model(tiny_model_path) as model, model.engine(n_ctx=1024) as engine:
+        yield engine
+
+
+@pytest.fixture(scope="module", params=TEMPLATES)
+def chat(engine: Engine, request: pytest.FixtureRequest) -> Iterator[ChatTemplate]:
+    chat = engine.model.chat(TEMPLATES[request.param])
+    yield chat
+    chat.close()
+
+
+def check_calls(found: Answer, names: set[str]) -> list[dict[str, Any]]:
+    """The calls of an answer that has to call one of the tools, which are as they must be."""
+    assert assembled(found.deltas) == found.message
+    assert found.message["content"] is None, found
+    calls: list[dict[str, Any]] = found.message["tool_calls"]
+    for call in calls:
+        assert call["function"]["name"] in names
+        jsonschema.validate(json.loads(call["function"]["arguments"]), ARGUMENTS)
+    assert len({call["id"] for call in calls}) == len(calls)
+    return calls
+
+
+def test_a_required_call_and_its_result(engine: Engine, chat: ChatTemplate) -> None:
+    """A call is made, of a declared tool, with valid arguments, alone; it and its result can be rendered again."""
+    prompt = chat.render(MESSAGES, tools=TOOLS, tool_choice="required", parallel_tool_calls=False)
+    assert "Does look_up." in prompt.prompt
+    assert "You see stars." in prompt.prompt
+    found = finished_answer(engine, prompt, seed=1)
+    (call,) = check_calls(found, {"look", "look_up"})
+    result = {"role": "tool", "tool_call_id": call["id"], "name": call["function"]["name"], "content": "SIRIUS"}
+    again = chat.render([*MESSAGES, found.message, result], tools=TOOLS).prompt
+    assert again.index(call["function"]["name"]) < again.index("SIRIUS")
+    assert again.index("Which star?") < again.rindex(call["function"]["name"])
+
+
+def test_a_named_call(engine: Engine, chat: ChatTemplate) -> None:
+    """Only the named tool is called, though the model is told of all."""
+    prompt = chat.render(MESSAGES, tools=TOOLS, tool_name="look")
+    assert "Does look_up." in prompt.prompt
+    (call,) = check_calls(finished_answer(engine, prompt, seed=2), {"look"})
+    assert call["function"]["name"] == "look"
+
+
+def test_content_of_a_schema(engine: Engine, chat: ChatTemplate) -> None:
+    """The content is JSON of the schema and nothing around it."""
+    found = finished_answer(engine, chat.render(MESSAGES, json_schema=SCHEMA), seed=3)
+    assert assembled(found.deltas) == found.message
+    jsonschema.validate(json.loads(found.message["content"]), SCHEMA)
+    assert "tool_calls" not in found.message
+
+
+def test_a_schema_and_tools(engine: Engine, chat: ChatTemplate) -> None:
+    """With both, the content is of the schema or a tool is called."""
+    found = finished_answer(engine, chat.render(MESSAGES, tools=TOOLS, json_schema=SCHEMA), seed=4)
+    if "tool_calls" in found.message:
+        check_calls(found, {"look", "look_up"})
+    else:
+        jsonschema.validate(json.loads(found.message["content"]), SCHEMA)
+
+
+def test_no_tools_no_calls(engine: Engine, chat: ChatTemplate) -> None:
+    """With "none", the model is not told of the tools, and what it writes is no call."""
+    prompt = chat.render(MESSAGES, tools=TOOLS, tool_choice="none")
+    assert "look_up" not in prompt.prompt
+    assert prompt.grammar == ""
+    assert "tool_calls" not in answer(engine, prompt, n_max=12).message
+
+
+def test_a_free_answer(engine: Engine, chat: ChatTemplate) -> None:
+    """With "auto", the model may write what it likes, and all of it is told."""
+    prompt = chat.render(MESSAGES, tools=TOOLS)
+    assert prompt.grammar_lazy or not prompt.grammar
+    found = answer(engine, prompt, n_max=12)
+    assert assembled(found.deltas) == found.message
+
+
+def test_an_answer_is_continued(chat: ChatTemplate) -> None:
+    """The prompt ends with the given text, and what follows is told without it."""
+    begun = {"role": "assistant", "content": "Sirius is"}
+    prompt = chat.render([*MESSAGES, begun], continue_final_message=True)
+    assert prompt.prompt.endswith("Sirius is")
+    assert prompt.prompt.count("Sirius is") == 1
