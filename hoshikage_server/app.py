@@ -18,6 +18,7 @@ from hoshikage_server.api.health import Health, Welcome
 from hoshikage_server.api.input_tokens import InputTokens
 from hoshikage_server.api.middleware import ApiKeys, RequestContext
 from hoshikage_server.api.models import ModelItem, ModelList
+from hoshikage_server.api.origins import Origins
 from hoshikage_server.api.status import Status
 from hoshikage_server.api.version import Version
 from hoshikage_server.engines import vocabulary
@@ -89,6 +90,7 @@ def create_app(deps: Deps) -> falcon.App[Any, Any]:
     settings = deps.settings
     app: falcon.App[Any, Any] = falcon.App()
     app.add_middleware(RequestContext(settings))
+    app.add_middleware(Origins(settings))
     app.add_middleware(ApiKeys(settings))
     problems.register(app)
     app.add_route("/", Welcome())
