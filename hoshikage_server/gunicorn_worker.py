@@ -213,7 +213,7 @@ def _fields(request_id: str, error: ServerError, cause: BaseException) -> str:
 
 
 def _can_go_on(client: Any, body: Any, *, is_last: bool) -> bool:
-    """Whether another request may follow on a connection; if not, its last answer has arrived as far as it can be seen."""
+    """Whether another request may follow; if not, the last answer has arrived, as far as that can be had."""
     try:
         if is_last:
             client.shutdown(socket.SHUT_WR)

@@ -1,7 +1,7 @@
 """Reading a request's body: whole, bounded in size and in time, as JSON in UTF-8 whatever it calls itself.
 
-`curl -d` says application/x-www-form-urlencoded and fetch() says text/plain, and both mean JSON: whatever may be JSON is
-read as such. A page of another origin cannot make use of that, see origins.py.
+`curl -d` says application/x-www-form-urlencoded and fetch() says text/plain, and both mean JSON: whatever may be JSON
+is read as such. A page of another origin cannot make use of that, see origins.py.
 """
 
 from __future__ import annotations

@@ -10,6 +10,7 @@ import falcon
 
 from hoshikage_server.api import body, problems, reply, sse
 from hoshikage_server.api.client import ClientWatch
+from hoshikage_server.api.operations import operation
 from hoshikage_server.api.schema import ChatRequest, decode_chat
 from hoshikage_server.engines.answers import Answer, Answers
 from hoshikage_server.engines.spec import spec_of
@@ -52,6 +53,7 @@ class ChatCompletions:
         self._models = models
         self._answers = answers
 
+    @operation("Create chat completion", body=ChatRequest, answer=reply.ChatCompletion, events=reply.ChatChunk)
     def on_post(self, request: falcon.Request, response: falcon.Response) -> None:
         """What can still be refused is refused before the first byte, unless a stream has to wait for longer."""
         settings = self._settings.now

@@ -21,10 +21,15 @@ _SCHEMAS = "#/components/schemas/"
 _VERBS = ("get", "post", "put", "patch", "delete")  # HEAD goes with GET, OPTIONS with everything
 _FIELD = re.compile(r"\{(\w+)(?::\w+)?\}")
 
-_USUAL = ("missing_api_key", "host_not_allowed", "internal_error")
-_WITH_BODY = ("invalid_json", "request_timeout", "request_too_large", "unsupported_content_type")
-# Whatever names a model may have to load it.
-_WITH_MODEL = ("model_not_found", "queue_full", "queue_timeout", "engine_crashed")
+# What each kind of operation may answer besides.
+_ALL = ("host_not_allowed", "internal_error")
+_WITH_KEY = ("missing_api_key", "invalid_api_key")
+_WITH_BODY = ("malformed_request", "origin_not_allowed", "request_timeout", "request_too_large")
+_WITH_TYPED_BODY = ("invalid_json", "invalid_type", "invalid_value", "missing_required_parameter")
+_WITH_TYPES = ("unsupported_charset", "unsupported_content_encoding", "unsupported_content_type")
+_WITH_ENGINE = ("queue_full", "queue_timeout", "insufficient_memory", "model_load_failed", "engine_crashed")
+
+_NO_STRUCTS: dict[Any, dict[str, Any]] = {None: {}, msgspec.Struct: {"type": "object"}}
 
 _INFO = {
     "title": "Hoshikage",
@@ -42,8 +47,8 @@ _REQUEST_ID = {
     "schema": {"type": "string"},
 }
 _EVENTS = (
-    "With `stream: true` the answer comes as server-sent events: each `data:` line is such an object, in silence there are "
-    "comments, and the last event is `[DONE]`. An error after the first byte is an event with the error object."
+    "With `stream: true` the answer comes as server-sent events: each `data:` line is such an object, in silence there "
+    "are comments, and the last event is `[DONE]`. An error after the first byte is an event with the error object."
 )
 
 
@@ -51,11 +56,11 @@ class OpenApi:
     """The document.
 
     Args:
-        routes: All resources by their paths, this one included.
+        routes: The other resources by their paths.
     """
 
     def __init__(self, routes: Mapping[str, object]) -> None:
-        self._routes = routes
+        self._routes = {**routes, "/openapi.json": self}
         self._data: bytes | None = None
 
     @operation("Get API description", answer=msgspec.Struct)
@@ -87,17 +92,16 @@ def operations(routes: Mapping[str, object]) -> Iterator[tuple[str, str, str, Op
 def document(routes: Mapping[str, object]) -> dict[str, Any]:
     """The document as plain values."""
     found = list(operations(routes))
-    given = {one.body for *_, one in found} | {one.query for *_, one in found}
-    told = {one.answer for *_, one in found} | {one.events for *_, one in found} | {Envelope}
-    types = [kind for kind in given | told if kind not in (None, msgspec.Struct)]
+    given = {kind for *_, one in found for kind in (one.body, one.query)} - _NO_STRUCTS.keys()
+    told = {kind for *_, one in found for kind in (one.answer, one.events)} - _NO_STRUCTS.keys() | {Envelope}
+    types = [*given, *told]
     references, schemas = msgspec.json.schema_components(types, ref_template=_SCHEMAS + "{name}")
-    for name, fields in always_there(told, given).items():
-        if name in schemas and "properties" in schemas[name]:
-            schemas[name]["required"] = fields
-    schema_of = {None: {}, msgspec.Struct: {"type": "object"}, **dict(zip(types, references, strict=True))}
+    for kind, fields in always_there(told, given).items():
+        _schema_of(kind, schemas)["required"] = fields
+    schema_of = {**_NO_STRUCTS, **dict(zip(types, references, strict=True))}
     paths: dict[str, dict[str, Any]] = {}
     for path, verb, description, one in found:
-        paths.setdefault(_FIELD.sub(r"{\1}", path), {})[verb] = _described(path, description, one, schema_of, schemas)
+        paths.setdefault(_FIELD.sub(r"{\1}", path), {})[verb] = _described(path, verb, description, one, schema_of, schemas)
     return {
         "openapi": "3.1.0",
         "info": _INFO,
@@ -111,14 +115,14 @@ def document(routes: Mapping[str, object]) -> dict[str, Any]:
 
 
 def _described(
-    path: str, description: str, one: Operation, schema_of: Mapping[Any, Any], schemas: Mapping[str, Any]
+    path: str, verb: str, description: str, one: Operation, schema_of: Mapping[Any, Any], schemas: Mapping[str, Any]
 ) -> dict[str, Any]:
     described: dict[str, Any] = {
         "operationId": one.id,
         "summary": one.summary,
         "description": description,
         "tags": [path.split("/")[2] if path.startswith("/v1/") else "server"],
-        "responses": _responses(path, one, schema_of),
+        "responses": _responses(path, verb, one, schema_of),
         "security": [{}, {"key": []}] if path.startswith("/v1/") else [],
     }
     if parameters := [*_path_parameters(path), *_query_parameters(one, schemas)]:
@@ -128,7 +132,7 @@ def _described(
     return described
 
 
-def _responses(path: str, one: Operation, schema_of: Mapping[Any, Any]) -> dict[str, Any]:
+def _responses(path: str, verb: str, one: Operation, schema_of: Mapping[Any, Any]) -> dict[str, Any]:
     media_type = "text/plain" if one.answer is None else "application/json"
     content = {media_type: {"schema": {"type": "string"} if one.answer is None else schema_of[one.answer]}}
     description = "The answer."
@@ -137,7 +141,7 @@ def _responses(path: str, one: Operation, schema_of: Mapping[Any, Any]) -> dict[
         description += f" {_EVENTS}"
     responses = {"200": _response(description, content)}
     failure = {"application/json": {"schema": schema_of[Envelope]}}
-    for status, codes in sorted(_codes(path, one).items()):
+    for status, codes in sorted(_codes(path, verb, one).items()):
         phrase = HTTPStatus(status).phrase
         responses[str(status)] = _response(f"{phrase}: {', '.join(f'`{code}`' for code in codes)}.", failure)
     return responses
@@ -148,14 +152,18 @@ def _response(description: str, content: Mapping[str, Any]) -> dict[str, Any]:
     return {"description": description, "headers": headers, "content": content}
 
 
-def _codes(path: str, one: Operation) -> dict[int, list[str]]:
-    """The errors there may be, by status; the usual ones stand for all of their status."""
-    names = [*_USUAL, *one.codes]
-    fields = () if one.body is None else one.body.__struct_fields__
+def _codes(path: str, verb: str, one: Operation) -> dict[int, list[str]]:
+    """The errors there may be, by status: the likely ones."""
+    has_model = "{model" in path or (one.body is not None and "model" in one.body.__struct_fields__)
+    names = [*one.codes, *_ALL]
+    if path.startswith("/v1/"):
+        names += _WITH_KEY
+    if verb != "get":
+        names += _WITH_BODY + _WITH_TYPES
     if one.body is not None:
-        names += _WITH_BODY
-    if "model" in fields or "{model" in path:
-        names += _WITH_MODEL
+        names += _WITH_TYPED_BODY
+    if has_model:
+        names += ("model_not_found", *(_WITH_ENGINE if verb == "post" else ()))
     by_status: dict[int, list[str]] = {}
     for name in dict.fromkeys(names):
         by_status.setdefault(kind_of(name).status, []).append(name)
@@ -172,8 +180,15 @@ def _path_parameters(path: str) -> list[dict[str, Any]]:
 def _query_parameters(one: Operation, schemas: Mapping[str, Any]) -> list[dict[str, Any]]:
     if one.query is None:
         return []
-    schema = schemas[one.query.__name__]
+    schema = _schema_of(one.query, schemas)
     return [
         {"name": name, "in": "query", "required": name in schema.get("required", ()), "schema": kind}
         for name, kind in schema["properties"].items()
     ]
+
+
+def _schema_of(kind: type, schemas: Mapping[str, Any]) -> dict[str, Any]:
+    """A struct's schema; msgspec names those by their module too that are not the only ones of their name."""
+    full_name = re.sub(r"[^\w.]", "_", f"{kind.__module__}.{kind.__qualname__}")
+    schema: dict[str, Any] = schemas[full_name if full_name in schemas else kind.__name__]
+    return schema

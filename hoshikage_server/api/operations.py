@@ -4,8 +4,8 @@
     def on_post(self, request: falcon.Request, response: falcon.Response) -> None:
         \"\"\"Answers a conversation.\"\"\"
 
-The rest is known from elsewhere: the path from the route, the description from the docstring, the statuses of errors from
-`errors.KINDS`. A responder without a declaration fails a test (tests/server/test_openapi.py).
+The rest is known from elsewhere: the path from the route, the description from the docstring, the statuses of errors
+from `errors.KINDS`. A responder without a declaration fails a test (tests/server/test_openapi.py).
 """
 
 from __future__ import annotations

@@ -2,51 +2,47 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from typing import Any
 
 import msgspec
 from msgspec import inspect
 
 
-def always_there(told: Iterable[Any], given: Iterable[Any]) -> dict[str, list[str]]:
-    """The encoded names of those fields, by the names of the structs within what is told.
+def always_there(told: Iterable[Any], given: Iterable[Any]) -> dict[type, list[str]]:
+    """The encoded names of those fields, by the structs within what is told.
 
     Args:
         told: Types that are encoded.
-        given: Types that are decoded; a struct within them too is left out, as its defaults may be missing.
+        given: Types that are decoded; a struct within them too is left out, as what has a default may be missing.
     """
-    skipped = {struct.cls for struct in _structs(given)}
+    skipped = _structs(given).keys()
     return {
-        struct.cls.__name__: [field.encode_name for field in struct.fields if _is_always(struct, field)]
-        for struct in _structs(told)
-        if struct.cls not in skipped
+        kind: [field.encode_name for field in struct.fields if _is_always(struct, field)]
+        for kind, struct in _structs(told).items()
+        if kind not in skipped
     }
 
 
 def _is_always(struct: inspect.StructType, field: inspect.Field) -> bool:
-    has_default = field.default is not msgspec.NODEFAULT or field.default_factory is not msgspec.NODEFAULT
-    if has_default and struct.cls.__struct_config__.omit_defaults:
-        return False
-    return field.default is not msgspec.UNSET
+    is_optional = field.default is not msgspec.NODEFAULT or field.default_factory is not msgspec.NODEFAULT
+    return not (is_optional and struct.cls.__struct_config__.omit_defaults) and field.default is not msgspec.UNSET
 
 
-def _structs(types: Iterable[Any]) -> Iterator[inspect.StructType]:
-    """All structs within types, each once."""
-    seen: set[int] = set()
-    waiting = [inspect.type_info(kind) for kind in types if kind not in (None, msgspec.Struct)]
+def _structs(types: Iterable[Any]) -> dict[type, inspect.StructType]:
     found: dict[type, inspect.StructType] = {}
+    waiting: list[Any] = [inspect.type_info(kind) for kind in types]
     while waiting:
-        kind: Any = waiting.pop()
-        if id(kind) in seen:
-            continue
-        seen.add(id(kind))
+        kind = waiting.pop()
         if isinstance(kind, inspect.StructType):
             if kind.cls in found:
                 continue
             found[kind.cls] = kind
             waiting += [field.type for field in kind.fields]
-        for name in ("type", "types", "item_type", "item_types", "key_type", "value_type"):
+        for name in _INNER:
             inner = getattr(kind, name, ())
             waiting += inner if isinstance(inner, tuple) else [inner]
-    yield from found.values()
+    return found
+
+
+_INNER = ("type", "types", "item_type", "item_types", "key_type", "value_type")  # where msgspec.inspect keeps types

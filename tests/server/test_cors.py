@@ -64,7 +64,7 @@ def test_a_preflight_says_yes(open_api: Api, origin: str) -> None:
     "origin", [EVIL, "null", "http://chat.example.com", "https://chat.example.com:8443", "https://localhost:1", "x"]
 )
 def test_a_preflight_says_no(open_api: Api, origin: str) -> None:
-    """To other schemes and ports too: without the header the browser sends nothing. Caches are told to keep them apart."""
+    """To other schemes and ports too: without the header the browser sends nothing. Caches keep them apart."""
     answer = preflight(open_api, origin)
     assert "access-control-allow-origin" not in answer.headers
     assert answer.headers["vary"] == "Origin"
@@ -152,7 +152,7 @@ def test_names_of_this_machine(api: Api, host: str) -> None:
 
 @pytest.mark.parametrize("host", ["evil.example", "evil.example:3030", "127.0.0.1.evil.example", "[::1", "local.evil"])
 def test_a_name_that_leads_here(api: Api, make_api: MakeApi, host: str) -> None:
-    """DNS rebinding: for the browser it is the attacker's own server. With keys the page has none; a proxy's name is set."""
+    """DNS rebinding: for the browser it is the attacker's own server. Where keys are set the page has none."""
     for answer in (api.get("/v1/models", headers={"Host": host}), chat(api, Host=host, Origin=f"http://{host}")):
         assert code_of(answer, 403) == "host_not_allowed"
     assert "HOSHIKAGE_CORS_ORIGINS" in answer.json["error"]["message"]
