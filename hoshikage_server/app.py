@@ -22,6 +22,7 @@ from hoshikage_server.api.openapi import OpenApi
 from hoshikage_server.api.operations import add_route
 from hoshikage_server.api.origins import Origins
 from hoshikage_server.api.status import Status
+from hoshikage_server.api.tokens import Detokenize, Tokenize
 from hoshikage_server.api.version import Version
 from hoshikage_server.engines import vocabulary
 from hoshikage_server.engines.answers import Answers
@@ -113,4 +114,6 @@ def _routes(deps: Deps) -> dict[str, object]:
         "/v1/models/{model_id:path}": ModelItem(settings, models, answers),
         "/v1/chat/completions": ChatCompletions(settings, models, answers),
         "/v1/chat/completions/input_tokens": InputTokens(settings, models, answers.vocabulary),
+        "/v1/tokenize": Tokenize(settings, models, answers.vocabulary),
+        "/v1/detokenize": Detokenize(settings, models, answers.vocabulary),
     }

@@ -18,9 +18,7 @@ from hoshikage_server.settings import LiveSettings
 
 _SANE_ID = re.compile(r"[A-Za-z0-9._:-]{1,128}")
 _OPEN_PATHS = frozenset({"/", "/health", "/openapi.json"})
-_DOUBLE_SLASHES = re.compile(
-    r"^/+v1/+"
-)  # left by joining a base URL and a path; the ids of models may hold others
+_DOUBLE_SLASHES = re.compile(r"^/+v1/+")  # left by joining a base URL and a path; the ids of models may hold others
 _OPENAI_VERSION = "2020-10-01"  # OpenAI's own, since that day
 
 

@@ -21,7 +21,7 @@ from hoshikage_server.engines.spec import spec_of
 from hoshikage_server.engines.supervisor import EngineSnapshot, Snapshot
 from hoshikage_server.engines.wire import EngineSpec
 from hoshikage_server.errors import EngineError, RequestError
-from hoshikage_server.registry.model_map import ModelEntry, ModelMap
+from hoshikage_server.registry.model_map import ModelMap
 from hoshikage_server.settings import LiveSettings
 
 _encode = msgspec.json.Encoder().encode

@@ -101,7 +101,8 @@ def document(routes: Mapping[str, object]) -> dict[str, Any]:
     schema_of = {**_NO_STRUCTS, **dict(zip(types, references, strict=True))}
     paths: dict[str, dict[str, Any]] = {}
     for path, verb, description, one in found:
-        paths.setdefault(_FIELD.sub(r"{\1}", path), {})[verb] = _described(path, verb, description, one, schema_of, schemas)
+        described = _described(path, verb, description, one, schema_of, schemas)
+        paths.setdefault(_FIELD.sub(r"{\1}", path), {})[verb] = described
     return {
         "openapi": "3.1.0",
         "info": _INFO,

@@ -18,7 +18,7 @@ Stop, dieonce.gguf dies loading unless a file dieonce stands in the folder of th
 
 A prompt is always 7 tokens, which hold the text; a piece is one token. Count tells the text's length, as `refuse CODE`
 Failed with that code, dies of `uncountable TEXT...` and says nothing to `uncounted TEXT...`, which are answered as an
-echo. An event log (FAKE_ENGINE_LOG) tells tests what arrived, a line each.
+echo. Its tokens are the text's bytes, after a 1 for what is special. An event log (FAKE_ENGINE_LOG) tells tests what arrived, a line each.
 """
 
 from __future__ import annotations
@@ -70,6 +70,12 @@ class FakeEngine:
         elif isinstance(frame, wire.Count):
             self.log(f"count {frame.id}")
             self.count(frame)
+        elif isinstance(frame, wire.Tokenize):
+            self.log(f"tokenize {frame.id}")
+            self.tokenize(frame)
+        elif isinstance(frame, wire.Detokenize):
+            self.log(f"detokenize {frame.id}")
+            self.detokenize(frame)
         elif isinstance(frame, wire.Cancel):
             self.log(f"cancel {frame.id}")
             self.cancelled.add(frame.id)
@@ -122,6 +128,18 @@ class FakeEngine:
             self.send(wire.Failed(frame.id, "context_length_exceeded", "it does not fit", fields))
             return
         self.send(wire.Counted(frame.id, len(prompt)))
+
+    def tokenize(self, frame: wire.Tokenize) -> None:
+        tokens = [1] * frame.add_special + [*frame.text.encode()]
+        self.send(wire.Tokens(frame.id, tuple(tokens), tuple(bytes([token]) for token in tokens)))
+
+    def detokenize(self, frame: wire.Detokenize) -> None:
+        tokens = array("i")
+        tokens.frombytes(frame.tokens)
+        if max(tokens, default=0) > 255:
+            self.send(wire.Failed(frame.id, "invalid_argument", "no such token", {"reason": f"token {max(tokens)}"}))
+            return
+        self.send(wire.Plain(frame.id, bytes(tokens).decode("utf-8", "replace")))
 
     def answer(self, frame: wire.Generate) -> None:
         prompt = prompt_of(frame)
