@@ -56,11 +56,11 @@ class OpenApi:
     """The document.
 
     Args:
-        routes: The other resources by their paths.
+        routes: All resources by their paths, as they are when the document is made.
     """
 
     def __init__(self, routes: Mapping[str, object]) -> None:
-        self._routes = {**routes, "/openapi.json": self}
+        self._routes = routes
         self._data: bytes | None = None
 
     @operation("Get API description", answer=msgspec.Struct)

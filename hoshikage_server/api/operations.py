@@ -68,8 +68,20 @@ def declared(responder: object) -> tuple[Operation, ...]:
     return found
 
 
-def add_route(app: falcon.App[Any, Any], path: str, resource: Any) -> None:
-    """Serves a resource. Whatever can be had by GET can be asked for by HEAD, which Falcon does not do by itself."""
-    if hasattr(resource, "on_get") and not hasattr(resource, "on_head"):
-        resource.on_head = resource.on_get
-    app.add_route(path, resource)
+class App(falcon.App[Any, Any]):
+    """Falcon's, which keeps its routes, and answers HEAD wherever it answers GET.
+
+    Attributes:
+        resources: All resources, by their paths.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.resources: dict[str, object] = {}
+
+    def add_route(self, uri_template: str, resource: object, **kwargs: Any) -> None:
+        """Serves a resource."""
+        if hasattr(resource, "on_get") and not hasattr(resource, "on_head"):
+            setattr(resource, "on_head", resource.on_get)  # noqa: B010  # mypy knows no such attribute
+        super().add_route(uri_template, resource, **kwargs)
+        self.resources[uri_template] = resource

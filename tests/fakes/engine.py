@@ -18,7 +18,7 @@ Stop, dieonce.gguf dies loading unless a file dieonce stands in the folder of th
 
 A prompt is always 7 tokens, which hold the text; a piece is one token. Count tells the text's length, as `refuse CODE`
 Failed with that code, dies of `uncountable TEXT...` and says nothing to `uncounted TEXT...`, which are answered as an
-echo. Its tokens are the text's bytes, after a 1 for what is special. An event log (FAKE_ENGINE_LOG) tells tests what arrived, a line each.
+echo. Tokenize tells its bytes, after a 1 if special tokens are wanted. An event log (FAKE_ENGINE_LOG) tells tests what arrived, a line each.
 """
 
 from __future__ import annotations
