@@ -62,7 +62,7 @@ class ModelItem:
         """Describes a model. Its id may hold slashes, escaped or not."""
         owner, _, verb = model_id.rpartition("/")
         if verb in ("load", "unload") and owner in self._models.entries() and model_id not in self._models.entries():
-            raise falcon.HTTPMethodNotAllowed(["POST", "OPTIONS"])
+            raise falcon.HTTPMethodNotAllowed(["POST"])
         entry = self._models.find(model_id, "model")
         [described] = describe([entry], self._settings.now, self._answers.supervisor)
         response.data = _encode(described)
@@ -75,7 +75,7 @@ class ModelItem:
         owner, _, verb = model_id.rpartition("/")
         if verb not in ("load", "unload"):
             self._models.find(model_id, "model")
-            raise falcon.HTTPMethodNotAllowed(["GET", "HEAD", "OPTIONS"])
+            raise falcon.HTTPMethodNotAllowed(["GET", "HEAD"])
         body.read(request, self._settings.now)
         request.context.model = owner
         with ClientWatch(request.env):

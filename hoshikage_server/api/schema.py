@@ -6,7 +6,7 @@ Fields that OpenAI or llama-server knows and this server cannot honour yet are r
 
 from __future__ import annotations
 
-from typing import Annotated, Any, cast
+from typing import Annotated, Any, TypeVar, cast
 
 import msgspec
 from msgspec import Meta
@@ -24,6 +24,8 @@ from hoshikage_server.engines.wire import (
     Unit,
 )
 from hoshikage_server.errors import RequestError
+
+T = TypeVar("T")
 
 _MESSAGES_MAX = 10_000  # templates take their time: 0.1 s for 1,000 messages, and more than that for each further one
 TokenCount = Annotated[int, Meta(ge=1, le=INT32_MAX)]
@@ -192,20 +194,29 @@ _Body = msgspec.defstruct(
 _decoder = cast("msgspec.json.Decoder[ChatRequest]", msgspec.json.Decoder(_Body))
 
 
-def decode_chat(body: bytes) -> ChatRequest:
-    """Reads and checks a request.
+def decode(decoder: msgspec.json.Decoder[T], body: bytes) -> T:
+    """Reads a body.
 
     Raises:
-        RequestError: The body is no JSON, or a field of it cannot be; `param` names the field.
+        RequestError: It is no JSON, or a field of it cannot be; `param` names the field.
     """
     try:
-        request = _decoder.decode(body)
+        return decoder.decode(body)
     except msgspec.ValidationError as error:
         raise invalid.from_validation(str(error), body) from None
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
         raise RequestError("invalid_json", reason=str(error)) from None
     except RecursionError:
         raise RequestError("invalid_json", reason="it is nested too deeply") from None
+
+
+def decode_chat(body: bytes) -> ChatRequest:
+    """Reads and checks a request.
+
+    Raises:
+        RequestError: The body is no JSON, or a field of it cannot be; `param` names the field.
+    """
+    request = decode(_decoder, body)
     _refuse(request)
     return request
 

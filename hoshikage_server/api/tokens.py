@@ -15,7 +15,7 @@ from msgspec import Meta
 from hoshikage_server.api import body
 from hoshikage_server.api.client import ClientWatch
 from hoshikage_server.api.operations import operation
-from hoshikage_server.api.schema import decode, exclude
+from hoshikage_server.api.schema import decode
 from hoshikage_server.engines.spec import spec_of
 from hoshikage_server.engines.vocabulary import Vocabulary
 from hoshikage_server.engines.wire import INT32_MAX, EngineSpec, Text, Tokens
@@ -115,9 +115,9 @@ class Tokenize(_Resource):
     def on_post(self, request: falcon.Request, response: falcon.Response) -> None:
         """Cuts a text into the model's tokens. The model is not loaded for it."""
         asked = decode(_tokenize, body.read(request, self._settings.now))
-        if asked.messages is not None:
-            raise RequestError("unsupported_parameter", param="messages")
-        exclude(asked, "content", "prompt")
+        for name in ("messages", "content") if asked.prompt is not None else ("messages",):
+            if getattr(asked, name) is not None:
+                raise RequestError("unsupported_parameter", param=name)
         text = asked.content if asked.prompt is None else asked.prompt
         if text is None:
             raise RequestError("missing_required_parameter", param="prompt")

@@ -13,7 +13,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 
 import gevent
 import gevent.fileobject  # else Popen imports it between opening pipes and using them, and loses them if it cannot
@@ -53,6 +53,9 @@ class Gone:
     last_words: tuple[str, ...] = ()
 
 
+Question = wire.Count | wire.Tokenize | wire.Detokenize
+Reply = wire.Counted | wire.Tokens | wire.Plain | wire.Failed
+R = TypeVar("R", wire.Counted, wire.Tokens, wire.Plain)
 EngineEvent = wire.Loading | wire.Ready | wire.Failed | Gone | Freed
 Notify = Callable[["EngineProcess", EngineEvent], None]
 
@@ -85,7 +88,7 @@ class EngineProcess:
         self._notify = notify
         self._ids = itertools.count(1)
         self._channels: dict[int, Channel] = {}
-        self._counts: dict[int, AsyncResult[wire.Counted | wire.Failed]] = {}
+        self._asked: dict[int, AsyncResult[Reply]] = {}
         self._outbox: SimpleQueue[bytes | None] = SimpleQueue()  # bounded by the lane: two frames a request
         self._last_words: deque[str] = deque(maxlen=_LINES_KEPT)
         self._gone: Gone | None = None
@@ -142,22 +145,54 @@ class EngineProcess:
         if self._channels.pop(request_id, None) is not None:
             self.send(wire.Cancel(request_id))
 
-    def count(self, messages: list[dict[str, Any]], n_ctx: int | None, timeout_s: float) -> wire.Counted | wire.Failed:
-        """Waits for the number of tokens of a conversation; see `wire.Count`.
+    def count(
+        self,
+        messages: list[dict[str, Any]],
+        n_ctx: int | None,
+        form: wire.Form,
+        text: wire.TextPrompt | None,
+        timeout_s: float,
+    ) -> wire.Counted | wire.Failed:
+        """Waits for the number of tokens of a prompt; see `wire.Count`.
 
         Raises:
             gevent.Timeout: It did not come in time.
         """
         request_id = next(self._ids)
-        result = self._counts[request_id] = AsyncResult()
+        return self._ask(wire.Count(request_id, messages, n_ctx, form, text), wire.Counted, timeout_s)
+
+    def tokenize(
+        self, text: str, *, add_special: bool, parse_special: bool, timeout_s: float
+    ) -> wire.Tokens | wire.Failed:
+        """Waits for the tokens of a text; see `wire.Tokenize`.
+
+        Raises:
+            gevent.Timeout: They did not come in time.
+        """
+        request_id = next(self._ids)
+        return self._ask(wire.Tokenize(request_id, text, add_special, parse_special), wire.Tokens, timeout_s)
+
+    def detokenize(self, tokens: bytes, timeout_s: float) -> wire.Plain | wire.Failed:
+        """Waits for the text of tokens; see `wire.Detokenize`.
+
+        Raises:
+            gevent.Timeout: It did not come in time.
+        """
+        request_id = next(self._ids)
+        return self._ask(wire.Detokenize(request_id, tokens), wire.Plain, timeout_s)
+
+    def _ask(self, frame: Question, kind: type[R], timeout_s: float) -> R | wire.Failed:
+        """Sends a frame that has one frame as its answer, and waits for that."""
+        result = self._asked[frame.id] = AsyncResult()
         try:
             if self._gone is not None:
-                return _crashed(request_id, self._gone.reason)
-            self.send(wire.Count(request_id, messages, n_ctx))
-            answer: wire.Counted | wire.Failed = result.get(timeout=timeout_s)
+                return _crashed(frame.id, self._gone.reason)
+            self.send(frame)
+            answer = result.get(timeout=timeout_s)
+            assert isinstance(answer, (kind, wire.Failed))
             return answer
         finally:
-            del self._counts[request_id]
+            del self._asked[frame.id]
 
     def usage(self) -> Usage | None:
         """What it holds now. May switch greenlets, where there is a GPU."""
@@ -224,9 +259,9 @@ class EngineProcess:
             if isinstance(frame, wire.Ready):
                 self.fingerprint = _fingerprint(frame, self.spec)
             self._notify(self, frame)
-        elif frame.id in self._counts:
-            self._counts[frame.id].set(frame)
-        elif not isinstance(frame, wire.Counted):
+        elif frame.id in self._asked:
+            self._asked[frame.id].set(frame)
+        elif not isinstance(frame, (wire.Counted, wire.Progress, wire.Tokens, wire.Plain)):
             self._deliver(frame)
 
     def _deliver(self, frame: wire.Accepted | wire.Token | wire.Done | wire.Failed) -> None:
@@ -261,7 +296,7 @@ class EngineProcess:
         channels, self._channels = self._channels, {}
         for channel in channels.values():
             channel.break_off(gone.reason)
-        for request_id, result in self._counts.items():
+        for request_id, result in self._asked.items():
             result.set(_crashed(request_id, gone.reason))
         self._notify(self, self._footprint.freed(self.pid))
 
