@@ -112,7 +112,8 @@ class FakeEngine:
             return
         self.send(wire.Loading(0.5))
         degraded = ("n_batch=128",) if self.name == "lean" else ()
-        self.send(wire.Ready(spec.n_ctx, self.name, "fake", degraded=degraded))
+        info = {"arch": "fake", "quantisation": "Q4_0", "n_params": 7}
+        self.send(wire.Ready(spec.n_ctx, self.name, "fake", info, degraded))
 
     def count(self, frame: wire.Count) -> None:
         prompt = str(frame.messages[-1]["content"])
