@@ -15,7 +15,7 @@ from gunicorn.http.errors import ParseException
 
 _LONGEST_S = 30.0
 _SILENCE_S = 2.0
-_PIECE_BYTES = 8192
+_PIECE_BYTES = 256 * 1024  # of smaller ones gunicorn copies what it has read ahead each time
 
 
 def drop_body(body: Any) -> bool:
