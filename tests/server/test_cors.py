@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import socket
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -165,6 +166,15 @@ def test_a_proxy_that_keeps_the_name(make_api: MakeApi) -> None:
     assert api.get("/v1/models", headers={"Host": "chat.example.com"}).status_code == 200
     assert chat(api, Host="chat.example.com", Origin=PAGE).status_code == 200
     assert code_of(api.get("/v1/models", headers={"Host": "evil.example"}), 403) == "host_not_allowed"
+
+
+def test_over_a_unix_socket_any_name_will_do(api: Api) -> None:
+    """No browser gets there, and a proxy in front has whatever name it has."""
+    for family, status in ((socket.AF_UNIX, 200), (socket.AF_INET, 403)):
+        with socket.socket(family) as connection:
+            extras = {"gunicorn.socket": connection}
+            answer = api.get("/v1/models", headers={"Host": "evil.example"}, extras=extras)
+        assert answer.status_code == status
 
 
 def test_the_setting(make_settings: Callable[..., Settings], tmp_path: Path) -> None:
