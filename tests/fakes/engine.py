@@ -18,8 +18,8 @@ Stop, dieonce.gguf dies loading unless a file dieonce stands in the folder of th
 
 A prompt is always 7 tokens, which hold the text; a piece is one token. Count tells the text's length, as `refuse CODE`
 Failed with that code, dies of `uncountable TEXT...` and says nothing to `uncounted TEXT...`, which are answered as an
-echo. Tokenize tells its bytes, after a 1 if special tokens are wanted. An event log (FAKE_ENGINE_LOG) tells tests what
-arrived, a line each.
+echo. Tokenize tells its bytes, after a 1 if special tokens are wanted; Detokenize takes bytes, or else characters. An
+event log (FAKE_ENGINE_LOG) tells tests what arrived, a line each.
 """
 
 from __future__ import annotations
@@ -138,10 +138,13 @@ class FakeEngine:
     def detokenize(self, frame: wire.Detokenize) -> None:
         tokens = array("i")
         tokens.frombytes(frame.tokens)
-        if max(tokens, default=0) > 255:
-            self.send(wire.Failed(frame.id, "invalid_argument", "no such token", {"reason": f"token {max(tokens)}"}))
+        ids = tokens.tolist()
+        highest = max(ids, default=0)
+        if highest > sys.maxunicode:
+            self.send(wire.Failed(frame.id, "invalid_argument", "no such token", {"reason": f"token {highest}"}))
             return
-        self.send(wire.Plain(frame.id, bytes(tokens.tolist()).decode("utf-8", "replace")))
+        is_bytes = highest < 256
+        self.send(wire.Plain(frame.id, bytes(ids).decode("utf-8", "replace") if is_bytes else "".join(map(chr, ids))))
 
     def answer(self, frame: wire.Generate) -> None:
         prompt = prompt_of(frame)
