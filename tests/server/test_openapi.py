@@ -8,6 +8,7 @@ from collections import Counter
 from typing import Any
 
 import falcon.inspect
+import msgspec
 import pytest
 import schemathesis
 from api_client import Api, MakeApi
@@ -21,9 +22,25 @@ from schemathesis.checks import not_a_server_error
 from schemathesis.specs.openapi import checks
 
 from hoshikage_server.api import openapi
+from hoshikage_server.api.struct_fields import always_there
 
 IMPLIED = {"HEAD", "OPTIONS"}
 MODELS = {"m": {"path": "/nowhere", "model": "m.gguf"}, "a/b:c@d": {"path": "/nowhere", "model": "other.gguf"}}
+
+
+class Inner(msgspec.Struct):
+    left_out: int | msgspec.UnsetType
+    also: int | msgspec.UnsetType | None = msgspec.UNSET
+    never: int | None = None
+
+
+class Short(msgspec.Struct, omit_defaults=True):
+    always: list[Inner]
+    sometimes: dict[str, Inner | None] = {}
+
+
+class Asked(msgspec.Struct):
+    optional: int = 1
 
 
 @pytest.fixture(scope="module")
@@ -79,6 +96,13 @@ def test_fields_that_are_always_there_are_required(document: Any) -> None:
     assert set(schemas["ErrorBody"]["required"]) == {"message", "type", "param", "code"}
     assert set(schemas["ModelObject"]["required"]) == {"id", "created", "hoshikage", "object", "owned_by"}
     assert set(schemas["ChatRequest"]["required"]) == {"model", "messages"}
+
+
+def test_fields_that_may_be_unset_are_not() -> None:
+    """Whether that is their default or not; nor are those that are left out while they have theirs."""
+
+    found = always_there([Short, Asked], [Asked])
+    assert found == {Short: ["always"], Inner: ["never"]}
 
 
 def test_streams_are_described(document: Any) -> None:
