@@ -228,7 +228,8 @@ def _convert(name: str, value: object, source: str) -> Any:
         return msgspec.convert(value, field_type, strict=not isinstance(value, str))
     except msgspec.ValidationError as error:
         # The value itself is left out: it may be a key.
-        raise SettingsError(source, str(error)) from None
+        reason = messages.text("not_an_origin", language()) if name == "cors_origins" else str(error)
+        raise SettingsError(source, reason) from None
 
 
 def _config_dir(environ: Mapping[str, str]) -> Path:

@@ -250,6 +250,12 @@ CATALOGUE: dict[str, Message] = {
         "この名前の設定はありません",
         "there is no setting of this name",
     ),
+    "not_an_origin": Message(
+        "https://chat.example.com や http://localhost:* のような「スキーム://ホスト[:ポート]」の形（または *、null）を"
+        "カンマ区切りで指定してください",
+        "expected scheme://host[:port], such as https://chat.example.com or http://localhost:*, or * or null, "
+        "with commas between",
+    ),
     "only_in_environment": Message(
         "このファイルのある場所なので、環境変数 HOSHIKAGE_CONFIG_DIR で指定してください",
         "it is where this file is found: set the variable HOSHIKAGE_CONFIG_DIR instead",
