@@ -9,6 +9,7 @@ import falcon
 
 from hoshikage_server.api import body, conversation, reply, tools
 from hoshikage_server.api.answering import Answering, Asked, Source
+from hoshikage_server.api.operations import operation
 from hoshikage_server.api.schema import ChatRequest, decode_chat
 from hoshikage_server.errors import ServerError
 from hoshikage_server.registry.model_map import ModelEntry, ModelMap
@@ -30,6 +31,7 @@ class ChatCompletions:
         self._models = models
         self._answering = answering
 
+    @operation("Create chat completion", body=ChatRequest, answer=reply.ChatCompletion, events=reply.ChatChunk)
     def on_post(self, request: falcon.Request, response: falcon.Response) -> None:
         """Answers."""
         chat = decode_chat(body.read(request, self._settings.now))

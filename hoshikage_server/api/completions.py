@@ -10,8 +10,9 @@ import falcon
 
 from hoshikage_server.api import body
 from hoshikage_server.api.answering import Answering, Asked, Source
-from hoshikage_server.api.completions_reply import CompletionEvents, completion
+from hoshikage_server.api.completions_reply import Completion, CompletionEvents, completion
 from hoshikage_server.api.completions_schema import CompletionRequest, decode_completion
+from hoshikage_server.api.operations import operation
 from hoshikage_server.api.reply import Heading
 from hoshikage_server.engines.spec import spec_of
 from hoshikage_server.engines.vocabulary import Vocabulary
@@ -37,6 +38,7 @@ class Completions:
         self._answering = answering
         self._vocabulary = vocabulary
 
+    @operation("Create completion", body=CompletionRequest, answer=Completion, events=Completion)
     def on_post(self, request: falcon.Request, response: falcon.Response) -> None:
         """Answers."""
         wanted = decode_completion(body.read(request, self._settings.now))

@@ -10,7 +10,8 @@ import msgspec
 from hoshikage_server.api import body, conversation
 from hoshikage_server.api.chat import blame
 from hoshikage_server.api.client import ClientWatch
-from hoshikage_server.api.schema import decode_chat
+from hoshikage_server.api.operations import operation
+from hoshikage_server.api.schema import ChatRequest, decode_chat
 from hoshikage_server.engines.spec import spec_of
 from hoshikage_server.engines.vocabulary import Vocabulary
 from hoshikage_server.errors import ServerError
@@ -35,6 +36,7 @@ class InputTokens:
         self._models = models
         self._vocabulary = vocabulary
 
+    @operation("Count chat tokens", body=ChatRequest, answer=InputTokensObject)
     def on_post(self, request: falcon.Request, response: falcon.Response) -> None:
         """Counts; a prompt that does not fit is counted like any other."""
         settings = self._settings.now

@@ -206,8 +206,32 @@ CATALOGUE: dict[str, Message] = {
         "The request body did not arrive within {seconds} seconds.",
     ),
     "unsupported_content_encoding": Message(
-        "Content-Encoding '{encoding}' には対応していません。圧縮せずに送ってください。",
-        "Content-Encoding '{encoding}' is not supported: send the body uncompressed.",
+        "Content-Encoding '{encoding}' には対応していません。gzip にするか、圧縮せずに送ってください。",
+        "Content-Encoding '{encoding}' is not supported: send the body as gzip or uncompressed.",
+    ),
+    "invalid_gzip": Message(
+        "Content-Encoding は gzip ですが、リクエスト本文を gzip として読めませんでした。",
+        "The Content-Encoding is gzip, but the request body is no gzip data.",
+    ),
+    "unsupported_content_type": Message(
+        "Content-Type '{content_type}' には対応していません。'application/json' で送ってください。",
+        "Unsupported content type: '{content_type}'. Please send the body as 'application/json'.",
+    ),
+    "unsupported_charset": Message(
+        "文字コード '{charset}' には対応していません。UTF-8 で送ってください。",
+        "Unsupported charset: '{charset}'. JSON is UTF-8.",
+    ),
+    "origin_not_allowed": Message(
+        "Webページ（オリジン {origin}）からのリクエストは許可されていません。"
+        "許可するには HOSHIKAGE_CORS_ORIGINS にこのオリジンを加えてください。",
+        "Web pages of the origin {origin} may not use this server. "
+        "To allow them, add the origin to HOSHIKAGE_CORS_ORIGINS.",
+    ),
+    "host_not_allowed": Message(
+        "APIキーのない間は、'{host}' という名前（Host ヘッダー）では使えません。"
+        "HOSHIKAGE_API_KEYS を設定するか、HOSHIKAGE_CORS_ORIGINS に https://{host} を加えてください。",
+        "Without API keys this server does not answer to the name '{host}' (the Host header). "
+        "Set HOSHIKAGE_API_KEYS, or add https://{host} to HOSHIKAGE_CORS_ORIGINS.",
     ),
     "http_error": Message(
         "リクエストを受け付けられませんでした: {reason}",
@@ -287,6 +311,12 @@ CATALOGUE: dict[str, Message] = {
     "unknown_setting": Message(
         "この名前の設定はありません",
         "there is no setting of this name",
+    ),
+    "not_an_origin": Message(
+        "https://chat.example.com や http://localhost:* のような「スキーム://ホスト[:ポート]」の形（または *、null）を"
+        "カンマ区切りで指定してください",
+        "expected scheme://host[:port], such as https://chat.example.com or http://localhost:*, or * or null, "
+        "with commas between",
     ),
     "only_in_environment": Message(
         "このファイルのある場所なので、環境変数 HOSHIKAGE_CONFIG_DIR で指定してください",

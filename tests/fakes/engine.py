@@ -18,7 +18,8 @@ Stop, dieonce.gguf dies loading unless a file dieonce stands in the folder of th
 
 A prompt is always 7 tokens, which hold the text; a piece is one token. Count tells the text's length, as `refuse CODE`
 Failed with that code, dies of `uncountable TEXT...` and says nothing to `uncounted TEXT...`, which are answered as an
-echo. An event log (FAKE_ENGINE_LOG) tells tests what arrived, a line each.
+echo. Tokenize tells its bytes, after a 1 if special tokens are wanted; Detokenize takes bytes, or else characters. An
+event log (FAKE_ENGINE_LOG) tells tests what arrived, a line each.
 """
 
 from __future__ import annotations
@@ -71,12 +72,11 @@ class FakeEngine:
             self.log(f"count {frame.id}")
             self.count(frame)
         elif isinstance(frame, wire.Tokenize):
-            tokens = frame.text.encode()
-            self.send(wire.Tokens(frame.id, tuple(tokens), tuple(bytes([token]) for token in tokens)))
+            self.log(f"tokenize {frame.id}")
+            self.tokenize(frame)
         elif isinstance(frame, wire.Detokenize):
-            ids = array("i")
-            ids.frombytes(frame.tokens)
-            self.send(wire.Plain(frame.id, "".join(map(chr, ids))))
+            self.log(f"detokenize {frame.id}")
+            self.detokenize(frame)
         elif isinstance(frame, wire.Cancel):
             self.log(f"cancel {frame.id}")
             self.cancelled.add(frame.id)
@@ -112,7 +112,8 @@ class FakeEngine:
             return
         self.send(wire.Loading(0.5))
         degraded = ("n_batch=128",) if self.name == "lean" else ()
-        self.send(wire.Ready(spec.n_ctx, self.name, "fake", degraded=degraded))
+        info = {"arch": "fake", "quantisation": "Q4_0", "n_params": 7}
+        self.send(wire.Ready(spec.n_ctx, self.name, "fake", info, degraded))
 
     def count(self, frame: wire.Count) -> None:
         prompt = text_of(frame)
@@ -129,6 +130,21 @@ class FakeEngine:
             self.send(wire.Failed(frame.id, "context_length_exceeded", "it does not fit", fields))
             return
         self.send(wire.Counted(frame.id, len(prompt)))
+
+    def tokenize(self, frame: wire.Tokenize) -> None:
+        tokens = [1] * frame.add_special + [*frame.text.encode()]
+        self.send(wire.Tokens(frame.id, tuple(tokens), tuple(bytes([token]) for token in tokens)))
+
+    def detokenize(self, frame: wire.Detokenize) -> None:
+        tokens = array("i")
+        tokens.frombytes(frame.tokens)
+        ids = tokens.tolist()
+        highest = max(ids, default=0)
+        if highest > sys.maxunicode:
+            self.send(wire.Failed(frame.id, "invalid_argument", "no such token", {"reason": f"token {highest}"}))
+            return
+        is_bytes = highest < 256
+        self.send(wire.Plain(frame.id, bytes(ids).decode("utf-8", "replace") if is_bytes else "".join(map(chr, ids))))
 
     def answer(self, frame: wire.Generate) -> None:
         prompt = prompt_of(frame)

@@ -31,7 +31,7 @@ class Api:
 
     def __init__(self, deps: Deps) -> None:
         self.deps = deps
-        self.client = testing.TestClient(create_app(deps))
+        self.client = testing.TestClient(create_app(deps), headers={"Host": "localhost:3030"})
 
     def get(self, path: str, **options: Any) -> testing.Result:
         return self.client.simulate_get(path, **options)
