@@ -8,7 +8,7 @@ with Model("model.gguf") as model, model.engine(n_ctx=4096) as engine:
 
 from hoshikage_core.build_info import BuildInfo, build_info
 from hoshikage_core.chat import ChatPrompt, ChatTemplate
-from hoshikage_core.embedding import Embedder, Pooling
+from hoshikage_core.embedding import Embedder, Embedding, Pooling
 from hoshikage_core.engine import Engine
 from hoshikage_core.errors import (
     CancelledError,
@@ -44,6 +44,7 @@ __all__ = [
     "ContextLengthError",
     "ContextShape",
     "Embedder",
+    "Embedding",
     "Engine",
     "EngineBusyError",
     "Event",

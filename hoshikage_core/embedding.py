@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import weakref
 from collections.abc import Iterator, Sequence
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Literal
@@ -33,10 +34,77 @@ def pooling_of(text: str | None) -> Pooling | None:
     return _POOLING_OF_NUMBER.get(int(text)) if text is not None and text.isascii() and text.isdigit() else None
 
 
+def tokenize_input(model: Model, text: str, n_ctx: int) -> list[int]:
+    """A text as an input of a model: with the tokens that it wants at the ends, such as CLS and SEP.
+
+    Special tokens written in the text are read as such, as the tokenizers do that these models were trained with.
+
+    Args:
+        model: The model.
+        text: The text.
+        n_ctx: Tokens that it may have.
+
+    Raises:
+        ContextLengthError: It is surely too long; what is not sure is not checked.
+        InvalidArgumentError: It holds a lone surrogate.
+    """
+    try:
+        model.require_room(text, n_ctx + 1)
+    except ContextLengthError as error:  # nothing has to be left for an answer
+        raise ContextLengthError(error.n_prompt, n_ctx, is_at_least=True, is_answered=False) from None
+    return model.tokenize(text, parse_special=True)
+
+
+class Embedding:
+    """Inputs on their way to vectors; made by ``Embedder.start()``.
+
+    Attributes:
+        n_tokens: Tokens of each input.
+        cancelled: Whether ``cancel()`` was called.
+    """
+
+    def __init__(self, embedder: Embedder, inputs: list[list[int]], normalize: bool, width: int) -> None:
+        self.n_tokens = [len(tokens) for tokens in inputs]
+        self.cancelled = False
+        self._embedder = embedder
+        self._inputs = inputs
+        self._normalize = normalize
+        self._width = width
+        self._n_done = 0
+
+    def step(self) -> list[memoryview]:
+        """Computes the next inputs: as many as go into one native call.
+
+        Returns:
+            Their vectors; none when all are computed.
+
+        Raises:
+            CancelledError: ``cancel()`` was called.
+            ClosedError: The embedder is closed.
+        """
+        n_inputs = self._embedder.n_together(self.n_tokens[self._n_done :])
+        some = self._inputs[self._n_done : self._n_done + n_inputs]
+        vectors = self._embedder.compute(self, some, self._normalize, self._width) if some else []
+        self._n_done += len(vectors)
+        return vectors
+
+    def result(self) -> list[memoryview]:
+        """Computes what is left; errors are those of ``step``."""
+        vectors: list[memoryview] = []
+        while some := self.step():
+            vectors += some
+        return vectors
+
+    def cancel(self) -> None:
+        """Nobody wants it any more: ``step`` raises CancelledError, at once if it is computing. Any thread."""
+        self.cancelled = True
+        self._embedder.interrupt(self)
+
+
 class Embedder:
     """Turns texts into vectors; made by ``Model.embedder()``.
 
-    Thread-safe: one native call runs at a time; ``cancel()`` and ``close()`` need no lock and interrupt it.
+    Thread-safe: one native call runs at a time. ``cancel()`` and ``close()`` need no lock and interrupt it.
 
     Attributes:
         model: The model.
@@ -57,8 +125,8 @@ class Embedder:
         self.model = model
         self._lock = threading.Lock()
         self._closing = False
-        self._computing = False
-        self._cancelled = False
+        self._computing: Embedding | None = None
+        self._started: weakref.WeakSet[Embedding] = weakref.WeakSet()
         model.require_embedder_memory(shape)
         out, info = ffi.new("hsk_embedder **"), ffi.new("hsk_embedder_info *")
         with model.native as native:
@@ -69,21 +137,6 @@ class Embedder:
         self.pooling: Pooling = _POOLING_OF_NUMBER[info.pooling]
         self._n_inputs_max = min(shape.parallel, self.n_ctx)
         self.native = Handle(out[0], lib.hsk_embedder_free, "embedder")
-
-    def tokenize(self, text: str) -> list[int]:
-        """A text as an input of the model: with the tokens that it wants at the ends, such as CLS and SEP.
-
-        Special tokens written in the text are read as such, as the tokenizers do that these models were trained with.
-
-        Raises:
-            ContextLengthError: It is surely too long.
-            InvalidArgumentError: It holds a lone surrogate.
-        """
-        try:
-            self.model.require_room(text, self.n_ctx + 1)
-        except ContextLengthError as error:  # nothing has to be left for an answer
-            raise ContextLengthError(error.n_prompt, self.n_ctx, is_at_least=True, is_answered=False) from None
-        return self.model.tokenize(text, parse_special=True)
 
     def embed(
         self, inputs: Sequence[str | Sequence[int]], *, normalize: bool = True, dimensions: int | None = None
@@ -107,42 +160,41 @@ class Embedder:
             InvalidArgumentError: An input is empty, a token is not in the vocabulary, or ``dimensions`` is out of
                 range; nothing was computed.
         """
+        return self.start(inputs, normalize=normalize, dimensions=dimensions).result()
+
+    def start(
+        self, inputs: Sequence[str | Sequence[int]], *, normalize: bool = True, dimensions: int | None = None
+    ) -> Embedding:
+        """The same step by step; nothing is computed yet. Arguments and errors are those of ``embed``."""
         if isinstance(inputs, (str, bytes)):
             raise InvalidArgumentError("inputs", "must be a list")
         width = self.n_embd if dimensions is None else _checks.integer("dimensions", dimensions, 1, self.n_embd)
         tokens = [self._tokens(f"inputs[{index}]", given) for index, given in enumerate(inputs)]
-        vectors: list[memoryview] = []
-        with self._lock:
-            self._cancelled = False
-            self._computing = True
-            try:
-                while len(vectors) < len(tokens):
-                    some = tokens[len(vectors) :]
-                    some = some[: self.n_together(map(len, some))]
-                    vectors += self._compute(some, normalize, width)
-            finally:
-                self._computing = False
-        return vectors
+        embedding = Embedding(self, tokens, normalize, width)
+        self._started.add(embedding)
+        return embedding
 
-    def n_together(self, lengths: Iterator[int]) -> int:
-        """How many of the next inputs are computed in one native call; at least one.
+    def tokenize(self, text: str) -> list[int]:
+        """The tokens of a text as ``embed`` reads it; see ``tokenize_input``."""
+        return tokenize_input(self.model, text, self.n_ctx)
+
+    def n_together(self, lengths: Sequence[int]) -> int:
+        """How many of the next inputs go into one native call; one at least, where there is one.
 
         Args:
             lengths: How many tokens each has.
         """
-        n_inputs = n_tokens = 0
-        for length in lengths:
+        n_tokens = 0
+        for n_inputs, length in enumerate(lengths):
             n_tokens += length
             if n_inputs and (n_tokens > self.n_batch or n_inputs >= self._n_inputs_max):
-                break
-            n_inputs += 1
-        return n_inputs
+                return n_inputs
+        return len(lengths)
 
     def cancel(self) -> None:
-        """Ends the running ``embed()`` with CancelledError; does nothing where none is running. Any thread."""
-        if self._computing:
-            self._cancelled = True
-            self._interrupt()
+        """Ends each running ``embed()`` with CancelledError; does nothing where none is running. Any thread."""
+        for embedding in list(self._started):
+            embedding.cancel()
 
     @property
     def progress(self) -> int:
@@ -171,6 +223,42 @@ class Embedder:
     ) -> None:
         self.close()
 
+    def interrupt(self, embedding: Embedding) -> None:
+        """Ends the running native call early if it is for this embedding. Any thread."""
+        if self._computing is embedding:
+            self._interrupt()
+
+    def compute(self, embedding: Embedding, inputs: list[list[int]], normalize: bool, width: int) -> list[memoryview]:
+        """One native call, for an embedding; errors are those of ``Embedding.step``."""
+        native_inputs = ffi.new("hsk_input[]", len(inputs))
+        kept = [ffi.new("int32_t[]", tokens) for tokens in inputs]
+        for native_input, tokens in zip(native_inputs, kept, strict=True):
+            native_input.tokens, native_input.n_tokens = tokens, len(tokens)
+        heights = [len(tokens) if self.pooling == "none" else 1 for tokens in inputs]
+        data = bytearray(4 * width * sum(heights))
+        floats = ffi.from_buffer("float[]", data)
+        with self._lock:
+            try:
+                # Before the look at `cancelled`: whoever cancels now sees that it has to interrupt.
+                self._computing = embedding
+                self._run(embedding, native_inputs, normalize, width, floats)
+            finally:
+                self._computing = None
+        return list(self._split(memoryview(data).toreadonly(), heights, width))
+
+    def _run(self, embedding: Embedding, inputs: Any, normalize: bool, width: int, floats: Any) -> None:
+        while True:
+            if self._closing:
+                raise ClosedError("the embedder is closed")
+            if embedding.cancelled:
+                raise CancelledError("the embedding was cancelled")
+            try:
+                with self.native as native:
+                    call(lib.hsk_embed, native, inputs, len(inputs), normalize, width, floats, len(floats))
+                return
+            except CancelledError:
+                pass  # unless one of the above, it was meant for a call that had ended before
+
     def _interrupt(self) -> None:
         try:
             with self.native as native:
@@ -188,29 +276,6 @@ class Embedder:
         if not 0 <= min(tokens) <= max(tokens) < n_vocab:
             raise InvalidArgumentError(name, f"holds a token that is not in the vocabulary (0..{n_vocab - 1})")
         return tokens
-
-    def _compute(self, inputs: list[list[int]], normalize: bool, width: int) -> list[memoryview]:
-        """One native call; the lock is held."""
-        native_inputs = ffi.new("hsk_input[]", len(inputs))
-        kept = [ffi.new("int32_t[]", tokens) for tokens in inputs]
-        for native_input, tokens in zip(native_inputs, kept, strict=True):
-            native_input.tokens, native_input.n_tokens = tokens, len(tokens)
-        heights = [len(tokens) if self.pooling == "none" else 1 for tokens in inputs]
-        data = bytearray(4 * width * sum(heights))
-        floats = ffi.from_buffer("float[]", data)
-        while True:
-            # In this order: whoever cancels after the look at `_cancelled` interrupts the call.
-            if self._closing:
-                raise ClosedError("the embedder is closed")
-            if self._cancelled:
-                raise CancelledError("the embedding was cancelled")
-            try:
-                with self.native as native:
-                    call(lib.hsk_embed, native, native_inputs, len(inputs), normalize, width, floats, len(floats))
-                break
-            except CancelledError:
-                continue  # or else it was meant for a call that had ended before
-        return list(self._split(memoryview(data).toreadonly(), heights, width))
 
     def _split(self, data: memoryview, heights: list[int], width: int) -> Iterator[memoryview]:
         begin = 0

@@ -323,7 +323,7 @@ class Model:
         require_context_memory(self.path, self._params, self.info.metadata, shape)
 
     def close(self) -> None:
-        """Frees the model, and the engines and embedders made from it; using it then raises ClosedError. May be called twice."""
+        """Frees the model and what was made from it; using it then raises ClosedError. May be called twice."""
         for engine in list(self._engines):
             engine.close()
         self.native.close()

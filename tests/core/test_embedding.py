@@ -122,7 +122,7 @@ def test_together_as_alone(model: Model, pooling: Pooling) -> None:
     """What an input shares a batch with does not show in its vector, whether many fit in or not."""
     inputs = [model.tokenize(text) for text in TEXTS * 20]
     with model.embedder(pooling=pooling) as embedder:
-        assert 1 < embedder.n_together(map(len, inputs)) < len(inputs)
+        assert 1 < embedder.n_together(list(map(len, inputs))) < len(inputs)
         together = embedder.embed(inputs)
         for tokens, vector in zip(inputs[:5], together, strict=False):
             assert np.array(vector) == close_to(embedder.embed([tokens])[0])
@@ -153,7 +153,7 @@ def test_the_file_says_how_to_pool(tmp_path: Path) -> None:
 
 
 def test_a_decoder_takes_the_last_token(llama: Model) -> None:
-    """A model that generates text gives, unless told otherwise, the vector of the last token: it has seen all others."""
+    """A model that generates text gives, unless told otherwise, the vector of the last token, which has seen all."""
     assert llama.info.pooling is None
     with llama.embedder() as embedder:
         assert (embedder.pooling, embedder.n_embd) == ("last", 64)
@@ -242,9 +242,9 @@ def test_what_an_embedder_cannot_be(model: Model, options: dict[str, Any]) -> No
 
 def test_a_vocabulary_alone_cannot_embed(tmp_path: Path) -> None:
     """It says so."""
-    with Model(TinyModel().write_vocab_only(tmp_path / "v.gguf"), vocab_only=True) as model:
-        with pytest.raises(UnsupportedError, match="vocabulary"):
-            model.embedder()
+    path = TinyModel().write_vocab_only(tmp_path / "v.gguf")
+    with Model(path, vocab_only=True) as model, pytest.raises(UnsupportedError, match="vocabulary"):
+        model.embedder()
 
 
 def test_an_encoder_cannot_generate(bert: Model) -> None:
@@ -353,6 +353,25 @@ def test_a_cancel_that_comes_late_does_no_harm(bert: Model) -> None:
         assert len(embedder.embed(["sea"])) == 1
         embedder._interrupt()  # what is left of a cancel() that came too late
         assert len(embedder.embed(["sea"])) == 1
+
+
+def test_step_by_step(model: Model) -> None:
+    """The same vectors, those of one native call at a time; what is cancelled computes no more, others go on."""
+    inputs = [model.tokenize(text) for text in TEXTS * 20]
+    with model.embedder() as embedder:
+        embedding, other = embedder.start(inputs), embedder.start(inputs[:1])
+        assert embedding.n_tokens == [len(tokens) for tokens in inputs]
+        some = embedding.step()
+        assert 1 < len(some) < len(inputs)
+        rest = embedding.result()
+        assert embedding.step() == []
+        for vector, expected in zip(some + rest, embedder.embed(inputs), strict=True):
+            assert np.array(vector) == close_to(expected)
+        cancelled = embedder.start(inputs)
+        cancelled.cancel()
+        with pytest.raises(CancelledError):
+            cancelled.step()
+        assert len(other.step()) == 1
 
 
 def test_closed_is_closed(tiny_bert_path: Path) -> None:
