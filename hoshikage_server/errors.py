@@ -141,7 +141,10 @@ def _kinds() -> dict[str, Kind]:
             "invalid_value",
             "malformed_request",
             "missing_required_parameter",
+            "model_cannot_embed",
+            "model_cannot_generate",
             "number_out_of_range",
+            "token_not_in_vocabulary",
             "unsupported_parameter",
             "unsupported_value",
         ),
@@ -163,6 +166,7 @@ def _kinds() -> dict[str, Kind]:
     kinds["missing_api_key"] = Kind(401, invalid, None)
     kinds["max_tokens_twice"] = Kind(400, invalid, "invalid_parameter_combination")
     kinds["stream_options_without_stream"] = Kind(400, invalid, None)
+    kinds["input_too_long"] = Kind(400, invalid, "context_length_exceeded")
     kinds["chat_template_failed"] = Kind(400, invalid, "chat_template_failed")
     kinds["http_error"] = Kind(400, invalid, None)  # whatever else falcon refuses; its own status is used
     kinds["queue_full"] = Kind(429, "rate_limit_error", "queue_full")
