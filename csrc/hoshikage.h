@@ -49,12 +49,13 @@ typedef struct hsk_text {
     size_t n_bytes;
 } hsk_text;
 
-typedef struct hsk_load hsk_load;       /* a running load, seen from another thread */
-typedef struct hsk_model hsk_model;     /* weights and vocabulary */
-typedef struct hsk_chat hsk_chat;       /* a chat template */
-typedef struct hsk_parser hsk_parser;   /* takes generated text apart */
-typedef struct hsk_sampler hsk_sampler; /* a sampler chain with its grammar and history */
-typedef struct hsk_context hsk_context; /* KV cache, compute buffers and threads */
+typedef struct hsk_load hsk_load;         /* a running load, seen from another thread */
+typedef struct hsk_model hsk_model;       /* weights and vocabulary */
+typedef struct hsk_chat hsk_chat;         /* a chat template */
+typedef struct hsk_parser hsk_parser;     /* takes generated text apart */
+typedef struct hsk_sampler hsk_sampler;   /* a sampler chain with its grammar and history */
+typedef struct hsk_context hsk_context;   /* KV cache, compute buffers and threads */
+typedef struct hsk_embedder hsk_embedder; /* the same, for embeddings instead of text */
 
 void hsk_text_free(hsk_text *text) HSK_NOEXCEPT;
 
@@ -233,6 +234,46 @@ int32_t hsk_sequence_remove(hsk_context *context, int32_t seq_id, int32_t begin,
 
 /* The position after the last one the sequence holds; 0 when empty. */
 int32_t hsk_sequence_end_get(hsk_context *context, int32_t seq_id, int32_t *end, hsk_error *error) HSK_NOEXCEPT;
+
+/* ---- Embeddings ------------------------------------------------------------------------------------------------- */
+
+/* How the vectors of an input's tokens become one; llama.cpp's and GGUF's numbers. */
+typedef enum hsk_pooling {
+    HSK_POOLING_UNSPECIFIED = -1, /* as the model's file says */
+    HSK_POOLING_NONE = 0,         /* not at all: a vector for each token */
+    HSK_POOLING_MEAN = 1,
+    HSK_POOLING_CLS = 2,  /* the first token's */
+    HSK_POOLING_LAST = 3, /* the last token's */
+    HSK_POOLING_RANK = 4  /* the scores of a classifier on top */
+} hsk_pooling;
+
+typedef struct hsk_embedder_info {
+    int32_t n_ctx;    /* tokens of one input at most */
+    int32_t n_embd;   /* floats of one vector */
+    int32_t pooling;  /* an hsk_pooling; where neither the caller nor the file says one: last, or mean for an encoder */
+    int32_t is_whole; /* an input is computed in one piece, because each token sees all others */
+} hsk_embedder_info;
+
+typedef struct hsk_input {
+    const int32_t *tokens; /* the caller's, read during the call */
+    int32_t n_tokens;      /* from 1 to n_ctx */
+} hsk_input;
+
+/* Where each token sees all others, n_ctx is at most what the model was trained with, and so many tokens are computed at once. */
+int32_t hsk_embedder_new(const hsk_model *model, const hsk_context_params *params, int32_t pooling, hsk_embedder **out,
+                         hsk_embedder_info *info, hsk_error *error) HSK_NOEXCEPT;
+void hsk_embedder_free(hsk_embedder *embedder) HSK_NOEXCEPT;
+
+/* Embeds at most n_seq_max inputs that have n_ctx tokens together, and writes the first n_dims floats of each vector, vector
+ * after vector; with `normalize` each of them has the length 1 (scores stay as they are). */
+int32_t hsk_embed(hsk_embedder *embedder, const hsk_input *inputs, size_t n_inputs, int32_t normalize, int32_t n_dims,
+                  float *vectors, size_t n_floats, hsk_error *error) HSK_NOEXCEPT;
+
+/* Makes the running hsk_embed, or else the next one, end with HSK_CANCELLED. Any thread. */
+void hsk_embedder_interrupt(hsk_embedder *embedder) HSK_NOEXCEPT;
+
+/* As hsk_context_progress_get. Any thread. */
+uint64_t hsk_embedder_progress_get(const hsk_embedder *embedder) HSK_NOEXCEPT;
 
 #ifdef __cplusplus
 }

@@ -9,6 +9,7 @@ with Model("model.gguf") as model, model.engine(n_ctx=4096) as engine:
 from hoshikage_core.answer import Event, FinishReason
 from hoshikage_core.build_info import BuildInfo, build_info
 from hoshikage_core.chat import ChatTemplate
+from hoshikage_core.embedding import Embedder, Embedding, Pooling
 from hoshikage_core.engine import Engine
 from hoshikage_core.errors import (
     CancelledError,
@@ -48,6 +49,8 @@ __all__ = [
     "ContextFullError",
     "ContextLengthError",
     "ContextShape",
+    "Embedder",
+    "Embedding",
     "Engine",
     "EngineBusyError",
     "Event",
@@ -64,6 +67,7 @@ __all__ = [
     "ModelInfo",
     "ModelLoadError",
     "NativeError",
+    "Pooling",
     "SamplingParams",
     "Sequence",
     "Timings",

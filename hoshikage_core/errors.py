@@ -85,7 +85,7 @@ class InsufficientMemoryError(HoshikageError):
 
 
 class ContextLengthError(HoshikageError):
-    """The prompt leaves no room in the context for even one new token.
+    """The prompt leaves no room in the context for even one new token, or an input of an embedder has none itself.
 
     Attributes:
         n_prompt: Tokens of the prompt.
@@ -95,9 +95,10 @@ class ContextLengthError(HoshikageError):
 
     code = "context_length_exceeded"
 
-    def __init__(self, n_prompt: int, n_ctx: int, *, is_at_least: bool = False) -> None:
+    def __init__(self, n_prompt: int, n_ctx: int, *, is_at_least: bool = False, is_answered: bool = True) -> None:
         has = f"at least {n_prompt}" if is_at_least else f"{n_prompt}"
-        super().__init__(f"the prompt has {has} tokens, the context holds {n_ctx} (prompt and answer together)")
+        both = " (prompt and answer together)" if is_answered else ""
+        super().__init__(f"the prompt has {has} tokens, the context holds {n_ctx}{both}")
         self.n_prompt = n_prompt
         self.n_ctx = n_ctx
         self.is_at_least = is_at_least

@@ -16,6 +16,7 @@ from hoshikage_server.api import problems
 from hoshikage_server.api.answering import Answering
 from hoshikage_server.api.chat import ChatCompletions
 from hoshikage_server.api.completions import Completions
+from hoshikage_server.api.embeddings import EmbeddingsResource
 from hoshikage_server.api.health import Health, Welcome
 from hoshikage_server.api.input_tokens import InputTokens
 from hoshikage_server.api.middleware import ApiKeys, RequestContext
@@ -28,6 +29,7 @@ from hoshikage_server.api.tokens import Detokenize, Tokenize
 from hoshikage_server.api.version import Version
 from hoshikage_server.engines import vocabulary
 from hoshikage_server.engines.answers import Answers
+from hoshikage_server.engines.embeddings import Embeddings
 from hoshikage_server.engines.gpu import Gpu
 from hoshikage_server.engines.lane import Lane
 from hoshikage_server.engines.process import EngineProcess
@@ -113,4 +115,6 @@ def create_app(deps: Deps) -> falcon.App[Any, Any]:
     app.add_route("/v1/detokenize", Detokenize(settings, deps.models, deps.answers.vocabulary))
     input_tokens = InputTokens(settings, deps.models, deps.answers.vocabulary)
     app.add_route("/v1/chat/completions/input_tokens", input_tokens)
+    embeddings = Embeddings(deps.answers.lane, deps.answers.supervisor, settings)
+    app.add_route("/v1/embeddings", EmbeddingsResource(settings, deps.models, embeddings))
     return app

@@ -152,6 +152,9 @@ def _kinds() -> dict[str, Kind]:
             "result_without_call",
             "string_above_max_length",
             "unknown_tool_choice",
+            "model_cannot_embed",
+            "model_cannot_generate",
+            "token_not_in_vocabulary",
             "unsupported_parameter",
             "unsupported_value",
         ),
@@ -178,6 +181,7 @@ def _kinds() -> dict[str, Kind]:
     kinds["string_does_not_match"] = Kind(400, invalid, "invalid_value")
     for code in ("stream_options_without_stream", "top_logprobs_without_logprobs", "only_with_tools"):
         kinds[code] = Kind(400, invalid, None)
+    kinds["input_too_long"] = Kind(400, invalid, "context_length_exceeded")
     kinds["chat_template_failed"] = Kind(400, invalid, "chat_template_failed")
     kinds["http_error"] = Kind(400, invalid, None)  # whatever else falcon refuses; its own status is used
     kinds["queue_full"] = Kind(429, "rate_limit_error", "queue_full")

@@ -64,11 +64,11 @@ class TinyModel:
         self._add_llama_tensors(writer)
         for name in omit:
             del writer.tensors[0][name]
-        return _finish(writer, path)
+        return finish(writer, path)
 
     def write_vocab_only(self, path: Path) -> Path:
         """Writes tokenizer and metadata without a single tensor, as llama.cpp's ggml-vocab-*.gguf are."""
-        return _finish(self._writer(), path)
+        return finish(self._writer(), path)
 
     def write_mamba(self, path: Path) -> Path:
         """Writes a recurrent model: its memory is one state a sequence, which cannot be cut back."""
@@ -99,7 +99,7 @@ class TinyModel:
             writer.add_tensor(prefix + "ssm_out.weight", matrix(self.n_embd, n_inner))
         writer.add_tensor("output_norm.weight", ones)
         writer.add_tensor("output.weight", matrix(self.n_vocab, self.n_embd) * np.float32(2))
-        return _finish(writer, path)
+        return finish(writer, path)
 
     def _writer(self, arch: str = "llama") -> gguf.GGUFWriter:
         """A writer that holds everything but the tensors."""
@@ -177,7 +177,8 @@ class TinyModel:
         writer.add_tensor("output.weight", matrix(self.n_vocab, self.n_embd) * np.float32(2))
 
 
-def _finish(writer: gguf.GGUFWriter, path: Path) -> Path:
+def finish(writer: gguf.GGUFWriter, path: Path) -> Path:
+    """Writes what a writer holds to a file."""
     writer.write_header_to_file(path)
     writer.write_kv_data_to_file()
     writer.write_tensors_to_file()

@@ -36,6 +36,7 @@ _TYPE_NAMES = {
     "str": "type_string",
 }
 _SUPPORTED = {
+    "encoding_format": "'float', 'base64'",
     "role": "'system', 'developer', 'user', 'assistant', 'tool', 'function'",
     "content.type": "'text', 'refusal'",
     "tools.type": "'function'",
@@ -86,6 +87,11 @@ def from_validation(complaint: str, body: bytes) -> RequestError:
             "invalid_type", param=param or None, expected=_type_names(expected["expected"]), got=_type_name(value)
         )
     return RequestError("invalid_value", param=param or None, got=show(value), supported=supported)
+
+
+def wrong_type(param: str, value: object, like: object) -> RequestError:
+    """The error for a value in a list that is not of the same kind as the list's first one."""
+    return RequestError("invalid_type", param=param, expected=_type_name(like), got=_type_name(value))
 
 
 def show(value: object) -> str:

@@ -11,7 +11,7 @@ import signal
 import sys
 import time
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Generator, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
@@ -89,6 +89,7 @@ class EngineProcess:
         self._ids = itertools.count(1)
         self._channels: dict[int, Channel] = {}
         self._asked: dict[int, AsyncResult[Reply]] = {}
+        self._embeds: dict[int, SimpleQueue[wire.Embedded | wire.Failed]] = {}
         self._outbox: SimpleQueue[bytes | None] = SimpleQueue()  # bounded by the lane: two frames a request
         self._last_words: deque[str] = deque(maxlen=_LINES_KEPT)
         self._gone: Gone | None = None
@@ -194,6 +195,31 @@ class EngineProcess:
         finally:
             del self._asked[frame.id]
 
+    def embed(self, question: dict[str, Any]) -> Generator[wire.Embedded | wire.Failed, None, None]:
+        """Asks for embeddings; the last frame says so, or is Failed. Whoever closes it before then cancels the rest.
+
+        Args:
+            question: The fields of `wire.Embed`, without the id.
+        """
+        request_id = next(self._ids)
+        if self._gone is not None:
+            yield _crashed(request_id, self._gone.reason)
+            return
+        inbox = self._embeds[request_id] = SimpleQueue()
+        try:
+            self.send(wire.Embed(request_id, **question))
+            while True:
+                frame: wire.Embedded | wire.Failed = inbox.get()
+                is_last = isinstance(frame, wire.Failed) or frame.is_last
+                if is_last:
+                    del self._embeds[request_id]
+                yield frame
+                if is_last:
+                    return
+        finally:
+            if self._embeds.pop(request_id, None) is not None:
+                self.send(wire.Cancel(request_id))
+
     def usage(self) -> Usage | None:
         """What it holds now. May switch greenlets, where there is a GPU."""
         return self._footprint.usage_of(self.pid)
@@ -255,6 +281,9 @@ class EngineProcess:
             self._deliver(frame)
         elif isinstance(frame, wire.Beat):
             pass
+        elif isinstance(frame, wire.Embedded) or (isinstance(frame, wire.Failed) and frame.id in self._embeds):
+            if (inbox := self._embeds.get(frame.id)) is not None:  # else it was forgotten meanwhile
+                inbox.put(frame)
         elif isinstance(frame, (wire.Loading, wire.Ready)) or (isinstance(frame, wire.Failed) and frame.id == 0):
             if isinstance(frame, wire.Ready):
                 self.fingerprint = _fingerprint(frame, self.spec)
@@ -298,6 +327,8 @@ class EngineProcess:
             channel.break_off(gone.reason)
         for request_id, result in self._asked.items():
             result.set(_crashed(request_id, gone.reason))
+        for request_id, inbox in self._embeds.items():
+            inbox.put(_crashed(request_id, gone.reason))
         self._notify(self, self._footprint.freed(self.pid))
 
 

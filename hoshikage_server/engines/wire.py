@@ -8,13 +8,16 @@ ever appended, with defaults. A conversation:
     server -> engine   Generate(id) ...  Cancel(id)             any number, several at once
     engine -> server   Accepted(id)  Progress(id)*  Token(id)*  then  Done(id) | Failed(id)
                                                                 several Done, where several choices were asked for
+    server -> engine   Embed(id) ...  Cancel(id)                any number, several at once
+    engine -> server   Embedded(id)*  the last of them says so  or  Failed(id)
     server -> engine   Count(id) | Tokenize(id) | Detokenize(id)
     engine -> server   Counted(id) | Tokens(id) | Plain(id) | Failed(id)
                                                                 what an engine with vocabulary only can do
     engine -> server   Beat                                     while it loads, and while its native step makes progress
     server -> engine   Stop                                     the engine ends; so it does when the socket closes
 
-Token ids cross as the bytes of native 32-bit integers: both ends run on one machine.
+Token ids cross as the bytes of native 32-bit integers, vectors as those of native 32-bit floats: both ends run on one
+machine.
 """
 
 from __future__ import annotations
@@ -42,6 +45,7 @@ Strength = Annotated[float, Meta(ge=0, le=100)]
 TokenId = Annotated[int, Meta(ge=0, le=INT32_MAX)]
 Bias = Annotated[float, Meta(ge=-100, le=100)]
 
+Pooling = Literal["mean", "cls", "last"]
 ReasoningFormat = Literal["none", "auto", "deepseek", "deepseek-legacy"]
 
 T = TypeVar("T")
@@ -257,6 +261,21 @@ class Detokenize(Frame, frozen=True):
     tokens: bytes
 
 
+class Embed(Frame, frozen=True):
+    """Give the embeddings of texts, or of token ids as they are: one of the two is empty.
+
+    Attributes:
+        pooling: How the vectors of an input's tokens become one; None: as the model's file says.
+        dimensions: Only the first numbers of each vector.
+    """
+
+    id: int
+    texts: tuple[str, ...] = ()
+    tokens: tuple[bytes, ...] = ()
+    pooling: Pooling | None = None
+    dimensions: int | None = None
+
+
 class Cancel(Frame, frozen=True):
     """Nobody wants this answer any more. No frame of this id needs to follow."""
 
@@ -369,6 +388,15 @@ class Plain(Frame, frozen=True):
     text: str
 
 
+class Embedded(Frame, frozen=True):
+    """The embeddings of the next inputs, of length 1, and how many tokens these inputs have together."""
+
+    id: int
+    vectors: tuple[bytes, ...]
+    n_tokens: int
+    is_last: bool = True
+
+
 class Failed(Frame, frozen=True):
     """A request (or the load, with id 0) came to nothing. `code` is hoshikage_core's, `fields` its error's data."""
 
@@ -382,8 +410,8 @@ class Beat(Frame, frozen=True):
     """A sign of life while nothing else is to be said."""
 
 
-ToEngine = Load | Generate | Count | Tokenize | Detokenize | Cancel | Stop
-FromEngine = Loading | Ready | Accepted | Progress | Token | Done | Counted | Tokens | Plain | Failed | Beat
+ToEngine = Load | Generate | Embed | Count | Tokenize | Detokenize | Cancel | Stop
+FromEngine = Loading | Ready | Accepted | Progress | Token | Done | Embedded | Counted | Tokens | Plain | Failed | Beat
 
 _encode = msgspec.msgpack.Encoder().encode
 _to_engine: msgspec.msgpack.Decoder[ToEngine] = msgspec.msgpack.Decoder(ToEngine)

@@ -22,10 +22,14 @@ import time
 from collections import deque
 from typing import NoReturn
 
+import msgspec
+
 from hoshikage_core import Engine, HoshikageError, SamplingParams, build_info
 from hoshikage_server import __version__, logs
 from hoshikage_server.engines import wire
 from hoshikage_server.engines.defaults import apply
+from hoshikage_server.engines.embedding_work import EmbeddingWork
+from hoshikage_server.engines.failures import CannotGenerateError, failed
 from hoshikage_server.engines.loading import Loaded, load
 from hoshikage_server.engines.prompts import Prompts
 from hoshikage_server.engines.running import Running
@@ -59,6 +63,8 @@ class Worker:
         self._sending = threading.Lock()
         self._at_work = threading.Event()
         self._engine: Engine | None = None
+        self._has_progress = False
+        self._embedding = EmbeddingWork(self._send)
 
     def run(self) -> NoReturn:
         """Works until it is told to stop."""
@@ -73,6 +79,7 @@ class Worker:
         while loaded is None:  # the server has been told why; it ends this process
             self._inbox.get()
         self._engine = loaded.engine
+        self._has_progress = not first.spec.is_vocab_only
         prompts = Prompts(loaded.model)
         while True:
             self._take_frames(prompts)
@@ -80,6 +87,9 @@ class Worker:
                 self._admit(prompts, loaded.engine, loaded.defaults)
                 if self._active:
                     self._step(loaded.engine)
+            while loaded.engine is None and self._waiting:
+                self._fail(self._waiting.popleft().id, CannotGenerateError())
+            self._embedding.step(loaded.model, first.spec)
 
     # ---- the reader's thread
 
@@ -105,9 +115,12 @@ class Worker:
         if isinstance(frame, wire.Generate):
             with self._lock:
                 self._known.add(frame.id)
+        if isinstance(frame, wire.Embed):
+            self._embedding.expect(frame)
         self._inbox.put(frame)
 
     def _cancel(self, request_id: int) -> None:
+        self._embedding.cancel(request_id)
         with self._lock:
             if request_id not in self._known:
                 return
@@ -123,11 +136,10 @@ class Worker:
         while True:
             self._at_work.wait()
             time.sleep(_BEAT_S)
-            engine = self._engine
-            if engine is None:  # it loads; how long that may take is the server's to say
+            if not self._has_progress:  # it loads or counts; how long that may take is the server's to say
                 self._send_bytes(_BEAT)
                 continue
-            progress = engine.progress
+            progress = self._embedding.progress + (self._engine.progress if self._engine else 0)
             if progress != told:
                 told = progress
                 self._send_bytes(_BEAT)
@@ -138,8 +150,9 @@ class Worker:
         try:
             loaded = load(spec, self._tell_progress)
         except HoshikageError as error:
+            frame = failed(0, error)
             code = error.code if error.code in _LOAD_CODES else "model_load_failed"
-            self._send(wire.Failed(0, code, str(error), _fields(error)))
+            self._send(msgspec.structs.replace(frame, code=code))
             return None
         except Exception as error:
             log.exception("loading failed")
@@ -163,7 +176,7 @@ class Worker:
     def _take_frames(self, prompts: Prompts) -> None:
         """Takes what has come; sleeps while there is nothing to do at all."""
         while True:
-            is_idle = not self._active and not self._waiting
+            is_idle = not self._active and not self._waiting and not self._embedding.has_work
             if is_idle and self._inbox.empty():
                 self._at_work.clear()
             try:
@@ -173,6 +186,8 @@ class Worker:
             self._at_work.set()
             if isinstance(frame, wire.Generate):
                 self._waiting.append(frame)
+            elif isinstance(frame, wire.Embed):
+                self._embedding.add(frame)
             elif isinstance(frame, (wire.Count, wire.Tokenize, wire.Detokenize)):
                 self._tell(prompts, frame)
 
@@ -238,7 +253,7 @@ class Worker:
 
     def _fail(self, request_id: int, error: HoshikageError) -> None:
         self._forget(request_id)
-        self._send(wire.Failed(request_id, error.code, str(error), _fields(error)))
+        self._send(failed(request_id, error))
 
     def _forget(self, request_id: int) -> None:
         with self._lock:
@@ -264,11 +279,6 @@ class Worker:
 
 
 _BEAT = wire.encode(wire.Beat())
-
-
-def _fields(error: HoshikageError) -> dict[str, int | float | str | None]:
-    values = {name: int(value) if isinstance(value, bool) else value for name, value in vars(error).items()}
-    return {name: value for name, value in values.items() if isinstance(value, (int, float, str))}
 
 
 def _die_with(parent: int) -> None:

@@ -185,6 +185,24 @@ CATALOGUE: dict[str, Message] = {
         "This model's maximum context length is {n_ctx} tokens. However, your messages resulted in "
         "{is_at_least}{n_prompt} tokens. Please reduce the length of the messages.",
     ),
+    "input_too_long": Message(
+        "このモデルが一度に読めるのは {n_ctx} トークンまでですが、"
+        "'{param}' は{is_at_least} {n_prompt} トークンになりました。短くするか、分割してください。",
+        "This model's maximum context length is {n_ctx} tokens. However, '{param}' resulted in "
+        "{is_at_least}{n_prompt} tokens. Please shorten it, or divide it.",
+    ),
+    "token_not_in_vocabulary": Message(
+        "'{param}' のトークン {token} はこのモデルの語彙にありません（語彙数 {n_vocab}）。",
+        "Invalid '{param}': token {token} is not in this model's vocabulary of {n_vocab} tokens.",
+    ),
+    "model_cannot_generate": Message(
+        "このモデルは埋め込み専用で、文章を生成できません。POST /v1/embeddings で使ってください。",
+        "This model only makes embeddings and cannot generate text. Use it with POST /v1/embeddings.",
+    ),
+    "model_cannot_embed": Message(
+        "このモデルは文章の関連度を採点するもの（リランカー）で、埋め込みを作れません。",
+        "This model rates how well texts fit together (it is a reranker) and makes no embeddings.",
+    ),
     "model_not_found": Message(
         "モデル '{model}' は登録されていません。使えるモデルは GET /v1/models で分かります。",
         "The model '{model}' does not exist. GET /v1/models lists those that do.",

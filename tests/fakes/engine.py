@@ -16,6 +16,10 @@ and by the file name of the model: refuse.gguf does not load, die.gguf says why 
 second, never.gguf does not finish, poor.gguf lacks memory, lean.gguf is loaded in less of it, stubborn.gguf ignores
 Stop, dieonce.gguf dies loading unless a file dieonce stands in the folder of the log, and makes it.
 
+The embedding of a text is [its length, 1] (cut to `dimensions`), of token ids [their sum, 1]; each is a frame of its
+own. A text may say `die` (once the vectors before it are sent; in another engine not again), `killer` (each time),
+`hang`, `refuse CODE` or `slowly MS`.
+
 A prompt is always 7 tokens, which hold the text; a piece is one token. Count tells the text's length, as `refuse CODE`
 Failed with that code, dies of `uncountable TEXT...` and says nothing to `uncounted TEXT...`, which are answered as an
 echo. Tokenize tells its bytes, after a 1 if special tokens are wanted; Detokenize takes bytes, or else characters. An
@@ -68,6 +72,10 @@ class FakeEngine:
         elif isinstance(frame, wire.Generate):
             self.log(f"generate {frame.id} {prompt_of(frame)[:40]}")
             threading.Thread(target=self.answer, args=(frame,), daemon=True).start()
+        elif isinstance(frame, wire.Embed):
+            inputs = len(frame.texts) + len(frame.tokens)
+            self.log(f"embed {frame.id} inputs={inputs} pooling={frame.pooling} dimensions={frame.dimensions}")
+            threading.Thread(target=self.embed, args=(frame,), daemon=True).start()
         elif isinstance(frame, wire.Count):
             self.log(f"count {frame.id}")
             self.count(frame)
@@ -145,6 +153,23 @@ class FakeEngine:
             return
         is_bytes = highest < 256
         self.send(wire.Plain(frame.id, bytes(ids).decode("utf-8", "replace") if is_bytes else "".join(map(chr, ids))))
+
+    def embed(self, frame: wire.Embed) -> None:
+        texts = list(frame.texts) or [array("i", data).tolist() for data in frame.tokens]
+        for index, text in enumerate(texts):
+            verb, *words = text.split(" ") if isinstance(text, str) else [""]
+            if verb == "killer" or (verb == "die" and index):
+                os.kill(os.getpid(), signal.SIGKILL)
+            if verb == "slowly":
+                time.sleep(int(words[0]) / 1000)
+            if verb == "hang" or frame.id in self.cancelled:
+                return
+            if verb == "refuse":
+                fields: dict[str, int | float | str | None] = {"n_prompt": 5000, "n_ctx": 4096, "index": index}
+                self.send(wire.Failed(frame.id, words[0], "refused as told", fields))
+                return
+            vector = array("f", [len(text) if isinstance(text, str) else sum(text), 1])[: frame.dimensions]
+            self.send(wire.Embedded(frame.id, (vector.tobytes(),), 3, index == len(texts) - 1))
 
     def answer(self, frame: wire.Generate) -> None:
         prompt = prompt_of(frame)
