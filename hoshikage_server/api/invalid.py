@@ -84,10 +84,11 @@ def from_validation(complaint: str, body: bytes, words: Mapping[str, str] = _SUP
         return RequestError("missing_required_parameter", param=f"{path}.{missing['field']}".lstrip("."))
     if match and match["key"]:
         return _bad_key(path, what, body)
-    place = value_path.find(body, path, lambda value: not _is_fine(value, what))
+    is_length = _LENGTH.match(what) is not None
+    place = value_path.find(body, path, lambda value: not _is_fine(value, what), is_shallow=is_length)
     param, value = place.param or None, place.value
     supported = _supported(place.param, words)
-    if _is_fine(value, what) or show(value) in supported.split(", "):
+    if _is_fine(value, what) or (supported and show(value) in supported.split(", ")):
         return RequestError("duplicate_parameter", param=param)
     if bound := _BOUND.match(what):
         return _out_of_bounds(place.param, bound, value)
@@ -131,6 +132,8 @@ def show(value: object) -> str:
     """A client's value in a message: as JSON, but text as OpenAI quotes it; short, and on one line."""
     if value is UNKNOWN:
         return "…"
+    if isinstance(value, str):
+        value = value[: _MAX_SHOWN + 1]
     try:
         text = json.dumps(value, ensure_ascii=False)
         if not text.isprintable():

@@ -18,6 +18,7 @@ _STEP = re.compile(r"\.(?P<key>[^.\[]+)|\[(?P<index>\d+|\.\.\.)\]")
 _SANE_KEY = re.compile(r"[A-Za-z0-9_-]{1,64}")
 _MAX_STEPS = 12  # each reads what is below it anew
 _members = msgspec.json.Decoder(dict[str, msgspec.Raw])
+_outermost = msgspec.json.Decoder(list[msgspec.Raw] | dict[str, msgspec.Raw] | str | int | float | bool | None)
 _items = msgspec.json.Decoder(list[msgspec.Raw])
 
 
@@ -34,7 +35,7 @@ class Place:
     value: Any
 
 
-def find(body: bytes, path: str, is_wanted: Callable[[Any], bool]) -> Place:
+def find(body: bytes, path: str, is_wanted: Callable[[Any], bool], *, is_shallow: bool = False) -> Place:
     """The value at a path.
 
     Args:
@@ -42,13 +43,14 @@ def find(body: bytes, path: str, is_wanted: Callable[[Any], bool]) -> Place:
         path: msgspec's, without the `$`.
         is_wanted: Which of several values it is, where the path does not tell. Of a key that comes more than once only
             the last value is known.
+        is_shallow: Leave the items of a list and the values of an object unread.
     """
     steps = [(step["key"], step["index"]) for step in _STEP.finditer(path)]
     if len(steps) > _MAX_STEPS:
         return Place(steps[0][0] or "", UNKNOWN)
     last = Place(path.lstrip("."), UNKNOWN)
     for param, raw in _reached(msgspec.Raw(body), "", steps):
-        last = Place(param.lstrip("."), _value(raw))
+        last = Place(param.lstrip("."), _value(raw, is_shallow=is_shallow))
         if is_wanted(last.value):
             break
     return last
@@ -83,9 +85,9 @@ def _reached(
         return
 
 
-def _value(raw: msgspec.Raw) -> Any:
+def _value(raw: msgspec.Raw, *, is_shallow: bool) -> Any:
     try:
-        return msgspec.json.decode(raw)
+        return _outermost.decode(raw) if is_shallow else msgspec.json.decode(raw)
     except (msgspec.DecodeError, RecursionError, UnicodeDecodeError):
         pass
     try:
