@@ -24,7 +24,7 @@ FUNCTION: dict[str, Any] = {
 TOOL: dict[str, Any] = {"type": "function", "function": FUNCTION}
 CALL: dict[str, Any] = {"id": "call_1", "type": "function", "function": {"name": "f", "arguments": '{"a": "x"}'}}
 
-_TEXT = {"type": "text", "text": "x"}
+_TEXT = {"type": "text", "text": "x", "prompt_cache_breakpoint": {"mode": "explicit"}}
 _SHAPE = {
     "type": "json_schema",
     "json_schema": {"name": "s", "description": "d", "schema": FUNCTION["parameters"], "strict": True},
@@ -43,6 +43,7 @@ _COMMON: dict[str, Any] = {
         {"role": "assistant", "content": None, "function_call": {"name": "f", "arguments": "{}"}},
         {"role": "function", "name": "f", "content": "r"},
         {"role": "assistant", "content": [{"type": "refusal", "refusal": "no"}], "reasoning_content": "t"},
+        {"role": "assistant", "refusal": "no"},
         {"role": "user", "content": "echo one two"},
     ],
     "stream": True,
@@ -142,6 +143,14 @@ _values = st.recursive(
     max_leaves=6,
 )
 
+_WORDS = ("none", "auto", "required", "function", "custom", "text", "json_object", "low", "f", "call_1", "user", "tool")
+_ALIKE: dict[type, st.SearchStrategy[Any]] = {
+    bool: st.booleans(),
+    int: st.integers(-3, 3) | st.integers(),
+    float: st.floats(-3, 3) | st.floats(allow_nan=False, allow_infinity=False),
+    str: st.sampled_from(_WORDS) | st.text(max_size=6) | st.text(max_size=6).map(lambda text: f"echo {text}"),
+}
+
 
 @st.composite
 def mutated(draw: st.DrawFn) -> bytes:
@@ -167,7 +176,7 @@ def mutated(draw: st.DrawFn) -> bytes:
 
 
 def _mutate(draw: st.DrawFn, place: Any, key: Any) -> None:
-    how = draw(st.sampled_from(("replace", "remove", "add", "double")))
+    how = draw(st.sampled_from(("replace", "remove", "add", "double", "shift", "shift", "shift")))
     if how == "remove":
         del place[key]
     elif how == "add" and isinstance(place, dict):
@@ -176,5 +185,7 @@ def _mutate(draw: st.DrawFn, place: Any, key: Any) -> None:
         )
     elif how == "double" and isinstance(place, list):
         place.insert(key, place[key])
+    elif how == "shift" and type(place[key]) in _ALIKE:
+        place[key] = draw(_ALIKE[type(place[key])])
     else:
         place[key] = draw(_values)

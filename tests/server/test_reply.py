@@ -10,7 +10,7 @@ import pytest
 from api_client import Api
 from bodies import FUNCTION, TOOL
 from openai.lib.streaming.chat import ChatCompletionStreamState
-from openai.types.chat import ChatCompletion, ChatCompletionChunk
+from openai.types.chat import ChatCompletion, ChatCompletionChunk, ChatCompletionMessage
 
 from hoshikage_server.api import reply
 from hoshikage_server.engines.wire import Done, Logprob, Token, TokenProb
@@ -36,6 +36,12 @@ def assembled(streamed: list[ChatCompletionChunk]) -> ChatCompletion:
     for chunk in streamed:
         state.handle_chunk(chunk)
     return ChatCompletion.model_validate(state.get_final_completion().model_dump())
+
+
+def _calls(message: ChatCompletionMessage) -> list[tuple[str, str, str]]:
+    calls = message.tool_calls or ()
+    assert all(call.type == "function" for call in calls)
+    return [(call.id, call.function.name, call.function.arguments) for call in calls if call.type == "function"]
 
 
 CASES: list[tuple[str, dict[str, object]]] = [
@@ -64,13 +70,7 @@ def test_a_stream_says_what_a_plain_answer_says(api: Api, text: str, fields: dic
         assert (choice.index, choice.finish_reason) == (other.index, other.finish_reason)
         assert (choice.message.content or None) == (other.message.content or None)
         assert choice.message.function_call == other.message.function_call
-        calls, others = (
-            [call.model_dump(exclude={"index"}) for call in message.tool_calls or ()]
-            for message in (choice.message, other.message)
-        )
-        assert calls == [{**call, "function": {**call["function"], "parsed_arguments": None}} for call in others] or (
-            calls == others
-        )
+        assert _calls(choice.message) == _calls(other.message)
         told, other_told = (logprobs and logprobs.content for logprobs in (choice.logprobs, other.logprobs))
         assert told == other_told
 
