@@ -80,9 +80,11 @@ def _prompts_of(prompt: Prompt | None) -> list[TextPrompt]:
     for index, item in enumerate(prompt):
         if type(item) is not kind:
             raise RequestError("mixed_prompts", param=f"prompt[{index}]")
-    if kind is int:
-        return [TextPrompt(tokens=array("i", prompt).tobytes())]
-    return [
-        TextPrompt(text=item) if isinstance(item, str) else TextPrompt(tokens=array("i", item).tobytes())
-        for item in prompt
-    ]
+    if ids := [item for item in prompt if isinstance(item, int)]:
+        return [_of_tokens(ids)]
+    texts = [TextPrompt(text=item) for item in prompt if isinstance(item, str)]
+    return texts or [_of_tokens(item) for item in prompt if isinstance(item, list)]
+
+
+def _of_tokens(ids: list[int]) -> TextPrompt:
+    return TextPrompt(tokens=array("i", ids).tobytes())
