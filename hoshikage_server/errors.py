@@ -170,7 +170,6 @@ def _kinds() -> dict[str, Kind]:
     kinds["missing_api_key"] = Kind(401, invalid, None)
     kinds["max_tokens_twice"] = Kind(400, invalid, "invalid_parameter_combination")
     kinds["parameters_conflict"] = Kind(400, invalid, "invalid_parameter_combination")
-    kinds["replaced_parameter"] = Kind(400, invalid, "unsupported_parameter")
     kinds["string_does_not_match"] = Kind(400, invalid, "invalid_value")
     kinds["key_above_max_length"] = Kind(400, invalid, "string_above_max_length")
     for code in (

@@ -174,32 +174,35 @@ class Options:
 class Message:
     """An answer as it grows."""
 
-    content: str = ""
-    reasoning: str = ""
-    calls: list[ToolDelta] = field(default_factory=list)
+    content: list[str] = field(default_factory=list)
+    reasoning: list[str] = field(default_factory=list)
+    calls: list[ToolDelta] = field(default_factory=list)  # without their arguments
+    arguments: list[list[str]] = field(default_factory=list)
     logprobs: list[Logprob] = field(default_factory=list)
 
     def add(self, frame: Token | Done) -> None:
         """Takes a piece."""
-        self.content += frame.text
-        self.reasoning += frame.reasoning
+        self.content.append(frame.text)
+        self.reasoning.append(frame.reasoning)
         self.logprobs += frame.logprobs
         for delta in frame.tool_calls:
             if delta.index == len(self.calls):
                 self.calls.append(delta)
-            else:
-                known = self.calls[delta.index]
-                arguments = known.arguments + delta.arguments
-                self.calls[delta.index] = msgspec.structs.replace(known, arguments=arguments)
+                self.arguments.append([])
+            self.arguments[delta.index].append(delta.arguments)
 
     def as_object(self, *, with_functions: bool = False) -> AnswerMessage:
         """The whole message."""
-        calls = tuple(CallObject(call.id or "", FunctionObject(call.name or "", call.arguments)) for call in self.calls)
+        content = "".join(self.content)
+        calls = tuple(
+            CallObject(call.id or "", FunctionObject(call.name or "", "".join(arguments)))
+            for call, arguments in zip(self.calls, self.arguments, strict=True)
+        )
         return AnswerMessage(
-            content=None if calls and not self.content else self.content,
+            content=None if calls and not content else content,
             tool_calls=msgspec.UNSET if with_functions else calls or msgspec.UNSET,
             function_call=calls[0].function if calls and with_functions else msgspec.UNSET,
-            reasoning_content=self.reasoning or msgspec.UNSET,
+            reasoning_content="".join(self.reasoning) or msgspec.UNSET,
         )
 
 

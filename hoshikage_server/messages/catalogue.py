@@ -130,10 +130,6 @@ CATALOGUE: dict[str, Message] = {
         "'{param}' の値 {got} には対応していません。使える値: {supported}。",
         "Unsupported value: '{param}' does not support {got} on this server. Supported values are: {supported}.",
     ),
-    "replaced_parameter": Message(
-        "'{param}' は使えません。代わりに '{instead}' を使ってください。",
-        "Unsupported parameter: '{param}' is not supported by this server. Use '{instead}' instead.",
-    ),
     "parameters_conflict": Message(
         "'{param}' と '{other}' は同時に指定できません。",
         "Setting '{param}' and '{other}' at the same time is not supported.",
@@ -164,7 +160,8 @@ CATALOGUE: dict[str, Message] = {
         "The 'top_logprobs' parameter is only allowed when 'logprobs' is enabled.",
     ),
     "result_without_call": Message(
-        "'{param}': {call} という呼び出しが、直前のアシスタントのメッセージの '{calls}' にありません。",
+        "'{param}': 役割が '{role}' のメッセージは呼び出しの結果でなければなりませんが、"
+        "{call} という呼び出しは直前のアシスタントのメッセージの '{calls}' にありません。",
         "Invalid '{param}': messages with role '{role}' must be a response to a preceding message with '{calls}', "
         "and there is no unanswered call {call}.",
     ),
