@@ -25,7 +25,7 @@ NESTING_MAX = 128  # levels: far more than any schema needs, and less than what 
 NO_LINE_END = r"(?!\n)"  # after `$`, which in Python lets one through
 _INT64_MIN, _UINT64_MAX = -(2**63), 2**64 - 1  # what msgpack can say
 
-_PATH = re.compile(r"^(?P<what>.*?)(?: - at (?P<key>`key` in )?`\$(?P<path>.*)`)?$", re.DOTALL)
+_AT, _OF_KEY = " - at `", "key` in `"
 _MISSING = re.compile(r"^Object missing required field `(?P<field>[^`]+)`$")
 _BOUND = re.compile(r"^Expected `(?P<type>int|float)` (?P<sign>>=|<=|>|<) (?P<limit>\S+)$")
 _LENGTH = re.compile(r"^Expected `(?P<type>str|array|object)` of length (?P<sign>>=|<=) (?P<limit>\d+)$")
@@ -78,11 +78,10 @@ def from_validation(complaint: str, body: bytes, words: Mapping[str, str] = _SUP
         body: The JSON that was decoded.
         words: What fields take that are one of a few words: by their last name, or by their last two.
     """
-    match = _PATH.match(complaint)
-    what, path = (match["what"], match["path"] or "") if match else (complaint, "")
+    what, path, is_of_key = _split(complaint)
     if missing := _MISSING.match(what):
         return RequestError("missing_required_parameter", param=f"{path}.{missing['field']}".lstrip("."))
-    if match and match["key"]:
+    if is_of_key:
         return _bad_key(path, what, body)
     is_length = _LENGTH.match(what) is not None
     place = value_path.find(body, path, lambda value: not _is_fine(value, what), is_shallow=is_length)
@@ -169,6 +168,15 @@ def _children(item: Any) -> Any:
     if isinstance(item, dict):
         return item.values()
     return item if isinstance(item, list) else ()
+
+
+def _split(complaint: str) -> tuple[str, str, bool]:
+    """What is wrong, the path to it, and whether it is a key. What is wrong may hold any text of the client's."""
+    what, at, where = complaint.rpartition(_AT)
+    if not at:
+        return complaint, "", False
+    path = where.removesuffix("`")
+    return what, path.removeprefix(_OF_KEY).removeprefix("$"), path.startswith(_OF_KEY)
 
 
 def _regex_of(pattern: re.Match[str]) -> str:

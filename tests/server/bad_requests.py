@@ -436,6 +436,8 @@ OTHERS = [
     field("reasoning_effort", 3, "invalid_type"),
     field("verbosity", "x", "invalid_value"),
     field("verbosity", {}, "invalid_type"),
+    field("verbosity", "x' - at `$.model`", "invalid_value"),
+    field("verbosity", " - at `key` in `$.logit_bias`", "invalid_value"),
     field("modalities", "text", "invalid_type"),
     field("modalities", [], "unsupported_value"),
     field("modalities", ["text", "audio"], "unsupported_value"),
