@@ -102,6 +102,14 @@ def test_errors_that_depend_on_settings(make_api: MakeApi) -> None:
     assert (too_large.value.status_code, too_large.value.code) == (413, "request_too_large")
 
 
+def test_a_long_name_is_not_repeated(api: Api) -> None:
+    """No message is as long as a body may be."""
+    result = api.chat("x", model="m" * 5_000_000)
+    assert result.status_code == 404
+    assert result.json["error"]["code"] == "model_not_found"
+    assert len(result.content) < 2000
+
+
 def test_an_error_in_the_middle_of_a_stream(client: openai.OpenAI) -> None:
     """The SDK raises it where it stands, after what came before."""
     pieces: list[str] = []
