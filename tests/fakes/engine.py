@@ -12,8 +12,8 @@ What it does is said by the last message of a request, as words:
     wait MS TEXT...     as echo, accepted after MS milliseconds of heartbeats
     params              the Generate frame it got, as JSON
     say TEXT...         as echo, with all that n, logprobs and the like ask for
-    think TEXT...       two pieces of reasoning, then as say
-    call JSON...        a tool call for each word, named tool_0, tool_1, ...: the word in halves is its arguments
+    reason TEXT...      two pieces of reasoning, then as say
+    calls JSON...       a tool call for each word, named tool_0, tool_1, ...: the word in halves is its arguments
     talk JSON...        the same after a piece of text
     bits HEX...         each word's bytes are a token, of text that is whole characters as soon as they are
 
@@ -22,7 +22,7 @@ second, never.gguf does not finish, poor.gguf lacks memory, lean.gguf is loaded 
 Stop, dieonce.gguf dies loading unless a file dieonce stands in the folder of the log, and makes it.
 
 A prompt is always 7 tokens, which hold the text, and 3 of which are known from before; a piece is one token. Answers
-of say, think, call, talk and bits come as often as n_choices says, all but the first in capitals; with n_top_logprobs
+of say, reason, calls, talk and bits come as often as n_choices says, all but the first in capitals; with n_top_logprobs
 each token has its probability, -1.0, and so many others in its place. With wants_progress the prompt is computed in two
 steps. Count tells the text's length, as `refuse CODE` Failed with that code, dies of `uncountable TEXT...` and says
 nothing to `uncounted TEXT...`, which are answered as an echo. An event log (FAKE_ENGINE_LOG) tells tests what arrived,
@@ -227,11 +227,11 @@ def made_say(words: list[str]) -> list[Made]:
     return [({"text": text}, text.encode()) for text in texts]
 
 
-def made_think(words: list[str]) -> list[Made]:
+def made_reason(words: list[str]) -> list[Made]:
     return [({"reasoning": text}, text.encode()) for text in ("let me ", "think")] + made_say(words)
 
 
-def made_call(words: list[str]) -> list[Made]:
+def made_calls(words: list[str]) -> list[Made]:
     deltas: list[wire.ToolDelta] = []
     for index, word in enumerate(words):
         half = len(word) // 2
@@ -247,9 +247,9 @@ def made_bits(words: list[str]) -> list[Made]:
 
 MADE: dict[str, Callable[[list[str]], list[Made]]] = {
     "say": made_say,
-    "think": made_think,
-    "call": made_call,
-    "talk": lambda words: made_say(["well"]) + made_call(words),
+    "reason": made_reason,
+    "calls": made_calls,
+    "talk": lambda words: made_say(["well"]) + made_calls(words),
     "bits": made_bits,
 }
 

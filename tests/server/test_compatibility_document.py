@@ -225,7 +225,7 @@ def test_a_completion_with_all_fields(api: Api, more: dict[str, Any]) -> None:
 
 def _answers(api: Api, **fields: object) -> Iterator[tuple[str, Any]]:
     """Real answers: their section and object."""
-    texts = ('call {"a":"x"}', "think so")
+    texts = ('calls {"a":"x"}', "reason so")
     for text in texts:
         yield "Chat completions: response", api.chat(text, **fields).json
         for chunk in api.stream(text, **fields, stream_options={"include_usage": True})[:-1]:

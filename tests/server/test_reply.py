@@ -48,9 +48,9 @@ CASES: list[tuple[str, dict[str, object]]] = [
     ("say one two", {}),
     ("say one two", {"n": 3}),
     ("say one two", {"logprobs": True, "top_logprobs": 2, "n": 2}),
-    ("think one two", {}),
-    (f"call {ARGUMENTS}", {"tools": [TOOL]}),
-    (f"call {ARGUMENTS} {{}}", {"tools": [TOOL], "n": 2}),
+    ("reason one two", {}),
+    (f"calls {ARGUMENTS}", {"tools": [TOOL]}),
+    (f"calls {ARGUMENTS} {{}}", {"tools": [TOOL], "n": 2}),
     (f"talk {ARGUMENTS}", {"tools": [TOOL]}),
     (f"talk {ARGUMENTS}", {"functions": [FUNCTION]}),
     ("bits f09f 8c99 41", {"logprobs": True}),
@@ -104,13 +104,13 @@ def test_choices(api: Api) -> None:
 
 def test_tool_calls(api: Api) -> None:
     """Content is null where there is none; each call is named once, its arguments come in pieces."""
-    (choice,) = plain(api, f"call {ARGUMENTS} {{}}", tools=[TOOL]).choices
+    (choice,) = plain(api, f"calls {ARGUMENTS} {{}}", tools=[TOOL]).choices
     assert (choice.finish_reason, choice.message.content) == ("tool_calls", None)
     assert [call.model_dump() for call in choice.message.tool_calls or ()] == [
         {"id": f"call_{i}", "type": "function", "function": {"name": f"tool_{i}", "arguments": arguments}}
         for i, arguments in enumerate((ARGUMENTS, "{}"))
     ]
-    raw = [event["choices"][0]["delta"] for event in api.stream(f"call {ARGUMENTS}", tools=[TOOL])[:-1]]
+    raw = [event["choices"][0]["delta"] for event in api.stream(f"calls {ARGUMENTS}", tools=[TOOL])[:-1]]
     assert raw == [
         {"role": "assistant", "content": None, "refusal": None},
         {
@@ -126,12 +126,12 @@ def test_tool_calls(api: Api) -> None:
 
 def test_functions(api: Api) -> None:
     """A request that spoke of functions is answered with a function_call: the first, there is only one."""
-    (choice,) = plain(api, f"call {ARGUMENTS} {{}}", functions=[FUNCTION]).choices
+    (choice,) = plain(api, f"calls {ARGUMENTS} {{}}", functions=[FUNCTION]).choices
     assert choice.finish_reason == "function_call"
     assert choice.message.tool_calls is None
     assert choice.message.function_call is not None
     assert choice.message.function_call.model_dump() == {"name": "tool_0", "arguments": ARGUMENTS}
-    raw = [event["choices"][0] for event in api.stream(f"call {ARGUMENTS} {{}}", functions=[FUNCTION])[:-1]]
+    raw = [event["choices"][0] for event in api.stream(f"calls {ARGUMENTS} {{}}", functions=[FUNCTION])[:-1]]
     assert [event["delta"] for event in raw] == [
         {"role": "assistant", "content": None, "refusal": None},
         {"function_call": {"name": "tool_0", "arguments": ""}},
@@ -144,11 +144,11 @@ def test_functions(api: Api) -> None:
 
 def test_reasoning(api: Api) -> None:
     """Apart from the content, and counted."""
-    body = api.chat("think so").json
+    body = api.chat("reason so").json
     assert body["choices"][0]["message"]["reasoning_content"] == "let me think"
     assert body["choices"][0]["message"]["content"] == "so"
     assert body["usage"]["completion_tokens_details"]["reasoning_tokens"] == 2
-    deltas = [event["choices"][0]["delta"] for event in api.stream("think so")[:-1]]
+    deltas = [event["choices"][0]["delta"] for event in api.stream("reason so")[:-1]]
     assert deltas[1:-1] == [{"reasoning_content": "let me "}, {"reasoning_content": "think"}, {"content": "so"}]
 
 
