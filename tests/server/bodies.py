@@ -137,7 +137,7 @@ _VARIANTS: tuple[dict[str, Any], ...] = (
 )
 FULL: tuple[dict[str, Any], ...] = tuple({**_COMMON, **variant} for variant in _VARIANTS)
 
-_values = st.recursive(
+values = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=6) | st.just({}) | st.just([]),
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=6), inner, max_size=3),
     max_leaves=6,
@@ -181,11 +181,11 @@ def _mutate(draw: st.DrawFn, place: Any, key: Any) -> None:
         del place[key]
     elif how == "add" and isinstance(place, dict):
         place[draw(st.sampled_from((*ChatRequest.__struct_fields__, "type", "role")) | st.text(max_size=6))] = draw(
-            _values
+            values
         )
     elif how == "double" and isinstance(place, list):
         place.insert(key, place[key])
     elif how == "shift" and type(place[key]) in _ALIKE:
         place[key] = draw(_ALIKE[type(place[key])])
     else:
-        place[key] = draw(_values)
+        place[key] = draw(values)
