@@ -43,6 +43,7 @@ _TYPE_NAMES = {
     "str": "type_string",
 }
 _SUPPORTED = {
+    "encoding_format": "'float', 'base64'",
     "role": "'system', 'developer', 'user', 'assistant', 'tool', 'function'",
     "content.type": "'text'",
     "tools.type": "'function'",
@@ -125,6 +126,11 @@ def check_depth(value: object, param: str) -> None:
     """
     for _ in _levels(value, param):
         pass
+
+
+def wrong_type(param: str, value: object, like: object) -> RequestError:
+    """The error for a value in a list that is not of the same kind as the list's first one."""
+    return RequestError("invalid_type", param=param, expected=_type_name(like), got=_type_name(value))
 
 
 def show(value: object) -> str:

@@ -188,7 +188,7 @@ def test_what_is_refused_is_refused(api: Api, path: str) -> None:
     assert refused == set(REFUSED[path])
     good = GOOD if path == CHAT else {"model": "m", "input": "x"}
     for fields, param in REFUSED[path].values():
-        result = api.client.simulate_post(path, body=json.dumps({**good, **fields}).encode())
+        result = api.post({**good, **fields}, path)
         if is_unknown(result):
             pytest.skip(f"{path} is not built yet")
         assert (result.status_code, result.json["error"]["param"]) == (400, param)
@@ -225,7 +225,7 @@ def test_a_completion_with_all_fields(api: Api, more: dict[str, Any]) -> None:
         "logprobs",
     }
     assert "refused" not in table.values()
-    result = api.client.simulate_post("/v1/completions", body=json.dumps({**COMPLETION, **more}).encode())
+    result = api.post({**COMPLETION, **more}, "/v1/completions")
     assert result.status_code == 200, result.text
 
 
@@ -272,7 +272,7 @@ def test_a_response_with_all_fields(api: Api) -> None:
     table = TABLES["Responses: request"]
     assert {path for path, state in table.items() if state != "refused"} - sent == {"previous_response_id"}
     for body in bodies:
-        result = api.client.simulate_post(RESPONSES, body=json.dumps(body).encode())
+        result = api.post(body, RESPONSES)
         if is_unknown(result):
             pytest.skip("it is not built yet")
         assert result.status_code == 200, result.text
@@ -281,7 +281,7 @@ def test_a_response_with_all_fields(api: Api) -> None:
 def test_a_response_has_the_fields_of_the_table(api: Api) -> None:
     """What is sent or constant comes, what is absent does not."""
     body = {**RESPONSE, "stream": False, "stream_options": None, "tool_choice": None}
-    result = api.client.simulate_post(RESPONSES, body=json.dumps(body).encode())
+    result = api.post(body, RESPONSES)
     if is_unknown(result):
         pytest.skip("it is not built yet")
     Response.model_validate(result.json, strict=True)
@@ -294,7 +294,7 @@ def test_an_embedding_with_all_fields(api: Api) -> None:
     """None is refused for what it is."""
     body = {"model": "m", "input": ["x"], "encoding_format": "float", "dimensions": 2, "user": "u"}
     assert set(TABLES["Embeddings: request"]) == set(body)
-    result = api.client.simulate_post("/v1/embeddings", body=json.dumps(body).encode())
+    result = api.post(body, "/v1/embeddings")
     if is_unknown(result):
         pytest.skip("it is not built yet")
     assert result.status_code == 200, result.text
