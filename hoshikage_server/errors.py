@@ -128,7 +128,6 @@ def _kinds() -> dict[str, Kind]:
         400: (
             "arguments_not_json",
             "array_above_max_length",
-            "call_without_result",
             "context_length_exceeded",
             "decimal_above_max_value",
             "decimal_below_min_value",
@@ -146,12 +145,11 @@ def _kinds() -> dict[str, Kind]:
             "invalid_value",
             "malformed_request",
             "missing_required_parameter",
+            "nested_too_deeply",
             "mixed_prompts",
             "number_out_of_range",
             "object_above_max_properties",
-            "result_without_call",
             "string_above_max_length",
-            "unknown_tool_choice",
             "model_cannot_embed",
             "model_cannot_generate",
             "token_not_in_vocabulary",
@@ -177,9 +175,13 @@ def _kinds() -> dict[str, Kind]:
     kinds["missing_api_key"] = Kind(401, invalid, None)
     kinds["max_tokens_twice"] = Kind(400, invalid, "invalid_parameter_combination")
     kinds["parameters_conflict"] = Kind(400, invalid, "invalid_parameter_combination")
-    kinds["replaced_parameter"] = Kind(400, invalid, "unsupported_parameter")
     kinds["string_does_not_match"] = Kind(400, invalid, "invalid_value")
-    for code in ("stream_options_without_stream", "top_logprobs_without_logprobs", "only_with_tools"):
+    kinds["key_above_max_length"] = Kind(400, invalid, "string_above_max_length")
+    for code in (
+        *("call_without_result", "invalid_key", "only_with_functions", "only_with_tools", "result_without_call"),
+        *("stream_options_without_stream", "top_logprobs_without_logprobs"),
+        *("unknown_function_call", "unknown_tool_choice"),
+    ):
         kinds[code] = Kind(400, invalid, None)
     kinds["input_too_long"] = Kind(400, invalid, "context_length_exceeded")
     kinds["chat_template_failed"] = Kind(400, invalid, "chat_template_failed")

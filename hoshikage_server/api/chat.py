@@ -51,7 +51,8 @@ def blame(chat: ChatRequest, error: ServerError) -> None:
     """Names the request's field in an error of the engine's."""
     if error.code == "invalid_json_schema":
         is_own = chat.response_format is None
-        tools.blame_schema(error, "json_schema" if is_own else "response_format.json_schema.schema")
+        param = "json_schema" if is_own else "response_format.json_schema.schema"
+        tools.blame_schema(error, param, are_functions=chat.functions is not None)
     elif error.code == "invalid_argument":
         field = error.values.get("field")
         error.param = field if isinstance(field, str) and field in ChatRequest.__struct_fields__ else error.param
@@ -89,4 +90,5 @@ def _options(chat: ChatRequest) -> reply.Options:
         with_logprobs=chat.n_top_logprobs is not None,
         with_timings=chat.timings_per_token is True,
         with_tools=chat.tools is not None,
+        with_functions=chat.functions is not None,
     )

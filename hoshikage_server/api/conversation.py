@@ -142,12 +142,13 @@ class _History:
             is_tool = isinstance(message, ToolMessage)
             key = message.tool_call_id if isinstance(message, ToolMessage) else _function_id(message.name)
             if self._pending.pop(key, None) is None:
-                field = "tool_call_id" if is_tool else "name"
-                raise RequestError("result_without_call", param=f"{path}.{field}", call=key)
+                field, calls = ("tool_call_id", "tool_calls") if is_tool else ("name", "function_call")
+                role, call = message.__struct_config__.tag, invalid.show(getattr(message, field))
+                raise RequestError("result_without_call", param=f"{path}.{field}", call=call, role=role, calls=calls)
             return
         self.end()
         if isinstance(message, AssistantMessage):
-            self._path = path
+            self._path = f"{path}.tool_calls" if message.tool_calls else f"{path}.function_call"
             self._pending = {call["id"]: "" for call in _calls(message)}
 
     def end(self) -> None:
@@ -157,9 +158,8 @@ class _History:
             RequestError: A call was left unanswered.
         """
         if self._pending:
-            raise RequestError(
-                "call_without_result", param=f"{self._path}.tool_calls", call=", ".join(sorted(self._pending))
-            )
+            call = invalid.shorten(", ".join(self._pending))
+            raise RequestError("call_without_result", param=self._path, call=call)
 
 
 def check(messages: Sequence[Message]) -> None:
@@ -203,6 +203,9 @@ def _check_message(message: Message, path: str) -> None:
             raise RequestError("missing_required_parameter", param=f"{path}.content")
     if isinstance(message.content, list):
         for index, part in enumerate(message.content):
+            if isinstance(part, RefusalPart) and not isinstance(message, AssistantMessage):
+                where = f"{path}.content[{index}].type"
+                raise RequestError("invalid_value", param=where, got="'refusal'", supported="'text'")
             if not isinstance(part, (TextPart, RefusalPart)):
                 kind = invalid.show(part.__struct_config__.tag)
                 where = f"{path}.content[{index}].type"
@@ -220,8 +223,9 @@ def _check_ids(message: AssistantMessage, path: str) -> None:
 def _check_arguments(call: FunctionCall, path: str) -> None:
     try:
         arguments = msgspec.json.decode(call.arguments or "{}")
-    except (msgspec.DecodeError, UnicodeEncodeError, RecursionError):
+    except (msgspec.DecodeError, RecursionError):
         arguments = None
+    invalid.check_depth(arguments, f"{path}.arguments")
     if not isinstance(arguments, dict):
         raise RequestError("arguments_not_json", param=f"{path}.arguments")
 

@@ -12,7 +12,7 @@ from hoshikage_server.api.usage import PromptProgress, TimingsObject, Usage, pro
 from hoshikage_server.engines.channel import Piece
 from hoshikage_server.engines.wire import Done, Logprob, Progress, Token, TokenProb, ToolDelta
 
-FinishReason = Literal["stop", "length", "tool_calls"]
+FinishReason = Literal["stop", "length", "tool_calls", "function_call"]
 DONE = b"data: [DONE]\n\n"
 
 _encode = msgspec.json.Encoder().encode
@@ -59,6 +59,7 @@ class AnswerMessage(msgspec.Struct, frozen=True):
 
     content: str | None
     tool_calls: tuple[CallObject, ...] | msgspec.UnsetType = msgspec.UNSET
+    function_call: FunctionObject | msgspec.UnsetType = msgspec.UNSET
     reasoning_content: str | msgspec.UnsetType = msgspec.UNSET
     role: Literal["assistant"] = "assistant"
     refusal: None = None
@@ -112,6 +113,7 @@ class Delta(msgspec.Struct, frozen=True):
     reasoning_content: str | msgspec.UnsetType = msgspec.UNSET
     refusal: msgspec.UnsetType | None = msgspec.UNSET
     tool_calls: tuple[CallDelta, ...] | msgspec.UnsetType = msgspec.UNSET
+    function_call: FunctionDelta | msgspec.UnsetType = msgspec.UNSET
 
 
 class ChunkChoice(msgspec.Struct, frozen=True):
@@ -158,51 +160,59 @@ class Options:
         with_logprobs: Each token's probability.
         with_timings: Timings in every chunk.
         with_tools: There are tools, so the answer may have no content.
+        with_functions: The request called them functions, as they were called before: an answer has one call at most.
     """
 
     with_usage: bool = False
     with_logprobs: bool = False
     with_timings: bool = False
     with_tools: bool = False
+    with_functions: bool = False
 
 
 @dataclass
 class Message:
     """An answer as it grows."""
 
-    content: str = ""
-    reasoning: str = ""
-    calls: list[ToolDelta] = field(default_factory=list)
+    content: list[str] = field(default_factory=list)
+    reasoning: list[str] = field(default_factory=list)
+    calls: list[ToolDelta] = field(default_factory=list)  # without their arguments
+    arguments: list[list[str]] = field(default_factory=list)
     logprobs: list[Logprob] = field(default_factory=list)
 
     def add(self, frame: Token | Done) -> None:
         """Takes a piece."""
-        self.content += frame.text
-        self.reasoning += frame.reasoning
+        self.content.append(frame.text)
+        self.reasoning.append(frame.reasoning)
         self.logprobs += frame.logprobs
         for delta in frame.tool_calls:
             if delta.index == len(self.calls):
                 self.calls.append(delta)
-            else:
-                known = self.calls[delta.index]
-                arguments = known.arguments + delta.arguments
-                self.calls[delta.index] = msgspec.structs.replace(known, arguments=arguments)
+                self.arguments.append([])
+            self.arguments[delta.index].append(delta.arguments)
 
-    def as_object(self) -> AnswerMessage:
+    def as_object(self, *, with_functions: bool = False) -> AnswerMessage:
         """The whole message."""
-        calls = tuple(CallObject(call.id or "", FunctionObject(call.name or "", call.arguments)) for call in self.calls)
+        content = "".join(self.content)
+        calls = tuple(
+            CallObject(call.id or "", FunctionObject(call.name or "", "".join(arguments)))
+            for call, arguments in zip(self.calls, self.arguments, strict=True)
+        )
         return AnswerMessage(
-            content=None if calls and not self.content else self.content,
-            tool_calls=calls or msgspec.UNSET,
-            reasoning_content=self.reasoning or msgspec.UNSET,
+            content=None if calls and not content else content,
+            tool_calls=msgspec.UNSET if with_functions else calls or msgspec.UNSET,
+            function_call=calls[0].function if calls and with_functions else msgspec.UNSET,
+            reasoning_content="".join(self.reasoning) or msgspec.UNSET,
         )
 
 
-def finish_reason_of(done: Done, *, has_calls: bool) -> FinishReason:
+def finish_reason_of(done: Done, *, has_calls: bool, with_functions: bool = False) -> FinishReason:
     """The engine's reason in OpenAI's words."""
     if done.finish_reason == "length":
         return "length"
-    return "tool_calls" if has_calls else "stop"
+    if not has_calls:
+        return "stop"
+    return "function_call" if with_functions else "tool_calls"
 
 
 def completion(heading: Heading, answer: Source, options: Options) -> bytes:
@@ -223,8 +233,8 @@ def completion(heading: Heading, answer: Source, options: Options) -> bytes:
     choices = tuple(
         Choice(
             done.choice,
-            messages[done.choice].as_object(),
-            finish_reason_of(done, has_calls=bool(messages[done.choice].calls)),
+            messages[done.choice].as_object(with_functions=options.with_functions),
+            finish_reason_of(done, has_calls=bool(messages[done.choice].calls), with_functions=options.with_functions),
             logprobs_of(messages[done.choice].logprobs) if options.with_logprobs else None,
         )
         for done in ends
@@ -307,12 +317,19 @@ class ChatEvents:
             made += self._chunk(Delta(content=frame.text), frame)
         if frame.tool_calls:
             self._has_calls = True
-            made += self._chunk(Delta(tool_calls=tuple(map(_call_delta, frame.tool_calls))), frame)
+            made += self._called(frame)
         return made
+
+    def _called(self, frame: Token | Done) -> bytes:
+        if not self._options.with_functions:
+            return self._chunk(Delta(tool_calls=tuple(map(_call_delta, frame.tool_calls))), frame)
+        first = [_call_delta(delta).function for delta in frame.tool_calls if delta.index == 0]
+        return b"".join(self._chunk(Delta(function_call=function), frame) for function in first)
 
     def _ended(self, done: Done) -> bytes:
         self._ends.append(done)
-        choice = ChunkChoice(done.choice, Delta(), finish_reason_of(done, has_calls=self._has_calls))
+        reason = finish_reason_of(done, has_calls=self._has_calls, with_functions=self._options.with_functions)
+        choice = ChunkChoice(done.choice, Delta(), reason)
         if not done.is_last:
             return self._event((choice,))
         end = self._event((choice,), timings=timings_of(done.timings))

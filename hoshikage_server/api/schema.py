@@ -6,15 +6,28 @@ not listed pass.
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal, TypeVar
+import codecs
+import re
+from typing import Annotated, Any, Final, Literal, TypeVar
 
 import msgspec
 from msgspec import Meta
 
 from hoshikage_server.api import conversation, invalid
-from hoshikage_server.api.tools import ResponseFormat, TextFormat, ToolChoice, Tools, schema_of, tools_form
+from hoshikage_server.api.tools import (
+    FunctionChoice,
+    Functions,
+    ResponseFormat,
+    TextFormat,
+    ToolChoice,
+    Tools,
+    schema_of,
+    tools_form,
+    tools_of_functions,
+)
 from hoshikage_server.engines.wire import INT32_MAX, Form, ReasoningFormat, RepeatPenalty, Sampling, Text
 from hoshikage_server.errors import RequestError
+from hoshikage_server.messages import Words
 
 TokenCount = Annotated[int, Meta(ge=1, le=INT32_MAX)]
 TopLogprobs = Annotated[int, Meta(ge=0, le=20)]
@@ -32,6 +45,10 @@ T = TypeVar("T")
 # Templates know three efforts (gpt-oss'); the others mean the nearest of them.
 _TEMPLATE_EFFORTS = {"minimal": "low", "xhigh": "high", "max": "high"}
 
+_REFUSED: Final = ("audio", "moderation", "web_search_options")
+_HALF_PAIR_AT_END = re.compile(rb"\\u[dD][89abAB][0-9a-fA-F]{2}[^\\]{0,5}\Z")
+_BLOCK_BYTES = 1024 * 1024
+
 
 class StreamOptions(msgspec.Struct, frozen=True):
     """What a stream shall contain beside the answer."""
@@ -44,7 +61,14 @@ class Prediction(msgspec.Struct, frozen=True):
     """What the answer will probably be; only OpenAI's speed depends on it."""
 
     type: Literal["content"]
-    content: conversation.Content
+    content: str | Annotated[list[conversation.TextPart], Meta(min_length=1)]
+
+
+class PromptCacheOptions(msgspec.Struct, frozen=True):
+    """How OpenAI's cache works; the one here needs no options."""
+
+    mode: Literal["implicit", "explicit"] | None = None
+    ttl: Literal["30m", "12h"] | None = None
 
 
 class GenerateRequest(Sampling, frozen=True, kw_only=True):
@@ -110,12 +134,15 @@ class ChatRequest(GenerateRequest, frozen=True, kw_only=True):
     service_tier: ServiceTier | None = None
     safety_identifier: str | None = None
     prompt_cache_key: str | None = None
+    prompt_cache_options: PromptCacheOptions | None = None
+    prompt_cache_retention: Literal["in_memory", "24h"] | None = None
+    # As tools were called before: `decode_chat` makes tools of them
+    functions: Functions | None = None
+    function_call: FunctionChoice | None = None
     # Refused
-    functions: Any = None
-    function_call: Any = None
     audio: Any = None
-    web_search_options: Any = None
     moderation: Any = None
+    web_search_options: Any = None
 
     @property
     def token_limit(self) -> int | None:
@@ -134,9 +161,6 @@ class ChatRequest(GenerateRequest, frozen=True, kw_only=True):
             RequestError: That cannot be; `param` names the field.
         """
         effort = self.reasoning_effort
-        given = {"reasoning_effort": _TEMPLATE_EFFORTS.get(effort, effort)} if effort not in (None, "none") else {}
-        if self.verbosity is not None:
-            given["verbosity"] = self.verbosity
         budget = self.thinking_budget_tokens
         schema = schema_of(self.response_format)
         return Form(
@@ -147,11 +171,17 @@ class ChatRequest(GenerateRequest, frozen=True, kw_only=True):
             enable_thinking=None if effort is None else effort != "none",
             reasoning_format=self.reasoning_format or "auto",
             thinking_budget=None if budget == -1 else budget,
-            template_kwargs={**given, **(self.chat_template_kwargs or {})},
+            template_kwargs={**template_variables(effort, self.verbosity), **(self.chat_template_kwargs or {})},
         )
 
 
 _chat = msgspec.json.Decoder(ChatRequest)
+
+
+def template_variables(effort: ReasoningEffort | None, verbosity: Verbosity | None) -> dict[str, Any]:
+    """What chat templates are told of the effort and the verbosity that were asked for."""
+    variables = {} if effort in (None, "none") else {"reasoning_effort": _TEMPLATE_EFFORTS.get(effort, effort)}
+    return variables if verbosity is None else {**variables, "verbosity": verbosity}
 
 
 def decode(decoder: msgspec.json.Decoder[T], body: bytes) -> T:
@@ -161,13 +191,16 @@ def decode(decoder: msgspec.json.Decoder[T], body: bytes) -> T:
         RequestError: It is no JSON, or a field of it cannot be; `param` names the field.
     """
     try:
+        _check_utf8(body)
         return decoder.decode(body)
     except msgspec.ValidationError as error:
         raise invalid.from_validation(str(error), body) from None
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
-        raise RequestError("invalid_json", reason=str(error)) from None
+        is_half = "surrogate" in str(error) or _HALF_PAIR_AT_END.search(body[-12:])
+        reason = Words(["half_a_surrogate_pair"]) if is_half else str(error)
+        raise RequestError("invalid_json", reason=reason) from None
     except RecursionError:
-        raise RequestError("invalid_json", reason="it is nested too deeply") from None
+        raise RequestError("invalid_json", reason=Words(["too_many_levels"])) from None
 
 
 def decode_chat(body: bytes) -> ChatRequest:
@@ -178,12 +211,7 @@ def decode_chat(body: bytes) -> ChatRequest:
     """
     request = decode(_chat, body)
     check(request)
-    for name in ("functions", "function_call"):
-        if getattr(request, name) is not None:
-            raise RequestError(
-                "replaced_parameter", param=name, instead="tools" if name == "functions" else "tool_choice"
-            )
-    for name in ("audio", "web_search_options", "moderation"):
+    for name in _REFUSED:
         if getattr(request, name) is not None:
             raise RequestError("unsupported_parameter", param=name)
     if request.max_tokens is not None and request.max_completion_tokens is not None:
@@ -193,7 +221,9 @@ def decode_chat(body: bytes) -> ChatRequest:
     if request.modalities not in (None, ["text"]):
         got = invalid.show(request.modalities)
         raise RequestError("unsupported_value", param="modalities", got=got, supported='["text"]')
+    invalid.check_free(request.chat_template_kwargs, "chat_template_kwargs")
     conversation.check(request.messages)
+    request = _with_tools(request)
     _check_shape(request)
     return request
 
@@ -210,6 +240,7 @@ def check(request: GenerateRequest) -> None:
         raise RequestError("stream_options_without_stream", param="return_progress")
     exclude(request, "grammar", "json_schema")
     exclude(request, "repetition_penalty", "repeat_penalty")
+    invalid.check_free(request.json_schema, "json_schema")
     for name in ("grammar", "json_schema"):
         for other in ("ignore_eos", "min_tokens"):
             exclude(request, other, name)
@@ -223,6 +254,28 @@ def exclude(request: msgspec.Struct, name: str, other: str) -> None:
     """
     if getattr(request, name) and getattr(request, other):
         raise RequestError("parameters_conflict", param=name, other=other)
+
+
+def _check_utf8(body: bytes) -> None:
+    """The decoder does not look into the texts of fields that it does not know."""
+    if body.isascii():
+        return
+    decoder = codecs.getincrementaldecoder("utf-8")()
+    for start in range(0, len(body), _BLOCK_BYTES):
+        decoder.decode(body[start : start + _BLOCK_BYTES])
+    decoder.decode(b"", final=True)
+
+
+def _with_tools(request: ChatRequest) -> ChatRequest:
+    """Functions are tools under their older name; only the answer tells them apart."""
+    exclude(request, "functions", "tools")
+    exclude(request, "function_call", "tool_choice")
+    if request.functions is None:
+        if request.function_call is not None:
+            raise RequestError("only_with_functions", param="function_call")
+        return request
+    tools, choice = tools_of_functions(request.functions, request.function_call)
+    return msgspec.structs.replace(request, tools=tools, tool_choice=choice, parallel_tool_calls=False)
 
 
 def _check_shape(request: ChatRequest) -> None:

@@ -11,10 +11,10 @@ from typing import Annotated, Any, Literal
 import msgspec
 from msgspec import Meta
 
+from hoshikage_server.api import invalid
 from hoshikage_server.errors import RequestError, ServerError
 
-_NAME = r"^[a-zA-Z0-9_-]{1,64}$"
-Name = Annotated[str, Meta(pattern=_NAME)]
+Name = Annotated[str, Meta(min_length=1, max_length=64, pattern=r"^[a-zA-Z0-9_-]+$" + invalid.NO_LINE_END)]
 
 
 class Function(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -42,6 +42,7 @@ class CustomTool(_Tool, frozen=True, tag="custom"):
 
 Tool = FunctionTool | CustomTool
 Tools = Annotated[list[Tool], Meta(min_length=1, max_length=128)]
+Functions = Annotated[list[Function], Meta(min_length=1, max_length=128)]
 
 
 class FunctionName(msgspec.Struct, frozen=True):
@@ -78,6 +79,9 @@ class CustomChoice(_Choice, frozen=True, tag="custom"):
 
 
 ToolChoice = Literal["none", "auto", "required"] | NamedChoice | AllowedChoice | CustomChoice
+
+
+FunctionChoice = Literal["none", "auto"] | FunctionName
 
 
 class JsonSchemaFormat(msgspec.Struct, frozen=True):
@@ -138,7 +142,7 @@ def tools_form(tools: list[Tool] | None, choice: ToolChoice | None, parallel: bo
         kept = tuple(tool for name, tool in functions.items() if name in names)
         form |= {"tools": kept, "tool_choice": allowed.mode}
     elif choice is not None:
-        supported = "'none', 'auto', 'required', 'function', 'allowed_tools'"
+        supported = "'function', 'allowed_tools'"
         raise RequestError("unsupported_value", param="tool_choice.type", got="'custom'", supported=supported)
     return form
 
@@ -159,10 +163,28 @@ def schema_of(response_format: ResponseFormat | None) -> dict[str, Any] | None:
     if schema is None:
         return {"type": "object"}
     require_object(schema, param)
+    invalid.check_free(schema, param)
     return schema
 
 
-def require_object(schema: dict[str, Any], param: str) -> None:
+def tools_of_functions(
+    functions: list[Function], choice: FunctionChoice | None
+) -> tuple[list[Tool], ToolChoice | None]:
+    """The tools that functions are, and the choice among them.
+
+    Raises:
+        RequestError: `param` names what of it cannot be.
+    """
+    known: dict[str, dict[str, Any]] = {}
+    for index, function in enumerate(functions):
+        _add(known, function, f"functions[{index}]")
+    if isinstance(choice, FunctionName) and choice.name not in known:
+        raise RequestError("unknown_function_call", param="function_call", name=choice.name)
+    tools: list[Tool] = [FunctionTool(function) for function in functions]
+    return tools, NamedChoice(choice) if isinstance(choice, FunctionName) else choice
+
+
+def require_object(schema: dict[str, Any], param: str, *, code: str = "invalid_json_schema") -> None:
     """OpenAI's rule for the root of a schema.
 
     Raises:
@@ -172,14 +194,22 @@ def require_object(schema: dict[str, Any], param: str) -> None:
         "type" not in schema and ("$ref" in schema or "properties" in schema)
     )
     if not is_object:
-        raise RequestError("invalid_json_schema", param=param, path="#", keyword="type", reason="must be 'object'")
+        raise RequestError(code, param=param, path="#", keyword="type", reason="must be 'object'")
 
 
-def blame_schema(error: ServerError, param: str) -> None:
-    """Names the field in an error about a schema; `where` is the engine's: a tool's number, or nothing."""
+def blame_schema(error: ServerError, param: str, *, are_functions: bool = False) -> None:
+    """Names the field in an error about a schema.
+
+    Args:
+        error: The engine's; its `where` is a tool's number, or nothing.
+        param: What is to blame if no tool is.
+        are_functions: Whether the request called its tools functions.
+    """
     where = error.values.get("where")
     if isinstance(where, str) and where.startswith("tools["):
-        error.code, error.param = "invalid_function_parameters", f"{where}.function.parameters"
+        error.code = "invalid_function_parameters"
+        name = where.replace("tools[", "functions[") if are_functions else f"{where}.function"
+        error.param = f"{name}.parameters"
     else:
         error.param = param
 
@@ -191,10 +221,18 @@ def _functions(tools: list[Tool]) -> dict[str, dict[str, Any]]:
             raise RequestError(
                 "unsupported_value", param=f"tools[{index}].type", got="'custom'", supported="'function'"
             )
-        if tool.function.name in functions:
-            raise RequestError("duplicate_parameter", param=f"tools[{index}].function.name")
-        functions[tool.function.name] = {"type": "function", "function": msgspec.to_builtins(tool.function)}
+        _add(functions, tool.function, f"tools[{index}].function")
     return functions
+
+
+def _add(functions: dict[str, dict[str, Any]], function: Function, path: str) -> None:
+    if function.name in functions:
+        raise RequestError("duplicate_parameter", param=f"{path}.name")
+    parameters = function.parameters
+    if parameters:  # OpenAI refuses an empty schema too; but many clients send one for a function without parameters
+        require_object(parameters, f"{path}.parameters", code="invalid_function_parameters")
+        invalid.check_free(parameters, f"{path}.parameters")
+    functions[function.name] = {"type": "function", "function": msgspec.to_builtins(function)}
 
 
 def _require_known(name: str, functions: dict[str, Any]) -> None:

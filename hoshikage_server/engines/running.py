@@ -169,4 +169,4 @@ def _joined(first: MessageDelta, second: MessageDelta) -> MessageDelta:
 
 
 def _tool_deltas(added: MessageDelta) -> tuple[wire.ToolDelta, ...]:
-    return tuple(wire.ToolDelta(*delta) for delta in added.tool_calls)
+    return tuple(wire.ToolDelta(d.index, d.id, d.name, d.arguments) for d in added.tool_calls)

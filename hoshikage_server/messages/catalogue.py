@@ -52,6 +52,24 @@ CATALOGUE: dict[str, Message] = {
     "type_object": Message("オブジェクト", "an object"),
     "type_string": Message("文字列", "a string"),
     "type_other": Message("別の型", "something else"),
+    "invalid_key": Message(
+        "'{param}' のキー {got} は使えません。キーはトークンID（0 以上の整数）でなければなりません。",
+        "Invalid key in '{param}': {got}. You should only be submitting token ids, which are non-negative integers.",
+    ),
+    "key_above_max_length": Message(
+        "'{param}' のキーが長すぎます。{limit} 文字までです（{got} 文字でした）。",
+        "Invalid key in '{param}': string too long. Expected a string with maximum length {limit}, "
+        "but got a string with length {got} instead.",
+    ),
+    "nested_too_deeply": Message(
+        "'{param}' の入れ子が深すぎます。{limit} 段までです。",
+        "Invalid '{param}': nested too deeply. Expected at most {limit} levels.",
+    ),
+    "too_many_levels": Message("入れ子が深すぎます", "it is nested too deeply"),
+    "half_a_surrogate_pair": Message(
+        "サロゲートペアの片方だけがエスケープされています",
+        "it escapes only one half of a surrogate pair",
+    ),
     "number_out_of_range": Message(
         "'{param}' の数値が範囲を超えています。",
         "Invalid '{param}': the number is out of range.",
@@ -112,10 +130,6 @@ CATALOGUE: dict[str, Message] = {
         "'{param}' の値 {got} には対応していません。使える値: {supported}。",
         "Unsupported value: '{param}' does not support {got} on this server. Supported values are: {supported}.",
     ),
-    "replaced_parameter": Message(
-        "'{param}' は使えません。代わりに '{instead}' を使ってください。",
-        "Unsupported parameter: '{param}' is not supported by this server. Use '{instead}' instead.",
-    ),
     "parameters_conflict": Message(
         "'{param}' と '{other}' は同時に指定できません。",
         "Setting '{param}' and '{other}' at the same time is not supported.",
@@ -129,6 +143,14 @@ CATALOGUE: dict[str, Message] = {
         "'{param}' は 'tools' があるときだけ使えます。",
         "Invalid value for '{param}': '{param}' is only allowed when 'tools' are specified.",
     ),
+    "only_with_functions": Message(
+        "'{param}' は 'functions' があるときだけ使えます。",
+        "Invalid value for '{param}': '{param}' is only allowed when 'functions' are specified.",
+    ),
+    "unknown_function_call": Message(
+        "'{param}' の関数 '{name}' が 'functions' にありません。",
+        "Invalid value for '{param}': the function '{name}' was not found in 'functions'.",
+    ),
     "unknown_tool_choice": Message(
         "'{param}' の関数 '{name}' が 'tools' にありません。",
         "Invalid value for '{param}': the function '{name}' was not found in 'tools'.",
@@ -138,14 +160,15 @@ CATALOGUE: dict[str, Message] = {
         "The 'top_logprobs' parameter is only allowed when 'logprobs' is enabled.",
     ),
     "result_without_call": Message(
-        "'{param}': '{call}' という呼び出しが、直前のアシスタントのメッセージの 'tool_calls' にありません。",
-        "Invalid '{param}': a message with role 'tool' must be a response to a preceding message with 'tool_calls', "
-        "and there is no unanswered call '{call}'.",
+        "'{param}': 役割が '{role}' のメッセージは呼び出しの結果でなければなりませんが、"
+        "{call} という呼び出しは直前のアシスタントのメッセージの '{calls}' にありません。",
+        "Invalid '{param}': messages with role '{role}' must be a response to a preceding message with '{calls}', "
+        "and there is no unanswered call {call}.",
     ),
     "call_without_result": Message(
         "'{param}': 呼び出し {call} の結果を伝える 'tool' のメッセージが続いていません。",
         "Invalid '{param}': an assistant message with 'tool_calls' must be followed by tool messages responding to "
-        "each 'tool_call_id'. The following ids have no response: {call}.",
+        "each 'tool_call_id'. The following tool_call_ids did not have response messages: {call}.",
     ),
     "arguments_not_json": Message(
         "'{param}' はJSONオブジェクトの文字列でなければなりません。",
@@ -164,8 +187,8 @@ CATALOGUE: dict[str, Message] = {
         "Setting 'max_tokens' and 'max_completion_tokens' at the same time is not supported.",
     ),
     "stream_options_without_stream": Message(
-        "'stream_options' は 'stream' が true のときだけ使えます。",
-        "The 'stream_options' parameter is only allowed when 'stream' is enabled.",
+        "'{param}' は 'stream' が true のときだけ使えます。",
+        "The '{param}' parameter is only allowed when 'stream' is enabled.",
     ),
     "invalid_argument": Message(
         "リクエストの値が使えません: {reason}",

@@ -11,6 +11,11 @@ What it does is said by the last message of a request, as words:
     refuse CODE         Failed with that code          late CODE: after two pieces
     wait MS TEXT...     as echo, accepted after MS milliseconds of heartbeats
     params              the Generate frame it got, as JSON
+    say TEXT...         as echo, with all that n, logprobs and the like ask for
+    reason TEXT...      two pieces of reasoning, then as say
+    calls JSON...       a tool call for each word, named tool_0, tool_1, ...: the word in halves is its arguments
+    talk JSON...        the same after a piece of text
+    bits HEX...         each word's bytes are a token, of text that is whole characters as soon as they are
 
 and by the file name of the model: refuse.gguf does not load, die.gguf says why and dies loading, slow.gguf takes a
 second, never.gguf does not finish, poor.gguf lacks memory, lean.gguf is loaded in less of it, stubborn.gguf ignores
@@ -20,15 +25,18 @@ The embedding of a text is [its length, 1] (cut to `dimensions`), of token ids [
 own. A text may say `die` (once the vectors before it are sent; in another engine not again), `killer` (each time),
 `hang`, `refuse CODE` or `slowly MS`.
 
-A prompt is always 7 tokens, which hold the text; a piece is one token. Count tells the text's length, as `refuse CODE`
-Failed with that code, dies of `uncountable TEXT...` and says nothing to `uncounted TEXT...`, which are answered as an
-echo. Tokenize tells its bytes, after a 1 if special tokens are wanted; Detokenize takes bytes, or else characters. An
-event log (FAKE_ENGINE_LOG) tells tests what arrived, a line each.
+A prompt is always 7 tokens, which hold the text, and 3 of which are known from before; a piece is one token. Answers
+of say, reason, calls, talk and bits come as often as n_choices says, all but the first in capitals; with n_top_logprobs
+each token has its probability, -1.0, and so many others in its place. With wants_progress the prompt is computed in two
+steps. Count tells the text's length, as `refuse CODE` Failed with that code, dies of `uncountable TEXT...` and says
+nothing to `uncounted TEXT...`, which are answered as an echo. Tokenize tells its bytes, after a 1 if special tokens are
+wanted; Detokenize takes bytes, or else characters. An event log (FAKE_ENGINE_LOG) tells tests what arrived, a line each.
 """
 
 from __future__ import annotations
 
 import argparse
+import codecs
 import os
 import signal
 import socket
@@ -36,6 +44,8 @@ import sys
 import threading
 import time
 from array import array
+from collections.abc import Callable
+from typing import Any
 
 import msgspec
 
@@ -188,6 +198,11 @@ class FakeEngine:
             self.send(wire.Failed(frame.id, words[0], "refused as told", fields))
             return
         self.send(wire.Accepted(frame.id, 7, array("i", map(ord, prompt)).tobytes(), frame.stop))
+        for n_done in (5, 7) if frame.wants_progress else ():
+            self.send(wire.Progress(frame.id, n_done, 7, n_done * 1.0, 3))
+        if verb in MADE:
+            self.send_made(frame, MADE[verb](words))
+            return
         finish = "stop"
         for piece, pause_s in self.pieces(frame, verb, words)[n_before:]:
             if frame.id in self.cancelled:
@@ -210,6 +225,21 @@ class FakeEngine:
         self.log(f"done {frame.id}")
         self.send(wire.Done(frame.id, finish, 7, n_sent, "", 10.0))
 
+    def send_made(self, frame: wire.Generate, pieces: list[Made]) -> None:
+        """All choices, with all that a frame may hold."""
+        timings = wire.Timings(4, 8.0, 2, 20.0, 3) if frame.wants_timings else None
+        for choice in range(frame.n_choices):
+            for index, (made, text) in enumerate(pieces):
+                fields = {"choice": choice, "timings": timings, "logprobs": logprobs_of(frame, text), **made}
+                if choice and "text" in made:
+                    fields["text"] = str(made["text"]).upper()
+                self.send(wire.Token(frame.id, tokens=(index,), **{"text": "", **fields}))
+            is_first, is_last = choice == 0, choice == frame.n_choices - 1
+            n_reasoning = sum("reasoning" in made for made, _ in pieces)
+            done = wire.Done(frame.id, "stop", 7 * is_first, len(pieces), choice=choice, is_last=is_last)
+            more = {"n_reasoning": n_reasoning, "n_cached": 3 * is_first, "timings": timings}
+            self.send(msgspec.structs.replace(done, **more))
+
     def pieces(self, frame: wire.Generate, verb: str, words: list[str]) -> list[tuple[str, float]]:
         if verb == "count":
             pause_s = float(words[1]) / 1000 if len(words) > 1 else 0.0
@@ -227,6 +257,50 @@ class FakeEngine:
         if verb == "hang":
             return []
         return [(word if i == 0 else f" {word}", 0.0) for i, word in enumerate(words)]
+
+
+Made = tuple[dict[str, Any], bytes]  # fields of a Token, and its token's bytes
+
+
+def made_say(words: list[str]) -> list[Made]:
+    texts = [word if index == 0 else f" {word}" for index, word in enumerate(words)]
+    return [({"text": text}, text.encode()) for text in texts]
+
+
+def made_reason(words: list[str]) -> list[Made]:
+    return [({"reasoning": text}, text.encode()) for text in ("let me ", "think")] + made_say(words)
+
+
+def made_calls(words: list[str]) -> list[Made]:
+    deltas: list[wire.ToolDelta] = []
+    for index, word in enumerate(words):
+        half = len(word) // 2
+        deltas.append(wire.ToolDelta(index, f"call_{index}", f"tool_{index}"))
+        deltas += [wire.ToolDelta(index, None, None, part) for part in (word[:half], word[half:])]
+    return [({"tool_calls": (delta,)}, delta.arguments.encode()) for delta in deltas]
+
+
+def made_bits(words: list[str]) -> list[Made]:
+    decoder = codecs.getincrementaldecoder("utf-8")()
+    return [({"text": decoder.decode(bytes.fromhex(word))}, bytes.fromhex(word)) for word in words]
+
+
+MADE: dict[str, Callable[[list[str]], list[Made]]] = {
+    "say": made_say,
+    "reason": made_reason,
+    "calls": made_calls,
+    "talk": lambda words: made_say(["well"]) + made_calls(words),
+    "bits": made_bits,
+}
+
+
+def logprobs_of(frame: wire.Generate, text: bytes) -> tuple[wire.Logprob, ...]:
+    if frame.n_top_logprobs is None:
+        return ()
+    top = tuple(
+        wire.TokenProb(index, text if index == 0 else b"x", -1.0 - index) for index in range(frame.n_top_logprobs)
+    )
+    return (wire.Logprob(wire.TokenProb(0, text, -1.0), top),)
 
 
 def text_of(frame: wire.Generate | wire.Count) -> str:
