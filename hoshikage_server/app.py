@@ -19,6 +19,7 @@ from hoshikage_server.api.health import Health, Welcome
 from hoshikage_server.api.input_tokens import InputTokens
 from hoshikage_server.api.middleware import ApiKeys, RequestContext
 from hoshikage_server.api.models import ModelItem, ModelList
+from hoshikage_server.api.responses.routes import add_responses
 from hoshikage_server.api.status import Status
 from hoshikage_server.api.version import Version
 from hoshikage_server.engines import vocabulary
@@ -101,4 +102,5 @@ def create_app(deps: Deps) -> falcon.App[Any, Any]:
     app.add_route("/v1/chat/completions", ChatCompletions(settings, deps.models, Answering(settings, deps.answers)))
     input_tokens = InputTokens(settings, deps.models, deps.answers.vocabulary)
     app.add_route("/v1/chat/completions/input_tokens", input_tokens)
+    add_responses(app, settings, deps.models, deps.answers)
     return app

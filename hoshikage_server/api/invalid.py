@@ -10,7 +10,7 @@ import json
 import math
 import operator
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any, Final
 
 import msgspec
@@ -60,15 +60,21 @@ _MAX_SHOWN = 80
 _UNKNOWN: Final = object()  # stands for a value that was not found
 
 
-def from_validation(complaint: str, body: bytes) -> RequestError:
-    """OpenAI's error for what msgspec said about a body."""
+def from_validation(complaint: str, body: bytes, words: Mapping[str, str] = _SUPPORTED) -> RequestError:
+    """OpenAI's error for what msgspec said about a body.
+
+    Args:
+        complaint: msgspec's.
+        body: The JSON that was decoded.
+        words: What fields take that are one of a few words: by their last name, or by their last two.
+    """
     match = _PATH.match(complaint)
     what, path = (match["what"], match["path"] or "") if match else (complaint, "")
     param = path.lstrip(".")
     if missing := _MISSING.match(what):
         return RequestError("missing_required_parameter", param=f"{param}.{missing['field']}".lstrip("."))
     value = _value_at(body, path)
-    supported = _supported(param)
+    supported = _supported(param, words)
     if _is_fine(value, what) or show(value) in supported.split(", "):
         return RequestError("duplicate_parameter", param=param or None)
     if bound := _BOUND.match(what):
@@ -103,10 +109,9 @@ def show(value: object) -> str:
     return text if len(text) <= _MAX_SHOWN else text[: _MAX_SHOWN - 1] + "…"
 
 
-def _supported(param: str) -> str:
-    """What a field takes, where it is one of a few words: known by its last name, or by its last two."""
+def _supported(param: str, words: Mapping[str, str]) -> str:
     names = re.sub(r"\[[^]]*\]", "", param).split(".")
-    return _SUPPORTED.get(".".join(names[-2:]), _SUPPORTED.get(names[-1], ""))
+    return words.get(".".join(names[-2:]), words.get(names[-1], ""))
 
 
 def _out_of_bounds(param: str, bound: re.Match[str], value: object) -> RequestError:

@@ -134,9 +134,6 @@ class ChatRequest(GenerateRequest, frozen=True, kw_only=True):
             RequestError: That cannot be; `param` names the field.
         """
         effort = self.reasoning_effort
-        given = {"reasoning_effort": _TEMPLATE_EFFORTS.get(effort, effort)} if effort not in (None, "none") else {}
-        if self.verbosity is not None:
-            given["verbosity"] = self.verbosity
         budget = self.thinking_budget_tokens
         schema = schema_of(self.response_format)
         return Form(
@@ -147,11 +144,17 @@ class ChatRequest(GenerateRequest, frozen=True, kw_only=True):
             enable_thinking=None if effort is None else effort != "none",
             reasoning_format=self.reasoning_format or "auto",
             thinking_budget=None if budget == -1 else budget,
-            template_kwargs={**given, **(self.chat_template_kwargs or {})},
+            template_kwargs={**template_variables(effort, self.verbosity), **(self.chat_template_kwargs or {})},
         )
 
 
 _chat = msgspec.json.Decoder(ChatRequest)
+
+
+def template_variables(effort: ReasoningEffort | None, verbosity: Verbosity | None) -> dict[str, Any]:
+    """What chat templates are told of the effort and the verbosity that were asked for."""
+    variables = {} if effort in (None, "none") else {"reasoning_effort": _TEMPLATE_EFFORTS.get(effort, effort)}
+    return variables if verbosity is None else {**variables, "verbosity": verbosity}
 
 
 def decode(decoder: msgspec.json.Decoder[T], body: bytes) -> T:
