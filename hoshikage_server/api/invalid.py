@@ -171,6 +171,8 @@ def _is_fine(value: Any, complaint: str) -> bool:
         return _kind(value) not in ("str", "array", "object") or _COMPARE[length["sign"]](
             len(value), int(length["limit"])
         )
+    if pattern := _PATTERN.match(complaint):
+        return _kind(value) != "str" or re.search(pattern["pattern"], value) is not None
     if expected := _TYPE.match(complaint):
         kinds = expected["expected"].split(" | ")
         return _kind(value) in kinds or (_kind(value) == "int" and "float" in kinds)

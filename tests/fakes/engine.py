@@ -11,6 +11,8 @@ What it does is said by the last message of a request, as words:
     refuse CODE         Failed with that code          late CODE: after two pieces
     wait MS TEXT...     as echo, accepted after MS milliseconds of heartbeats
     params              the Generate frame it got, as JSON
+    think N TEXT...     as echo, the first N words as reasoning
+    call NAME JSON...   calls a tool; its arguments in pieces of 4 characters
 
 and by the file name of the model: refuse.gguf does not load, die.gguf says why and dies loading, slow.gguf takes a
 second, never.gguf does not finish, poor.gguf lacks memory, lean.gguf is loaded in less of it, stubborn.gguf ignores
@@ -145,7 +147,7 @@ class FakeEngine:
             if frame.id in self.cancelled:
                 self.send(wire.Done(frame.id, "cancelled", 7, n_sent))
                 return
-            self.send(wire.Token(frame.id, piece, (n_sent,)))
+            self.send(self.token(frame.id, verb, words, piece, n_sent))
             n_sent += 1
             if verb == "killer" and n_sent - n_before == int(words[0]):
                 os.kill(os.getpid(), signal.SIGKILL)
@@ -161,6 +163,14 @@ class FakeEngine:
             finish = "length"
         self.log(f"done {frame.id}")
         self.send(wire.Done(frame.id, finish, 7, n_sent, "", 10.0))
+
+    def token(self, number: int, verb: str, words: list[str], piece: str, n_sent: int) -> wire.Token:
+        if verb == "think" and n_sent < int(words[0]):
+            return wire.Token(number, "", (n_sent,), reasoning=piece)
+        if verb == "call":
+            key, name = ("call_fake", words[0]) if n_sent == 0 else (None, None)
+            return wire.Token(number, "", (n_sent,), tool_calls=(wire.ToolDelta(0, key, name, piece),))
+        return wire.Token(number, piece, (n_sent,))
 
     def pieces(self, frame: wire.Generate, verb: str, words: list[str]) -> list[tuple[str, float]]:
         if verb == "count":
@@ -178,6 +188,11 @@ class FakeEngine:
             return [(msgspec.json.encode(msgspec.structs.asdict(frame)).decode(), 0.0)]
         if verb == "hang":
             return []
+        if verb == "think":
+            words = words[1:]
+        if verb == "call":
+            arguments = " ".join(words[1:])
+            return [(arguments[i : i + 4], 0.0) for i in range(0, len(arguments), 4)]
         return [(word if i == 0 else f" {word}", 0.0) for i, word in enumerate(words)]
 
 

@@ -56,7 +56,6 @@ class _Conversation:
         self._thoughts: list[str] = []
         self._texts: list[str] = []
         self._calls: list[dict[str, Any]] = []
-        self._is_open = False
 
     def say(self, role: str, text: str) -> None:
         """Somebody but the assistant says something."""
@@ -72,15 +71,14 @@ class _Conversation:
         item = placed.item
         if isinstance(item, Message):
             if item.role == "assistant":
-                self._open(is_new=True)
+                self._end_message()
                 self._texts.append(_text(item))
             else:
                 self.say(item.role, _text(item))
         elif isinstance(item, Reasoning):
-            self._open(is_new=True)
+            self._end_message()
             self._thoughts.append(_thought(item))
         elif isinstance(item, (FunctionCall, CustomCall)):
-            self._open()
             self._call(item, placed.path)
         elif item.call_id not in self._called:
             raise RequestError("output_without_call", param=_field(placed.path, "call_id"), call=item.call_id)
@@ -89,10 +87,11 @@ class _Conversation:
 
     def end_turn(self) -> None:
         """The assistant has ended for now."""
-        if not self._is_open:
+        thought = "\n".join(filter(None, self._thoughts))
+        if not (thought or self._texts or self._calls):
             return
         message: dict[str, Any] = {"role": "assistant", "content": "\n".join(self._texts)}
-        if thought := "\n".join(filter(None, self._thoughts)):
+        if thought:
             message["reasoning_content"] = thought
         if self._calls:
             message["tool_calls"] = self._calls
@@ -101,10 +100,10 @@ class _Conversation:
             self.messages.append({"role": "tool", "tool_call_id": call["id"], "content": self._results[call["id"]]})
         self._begin_turn()
 
-    def _open(self, *, is_new: bool = False) -> None:
-        if is_new and self._texts and not self._calls:  # two messages, one after the other
+    def _end_message(self) -> None:
+        """What comes now belongs to the next message, unless calls show that this one goes on."""
+        if self._texts and not self._calls:
             self.end_turn()
-        self._is_open = True
 
     def _call(self, item: FunctionCall | CustomCall, path: str) -> None:
         if item.call_id in self._called:

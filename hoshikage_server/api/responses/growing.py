@@ -137,7 +137,7 @@ class GrowingReasoning(Growing):
 
     def begin(self) -> list[Event]:
         """An empty item with an empty part."""
-        item = Reasoning(id=self.id, content=(), status="in_progress")
+        item = Reasoning(id=self.id, summary=(), content=(), status="in_progress")
         return [self._added(item), self._part_added(ReasoningText(""))]
 
     def add(self, text: str) -> list[Event]:
@@ -149,7 +149,7 @@ class GrowingReasoning(Growing):
         """The whole text, part and item."""
         part = ReasoningText("".join(self._texts))
         sealed = seal(part.text) if self._is_sealed else msgspec.UNSET
-        item = Reasoning(id=self.id, content=(part,), encrypted_content=sealed, status=status)
+        item = Reasoning(id=self.id, summary=(), content=(part,), encrypted_content=sealed, status=status)
         done = ReasoningDone(item_id=self.id, output_index=self.index, text=part.text, sequence_number=self.number())
         return item, [done, self._part_done(part), self._done(item)]
 

@@ -75,7 +75,7 @@ class Message(_Item, frozen=True, tag="message", kw_only=True):
 class Reasoning(_Item, frozen=True, tag="reasoning", kw_only=True):
     """What the model thinks before it says something."""
 
-    summary: tuple[SummaryText, ...] = ()
+    summary: tuple[SummaryText, ...]
     content: tuple[ReasoningText, ...] | None = None
     encrypted_content: str | msgspec.UnsetType | None = msgspec.UNSET
 
@@ -166,7 +166,10 @@ class TextObject(msgspec.Struct, frozen=True):
 
 
 class Response(msgspec.Struct, frozen=True, kw_only=True):
-    """A response, from its beginning to its end. What the request left open stands here as it was taken."""
+    """A response, from its beginning to its end. What the request left open stands here as it was taken.
+
+    Two keys are missing where they would be null: OpenAI's document allows them no null.
+    """
 
     id: str
     created_at: int
@@ -183,9 +186,9 @@ class Response(msgspec.Struct, frozen=True, kw_only=True):
     output: tuple[Item, ...] = ()
     parallel_tool_calls: bool = True
     previous_response_id: str | None = None
-    prompt_cache_key: str | None = None
+    prompt_cache_key: str | msgspec.UnsetType = msgspec.UNSET
     reasoning: ReasoningObject
-    safety_identifier: str | None = None
+    safety_identifier: str | msgspec.UnsetType = msgspec.UNSET
     service_tier: str = "default"
     store: bool = True
     temperature: float | None = None

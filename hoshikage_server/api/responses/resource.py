@@ -136,9 +136,9 @@ class Responses:
             metadata=wanted.metadata or {},
             parallel_tool_calls=wanted.parallel_tool_calls is not False,
             previous_response_id=wanted.previous_response_id,
-            prompt_cache_key=wanted.prompt_cache_key,
+            prompt_cache_key=_or_unset(wanted.prompt_cache_key),
             reasoning=ReasoningObject(wanted.effort),
-            safety_identifier=wanted.safety_identifier,
+            safety_identifier=_or_unset(wanted.safety_identifier),
             store=wanted.store is not False and self._settings.now.responses_max > 0,
             temperature=sampling.temperature,
             text=TextObject(wanted.format, (wanted.text and wanted.text.verbosity) or "medium"),
@@ -174,6 +174,10 @@ class ResponseInputTokens:
             raise
         response.data = _encode(InputTokensObject(n_tokens))
         response.content_type = falcon.MEDIA_JSON
+
+
+def _or_unset(text: str | None) -> str | msgspec.UnsetType:
+    return msgspec.UNSET if text is None else text
 
 
 def _question(conversation: Conversation, entry: ModelEntry) -> dict[str, Any]:
