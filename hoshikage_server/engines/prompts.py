@@ -65,7 +65,7 @@ class Prompts:
             max_tokens=frame.max_tokens,
             stop=stop,
             so_far=() if so_far is None else token_ids(so_far.tokens),
-            shape=shape,
+            shape=None if so_far is None else shape,
             n_top_logprobs=frame.n_top_logprobs,
             n_choices=frame.n_choices,
             first_choice=0 if so_far is None else so_far.choice,
