@@ -37,6 +37,7 @@ BAD: list[tuple[dict[str, Any], str | None, str | None]] = [
     ({"input": [{}]}, "missing_required_parameter", "input[0].type"),
     ({"input": [{"type": "what"}]}, "invalid_value", "input[0].type"),
     ({"input": [{"type": 5}]}, "invalid_value", "input[0].type"),
+    ({"input": [{"type": {}}]}, "invalid_value", "input[0].type"),
     ({"input": [{"type": "web_search_call"}]}, "unsupported_value", "input[0].type"),
     ({"input": [{"type": "item_reference"}]}, "missing_required_parameter", "input[0].id"),
     ({"input": [{"role": "user"}]}, "missing_required_parameter", "input[0].content"),

@@ -93,6 +93,6 @@ def unknown(kind: Any, path: str, known: Collection[str], elsewhere: Collection[
     """
     if kind is None:
         return RequestError("missing_required_parameter", param=f"{path}.type")
-    code = "unsupported_value" if kind in elsewhere else "invalid_value"
+    code = "unsupported_value" if isinstance(kind, str) and kind in elsewhere else "invalid_value"
     supported = ", ".join(f"'{name}'" for name in known)
     return RequestError(code, param=f"{path}.type", got=invalid.show(kind), supported=supported)
