@@ -24,6 +24,7 @@ from hoshikage_server.api.models import ModelItem, ModelList
 from hoshikage_server.api.openapi import OpenApi
 from hoshikage_server.api.operations import App
 from hoshikage_server.api.origins import Origins
+from hoshikage_server.api.responses.routes import add_responses
 from hoshikage_server.api.status import Status
 from hoshikage_server.api.tokens import Detokenize, Tokenize
 from hoshikage_server.api.version import Version
@@ -117,4 +118,5 @@ def create_app(deps: Deps) -> falcon.App[Any, Any]:
     app.add_route("/v1/chat/completions/input_tokens", input_tokens)
     embeddings = Embeddings(deps.answers.lane, deps.answers.supervisor, settings)
     app.add_route("/v1/embeddings", EmbeddingsResource(settings, deps.models, embeddings))
+    add_responses(app, settings, deps.models, deps.answers)
     return app

@@ -128,6 +128,7 @@ def _kinds() -> dict[str, Kind]:
         400: (
             "arguments_not_json",
             "array_above_max_length",
+            "call_without_output",
             "context_length_exceeded",
             "decimal_above_max_value",
             "decimal_below_min_value",
@@ -137,21 +138,24 @@ def _kinds() -> dict[str, Kind]:
             "integer_above_max_value",
             "integer_below_min_value",
             "invalid_argument",
+            "invalid_encrypted_content",
             "invalid_function_parameters",
             "invalid_grammar",
-            "invalid_json_schema",
             "invalid_gzip",
+            "invalid_json_schema",
             "invalid_type",
             "invalid_value",
             "malformed_request",
             "missing_required_parameter",
-            "nested_too_deeply",
             "mixed_prompts",
-            "number_out_of_range",
-            "object_above_max_properties",
-            "string_above_max_length",
             "model_cannot_embed",
             "model_cannot_generate",
+            "nested_too_deeply",
+            "number_out_of_range",
+            "object_above_max_properties",
+            "output_without_call",
+            "previous_response_not_found",
+            "string_above_max_length",
             "token_not_in_vocabulary",
             "unsupported_parameter",
             "unsupported_value",
@@ -171,6 +175,8 @@ def _kinds() -> dict[str, Kind]:
     }
     kinds = {code: Kind(status, invalid, code) for status, codes in table.items() for code in codes}
     # OpenAI leaves these codes null.
+    for status, code in ((404, "response_not_found"), (404, "item_not_found"), (400, "response_not_in_background")):
+        kinds[code] = Kind(status, invalid, None)
     kinds["invalid_json"] = Kind(400, invalid, None)
     kinds["missing_api_key"] = Kind(401, invalid, None)
     kinds["max_tokens_twice"] = Kind(400, invalid, "invalid_parameter_combination")

@@ -82,6 +82,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     max_body: Annotated[int, Meta(ge=1024)] = 32 * 1024 * 1024  # bytes of a request
     max_unsent: Count = 4096  # pieces of an answer kept for a client that reads slowly
     max_connections: Count = 1000  # connections at once
+    responses_max: Annotated[int, Meta(ge=0, le=1_000_000)] = 1000  # responses kept in memory; 0: none
+    responses_max_bytes: Annotated[int, Meta(ge=0)] = 64 * 1024 * 1024  # bytes of all of them
 
     def public(self) -> dict[str, object]:
         """All settings as plain values, keys blanked."""

@@ -133,11 +133,6 @@ def wrong_type(param: str, value: object, like: object) -> RequestError:
     return RequestError("invalid_type", param=param, expected=_type_name(like), got=_type_name(value))
 
 
-def wrong_type(param: str, value: object, like: object) -> RequestError:
-    """The error for a value in a list that is not of the same kind as the list's first one."""
-    return RequestError("invalid_type", param=param, expected=_type_name(like), got=_type_name(value))
-
-
 def show(value: object) -> str:
     """A client's value in a message: as JSON, but text as OpenAI quotes it; short, and on one line."""
     if value is UNKNOWN:

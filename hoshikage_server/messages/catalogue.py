@@ -170,6 +170,36 @@ CATALOGUE: dict[str, Message] = {
         "Invalid '{param}': an assistant message with 'tool_calls' must be followed by tool messages responding to "
         "each 'tool_call_id'. The following tool_call_ids did not have response messages: {call}.",
     ),
+    "output_without_call": Message(
+        "'{param}': 呼び出し '{call}' が、それより前の入力にありません。",
+        "No tool call found for function call output with call_id {call} ('{param}').",
+    ),
+    "call_without_output": Message(
+        "'{param}': 呼び出し '{call}' の結果が入力にありません。",
+        "No tool output found for function call {call} ('{param}').",
+    ),
+    "invalid_encrypted_content": Message(
+        "'{param}' はこのサーバーが作ったものではないため、読めません。",
+        "Invalid '{param}': the encrypted content could not be verified. It was not made by this server.",
+    ),
+    "previous_response_not_found": Message(
+        "前の応答 '{response}' は見つかりません。保存されていないか、古くなって消えています。",
+        "Previous response with id '{response}' not found. It was not stored, or it has been forgotten.",
+    ),
+    "response_not_found": Message(
+        "応答 '{response}' は見つかりません。保存されていないか、古くなって消えています。",
+        "Response with id '{response}' not found. It was not stored, or it has been forgotten.",
+    ),
+    "response_not_in_background": Message(
+        "応答 '{response}' はバックグラウンドで作られたものではないため、この操作はできません。"
+        "生成中の応答は、接続を閉じると中止されます。",
+        "The response '{response}' was not created in the background, so it can be neither cancelled nor streamed "
+        "again. Closing its connection cancels a response under way.",
+    ),
+    "item_not_found": Message(
+        "項目 '{item}' は見つかりません。'store' が false の応答の項目は保存されません。",
+        "Item with id '{item}' not found. Items are not persisted when 'store' is false.",
+    ),
     "arguments_not_json": Message(
         "'{param}' はJSONオブジェクトの文字列でなければなりません。",
         "Invalid '{param}': the arguments of a call must be a JSON object, written as a string.",

@@ -1,4 +1,4 @@
-"""What the tests of JSON schemas share: llama.cpp's own grammar engine as the judge of what a schema's grammar allows."""
+"""What tests of JSON schemas share: llama.cpp's grammar engine as the judge of what a schema's grammar allows."""
 
 from __future__ import annotations
 

@@ -492,7 +492,7 @@ def test_relaxed_leaves_out_what_cannot_be_enforced(engine: Engine) -> None:
 
 
 def test_nobody_injects_a_grammar(engine: Engine) -> None:
-    """A seal from another schema of this process, in a constant or a name, is a rule only where enforceable() put it."""
+    """A seal from another schema of this process, in a constant or a name, is a rule only where it was put."""
     sealed = enforceable({"type": "string", "pattern": "^stolen$"})["const"]
     forged = sealed.replace(sealed.split(":")[1], "0" * 32)
     for text in (forged, "hsk-rule:x"):

@@ -24,7 +24,7 @@ def engine(tiny_model_path: Path) -> Iterator[Engine]:
         yield engine
 
 
-FORMATS = "date time date-time duration email hostname ipv4 ipv6 uuid uri".split()
+FORMATS = ["date", "time", "date-time", "duration", "email", "hostname", "ipv4", "ipv6", "uuid", "uri"]
 PATTERNS = [
     "^a+$",
     "b",
@@ -151,12 +151,19 @@ def check_answer(engine: Engine, schema: dict[str, Any], seed: int) -> None:
         assert errors_of(schema, answer.text) == [], answer.text
 
 
+def refusal_of(schema: Any, *, strict: bool = True) -> JsonSchemaError | None:
+    """What is said against it; what can be used is JSON."""
+    try:
+        json.dumps(enforceable(schema, strict=strict), allow_nan=False)
+    except JsonSchemaError as error:
+        return error
+    return None
+
+
 def enforceable_or_malformed(schema: dict[str, Any]) -> None:
     """Relaxed, either it can be used or it is wrong in itself."""
-    try:
-        enforceable(schema, strict=False)
-    except JsonSchemaError as error:
-        assert "cannot be enforced" not in error.reason, error
+    error = refusal_of(schema, strict=False)
+    assert error is None or "cannot be enforced" not in error.reason, error
 
 
 ANY_JSON = st.recursive(
@@ -165,10 +172,13 @@ ANY_JSON = st.recursive(
     max_leaves=10,
 )
 KEYWORDS = st.sampled_from(
-    "type properties required additionalProperties items prefixItems minItems maxItems uniqueItems minLength maxLength pattern "
-    "format minimum maximum exclusiveMinimum exclusiveMaximum multipleOf enum const anyOf oneOf allOf not if then else $ref "
-    "$defs patternProperties propertyNames minProperties maxProperties contains dependentRequired dependentSchemas "
-    "unevaluatedProperties unevaluatedItems $id $anchor $dynamicRef nullable title".split()
+    """
+    type properties required additionalProperties items prefixItems minItems maxItems uniqueItems minLength
+    maxLength pattern format minimum maximum exclusiveMinimum exclusiveMaximum multipleOf enum const anyOf oneOf
+    allOf not if then else $ref $defs patternProperties propertyNames minProperties maxProperties contains
+    dependentRequired dependentSchemas unevaluatedProperties unevaluatedItems $id $anchor $dynamicRef nullable
+    title
+    """.split()  # noqa: SIM905
 )
 NEARLY = st.recursive(
     ANY_JSON | SCHEMAS | st.sampled_from(["#", "#/$defs/a", "^(a|b", "[", "a{9}{9}", "date", "object", "integer"]),
@@ -186,11 +196,8 @@ NEARLY = st.recursive(
 def test_any_json_is_refused_or_used(schema: dict[str, Any], strict: bool) -> None:
     """Nothing but JsonSchemaError comes out, within moderate time, and the result can be written as JSON."""
     began_s = time.process_time()
-    try:
-        json.dumps(enforceable(schema, strict=strict), allow_nan=False)
-    except JsonSchemaError as error:
-        assert error.path.startswith("#")
-        assert error.reason
+    error = refusal_of(schema, strict=strict)
+    assert error is None or (error.path.startswith("#") and error.reason)
     assert time.process_time() - began_s < 5
 
 
@@ -198,7 +205,5 @@ def test_any_json_is_refused_or_used(schema: dict[str, Any], strict: bool) -> No
 @given(pattern=st.text(alphabet='ab-^$.|()[]{}*+?\\dwsDWS01,:<>=!"é星', max_size=12))
 def test_any_pattern_is_refused_or_used(pattern: str) -> None:
     """The same for patterns."""
-    try:
-        enforceable({"type": "string", "pattern": pattern})
-    except JsonSchemaError as error:
-        assert error.keyword in ("pattern", "")
+    error = refusal_of({"type": "string", "pattern": pattern})
+    assert error is None or error.keyword in ("pattern", "")

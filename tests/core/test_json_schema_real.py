@@ -47,7 +47,7 @@ class Dog(pydantic.BaseModel):
 
 class Node(pydantic.BaseModel):
     value: int
-    children: list["Node"] = pydantic.Field(default=[], max_length=2)
+    children: list[Node] = pydantic.Field(default=[], max_length=2)
 
 
 class Everything(pydantic.BaseModel):

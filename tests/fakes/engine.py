@@ -16,6 +16,8 @@ What it does is said by the last message of a request, as words:
     calls JSON...       a tool call for each word, named tool_0, tool_1, ...: the word in halves is its arguments
     talk JSON...        the same after a piece of text
     bits HEX...         each word's bytes are a token, of text that is whole characters as soon as they are
+    think N TEXT...     as echo, the first N words as reasoning
+    call NAME JSON...   calls a tool; its arguments in pieces of 4 characters
 
 and by the file name of the model: refuse.gguf does not load, die.gguf says why and dies loading, slow.gguf takes a
 second, never.gguf does not finish, poor.gguf lacks memory, lean.gguf is loaded in less of it, stubborn.gguf ignores
@@ -30,7 +32,8 @@ of say, reason, calls, talk and bits come as often as n_choices says, all but th
 each token has its probability, -1.0, and so many others in its place. With wants_progress the prompt is computed in two
 steps. Count tells the text's length, as `refuse CODE` Failed with that code, dies of `uncountable TEXT...` and says
 nothing to `uncounted TEXT...`, which are answered as an echo. Tokenize tells its bytes, after a 1 if special tokens are
-wanted; Detokenize takes bytes, or else characters. An event log (FAKE_ENGINE_LOG) tells tests what arrived, a line each.
+wanted; Detokenize takes bytes, or else characters. An event log (FAKE_ENGINE_LOG) tells tests what arrived, a line
+each.
 """
 
 from __future__ import annotations
@@ -208,7 +211,7 @@ class FakeEngine:
             if frame.id in self.cancelled:
                 self.send(wire.Done(frame.id, "cancelled", 7, n_sent))
                 return
-            self.send(wire.Token(frame.id, piece, (n_sent,)))
+            self.send(self.token(frame.id, verb, words, piece, n_sent))
             n_sent += 1
             if verb == "killer" and n_sent - n_before == int(words[0]):
                 os.kill(os.getpid(), signal.SIGKILL)
@@ -240,6 +243,14 @@ class FakeEngine:
             more = {"n_reasoning": n_reasoning, "n_cached": 3 * is_first, "timings": timings}
             self.send(msgspec.structs.replace(done, **more))
 
+    def token(self, number: int, verb: str, words: list[str], piece: str, n_sent: int) -> wire.Token:
+        if verb == "think" and n_sent < int(words[0]):
+            return wire.Token(number, "", (n_sent,), reasoning=piece)
+        if verb == "call":
+            key, name = ("call_fake", words[0]) if n_sent == 0 else (None, None)
+            return wire.Token(number, "", (n_sent,), tool_calls=(wire.ToolDelta(0, key, name, piece),))
+        return wire.Token(number, piece, (n_sent,))
+
     def pieces(self, frame: wire.Generate, verb: str, words: list[str]) -> list[tuple[str, float]]:
         if verb == "count":
             pause_s = float(words[1]) / 1000 if len(words) > 1 else 0.0
@@ -256,6 +267,11 @@ class FakeEngine:
             return [(msgspec.json.encode(msgspec.structs.asdict(frame)).decode(), 0.0)]
         if verb == "hang":
             return []
+        if verb == "think":
+            words = words[1:]
+        if verb == "call":
+            arguments = " ".join(words[1:])
+            return [(arguments[i : i + 4], 0.0) for i in range(0, len(arguments), 4)]
         return [(word if i == 0 else f" {word}", 0.0) for i, word in enumerate(words)]
 
 
