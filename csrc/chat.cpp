@@ -48,8 +48,6 @@ common_chat_templates_inputs read_inputs(const common_json &request) {
     if (request.contains("json_schema")) {
         inputs.json_schema = request.at("json_schema").dump();
     }
-    inputs.grammar = request.value("grammar", "");
-    hsk::require(inputs.grammar.empty() || inputs.json_schema.empty(), "json_schema: cannot be combined with grammar");
     inputs.add_generation_prompt = request.value("add_generation_prompt", true);
     if (request.contains("continue_final_message")) {
         inputs.continue_final_message = common_chat_continuation_parse(request.at("continue_final_message"));
@@ -85,22 +83,15 @@ common_json describe_triggers(const std::vector<common_grammar_trigger> &trigger
     return list;
 }
 
-common_json describe_prompt(const common_chat_params &params, const common_chat_templates_inputs &inputs) {
-    const bool has_tools = !inputs.tools.empty() && inputs.tool_choice != COMMON_CHAT_TOOL_CHOICE_NONE;
-    const char *grammar_type = has_tools ? "tool_calls" : inputs.grammar.empty() ? "output_format" : "user";
+common_json describe_prompt(const common_chat_params &params) {
     const common_json parser{
         {"format", static_cast<int>(params.format)},
-        {"reasoning_format", common_reasoning_format_name(inputs.reasoning_format)},
         {"generation_prompt", params.generation_prompt},
-        {"parse_tool_calls", has_tools},
-        {"is_continuation", inputs.continue_final_message != COMMON_CHAT_CONTINUATION_NONE},
-        {"arena", params.parser},
+        {"arena", common_json::parse(params.parser)},
     };
     return common_json{
         {"prompt", params.prompt},
-        // llama.cpp leaves a grammar of the caller's away where the template has none of its own.
-        {"grammar", params.grammar.empty() ? inputs.grammar : params.grammar},
-        {"grammar_type", grammar_type},
+        {"grammar", params.grammar},
         {"grammar_lazy", params.grammar_lazy},
         {"grammar_triggers", describe_triggers(params.grammar_triggers)},
         {"preserved_tokens", params.preserved_tokens},
@@ -111,22 +102,6 @@ common_json describe_prompt(const common_chat_params &params, const common_chat_
         {"thinking_end_tags", params.thinking_end_tags},
         {"parser", parser},
     };
-}
-
-common_chat_parser_params read_parser(const common_json &json) {
-    common_chat_parser_params params;
-    const int format = json.at("format").get<int>();
-    hsk::require(format >= 0 && format < COMMON_CHAT_FORMAT_COUNT, "parser.format is out of range");
-    params.format = static_cast<common_chat_format>(format);
-    params.reasoning_format = common_reasoning_format_from_name(json.at("reasoning_format").get<std::string>());
-    params.generation_prompt = json.at("generation_prompt").get<std::string>();
-    params.parse_tool_calls = json.at("parse_tool_calls").get<bool>();
-    params.is_continuation = json.at("is_continuation").get<bool>();
-    const std::string arena = json.at("arena").get<std::string>();
-    if (!arena.empty()) {
-        params.parser.load(arena);
-    }
-    return params;
 }
 
 }  // namespace
@@ -154,18 +129,8 @@ int32_t hsk_chat_render(const hsk_chat *chat, const char *request, size_t n_byte
     return hsk::guarded(error, [&] {
         const common_json prompt = as_template_failure([&] {
             const common_chat_templates_inputs inputs = read_inputs(common_json::parse(std::string(request, n_bytes)));
-            return describe_prompt(common_chat_templates_apply(chat->templates.get(), inputs), inputs);
+            return describe_prompt(common_chat_templates_apply(chat->templates.get(), inputs));
         });
         hsk::give(out, prompt.dump_safe());
-    });
-}
-
-int32_t hsk_chat_parse(const char *parser, size_t n_parser_bytes, const char *text, size_t n_bytes, int32_t is_partial,
-                       hsk_text *out, hsk_error *error) noexcept {
-    return hsk::guarded(error, [&] {
-        hsk::init_backend();
-        const common_chat_parser_params params = read_parser(common_json::parse(std::string(parser, n_parser_bytes)));
-        const common_chat_msg message = common_chat_parse(std::string(text, n_bytes), is_partial != 0, params);
-        hsk::give(out, message.to_json_oaicompat().dump_safe());
     });
 }

@@ -52,6 +52,7 @@ typedef struct hsk_text {
 typedef struct hsk_load hsk_load;       /* a running load, seen from another thread */
 typedef struct hsk_model hsk_model;     /* weights and vocabulary */
 typedef struct hsk_chat hsk_chat;       /* a chat template */
+typedef struct hsk_parser hsk_parser;   /* takes generated text apart */
 typedef struct hsk_sampler hsk_sampler; /* a sampler chain with its grammar and history */
 typedef struct hsk_context hsk_context; /* KV cache, compute buffers and threads */
 
@@ -145,15 +146,24 @@ void hsk_chat_free(hsk_chat *chat) HSK_NOEXCEPT;
 /* {"source", "is_explicit", "supports_thinking", "caps": {...}} */
 int32_t hsk_chat_info_get(const hsk_chat *chat, hsk_text *out, hsk_error *error) HSK_NOEXCEPT;
 
-/* request: {"messages": [...OpenAI...], "tools"?, "tool_choice"?: "auto"|"required"|"none", "parallel_tool_calls"?, "json_schema"?, "grammar"?,
+/* request: {"messages": [...OpenAI...], "tools"?, "tool_choice"?: "auto"|"required"|"none", "parallel_tool_calls"?, "json_schema"?,
  *           "add_generation_prompt"?, "continue_final_message"?, "enable_thinking"?, "reasoning_format"?, "chat_template_kwargs"?: {...}}
- * out: {"prompt", "grammar", "grammar_type", "grammar_lazy", "grammar_triggers", "preserved_tokens", "stops", "generation_prompt",
- *       "thinking_start_tag", "thinking_end_tags", "parser": {what hsk_chat_parse takes}} */
+ * out: {"prompt", "grammar", "grammar_lazy", "grammar_triggers", "preserved_tokens", "stops", "generation_prompt",
+ *       "thinking_start_tag", "thinking_end_tags", "parser": {what hsk_parser_new takes}} */
 int32_t hsk_chat_render(const hsk_chat *chat, const char *request, size_t n_bytes, hsk_text *out, hsk_error *error) HSK_NOEXCEPT;
 
-/* Splits generated text into {"role", "content", "reasoning_content"?, "tool_calls"?}; parser is hsk_chat_render's. Any thread. */
-int32_t hsk_chat_parse(const char *parser, size_t n_parser_bytes, const char *text, size_t n_bytes, int32_t is_partial,
-                       hsk_text *out, hsk_error *error) HSK_NOEXCEPT;
+/* A parser of generated text, from the "parser" of hsk_chat_render. It depends on nothing else. */
+int32_t hsk_parser_new(const char *parser, size_t n_bytes, hsk_parser **out, hsk_error *error) HSK_NOEXCEPT;
+void hsk_parser_free(hsk_parser *parser) HSK_NOEXCEPT;
+
+/* Splits generated text into {"role", "content", "reasoning_content"?, "tool_calls"?}; null where it is not of the parser's format:
+ * whatever may follow if is_partial, as it stands otherwise. Any thread. */
+int32_t hsk_parser_parse(const hsk_parser *parser, const char *text, size_t n_bytes, int32_t is_partial, hsk_text *out,
+                         hsk_error *error) HSK_NOEXCEPT;
+
+/* request: {"arena": a parser's, "schemas": {name of a schema parser: JSON schema}, "lazy"?: only what its triggers start}
+ * out: GBNF for what the arena parses. */
+int32_t hsk_parser_grammar(const char *request, size_t n_bytes, hsk_text *out, hsk_error *error) HSK_NOEXCEPT;
 
 /* A JSON schema as GBNF. */
 int32_t hsk_schema_to_grammar(const char *schema, size_t n_bytes, hsk_text *out, hsk_error *error) HSK_NOEXCEPT;

@@ -7,7 +7,7 @@ with Model("model.gguf") as model, model.engine(n_ctx=4096) as engine:
 """
 
 from hoshikage_core.build_info import BuildInfo, build_info
-from hoshikage_core.chat import ChatPrompt, ChatTemplate
+from hoshikage_core.chat import ChatTemplate
 from hoshikage_core.engine import Engine
 from hoshikage_core.errors import (
     CancelledError,
@@ -26,8 +26,10 @@ from hoshikage_core.errors import (
 )
 from hoshikage_core.generation import Completion, Event, FinishReason, Generation, Timings
 from hoshikage_core.memory import require_memory
+from hoshikage_core.message import MessageDelta, MessageParser, ToolCallDelta
 from hoshikage_core.model import Model, ModelInfo
 from hoshikage_core.params import ContextShape
+from hoshikage_core.prompt import ChatPrompt
 from hoshikage_core.sampling import SamplingParams, schema_to_grammar
 from hoshikage_core.sequence import Sequence, TokenLogprob
 
@@ -51,6 +53,8 @@ __all__ = [
     "HoshikageError",
     "InsufficientMemoryError",
     "InvalidArgumentError",
+    "MessageDelta",
+    "MessageParser",
     "Model",
     "ModelInfo",
     "ModelLoadError",
@@ -59,6 +63,7 @@ __all__ = [
     "Sequence",
     "Timings",
     "TokenLogprob",
+    "ToolCallDelta",
     "UnsupportedError",
     "build_info",
     "require_memory",

@@ -15,6 +15,7 @@ from hoshikage_server import heap, logs
 from hoshikage_server.api import problems
 from hoshikage_server.api.answering import Answering
 from hoshikage_server.api.chat import ChatCompletions
+from hoshikage_server.api.completions import Completions
 from hoshikage_server.api.health import Health, Welcome
 from hoshikage_server.api.input_tokens import InputTokens
 from hoshikage_server.api.middleware import ApiKeys, RequestContext
@@ -98,7 +99,9 @@ def create_app(deps: Deps) -> falcon.App[Any, Any]:
     app.add_route("/v1/status", Status(settings, deps.models, deps.answers))
     app.add_route("/v1/models", ModelList(deps.models))
     app.add_route("/v1/models/{model_id:path}", ModelItem(settings, deps.models, deps.answers))
-    app.add_route("/v1/chat/completions", ChatCompletions(settings, deps.models, Answering(settings, deps.answers)))
+    answering = Answering(settings, deps.answers)
+    app.add_route("/v1/chat/completions", ChatCompletions(settings, deps.models, answering))
+    app.add_route("/v1/completions", Completions(settings, deps.models, answering, deps.answers.vocabulary))
     input_tokens = InputTokens(settings, deps.models, deps.answers.vocabulary)
     app.add_route("/v1/chat/completions/input_tokens", input_tokens)
     return app

@@ -145,6 +145,7 @@ def _kinds() -> dict[str, Kind]:
             "invalid_value",
             "malformed_request",
             "missing_required_parameter",
+            "mixed_prompts",
             "number_out_of_range",
             "object_above_max_properties",
             "result_without_call",

@@ -16,11 +16,11 @@ from hoshikage_server.engines.engine import Lease
 from hoshikage_server.engines.process import EngineProcess
 from hoshikage_server.engines.spec import vocabulary_of
 from hoshikage_server.engines.supervisor import Supervisor
-from hoshikage_server.engines.wire import Counted, EngineSpec, Failed, Form, TextPrompt
+from hoshikage_server.engines.wire import Counted, EngineSpec, Failed, Form, Plain, TextPrompt, Tokens
 from hoshikage_server.errors import EngineError, LaneError
 from hoshikage_server.settings import LiveSettings
 
-T = TypeVar("T")
+R = TypeVar("R", Counted, Tokens, Plain)
 
 IDLE_S = 5.0
 NO_FORM = Form()
@@ -74,16 +74,39 @@ class Vocabulary:
                 or their form cannot be had.
             LaneError: Too many others are counted.
         """
+        timeout_s = self._settings.now.stall_timeout
 
         def count(engine: EngineProcess) -> Counted | Failed:
-            return engine.count(messages, n_ctx, form, text, self._settings.now.stall_timeout)
+            return engine.count(messages, n_ctx, form, text, timeout_s)
 
-        answer = self._ask(model, spec, count)
-        if isinstance(answer, Failed) and answer.code == "engine_crashed":
-            answer = self._ask(model, spec, count)
-        if isinstance(answer, Failed):
-            raise EngineError.reported(answer.code, answer.message, answer.fields)
-        return answer.n_prompt
+        return _expected(self._ask(model, spec, count)).n_prompt
+
+    def tokenize(self, model: str, spec: EngineSpec, text: str, *, add_special: bool, parse_special: bool) -> Tokens:
+        """A text's tokens, and the bytes of each.
+
+        Raises:
+            EngineError: The vocabulary could not be loaded.
+            LaneError: Too many others are counted.
+        """
+        timeout_s = self._settings.now.stall_timeout
+        answer = self._ask(
+            model,
+            spec,
+            lambda engine: engine.tokenize(
+                text, add_special=add_special, parse_special=parse_special, timeout_s=timeout_s
+            ),
+        )
+        return _expected(answer)
+
+    def detokenize(self, model: str, spec: EngineSpec, tokens: bytes) -> str:
+        """The text of tokens, given as the bytes of their ids.
+
+        Raises:
+            EngineError: The vocabulary could not be loaded, or has no such token.
+            LaneError: Too many others are counted.
+        """
+        timeout_s = self._settings.now.stall_timeout
+        return _expected(self._ask(model, spec, lambda engine: engine.detokenize(tokens, timeout_s))).text
 
     def refuse_early(self, model: str, spec: EngineSpec, question: Mapping[str, Any]) -> None:
         """Refuses a question that cannot be answered, before it waits or its model is loaded only to say so.
@@ -108,7 +131,14 @@ class Vocabulary:
             if error.code in _REFUSALS:
                 raise
 
-    def _ask(self, model: str, spec: EngineSpec, question: Callable[[EngineProcess], T]) -> T:
+    def _ask(self, model: str, spec: EngineSpec, question: Callable[[EngineProcess], R | Failed]) -> R | Failed:
+        """Asks; once more where the process died of it."""
+        answer = self._ask_once(model, spec, question)
+        if isinstance(answer, Failed) and answer.code == "engine_crashed":
+            answer = self._ask_once(model, spec, question)
+        return answer
+
+    def _ask_once(self, model: str, spec: EngineSpec, question: Callable[[EngineProcess], R | Failed]) -> R | Failed:
         timeout_s = self._settings.now.stall_timeout
         lease = Lease(model, vocabulary_of(spec), _RETRIES)
         engine = self._owner.lease(lease)
@@ -124,3 +154,9 @@ class Vocabulary:
     def close(self, timeout_s: float) -> None:
         """Ends the processes."""
         self._owner.close(timeout_s)
+
+
+def _expected(answer: R | Failed) -> R:
+    if isinstance(answer, Failed):
+        raise EngineError.reported(answer.code, answer.message, answer.fields)
+    return answer

@@ -120,6 +120,11 @@ CATALOGUE: dict[str, Message] = {
         "'{param}' と '{other}' は同時に指定できません。",
         "Setting '{param}' and '{other}' at the same time is not supported.",
     ),
+    "mixed_prompts": Message(
+        "'{param}' の種類が他と違います。文字列の配列、トークンIDの配列、その配列のいずれかにしてください。",
+        "Invalid '{param}': it differs from the others. 'prompt' must be a list of strings, of token ids, or of lists of "
+        "token ids.",
+    ),
     "only_with_tools": Message(
         "'{param}' は 'tools' があるときだけ使えます。",
         "Invalid value for '{param}': '{param}' is only allowed when 'tools' are specified.",

@@ -136,7 +136,7 @@ def test_a_count_that_does_not_come(api: Api) -> None:
     """It is given up in time, and its process with it: the next one gets another."""
     answer = count(api, "uncounted")
     assert code_of(answer, 500) == "engine_crashed"
-    assert "no count within 2 s" in answer.json["error"]["message"]
+    assert "no answer within 2 s" in answer.json["error"]["message"]
     assert count(api, "x" * 30).json["input_tokens"] == 30
 
 

@@ -1,0 +1,82 @@
+"""A rendered conversation: the text to compute, the grammar that binds the answer, and how to take it apart."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from collections.abc import Mapping
+from typing import Any
+
+from hoshikage_core import _checks
+from hoshikage_core.errors import InvalidArgumentError
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class ChatPrompt:
+    """A rendered conversation, and what generation and parsing need to know about it.
+
+    Another process can go on with it: ``ChatPrompt.from_json(prompt.to_json())`` is the same prompt, and takes the same
+    text apart into the same message, ids included.
+
+    Attributes:
+        prompt: The text to tokenize (with special tokens parsed).
+        stops: Texts that end the answer besides the model's end tokens.
+        grammar: GBNF the answer must match, or "".
+        grammar_type: What the grammar is for: "tool_calls", "output_format" or "user". The first two begin with
+            ``generation_prompt``, unless they are lazy.
+        grammar_lazy: Whether the grammar starts only at one of ``grammar_triggers``.
+        grammar_triggers: What starts a lazy grammar, in llama.cpp's form.
+        preserved_tokens: Special tokens whose text the parser must see.
+        generation_prompt: The part of the prompt that already belongs to the answer.
+        supports_thinking: Whether the template has a reasoning block.
+        thinking_start_tag: What opens it.
+        thinking_end_tags: What closes it.
+        parser: What the native parser is made of.
+        is_plain: The text is the content: there are no tools, reasoning or shape to take apart.
+        tool_names: The tools that may be called.
+        prefix_content: The beginning of the content when a message is continued; it is no part of the answer.
+        id_seed: What ids of tool calls are derived from.
+        id_length: Letters of a tool call's id, after its prefix "call_" unless they are 9 (Mistral's templates accept
+            no other).
+        keeps_ids: Whether the template shows a call's id to the model, so that an id of the model's own must be kept.
+    """
+
+    prompt: str
+    stops: tuple[str, ...] = ()
+    grammar: str = ""
+    grammar_type: str = "user"
+    grammar_lazy: bool = False
+    grammar_triggers: tuple[Mapping[str, Any], ...] = ()
+    preserved_tokens: tuple[str, ...] = ()
+    generation_prompt: str = ""
+    supports_thinking: bool = False
+    thinking_start_tag: str = ""
+    thinking_end_tags: tuple[str, ...] = ()
+    parser: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+    is_plain: bool = True
+    tool_names: tuple[str, ...] = ()
+    prefix_content: str = ""
+    id_seed: str = ""
+    id_length: int = 24
+    keeps_ids: bool = False
+
+    def to_json(self) -> bytes:
+        """The prompt as JSON, for ``from_json`` of the same version."""
+        values = {field.name: getattr(self, field.name) for field in dataclasses.fields(self)}
+        return json.dumps(values, ensure_ascii=False, separators=(",", ":")).encode("utf-8")
+
+    @classmethod
+    def from_json(cls, data: bytes) -> ChatPrompt:
+        """The prompt that ``to_json`` wrote.
+
+        Raises:
+            InvalidArgumentError: The data is something else.
+        """
+        try:
+            values = _checks.instance("data", json.loads(data), dict, "a prompt's JSON object")
+            for field in dataclasses.fields(cls):
+                if isinstance(values.get(field.name), list):
+                    values[field.name] = tuple(values[field.name])
+            return cls(**values)
+        except (TypeError, ValueError) as error:
+            raise InvalidArgumentError("data", f"is not what to_json() wrote: {error}") from None
