@@ -98,7 +98,7 @@ def test_responses(client: Client) -> None:
     assert made.status in ("completed", "incomplete")
     assert made.output_text
     assert made.usage.total_tokens == made.usage.input_tokens + made.usage.output_tokens
-    assert client.one(lambda api: api.responses.retrieve(made.id)) == made
+    assert client.one(lambda api: api.responses.retrieve(made.id)).model_dump() == made.model_dump()
     client.one(lambda api: api.responses.delete(made.id))
     with pytest.raises(openai.NotFoundError):
         client.one(lambda api: api.responses.retrieve(made.id))
@@ -112,7 +112,7 @@ def test_a_response_that_was_cut(client: Client) -> None:
 
 def test_streamed_responses(client: Client) -> None:
     """The deltas are the text of the response that the last event holds."""
-    events = client.all(lambda api: api.responses.create(stream=True, seed=1, **ASK, temperature=0))
+    events = client.all(lambda api: api.responses.create(stream=True, **ASK, temperature=0))
     final = events[-1].response
     assert "".join(event.delta for event in events if event.type == "response.output_text.delta") == final.output_text
     assert events[0].type == "response.created"

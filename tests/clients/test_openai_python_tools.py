@@ -95,7 +95,7 @@ def test_no_calls(client: Client) -> None:
     """none: text, though there are tools."""
     message = create(client, tools=TOOLS, tool_choice="none", max_tokens=16).message
     assert message.tool_calls is None
-    assert message.content
+    assert message.content is not None
 
 
 def test_a_call_and_its_result(client: Client) -> None:
