@@ -122,8 +122,8 @@ CATALOGUE: dict[str, Message] = {
     ),
     "mixed_prompts": Message(
         "'{param}' の種類が他と違います。文字列の配列、トークンIDの配列、その配列のいずれかにしてください。",
-        "Invalid '{param}': it differs from the others. 'prompt' must be a list of strings, of token ids, or of lists of "
-        "token ids.",
+        "Invalid '{param}': it differs from the others. 'prompt' must be a list of strings, of token ids, or of lists "
+        "of token ids.",
     ),
     "only_with_tools": Message(
         "'{param}' は 'tools' があるときだけ使えます。",

@@ -70,6 +70,13 @@ class FakeEngine:
         elif isinstance(frame, wire.Count):
             self.log(f"count {frame.id}")
             self.count(frame)
+        elif isinstance(frame, wire.Tokenize):
+            tokens = frame.text.encode()
+            self.send(wire.Tokens(frame.id, tuple(tokens), tuple(bytes([token]) for token in tokens)))
+        elif isinstance(frame, wire.Detokenize):
+            ids = array("i")
+            ids.frombytes(frame.tokens)
+            self.send(wire.Plain(frame.id, "".join(map(chr, ids))))
         elif isinstance(frame, wire.Cancel):
             self.log(f"cancel {frame.id}")
             self.cancelled.add(frame.id)
@@ -108,7 +115,7 @@ class FakeEngine:
         self.send(wire.Ready(spec.n_ctx, self.name, "fake", degraded=degraded))
 
     def count(self, frame: wire.Count) -> None:
-        prompt = str(frame.messages[-1]["content"])
+        prompt = text_of(frame)
         verb, *words = prompt.split(" ")
         if verb == "uncountable":
             os.kill(os.getpid(), signal.SIGKILL)
@@ -181,9 +188,15 @@ class FakeEngine:
         return [(word if i == 0 else f" {word}", 0.0) for i, word in enumerate(words)]
 
 
+def text_of(frame: wire.Generate | wire.Count) -> str:
+    if frame.text is None:
+        return str(frame.messages[-1]["content"] or "")
+    return frame.text.text or frame.text.tokens.hex()
+
+
 def prompt_of(frame: wire.Generate) -> str:
     if frame.so_far is None:
-        return str(frame.messages[-1]["content"] or "")
+        return text_of(frame)
     codes = array("i")
     codes.frombytes(frame.so_far.prompt)
     return "".join(map(chr, codes))
