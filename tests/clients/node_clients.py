@@ -68,8 +68,7 @@ class NodeClients:
             [*_PROGRAM, script],
             cwd=self._folder,
             env={"PATH": os.environ.get("PATH", ""), "HOME": str(self._folder), **environ},
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
+            capture_output=True,
             text=True,
             timeout=timeout_s,
         )

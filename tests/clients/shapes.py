@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict
@@ -67,3 +68,21 @@ ARGUMENTS: dict[str, type[BaseModel]] = {"get_weather": GetWeather, "set_alarm":
 def named(name: str) -> dict[str, Any]:
     """The tool_choice that allows one function only."""
     return {"type": "function", "function": {"name": name}}
+
+
+def environ(url: str, fake_url: str) -> dict[str, str]:
+    """What the scripts of node/ read."""
+    shapes = {
+        "question": QUESTION,
+        "max_tokens": MAX_TOKENS,
+        "tools": TOOLS,
+        "flat_tools": [flat_tool(GetWeather)],
+        "named": named("get_weather"),
+    }
+    return {
+        "BASE_URL": f"{url}/v1",
+        "FAKE_BASE_URL": f"{fake_url}/v1",
+        "KEY": KEY,
+        "MODEL": MODEL,
+        "SHAPES": json.dumps(shapes),
+    }

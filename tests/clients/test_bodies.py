@@ -1,4 +1,4 @@
-"""Real bodies of the server against OpenAI's own document: every key that it requires is there, with a value it allows."""
+"""Real bodies against OpenAI's own document: every key that it requires is there, with a value that it allows."""
 
 from __future__ import annotations
 

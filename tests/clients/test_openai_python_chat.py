@@ -73,7 +73,10 @@ def test_the_stream_helper(client: Client) -> None:
     text = create(client).choices[0].message.content or ""
     options = {**CHAT, "stop": [text[10:14]]}
     events, final = client.helper(lambda api: api.chat.completions.stream(**options), "get_final_completion")
-    assert (final.choices[0].message.content, final.choices[0].finish_reason) == (text[: text.index(text[10:14])], "stop")
+    assert (final.choices[0].message.content, final.choices[0].finish_reason) == (
+        text[: text.index(text[10:14])],
+        "stop",
+    )
     deltas = [event.delta for event in events if event.type == "content.delta"]
     [done] = [event for event in events if event.type == "content.done"]
     assert "".join(deltas) == done.content == final.choices[0].message.content

@@ -124,18 +124,22 @@ await run({
   },
 
   break: async () => {
+    let n = 0;
     for await (const _ of await fake.chat.completions.create({ ...long, stream: true })) {
+      n += 1;
       break;
     }
-    return isFreed();
+    return { n, is_freed: await isFreed() };
   },
   abort: async () => {
     const controller = new AbortController();
     const chunks = await fake.chat.completions.create({ ...long, stream: true }, { signal: controller.signal });
+    let n = 0;
     for await (const _ of chunks) {
+      n += 1;
       controller.abort();
     }
-    return isFreed();
+    return { n, is_freed: await isFreed() };
   },
   abort_plain: async () => {
     const controller = new AbortController();

@@ -116,10 +116,12 @@ for (const [way, [model, fake]] of Object.entries(ways)) {
       const controller = new AbortController();
       const options = { model: fake, prompt: "count 100000 5", maxRetries: 0, abortSignal: controller.signal };
       const { textStream } = streamText({ ...quiet, ...options });
+      let n = 0;
       for await (const _ of textStream) {
+        n += 1;
         controller.abort();
       }
-      return isFreed();
+      return { n, is_freed: await isFreed() };
     },
   });
 }
