@@ -1,7 +1,7 @@
 """What does the HTTP layer cost? Microseconds to the first token and for each further one, without a model.
 
 The real server (gunicorn, Falcon, the lane, the supervisor, the socket to the engine) over an engine that computes
-nothing: all the time and all the processor that an answer takes belong to what is around the model. One client, loopback.
+nothing: all the time and processor that an answer takes belong to what is around the model. One client, loopback.
 
     first token     from sending the request to having its first text; on a kept connection, or with a new one each time
     plain answer    the same for a whole answer of one token that is not streamed

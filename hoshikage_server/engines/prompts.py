@@ -16,7 +16,6 @@ from hoshikage_core import (
     SamplingParams,
     UnsupportedError,
 )
-from hoshikage_core.sampling import check_sampler
 from hoshikage_server.engines import wire
 
 
@@ -42,7 +41,7 @@ class Prompts:
         if frame.n_ctx is not None and n_prompt >= frame.n_ctx:
             raise ContextLengthError(n_prompt, frame.n_ctx)
         shape = prompt if isinstance(prompt, ChatPrompt) else None
-        check_sampler(self._model, _with_shape(SamplingParams(), frame.form, shape), shape)
+        self._model.require_sampler(_with_shape(SamplingParams(), frame.form, shape), shape)
         return n_prompt
 
     def start(self, engine: Engine, frame: wire.Generate, sampling: SamplingParams) -> Generation:

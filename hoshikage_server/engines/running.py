@@ -51,7 +51,7 @@ class Running:
 
     @property
     def is_first_token(self) -> bool:
-        """Whether it has just made its first token."""
+        """Whether it has just made the first token of a choice."""
         return self._n_new == 1
 
     def frames(self) -> list[wire.Frame]:
@@ -96,16 +96,15 @@ class Running:
 
     def _end(self, finish_reason: str, added: MessageDelta) -> wire.Done:
         generation = self.generation
-        is_first = self._choice == 0
         done = wire.Done(
             self._id,
             finish_reason,
-            generation.n_prompt if is_first else 0,
+            generation.n_prompt if self._choice == 0 else 0,
             self._n_tokens,
             added.content,
             self._tokens_per_s,
             self._choice,
-            self._choice == self._n_choices - 1,
+            self._choice == self._n_choices - 1 or finish_reason == "cancelled",
             added.reasoning,
             _tool_deltas(added),
             self._take_logprobs(added),
@@ -114,7 +113,7 @@ class Running:
             self._timings,
         )
         self._choice += 1
-        self._n_tokens = 0
+        self._n_tokens = self._n_new = 0
         self._untold.clear()
         self._parser = self._new_parser()
         return done
@@ -150,7 +149,8 @@ class Running:
     @property
     def _timings(self) -> wire.Timings:
         timings = self.generation.timings
-        return wire.Timings(self.generation.n_prompt, timings.prefill_s * 1000, self._n_new, timings.decode_s * 1000)
+        n_prompt = self.generation.n_prompt if self._choice == 0 else 0
+        return wire.Timings(n_prompt, timings.prefill_s * 1000, self._n_new, timings.decode_s * 1000)
 
     @property
     def _tokens_per_s(self) -> float | None:
