@@ -50,7 +50,7 @@ def _install(folder: Path) -> None:
         command, cwd=folder, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, timeout=_INSTALL_TIMEOUT_S
     )
     if done.returncode != 0:
-        raise NpmError(f"npm ci failed ({done.returncode}); is the npm registry within reach?\n{done.stdout[-2000:]}")
+        raise NpmError(f"npm ci failed ({done.returncode}); is the npm registry within reach?\n{done.stdout[:2000]}")
 
 
 class NodeClients:
