@@ -127,6 +127,10 @@ int32_t hsk_detokenize(const hsk_model *model, const int32_t *tokens, size_t n_t
 /* The bytes one token stands for, which need not be whole characters; special tokens are empty unless `special`. Any thread. */
 int32_t hsk_token_bytes_get(const hsk_model *model, int32_t token, int32_t special, hsk_text *out, hsk_error *error) HSK_NOEXCEPT;
 
+/* The tokens around what is filled in: before the prefix, before the suffix, before the middle; HSK_UNSUPPORTED without them. */
+int32_t hsk_infill_tokens_get(const hsk_model *model, int32_t *prefix, int32_t *suffix, int32_t *middle,
+                              hsk_error *error) HSK_NOEXCEPT;
+
 /* Writes 1 for each token that ends a generation, 0 for others; is_end has room for n_vocab bytes. */
 int32_t hsk_end_tokens_get(const hsk_model *model, uint8_t *is_end, size_t n_vocab, hsk_error *error) HSK_NOEXCEPT;
 
@@ -170,7 +174,8 @@ int32_t hsk_schema_to_grammar(const char *schema, size_t n_bytes, hsk_text *out,
 
 /* ---- Sampler ---------------------------------------------------------------------------------------------------- */
 
-/* params: JSON, the keys of hoshikage_core.sampling.SamplingParams. The randomness of each token depends on the seed and on how many
+/* params: JSON, the keys of hoshikage_core.sampling.SamplingParams, those of a rendered chat that concern its grammar and its
+ * reasoning block (see hoshikage_core.sampling.new_sampler), and "thinking_budget". The randomness of each token depends on the seed and on how many
  * tokens were accepted before it, never on a running generator; only mirostat and adaptive_p keep llama.cpp's generator and state. */
 int32_t hsk_sampler_new(const hsk_model *model, const char *params, size_t n_bytes, hsk_sampler **out,
                         hsk_error *error) HSK_NOEXCEPT;

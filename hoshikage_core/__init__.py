@@ -6,6 +6,7 @@ with Model("model.gguf") as model, model.engine(n_ctx=4096) as engine:
     print(engine.generate("The lighthouse", SamplingParams(temperature=0), max_tokens=32).text)
 """
 
+from hoshikage_core.answer import Event, FinishReason
 from hoshikage_core.build_info import BuildInfo, build_info
 from hoshikage_core.chat import ChatTemplate
 from hoshikage_core.engine import Engine
@@ -24,14 +25,15 @@ from hoshikage_core.errors import (
     NativeError,
     UnsupportedError,
 )
-from hoshikage_core.generation import Completion, Event, FinishReason, Generation, Timings
+from hoshikage_core.generation import Completion, Generation, Timings
+from hoshikage_core.logprobs import TokenLogprob, TokenLogprobs
 from hoshikage_core.memory import require_memory
 from hoshikage_core.message import MessageDelta, MessageParser, ToolCallDelta
 from hoshikage_core.model import Model, ModelInfo
 from hoshikage_core.params import ContextShape
 from hoshikage_core.prompt import ChatPrompt
-from hoshikage_core.sampling import SamplingParams, schema_to_grammar
-from hoshikage_core.sequence import Sequence, TokenLogprob
+from hoshikage_core.sampling import SamplingParams, choice_seed, schema_to_grammar
+from hoshikage_core.sequence import Sequence
 
 __all__ = [
     "BuildInfo",
@@ -63,9 +65,11 @@ __all__ = [
     "Sequence",
     "Timings",
     "TokenLogprob",
+    "TokenLogprobs",
     "ToolCallDelta",
     "UnsupportedError",
     "build_info",
+    "choice_seed",
     "require_memory",
     "schema_to_grammar",
 ]

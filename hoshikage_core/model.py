@@ -9,7 +9,7 @@ import os
 import re
 import threading
 import weakref
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
@@ -19,9 +19,11 @@ from hoshikage_core.chat import ChatTemplate
 from hoshikage_core.errors import CancelledError, ContextLengthError, ModelLoadError, NativeError
 from hoshikage_core.memory import fits_every_gpu, require_context_memory
 from hoshikage_core.params import ContextShape, GpuLayers, model_params
+from hoshikage_core.sampling import SamplingParams, new_sampler
 
 if TYPE_CHECKING:
     from hoshikage_core.engine import Engine
+    from hoshikage_core.prompt import ChatPrompt
 
 _PROGRESS_INTERVAL_S = 0.05
 
@@ -219,6 +221,46 @@ class Model:
                 piece = call_text(lib.hsk_token_bytes_get, pointer, token, special)
             pieces[token] = piece
         return piece
+
+    def require_sampler(self, sampling: SamplingParams, shape: ChatPrompt | None = None) -> None:
+        """Raises what an engine would raise for these parameters, without one.
+
+        Args:
+            sampling: How tokens shall be chosen.
+            shape: The rendered chat to be answered.
+
+        Raises:
+            GrammarError: A grammar or schema is wrong.
+            InvalidArgumentError: A parameter does not fit the model or the others.
+        """
+        if shape is not None and shape.grammar:
+            sampling.require_no_grammar()
+        with self.native as pointer:
+            new_sampler(pointer, sampling, 0, self.info.n_ctx_train, shape).close()
+
+    def fill_in_middle(self, prefix: str, suffix: str) -> list[int]:
+        """The prompt that asks for what stands between two texts, in the format the model was trained with.
+
+        Args:
+            prefix: What comes before.
+            suffix: What comes after.
+
+        Raises:
+            InvalidArgumentError: A text holds a lone surrogate.
+            UnsupportedError: The vocabulary has no tokens for it.
+        """
+        before, after, middle = (ffi.new("int32_t *") for _ in range(3))
+        with self.native as pointer:
+            call(lib.hsk_infill_tokens_get, pointer, before, after, middle)
+        bos = [self.info.bos] if self.info.add_bos else []
+        prefix_tokens = self.tokenize(prefix, add_special=False)
+        suffix_tokens = self.tokenize(suffix, add_special=False)
+        return [*bos, before[0], *prefix_tokens, after[0], *suffix_tokens, middle[0]]
+
+    def single_tokens(self, texts: Iterable[str]) -> frozenset[int]:
+        """The tokens of those texts that one token stands for, special ones included."""
+        cut = [self.tokenize(text, add_special=False, parse_special=True) for text in texts]
+        return frozenset(tokens[0] for tokens in cut if len(tokens) == 1)
 
     def is_end(self, token: int) -> bool:
         """Whether the token ends a generation."""

@@ -138,7 +138,10 @@ class Running:
         if not taken or not added.content:
             return ()
         return tuple(
-            wire.Logprob(self._prob(entry.token, entry.logprob), tuple(self._prob(*other) for other in entry.top))
+            wire.Logprob(
+                self._prob(entry.token, entry.logprob),
+                tuple(self._prob(other.token, other.logprob) for other in entry.top),
+            )
             for entry in taken
         )
 
