@@ -45,7 +45,7 @@ def test_chat(result: Result) -> None:
     assert content(plain)
     assert text_of(result("streamed")) == content(plain)
     helper = result("helper")
-    assert "".join(helper["deltas"]) == content(helper["final"]) == content(plain)
+    assert "".join(helper["deltas"]) == content(helper["final"]) == content(result("stop"))
     assert result("response")["status"] == 200
     assert result("response")["request_id"]
 

@@ -31,7 +31,7 @@ await run({
   streamed: () => stream(),
   usage: () => stream({ stream_options: { include_usage: true } }),
   helper: async () => {
-    const helper = client.chat.completions.stream(chat);
+    const helper = client.chat.completions.stream({ ...chat, stop: ["a", "e"] });
     const deltas = [];
     helper.on("content", (delta) => deltas.push(delta));
     const final = await helper.finalChatCompletion();
