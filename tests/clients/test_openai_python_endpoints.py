@@ -172,5 +172,6 @@ def test_calls_of_responses(client: Client) -> None:
     [done] = [event for event in events if event.type == "response.function_call_arguments.done"]
     assert "".join(deltas) == done.arguments == call.arguments
     output = {"type": "function_call_output", "call_id": call.call_id, "output": '{"sky": "grey"}'}
-    after = respond(client, previous_response_id=made.id, input=[output])
+    options = {"tools": NAMED["tools"], "tool_choice": "none"}
+    after = respond(client, previous_response_id=made.id, input=[output], **options)
     assert after.usage.input_tokens > made.usage.input_tokens

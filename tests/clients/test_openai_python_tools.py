@@ -60,7 +60,7 @@ def test_a_required_call(client: Client) -> None:
 
 @pytest.mark.parametrize("name", ARGUMENTS)
 def test_a_named_call(client: Client, name: str) -> None:
-    """A named function is the one that is called; OpenAI's end of such an answer is `stop`."""
+    """A named function is called, and exactly once; OpenAI's end of such an answer is `stop`."""
     choice = create(client, tools=TOOLS, tool_choice=named(name))
     [call] = choice.message.tool_calls
     assert call.function.name == name
