@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from hoshikage_core import _arena, _checks, _conversation, _shape
 from hoshikage_core._ffi import Handle, call, call_text, ffi, lib
-from hoshikage_core._schema import enforceable
 from hoshikage_core._shape import Shape
 from hoshikage_core.errors import ChatTemplateError, InvalidArgumentError
+from hoshikage_core.json_schema import enforceable
 from hoshikage_core.prompt import ChatPrompt
 
 if TYPE_CHECKING:
