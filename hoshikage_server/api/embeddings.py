@@ -19,6 +19,7 @@ from hoshikage_server.api.embeddings_schema import (
     EmbeddingUsage,
     decode_embedding,
 )
+from hoshikage_server.api.operations import operation
 from hoshikage_server.engines.embeddings import Embeddings, Vectors
 from hoshikage_server.engines.spec import spec_of
 from hoshikage_server.errors import EngineError
@@ -37,6 +38,7 @@ class EmbeddingsResource:
         self._models = models
         self._embeddings = embeddings
 
+    @operation("Create embeddings", body=EmbeddingRequest, answer=EmbeddingList)
     def on_post(self, request: falcon.Request, response: falcon.Response) -> None:
         """Answers when all vectors are there."""
         settings = self._settings.now

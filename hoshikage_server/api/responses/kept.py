@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Annotated, Literal
 
 import falcon
 import msgspec
+from msgspec import Meta
 
 from hoshikage_server.api import invalid
-from hoshikage_server.api.responses.objects import Item
+from hoshikage_server.api.operations import operation
+from hoshikage_server.api.responses.objects import Item, Response
 from hoshikage_server.api.responses.store import Kept, ResponseStore
 from hoshikage_server.errors import RequestError
 
@@ -35,12 +37,21 @@ class ItemList(msgspec.Struct, frozen=True):
     object: Literal["list"] = "list"
 
 
+class Page(msgspec.Struct, frozen=True):
+    """Which items: at most `limit` (20) after one of them, the latest first unless `order` is "asc"."""
+
+    order: Literal["asc", "desc"] = "desc"
+    after: str | None = None
+    limit: Annotated[int, Meta(ge=1, le=_LIMIT_MAX)] = _LIMIT
+
+
 class KeptResponse:
     """One of them."""
 
     def __init__(self, store: ResponseStore) -> None:
         self._store = store
 
+    @operation("Retrieve response", answer=Response, codes=("response_not_found", "response_not_in_background"))
     def on_get(self, request: falcon.Request, response: falcon.Response, response_id: str) -> None:
         """Shows it as it ended."""
         kept = _find(self._store, response_id)
@@ -48,6 +59,7 @@ class KeptResponse:
             raise RequestError("response_not_in_background", param="stream", response=response_id)
         _answer(response, kept.response)
 
+    @operation("Delete response", answer=Deleted, codes=("response_not_found",))
     def on_delete(self, request: falcon.Request, response: falcon.Response, response_id: str) -> None:
         """Forgets it; responses that continued it stay."""
         _find(self._store, response_id)
@@ -61,6 +73,9 @@ class KeptInput:
     def __init__(self, store: ResponseStore) -> None:
         self._store = store
 
+    @operation(
+        "List input items", answer=ItemList, query=Page, codes=("response_not_found", "item_not_found", "invalid_value")
+    )
     def on_get(self, request: falcon.Request, response: falcon.Response, response_id: str) -> None:
         """Lists the items of the whole conversation, the latest first unless told otherwise."""
         items = _find(self._store, response_id).input
@@ -82,6 +97,7 @@ class KeptCancel:
     def __init__(self, store: ResponseStore) -> None:
         self._store = store
 
+    @operation("Cancel response", answer=Response, codes=("response_not_found", "response_not_in_background"))
     def on_post(self, request: falcon.Request, response: falcon.Response, response_id: str) -> None:
         """Refuses, as OpenAI does for what was not begun in the background."""
         _find(self._store, response_id)

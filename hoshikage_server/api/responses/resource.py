@@ -13,6 +13,7 @@ from hoshikage_server.api import body
 from hoshikage_server.api.answering import Answering, Asked
 from hoshikage_server.api.client import ClientWatch
 from hoshikage_server.api.input_tokens import InputTokensObject
+from hoshikage_server.api.operations import operation
 from hoshikage_server.api.responses.convert import messages_of
 from hoshikage_server.api.responses.events import ResponseEvents, complete
 from hoshikage_server.api.responses.items import KEPT, Placed, read_input
@@ -99,6 +100,7 @@ class Responses:
         self._answering = answering
         self._store = store
 
+    @operation("Create response", body=ResponseRequest, answer=Response, events=msgspec.Struct)
     def on_post(self, request: falcon.Request, response: falcon.Response) -> None:
         """Answers."""
         conversation = read_conversation(body.read(request, self._settings.now), self._store)
@@ -159,6 +161,7 @@ class ResponseInputTokens:
         self._vocabulary = vocabulary
         self._store = store
 
+    @operation("Count response tokens", body=ResponseRequest, answer=InputTokensObject)
     def on_post(self, request: falcon.Request, response: falcon.Response) -> None:
         """Counts; a prompt that does not fit is counted like any other."""
         settings = self._settings.now
