@@ -77,11 +77,20 @@ def test_a_completion_with_a_stop(client: Client) -> None:
     assert complete(client, stop=text[3:5]).choices[0].text == text[: text.index(text[3:5])]
 
 
+def lenient(api: Any) -> Any:
+    """The same client without the strict validation of what it gets."""
+    return api.copy(_extra_kwargs={"_strict_response_validation": False})
+
+
 def test_embeddings(client: Client) -> None:
     """The SDK asks for base64 and decodes it; as floats they are the same; each of a list is its own."""
-    [one] = client.one(lambda api: api.embeddings.create(model=MODEL, input="a")).data
+
+    def decoded(texts: Any) -> Any:  # the SDK's own model has no text, which is what it asks for
+        return client.one(lambda api: lenient(api).embeddings.create(model=MODEL, input=texts))
+
+    [one] = decoded("a").data
     [floats] = client.one(lambda api: api.embeddings.create(model=MODEL, input="a", encoding_format="float")).data
-    many = client.one(lambda api: api.embeddings.create(model=MODEL, input=["a", "b"]))
+    many = decoded(["a", "b"])
     assert one.embedding == pytest.approx(floats.embedding, abs=1e-6)
     assert sum(x * x for x in one.embedding) == pytest.approx(1, abs=1e-3)
     assert [entry.index for entry in many.data] == [0, 1]
@@ -172,6 +181,6 @@ def test_calls_of_responses(client: Client) -> None:
     [done] = [event for event in events if event.type == "response.function_call_arguments.done"]
     assert "".join(deltas) == done.arguments == call.arguments
     output = {"type": "function_call_output", "call_id": call.call_id, "output": '{"sky": "grey"}'}
-    options = {"tools": NAMED["tools"], "tool_choice": "none"}
+    options = {"tools": NAMED["tools"]}
     after = respond(client, previous_response_id=made.id, input=[output], **options)
     assert after.usage.input_tokens > made.usage.input_tokens
