@@ -315,7 +315,7 @@ class Generation:
         n_told = queue.first_waiting if queue is not None and queue.first_waiting is not None else len(so_far)
         self.sequence.accept(so_far)
         if self.choice + 1 < self.n_choices:  # the others need the logits at the end of the prompt
-            self._script.append((so_far[:n_told], None))
+            self._script.extend([(so_far[:n_told], None)] if n_told else [])
         else:
             self.sequence.tokens.extend(so_far[:n_told])
         self._script.extend(([so_far[index]], index) for index in range(n_told, len(so_far)))
