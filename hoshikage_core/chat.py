@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import re
 import secrets
@@ -193,14 +194,18 @@ class _Work:
         self.shape = shape
         self.json_schema = json_schema
         self.request: dict[str, Any] = {}
+        self.is_strict = any(tool["function"].get("strict") for tool in offered)
+        self.is_either = bool(shape.tools) and shape.json_schema is not None
+        self.is_required = shape.is_required
 
     def fields(self, reasoning_format: str) -> dict[str, Any]:
         """The prompt's fields, but for those that do not depend on the template."""
-        fields = self._fields(reasoning_format)
-        if reasoning_format == "none" and fields["grammar"] and fields["grammar_type"] != "user":
-            # What stays in the content is reasoning all the same: the grammar has to let it pass.
-            fields["grammar"] = self._fields("auto")["grammar"]
-        return fields
+        if reasoning_format != "none" or self.shape.is_free:
+            return self._fields(reasoning_format)
+        # Reasoning that stays in the content is no part of its shape: the grammar lets it pass, the parser takes it in.
+        bound = self._fields("auto")
+        self.shape = dataclasses.replace(self.shape, is_required=False, json_schema=None, grammar="")
+        return {**bound, "parser": self._fields("none")["parser"]}
 
     def _fields(self, reasoning_format: str) -> dict[str, Any]:
         self.request["reasoning_format"] = reasoning_format
@@ -218,14 +223,13 @@ class _Work:
 
     def _with_tools(self) -> dict[str, Any]:
         shape, caps = self.shape, self.template.caps
-        strict = any(tool["function"].get("strict") for tool in self.offered)
-        if caps["supports_tool_calls"] and shape.json_schema is None and (fields := self._with_own_tools(strict)):
+        if caps["supports_tool_calls"] and not self.is_either and (fields := self._with_own_tools()):
             return fields
         messages = _conversation.describe_tools(_conversation.as_text(self.messages), self.offered, how=True)
         host = self._render(messages)
         return {**host, **_shape.plain_format(host, shape)}
 
-    def _with_own_tools(self, strict: bool) -> dict[str, Any] | None:
+    def _with_own_tools(self) -> dict[str, Any] | None:
         """Calls as the template has them; None if it cannot."""
         shape = self.shape
         messages = self.messages
@@ -241,9 +245,9 @@ class _Work:
         except ChatTemplateError:
             self._render()  # if it is not the tools that it refuses, they have nothing to do with it
             return None
-        if _shape.enforces(own, shape) or not (strict or shape.is_required):
+        if _shape.enforces(own, shape) or not (self.is_strict or self.is_required):
             return {**own, "prompt": shown["prompt"], **_shape.own_calls(own, shape)}
-        if strict:
+        if self.is_strict:
             return None
         host = self._render(messages)
         return {**host, "prompt": shown["prompt"], **_shape.plain_format(host, shape)}
