@@ -95,7 +95,7 @@ def with_one_call(arena: Mapping[str, Any]) -> Arena:
 
 
 def bounded(arena: Mapping[str, Any]) -> Arena:
-    """The arena of an answer that comes to its end: without ids and names of any length, or reasoning again and again."""
+    """The arena of an answer that comes to an end: no ids and names of any length, no reasoning again and again."""
     edited = copy.deepcopy(dict(arena))
     nodes = edited["parsers"]
     has_reasoning = _marks(edited, "reasoning")
