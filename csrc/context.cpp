@@ -150,11 +150,11 @@ void decode(hsk_context &context, hsk_slot *slots, size_t n_slots) {
                        "llama_decode failed with " + std::to_string(status) + (logged.empty() ? "" : ": " + logged));
 }
 
-const float *logits_of(hsk_context &context, int32_t seq_id) {
+float *logits_of(hsk_context &context, int32_t seq_id) {
     require_sequence(context, seq_id);
     const int32_t row = context.rows[static_cast<size_t>(seq_id)];
     hsk::require(row != no_row, "the last step kept no logits for the sequence");
-    const float *logits = llama_get_logits_ith(context.llama.get(), row);
+    float *logits = llama_get_logits_ith(context.llama.get(), row);
     if (logits == nullptr) {
         throw hsk::Failure(HSK_INTERNAL, "llama.cpp has no logits for the sequence");
     }
@@ -179,8 +179,35 @@ int32_t argmax(const float *logits, int32_t n) {
     return static_cast<int32_t>(std::find(logits, logits + n, best) - logits);
 }
 
+// While it lives, no end token can be chosen from the logits, if the answer is too short to end; then they are whole again.
+class WithoutEnd {
+  public:
+    WithoutEnd(float *logits, const hsk_sampler &sampler) : logits_(logits), tokens_(sampler.end_tokens) {
+        if (sampler.n_before_end > 0) {
+            kept_.reserve(tokens_.size());
+            for (const int32_t token : tokens_) {
+                kept_.push_back(logits_[token]);
+                logits_[token] = -INFINITY;
+            }
+        }
+    }
+    ~WithoutEnd() {
+        for (size_t i = 0; i < kept_.size(); i++) {
+            logits_[tokens_[i]] = kept_[i];
+        }
+    }
+    WithoutEnd(const WithoutEnd &) = delete;
+    WithoutEnd &operator=(const WithoutEnd &) = delete;
+
+  private:
+    float *logits_;
+    const std::vector<int32_t> &tokens_;
+    std::vector<float> kept_;
+};
+
 int32_t choose(hsk_context &context, int32_t seq_id, hsk_sampler &sampler) {
-    const float *logits = logits_of(context, seq_id);
+    float *logits = logits_of(context, seq_id);
+    const WithoutEnd without_end(logits, sampler);
     if (sampler.is_argmax) {
         const int32_t n_vocab = llama_vocab_n_tokens(llama_model_get_vocab(context.model.get()));
         const int32_t token = argmax(logits, n_vocab);

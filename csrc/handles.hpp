@@ -26,6 +26,8 @@ struct hsk_sampler {
     bool is_argmax;  // nothing in the chain can choose another token than the likeliest
     // A grammar that threw is left half-way, and llama.cpp aborts the process when it is used again.
     bool is_broken;
+    int32_t n_before_end;             // tokens still to be generated before one of end_tokens may be
+    std::vector<int32_t> end_tokens;  // empty where they may come at any time
 };
 
 namespace hsk {

@@ -49,12 +49,13 @@ typedef struct hsk_text {
     size_t n_bytes;
 } hsk_text;
 
-typedef struct hsk_load hsk_load;       /* a running load, seen from another thread */
-typedef struct hsk_model hsk_model;     /* weights and vocabulary */
-typedef struct hsk_chat hsk_chat;       /* a chat template */
-typedef struct hsk_parser hsk_parser;   /* takes generated text apart */
-typedef struct hsk_sampler hsk_sampler; /* a sampler chain with its grammar and history */
-typedef struct hsk_context hsk_context; /* KV cache, compute buffers and threads */
+typedef struct hsk_load hsk_load;         /* a running load, seen from another thread */
+typedef struct hsk_model hsk_model;       /* weights and vocabulary */
+typedef struct hsk_chat hsk_chat;         /* a chat template */
+typedef struct hsk_parser hsk_parser;     /* takes generated text apart */
+typedef struct hsk_sampler hsk_sampler;   /* a sampler chain with its grammar and history */
+typedef struct hsk_context hsk_context;   /* KV cache, compute buffers and threads */
+typedef struct hsk_embedder hsk_embedder; /* the same, for embeddings instead of text */
 
 void hsk_text_free(hsk_text *text) HSK_NOEXCEPT;
 
@@ -127,6 +128,10 @@ int32_t hsk_detokenize(const hsk_model *model, const int32_t *tokens, size_t n_t
 /* The bytes one token stands for, which need not be whole characters; special tokens are empty unless `special`. Any thread. */
 int32_t hsk_token_bytes_get(const hsk_model *model, int32_t token, int32_t special, hsk_text *out, hsk_error *error) HSK_NOEXCEPT;
 
+/* The tokens around what is filled in: before the prefix, before the suffix, before the middle; HSK_UNSUPPORTED without them. */
+int32_t hsk_infill_tokens_get(const hsk_model *model, int32_t *prefix, int32_t *suffix, int32_t *middle,
+                              hsk_error *error) HSK_NOEXCEPT;
+
 /* Writes 1 for each token that ends a generation, 0 for others; is_end has room for n_vocab bytes. */
 int32_t hsk_end_tokens_get(const hsk_model *model, uint8_t *is_end, size_t n_vocab, hsk_error *error) HSK_NOEXCEPT;
 
@@ -175,7 +180,8 @@ int32_t hsk_schema_to_grammar(const char *schema, size_t n_bytes, hsk_text *out,
 
 /* ---- Sampler ---------------------------------------------------------------------------------------------------- */
 
-/* params: JSON, the keys of hoshikage_core.sampling.SamplingParams. The randomness of each token depends on the seed and on how many
+/* params: JSON, the keys of hoshikage_core.sampling.SamplingParams, those of a rendered chat that concern its grammar and its
+ * reasoning block (see hoshikage_core.sampling.new_sampler), and "thinking_budget". The randomness of each token depends on the seed and on how many
  * tokens were accepted before it, never on a running generator; only mirostat and adaptive_p keep llama.cpp's generator and state. */
 int32_t hsk_sampler_new(const hsk_model *model, const char *params, size_t n_bytes, hsk_sampler **out,
                         hsk_error *error) HSK_NOEXCEPT;
@@ -228,6 +234,46 @@ int32_t hsk_sequence_remove(hsk_context *context, int32_t seq_id, int32_t begin,
 
 /* The position after the last one the sequence holds; 0 when empty. */
 int32_t hsk_sequence_end_get(hsk_context *context, int32_t seq_id, int32_t *end, hsk_error *error) HSK_NOEXCEPT;
+
+/* ---- Embeddings ------------------------------------------------------------------------------------------------- */
+
+/* How the vectors of an input's tokens become one; llama.cpp's and GGUF's numbers. */
+typedef enum hsk_pooling {
+    HSK_POOLING_UNSPECIFIED = -1, /* as the model's file says */
+    HSK_POOLING_NONE = 0,         /* not at all: a vector for each token */
+    HSK_POOLING_MEAN = 1,
+    HSK_POOLING_CLS = 2,  /* the first token's */
+    HSK_POOLING_LAST = 3, /* the last token's */
+    HSK_POOLING_RANK = 4  /* the scores of a classifier on top */
+} hsk_pooling;
+
+typedef struct hsk_embedder_info {
+    int32_t n_ctx;    /* tokens of one input at most */
+    int32_t n_embd;   /* floats of one vector */
+    int32_t pooling;  /* an hsk_pooling; where neither the caller nor the file says one: last, or mean for an encoder */
+    int32_t is_whole; /* an input is computed in one piece, because each token sees all others */
+} hsk_embedder_info;
+
+typedef struct hsk_input {
+    const int32_t *tokens; /* the caller's, read during the call */
+    int32_t n_tokens;      /* from 1 to n_ctx */
+} hsk_input;
+
+/* Where each token sees all others, n_ctx is at most what the model was trained with, and so many tokens are computed at once. */
+int32_t hsk_embedder_new(const hsk_model *model, const hsk_context_params *params, int32_t pooling, hsk_embedder **out,
+                         hsk_embedder_info *info, hsk_error *error) HSK_NOEXCEPT;
+void hsk_embedder_free(hsk_embedder *embedder) HSK_NOEXCEPT;
+
+/* Embeds at most n_seq_max inputs that have n_ctx tokens together, and writes the first n_dims floats of each vector, vector
+ * after vector; with `normalize` each of them has the length 1 (scores stay as they are). */
+int32_t hsk_embed(hsk_embedder *embedder, const hsk_input *inputs, size_t n_inputs, int32_t normalize, int32_t n_dims,
+                  float *vectors, size_t n_floats, hsk_error *error) HSK_NOEXCEPT;
+
+/* Makes the running hsk_embed, or else the next one, end with HSK_CANCELLED. Any thread. */
+void hsk_embedder_interrupt(hsk_embedder *embedder) HSK_NOEXCEPT;
+
+/* As hsk_context_progress_get. Any thread. */
+uint64_t hsk_embedder_progress_get(const hsk_embedder *embedder) HSK_NOEXCEPT;
 
 #ifdef __cplusplus
 }

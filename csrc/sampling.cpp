@@ -73,6 +73,16 @@ void read_order(const common_json &params, Sampling &sampling) {
     }
 }
 
+std::vector<int32_t> end_tokens(const llama_vocab *vocab) {
+    std::vector<int32_t> tokens;
+    for (int32_t token = 0; token < llama_vocab_n_tokens(vocab); token++) {
+        if (llama_vocab_is_eog(vocab, token)) {
+            tokens.push_back(token);
+        }
+    }
+    return tokens;
+}
+
 void read_bias(const common_json &params, const llama_vocab *vocab, Sampling &sampling) {
     if (params.contains("logit_bias")) {
         for (const auto &item : params.at("logit_bias").items()) {
@@ -85,12 +95,63 @@ void read_bias(const common_json &params, const llama_vocab *vocab, Sampling &sa
     }
     read(params, "ignore_eos", sampling.ignore_eos);
     if (sampling.ignore_eos) {
-        for (int32_t token = 0; token < llama_vocab_n_tokens(vocab); token++) {
-            if (llama_vocab_is_eog(vocab, token)) {
-                sampling.logit_bias.push_back({token, -INFINITY});
-            }
+        for (const int32_t token : end_tokens(vocab)) {
+            sampling.logit_bias.push_back({token, -INFINITY});
         }
     }
+}
+
+// How many tokens of the prompt are in a reasoning block that it has opened. llama.cpp counts them as the model's, and with a
+// budget of 0 takes the first of them for the end tag that it wants to force: then it forces none.
+int32_t n_opening(const llama_vocab *vocab, const Sampling &sampling) {
+    const llama_tokens opening = common_tokenize(vocab, sampling.generation_prompt, false, true);
+    const auto last = [&](const llama_tokens &tag) {
+        return std::find_end(opening.begin(), opening.end(), tag.begin(), tag.end());
+    };
+    const llama_tokens &start_tag = sampling.reasoning_budget_start;
+    const auto start = last(start_tag);
+    if (start == opening.end()) {
+        return 0;
+    }
+    for (const llama_tokens &end_tag : sampling.reasoning_budget_end) {
+        const auto end = last(end_tag);
+        if (end != opening.end() && end > start) {
+            return 0;
+        }
+    }
+    return static_cast<int32_t>(opening.end() - start) - static_cast<int32_t>(start_tag.size());
+}
+
+// The reasoning block's tags; a budget of -1 is none. llama.cpp makes the sampler that watches the block where there is a
+// budget, or a lazy grammar: what triggers it counts only outside of the block.
+void read_reasoning(const common_json &params, const llama_vocab *vocab, Sampling &sampling) {
+    std::string start_tag;
+    std::vector<std::string> end_tags;
+    read(params, "thinking_start_tag", start_tag);
+    read(params, "thinking_end_tags", end_tags);
+    read(params, "thinking_budget", sampling.reasoning_budget_tokens);
+    read(params, "generation_prompt", sampling.generation_prompt);
+    if (start_tag.empty()) {
+        return;
+    }
+    sampling.reasoning_budget_start = common_tokenize(vocab, start_tag, false, true);
+    for (const std::string &end_tag : end_tags) {
+        if (!end_tag.empty()) {
+            sampling.reasoning_budget_end.push_back(common_tokenize(vocab, end_tag, false, true));
+        }
+    }
+    if (!sampling.reasoning_budget_end.empty()) {
+        sampling.reasoning_budget_forced = sampling.reasoning_budget_end.front();
+    }
+    int32_t &budget = sampling.reasoning_budget_tokens;
+    if (budget >= 0) {
+        budget += std::min(n_opening(vocab, sampling), INT32_MAX - budget);
+    }
+}
+
+bool has_budget(const Sampling &sampling) {
+    return sampling.reasoning_budget_tokens >= 0 && !sampling.reasoning_budget_start.empty() &&
+           !sampling.reasoning_budget_end.empty();
 }
 
 // Texts that one token stands for are kept whole and trigger as that token, as llama-server does it.
@@ -133,8 +194,8 @@ bool is_argmax(const Sampling &sampling, const llama_vocab *vocab) {
                               has(COMMON_SAMPLER_TYPE_INFILL) || has(COMMON_SAMPLER_TYPE_ADAPTIVE_P);
     int32_t n_suppressed = 0;
     llama_vocab_get_suppress_tokens(vocab, &n_suppressed);
-    return is_greedy && !is_penalised && !is_reordered && sampling.logit_bias.empty() && n_suppressed == 0 &&
-           common_grammar_value(sampling.grammar).empty();
+    return is_greedy && !is_penalised && !is_reordered && !has_budget(sampling) && sampling.logit_bias.empty() &&
+           n_suppressed == 0 && common_grammar_value(sampling.grammar).empty();
 }
 
 // common_sampler_init leaks its chain when the grammar does not parse, so it only gets to see those that do.
@@ -167,7 +228,6 @@ void read_grammar(const common_json &params, const llama_vocab *vocab, Sampling 
     hsk::require(!sampling.ignore_eos, "ignore_eos cannot be combined with a grammar");
     sampling.grammar = {type, grammar};
     read(params, "grammar_lazy", sampling.grammar_lazy);
-    read(params, "generation_prompt", sampling.generation_prompt);
     read_triggers(params, vocab, sampling);
     hsk::require(!sampling.grammar_lazy || !sampling.grammar_triggers.empty(), "a lazy grammar needs grammar_triggers");
 }
@@ -181,6 +241,9 @@ void accept(hsk_sampler &sampler, int32_t token, bool is_generated) {
     sampler.is_broken = true;
     common_sampler_accept(sampler.sampler.get(), token, is_generated);
     sampler.is_broken = false;
+    if (is_generated && sampler.n_before_end > 0) {
+        sampler.n_before_end--;
+    }
 }
 
 }  // namespace hsk
@@ -197,10 +260,14 @@ int32_t hsk_sampler_new(const hsk_model *model, const char *params, size_t n_byt
         read_numbers(json, sampling);
         read_order(json, sampling);
         read_bias(json, model->vocab, sampling);
+        read_reasoning(json, model->vocab, sampling);
         read_grammar(json, model->vocab, sampling);
+        int32_t min_tokens = 0;
+        read(json, "min_tokens", min_tokens);
 
         const bool has_grammar = !common_grammar_value(sampling.grammar).empty();
         if (has_grammar) {
+            hsk::require(min_tokens == 0, "min_tokens cannot be combined with a grammar");
             require_grammar(model->vocab, common_grammar_value(sampling.grammar));
         }
         common_sampler_ptr sampler;
@@ -218,7 +285,13 @@ int32_t hsk_sampler_new(const hsk_model *model, const char *params, size_t n_byt
         }
         hsk::seed_by_position(common_sampler_get(sampler.get()), seed, sampling.xtc_probability, sampling.xtc_threshold,
                               static_cast<size_t>(std::max(0, sampling.min_keep)));
-        *out = new hsk_sampler{model->model, std::move(sampler), has_grammar, is_argmax(sampling, model->vocab), false};
+        *out = new hsk_sampler{model->model,
+                               std::move(sampler),
+                               has_grammar,
+                               is_argmax(sampling, model->vocab),
+                               false,
+                               min_tokens,
+                               min_tokens > 0 ? end_tokens(model->vocab) : std::vector<int32_t>()};
     });
 }
 

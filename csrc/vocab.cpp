@@ -83,6 +83,19 @@ int32_t hsk_token_bytes_get(const hsk_model *model, int32_t token, int32_t speci
     });
 }
 
+int32_t hsk_infill_tokens_get(const hsk_model *model, int32_t *prefix, int32_t *suffix, int32_t *middle,
+                              hsk_error *error) noexcept {
+    return hsk::guarded(error, [&] {
+        require_vocabulary(model->vocab);
+        *prefix = llama_vocab_fim_pre(model->vocab);
+        *suffix = llama_vocab_fim_suf(model->vocab);
+        *middle = llama_vocab_fim_mid(model->vocab);
+        if (*prefix == LLAMA_TOKEN_NULL || *suffix == LLAMA_TOKEN_NULL || *middle == LLAMA_TOKEN_NULL) {
+            throw hsk::Failure(HSK_UNSUPPORTED, "this model's vocabulary has no tokens for filling in the middle");
+        }
+    });
+}
+
 int32_t hsk_end_tokens_get(const hsk_model *model, uint8_t *is_end, size_t n_vocab, hsk_error *error) noexcept {
     return hsk::guarded(error, [&] {
         hsk::require(n_vocab == static_cast<size_t>(llama_vocab_n_tokens(model->vocab)), "n_vocab is not the vocabulary's size");

@@ -6,8 +6,10 @@ with Model("model.gguf") as model, model.engine(n_ctx=4096) as engine:
     print(engine.generate("The lighthouse", SamplingParams(temperature=0), max_tokens=32).text)
 """
 
+from hoshikage_core.answer import Event, FinishReason
 from hoshikage_core.build_info import BuildInfo, build_info
 from hoshikage_core.chat import ChatTemplate
+from hoshikage_core.embedding import Embedder, Embedding, Pooling
 from hoshikage_core.engine import Engine
 from hoshikage_core.errors import (
     CancelledError,
@@ -20,18 +22,21 @@ from hoshikage_core.errors import (
     HoshikageError,
     InsufficientMemoryError,
     InvalidArgumentError,
+    JsonSchemaError,
     ModelLoadError,
     NativeError,
     UnsupportedError,
 )
-from hoshikage_core.generation import Completion, Event, FinishReason, Generation, Timings
+from hoshikage_core.generation import Completion, Generation, Timings
+from hoshikage_core.json_schema import complete_grammar, enforceable
+from hoshikage_core.logprobs import TokenLogprob, TokenLogprobs
 from hoshikage_core.memory import require_memory
 from hoshikage_core.message import MessageDelta, MessageParser, ToolCallDelta
 from hoshikage_core.model import Model, ModelInfo
 from hoshikage_core.params import ContextShape
 from hoshikage_core.prompt import ChatPrompt
-from hoshikage_core.sampling import SamplingParams, schema_to_grammar
-from hoshikage_core.sequence import Sequence, TokenLogprob
+from hoshikage_core.sampling import SamplingParams, choice_seed, schema_to_grammar
+from hoshikage_core.sequence import Sequence
 
 __all__ = [
     "BuildInfo",
@@ -44,6 +49,8 @@ __all__ = [
     "ContextFullError",
     "ContextLengthError",
     "ContextShape",
+    "Embedder",
+    "Embedding",
     "Engine",
     "EngineBusyError",
     "Event",
@@ -53,19 +60,25 @@ __all__ = [
     "HoshikageError",
     "InsufficientMemoryError",
     "InvalidArgumentError",
+    "JsonSchemaError",
     "MessageDelta",
     "MessageParser",
     "Model",
     "ModelInfo",
     "ModelLoadError",
     "NativeError",
+    "Pooling",
     "SamplingParams",
     "Sequence",
     "Timings",
     "TokenLogprob",
+    "TokenLogprobs",
     "ToolCallDelta",
     "UnsupportedError",
     "build_info",
+    "choice_seed",
+    "complete_grammar",
+    "enforceable",
     "require_memory",
     "schema_to_grammar",
 ]

@@ -11,7 +11,7 @@ from hoshikage_core import _arena, _checks
 from hoshikage_core._arena import Arena
 from hoshikage_core._ffi import call_text, lib
 from hoshikage_core._gbnf import renamed
-from hoshikage_core._schema import complete_grammar
+from hoshikage_core.json_schema import complete_grammar
 
 _PEG_NATIVE = 2  # llama.cpp's COMMON_CHAT_FORMAT_PEG_NATIVE
 _WORD = 1  # llama.cpp's COMMON_GRAMMAR_TRIGGER_TYPE_WORD

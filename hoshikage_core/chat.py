@@ -13,9 +13,9 @@ from hoshikage_core import _arena, _checks, _conversation
 from hoshikage_core._ffi import Handle, call, call_text, ffi, lib
 from hoshikage_core._memory import Memory
 from hoshikage_core._rendering import Rendering
-from hoshikage_core._schema import enforceable
 from hoshikage_core._shape import Shape
 from hoshikage_core.errors import ChatTemplateError, InvalidArgumentError
+from hoshikage_core.json_schema import enforceable
 from hoshikage_core.prompt import ChatPrompt
 
 if TYPE_CHECKING:

@@ -23,6 +23,7 @@ from hoshikage_core.errors import (
 )
 from hoshikage_core.generation import Completion, Generation
 from hoshikage_core.params import ContextShape
+from hoshikage_core.prompt import ChatPrompt
 from hoshikage_core.sampling import SamplingParams
 from hoshikage_core.sequence import Sequence
 
@@ -31,6 +32,7 @@ if TYPE_CHECKING:
     from hoshikage_core.model import Model
 
 _THREADS_MAX = 512  # ggml's GGML_MAX_N_THREADS
+_CHOICES_MAX = 1024  # each keeps a sampler from the end of the prompt on
 
 
 class Engine:
@@ -78,26 +80,38 @@ class Engine:
 
     def stream(
         self,
-        prompt: str | SequenceOf[int],
+        prompt: str | SequenceOf[int] | ChatPrompt,
         sampling: SamplingParams | None = None,
         *,
         max_tokens: int | None = None,
         stop: SequenceOf[str] = (),
         so_far: SequenceOf[int] = (),
+        shape: ChatPrompt | None = None,
+        n_top_logprobs: int | None = None,
+        n_choices: int = 1,
+        first_choice: int = 0,
+        thinking_budget: int | None = None,
     ) -> Generation:
-        """Starts an answer to a prompt.
+        """Starts an answer to a prompt, or several.
 
         Args:
-            prompt: Text, or token ids.
+            prompt: Text, token ids, or a rendered chat: its stop strings, its grammar and its reasoning block count.
             sampling: How tokens are chosen; None takes the defaults.
-            max_tokens: Tokens to generate at most; None: until the context is full.
-            stop: Texts that end the answer; they are not part of it.
+            max_tokens: Tokens of an answer at most; None: until the context is full.
+            stop: Texts that end an answer; they are not part of it.
             so_far: The tokens the answer already consists of, from a generation that was cut off: it goes on as that
                 one would have, given the same prompt, stops and sampling (with its seed). They count towards
                 ``max_tokens``, and their text comes in no event; if they complete the answer, the only event has no
                 text. Computing a token among others rounds differently than computing it alone, so a choice between
                 two tokens that are all but equally good may come out differently. Mirostat and adaptive_p learn from
                 logits that are gone: they begin to learn anew.
+            shape: The rendered chat that a prompt of token ids was made from.
+            n_top_logprobs: Tell each token's log-probability, and those of so many likely ones in its place.
+            n_choices: How many answers to give, one after the other from one computed prompt. Each is the one that
+                ``choice_seed`` of the seed and of its number gives alone.
+            first_choice: Where to begin; ``so_far`` is of this choice.
+            thinking_budget: Tokens in the reasoning block at most; then it is closed. None: no limit. Without effect
+                where ``shape`` names no tags for such a block.
 
         Returns:
             A generation: iterate over it for its events.
@@ -105,14 +119,42 @@ class Engine:
         Raises:
             ContextLengthError: The prompt does not fit.
             EngineBusyError: All sequences are in use.
-            GrammarError: ``sampling``'s grammar or schema is wrong.
+            GrammarError: A grammar or schema is wrong.
             InvalidArgumentError: Another argument is wrong.
-            NativeError: ``sampling``'s grammar does not allow ``so_far``.
+            NativeError: The grammar does not allow ``so_far``.
         """
-        if isinstance(prompt, str):
+        if isinstance(prompt, ChatPrompt):
+            if shape is not None:
+                raise InvalidArgumentError("shape", "cannot be combined with a rendered chat as prompt")
+            shape, text = prompt, prompt.prompt
+            self.model.require_room(text, self.n_ctx)
+            prompt = self.model.tokenize(text, parse_special=True)
+        elif isinstance(prompt, str):
             self.model.require_room(prompt, self.n_ctx)
             prompt = self.model.tokenize(prompt)
-        return self._start(prompt, sampling, max_tokens, stop, _checks.token_ids("so_far", so_far))
+        so_far = _checks.token_ids("so_far", so_far)
+        _checks.integer("n_choices", n_choices, 1, _CHOICES_MAX)
+        _checks.integer("first_choice", first_choice, 0, n_choices - 1)
+        if thinking_budget is not None:
+            _checks.integer("thinking_budget", thinking_budget, 0, 2**31 - 1)
+        sequence = self._open(prompt, sampling, shape, thinking_budget, first_choice)
+        try:
+            generation = Generation(
+                sequence,
+                max_tokens,
+                stop,
+                so_far,
+                shape=shape,
+                n_top_logprobs=n_top_logprobs,
+                n_choices=n_choices,
+                first_choice=first_choice,
+            )
+        except BaseException:
+            sequence.close()
+            raise
+        with self.lock:
+            self._generations.append(weakref.ref(generation))
+        return generation
 
     def stream_chat(
         self,
@@ -121,42 +163,62 @@ class Engine:
         *,
         max_tokens: int | None = None,
         stop: SequenceOf[str] = (),
-        template_kwargs: Mapping[str, Any] | None = None,
+        n_top_logprobs: int | None = None,
+        n_choices: int = 1,
+        thinking_budget: int | None = None,
+        **form: Any,
     ) -> Generation:
-        """Starts the assistant's answer to a conversation, as ``stream`` does for a prompt.
+        """Starts the assistant's answer to a conversation: ``ChatTemplate.render`` and ``stream`` in one.
 
         Args:
             messages: As in OpenAI's chat API.
             sampling: How tokens are chosen; None takes the defaults.
-            max_tokens: Tokens to generate at most; None: until the context is full.
-            stop: Texts that end the answer; they are not part of it.
-            template_kwargs: More variables for the chat template.
+            max_tokens: As in ``stream``.
+            stop: As in ``stream``.
+            n_top_logprobs: As in ``stream``.
+            n_choices: As in ``stream``.
+            thinking_budget: As in ``stream``.
+            form: What ``ChatTemplate.render`` takes besides the messages: ``tools``, ``json_schema`` and so on.
 
         Raises:
             ChatTemplateError: The model's template refused the messages.
             ContextLengthError: The conversation does not fit.
             EngineBusyError: All sequences are in use.
-            GrammarError: ``sampling``'s grammar or schema is wrong.
+            GrammarError: A grammar or schema is wrong.
             InvalidArgumentError: Another argument is wrong.
         """
         with self.lock:
             if self._chat is None:
                 self._chat = self.model.chat()
-        prompt = self._chat.render(messages, template_kwargs=template_kwargs)
-        self.model.require_room(prompt.prompt, self.n_ctx)
-        tokens = self.model.tokenize(prompt.prompt, parse_special=True)
-        return self._start(tokens, sampling, max_tokens, [*_checks.texts("stop", stop), *prompt.stops])
+        return self.stream(
+            self._chat.render(messages, **form),
+            sampling,
+            max_tokens=max_tokens,
+            stop=stop,
+            n_top_logprobs=n_top_logprobs,
+            n_choices=n_choices,
+            thinking_budget=thinking_budget,
+        )
 
     def generate(
         self,
-        prompt: str | SequenceOf[int],
+        prompt: str | SequenceOf[int] | ChatPrompt,
         sampling: SamplingParams | None = None,
         *,
         max_tokens: int | None = None,
         stop: SequenceOf[str] = (),
+        n_top_logprobs: int | None = None,
+        thinking_budget: int | None = None,
     ) -> Completion:
         """The whole answer to a prompt; arguments and errors are those of ``stream``."""
-        with self.stream(prompt, sampling, max_tokens=max_tokens, stop=stop) as generation:
+        with self.stream(
+            prompt,
+            sampling,
+            max_tokens=max_tokens,
+            stop=stop,
+            n_top_logprobs=n_top_logprobs,
+            thinking_budget=thinking_budget,
+        ) as generation:
             return generation.result()
 
     def chat(
@@ -166,13 +228,20 @@ class Engine:
         *,
         max_tokens: int | None = None,
         stop: SequenceOf[str] = (),
-        template_kwargs: Mapping[str, Any] | None = None,
+        n_top_logprobs: int | None = None,
+        thinking_budget: int | None = None,
+        **form: Any,
     ) -> Completion:
         """The whole answer to a conversation; arguments and errors are those of ``stream_chat``."""
-        started = self.stream_chat(
-            messages, sampling, max_tokens=max_tokens, stop=stop, template_kwargs=template_kwargs
-        )
-        with started as generation:
+        with self.stream_chat(
+            messages,
+            sampling,
+            max_tokens=max_tokens,
+            stop=stop,
+            n_top_logprobs=n_top_logprobs,
+            thinking_budget=thinking_budget,
+            **form,
+        ) as generation:
             return generation.result()
 
     def open(self, tokens: SequenceOf[int], sampling: SamplingParams | None = None) -> Sequence:
@@ -188,20 +257,36 @@ class Engine:
             GrammarError: ``sampling``'s grammar or schema is wrong.
             InvalidArgumentError: No tokens, or one that is not in the vocabulary.
         """
+        return self._open(tokens, sampling)
+
+    def _open(
+        self,
+        tokens: SequenceOf[int],
+        sampling: SamplingParams | None,
+        shape: ChatPrompt | None = None,
+        thinking_budget: int | None = None,
+        choice: int = 0,
+    ) -> Sequence:
         tokens = _checks.token_ids("tokens", tokens)
         if not tokens:
             raise InvalidArgumentError("tokens", "must hold at least one token")
         if len(tokens) >= self.n_ctx:
             raise ContextLengthError(len(tokens), self.n_ctx)
-        if sampling is not None:
-            _checks.instance("sampling", sampling, SamplingParams, "SamplingParams")
+        sampling = SamplingParams() if sampling is None else sampling
+        _checks.instance("sampling", sampling, SamplingParams, "SamplingParams")
+        if shape is not None:
+            _checks.instance("shape", shape, ChatPrompt, "a rendered chat")
+            if shape.grammar:
+                sampling.require_no_grammar()
         with self.lock:
             self.require_open()
             self._reap()
             seq_id = next((i for i in range(self.parallel) if i not in self._sequences), None)
             if seq_id is None:
                 raise EngineBusyError(self.parallel)
-            sequence = Sequence(self, seq_id, tokens, sampling or SamplingParams())
+            sequence = Sequence(
+                self, seq_id, tokens, sampling, shape=shape, thinking_budget=thinking_budget, choice=choice
+            )
             self._sequences[seq_id] = weakref.ref(sequence)
             return sequence
 
@@ -238,6 +323,8 @@ class Engine:
                     generation.fail(sequence.failure)
                 elif samples:
                     generation.on_token(token)
+                elif not generation.samples and not sequence.n_pending:
+                    generation.on_logits()
             return True
 
     @property
@@ -323,24 +410,6 @@ class Engine:
                 call(lib.hsk_sequence_remove, context, seq_id, -1, -1)
             self.native_step.n_held[seq_id] = 0
 
-    def _start(
-        self,
-        tokens: SequenceOf[int],
-        sampling: SamplingParams | None,
-        max_tokens: int | None,
-        stop: SequenceOf[str],
-        so_far: SequenceOf[int] = (),
-    ) -> Generation:
-        sequence = self.open(tokens, sampling)
-        try:
-            generation = Generation(sequence, max_tokens, stop, so_far)
-        except BaseException:
-            sequence.close()
-            raise
-        with self.lock:
-            self._generations.append(weakref.ref(generation))
-        return generation
-
     def _running(self) -> list[Generation]:
         return [g for reference in self._generations if (g := reference()) is not None and not g.finished]
 
@@ -363,6 +432,8 @@ class Engine:
         for generation in running:
             if generation.sequence.cancelled:
                 generation.finish("cancelled")
+            elif generation.is_between and not generation.begin_next():
+                continue  # it failed, or its first token has ended it
             elif generation.sequence.n_pending == 1:
                 decoding.append(generation)
             else:
@@ -375,7 +446,7 @@ class Engine:
             if n_tokens:
                 n_left -= n_tokens
                 chosen.append(generation)
-                parts.append((generation.sequence, n_tokens, n_tokens == n_pending))
+                parts.append((generation.sequence, n_tokens, n_tokens == n_pending and generation.samples))
         if not parts and (decoding or prefilling):
             # The cache is full of sequences that all want more: the youngest gives way.
             self._running()[-1].finish("length")

@@ -11,7 +11,8 @@ HoshikageError
 ├── CancelledError          cancelled from another thread
 ├── UnsupportedError        this model or build cannot do it
 ├── ChatTemplateError       the chat template refused the messages
-├── GrammarError            a grammar or JSON schema could not be compiled
+├── GrammarError            a grammar could not be compiled
+│   └── JsonSchemaError     a JSON schema is malformed, or holds what cannot be enforced
 └── NativeError             anything else that llama.cpp reported
 
 Each class has a stable ``code``; its data is in attributes, so nobody needs to read the message.
@@ -84,7 +85,7 @@ class InsufficientMemoryError(HoshikageError):
 
 
 class ContextLengthError(HoshikageError):
-    """The prompt leaves no room in the context for even one new token.
+    """The prompt leaves no room in the context for even one new token, or an input of an embedder has none itself.
 
     Attributes:
         n_prompt: Tokens of the prompt.
@@ -94,9 +95,10 @@ class ContextLengthError(HoshikageError):
 
     code = "context_length_exceeded"
 
-    def __init__(self, n_prompt: int, n_ctx: int, *, is_at_least: bool = False) -> None:
+    def __init__(self, n_prompt: int, n_ctx: int, *, is_at_least: bool = False, is_answered: bool = True) -> None:
         has = f"at least {n_prompt}" if is_at_least else f"{n_prompt}"
-        super().__init__(f"the prompt has {has} tokens, the context holds {n_ctx} (prompt and answer together)")
+        both = " (prompt and answer together)" if is_answered else ""
+        super().__init__(f"the prompt has {has} tokens, the context holds {n_ctx}{both}")
         self.n_prompt = n_prompt
         self.n_ctx = n_ctx
         self.is_at_least = is_at_least
@@ -146,6 +148,25 @@ class GrammarError(HoshikageError):
     """A grammar or JSON schema could not be compiled."""
 
     code = "invalid_grammar"
+
+
+class JsonSchemaError(GrammarError):
+    """A JSON schema is malformed, or holds what no grammar can enforce.
+
+    Attributes:
+        path: The schema it is about, as a JSON pointer such as "#/properties/age".
+        keyword: The keyword in it, such as "minimum"; "" when it is about the schema as a whole.
+        reason: Why, in words that follow the keyword.
+    """
+
+    code = "invalid_json_schema"
+
+    def __init__(self, path: str, keyword: str, reason: str) -> None:
+        where = f"{path}/{keyword}" if keyword else path
+        super().__init__(f"{where}: {reason}")
+        self.path = path
+        self.keyword = keyword
+        self.reason = reason
 
 
 class NativeError(HoshikageError):

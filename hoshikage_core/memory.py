@@ -19,6 +19,8 @@ StrPath = str | os.PathLike[str]
 
 _N_CTX_PROBE = 65536
 _N_UBATCH = 512  # what csrc computes at once, at most
+_N_OUTPUTS_AT_ONCE = 128  # of an embedder in csrc
+_EMBD_BUFFERS, _FF_BUFFERS = 8, 3  # alive at the same time, in a layer; measured with BERT and Llama
 _SHARE_THAT_SURELY_FITS = 0.5
 # What llama.cpp may take to work out a figure: it builds the tokenizer.
 _TO_ESTIMATE_BYTES = 256 * 2**20
@@ -122,6 +124,32 @@ def require_context_memory(path: str, native_model: Any, metadata: Mapping[str, 
         host = estimate_memory(path, native_model, shape)[-1]
         needed_bytes = host.context_bytes + host.compute_bytes
     _require(f"a context of {shape.n_ctx} tokens", needed_bytes, free_bytes)
+
+
+def require_embedder_memory(native_model: Any, metadata: Mapping[str, Any], n_vocab: int, shape: ContextShape) -> None:
+    """The same for an embedder on a model that is loaded.
+
+    Args:
+        native_model: What it was loaded with.
+        metadata: The model's.
+        n_vocab: The model's.
+        shape: What the embedder is to be.
+
+    Raises:
+        InsufficientMemoryError: The host lacks memory.
+    """
+    arch = metadata.get("general.architecture")
+    is_whole = metadata.get(f"{arch}.attention.causal") == "false"
+    n_at_once = shape.n_ctx if is_whole else shape.n_batch
+    n_outputs = n_at_once if is_whole else max(_N_OUTPUTS_AT_ONCE, shape.parallel)
+    needed_bytes = 4 * n_vocab * n_outputs  # llama.cpp makes room for logits, whether a model has any or not
+    computes_on_host = native_model.n_gpu_layers == 0 or not gpu_free_bytes()
+    if computes_on_host:
+        n_embd, n_ff = (int(metadata.get(f"{arch}.{key}", 0)) for key in ("embedding_length", "feed_forward_length"))
+        needed_bytes += 4 * n_at_once * (_EMBD_BUFFERS * n_embd + _FF_BUFFERS * n_ff)
+        needed_bytes += 6 * n_at_once * shape.n_ctx  # which token sees which, in two types
+        needed_bytes += 0 if is_whole else 4 * n_vocab * n_outputs + (context_bytes_at_most(metadata, shape) or 0)
+    _require(f"an embedder for {shape.n_ctx} tokens", needed_bytes, available_bytes())
 
 
 def fits_every_gpu(path: str, shape: ContextShape) -> bool:

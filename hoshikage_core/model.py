@@ -9,7 +9,7 @@ import os
 import re
 import threading
 import weakref
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
@@ -17,13 +17,17 @@ from hoshikage_core import _checks
 from hoshikage_core._ffi import Handle, call, call_text, ffi, lib
 from hoshikage_core.chat import ChatTemplate
 from hoshikage_core.errors import CancelledError, ContextLengthError, ModelLoadError, NativeError
-from hoshikage_core.memory import fits_every_gpu, require_context_memory
+from hoshikage_core.memory import fits_every_gpu, require_context_memory, require_embedder_memory
 from hoshikage_core.params import ContextShape, GpuLayers, model_params
+from hoshikage_core.sampling import SamplingParams, new_sampler
 
 if TYPE_CHECKING:
+    from hoshikage_core.embedding import Embedder, Pooling
     from hoshikage_core.engine import Engine
+    from hoshikage_core.prompt import ChatPrompt
 
 _PROGRESS_INTERVAL_S = 0.05
+_INPUTS_AT_ONCE = 32  # of an embedder; a recurrent model keeps a large state for each
 
 # Daemon threads compute on while the interpreter ends: what llama.cpp needs would be destroyed under them.
 _open_models: weakref.WeakSet[Model] = weakref.WeakSet()
@@ -95,6 +99,13 @@ class ModelInfo:
     is_hybrid: bool
     metadata: Mapping[str, str] = dataclasses.field(repr=False)
 
+    @property
+    def pooling(self) -> Pooling | None:
+        """How the file says that embeddings are pooled; None where it says nothing, as of models that generate text."""
+        from hoshikage_core.embedding import pooling_of
+
+        return pooling_of(self.metadata.get(f"{self.arch}.pooling_type"))
+
 
 class Model:
     """A loaded GGUF model.
@@ -138,7 +149,7 @@ class Model:
         for name, flag in (("use_mmap", use_mmap), ("vocab_only", vocab_only), ("check_tensors", check_tensors)):
             setattr(self._params, name, _checks.instance(name, flag, bool, "True or False"))
         self.native = Handle(_load(self.path, self._params, on_progress), lib.hsk_model_free, "model")
-        self._engines: weakref.WeakSet[Engine] = weakref.WeakSet()
+        self._engines: weakref.WeakSet[Engine | Embedder] = weakref.WeakSet()
         _open_models.add(self)
         self._pieces: dict[int, bytes] = {}
         self._special_pieces: dict[int, bytes] = {}
@@ -220,6 +231,46 @@ class Model:
             pieces[token] = piece
         return piece
 
+    def require_sampler(self, sampling: SamplingParams, shape: ChatPrompt | None = None) -> None:
+        """Raises what an engine would raise for these parameters, without one.
+
+        Args:
+            sampling: How tokens shall be chosen.
+            shape: The rendered chat to be answered.
+
+        Raises:
+            GrammarError: A grammar or schema is wrong.
+            InvalidArgumentError: A parameter does not fit the model or the others.
+        """
+        if shape is not None and shape.grammar:
+            sampling.require_no_grammar()
+        with self.native as pointer:
+            new_sampler(pointer, sampling, 0, self.info.n_ctx_train, shape).close()
+
+    def fill_in_middle(self, prefix: str, suffix: str) -> list[int]:
+        """The prompt that asks for what stands between two texts, in the format the model was trained with.
+
+        Args:
+            prefix: What comes before.
+            suffix: What comes after.
+
+        Raises:
+            InvalidArgumentError: A text holds a lone surrogate.
+            UnsupportedError: The vocabulary has no tokens for it.
+        """
+        before, after, middle = (ffi.new("int32_t *") for _ in range(3))
+        with self.native as pointer:
+            call(lib.hsk_infill_tokens_get, pointer, before, after, middle)
+        bos = [self.info.bos] if self.info.add_bos else []
+        prefix_tokens = self.tokenize(prefix, add_special=False)
+        suffix_tokens = self.tokenize(suffix, add_special=False)
+        return [*bos, before[0], *prefix_tokens, after[0], *suffix_tokens, middle[0]]
+
+    def single_tokens(self, texts: Iterable[str]) -> frozenset[int]:
+        """The tokens of those texts that one token stands for, special ones included."""
+        cut = [self.tokenize(text, add_special=False, parse_special=True) for text in texts]
+        return frozenset(tokens[0] for tokens in cut if len(tokens) == 1)
+
     def is_end(self, token: int) -> bool:
         """Whether the token ends a generation."""
         return token in self.end_tokens
@@ -271,12 +322,50 @@ class Model:
         self._engines.add(engine)
         return engine
 
+    def embedder(
+        self,
+        n_ctx: int = 4096,
+        *,
+        pooling: Pooling | None = None,
+        n_batch: int = 512,
+        n_threads: int | None = None,
+        flash_attention: bool | None = None,
+    ) -> Embedder:
+        """Opens an embedder: what turns texts into vectors. It has a context of its own; the weights are shared.
+
+        Args:
+            n_ctx: Tokens of one input at most. An encoder (BERT and the like) takes no more than it was trained with,
+                and memory for so many at once.
+            pooling: How the vectors of an input's tokens become one: "mean", "cls" (the first), "last", "rank" (the
+                scores of a reranker), or "none": a vector for each token. None: as the file says; where it says
+                nothing, "last", or "mean" for an encoder.
+            n_batch: Tokens computed at once at most, as far as inputs can be divided; short inputs share a batch.
+            n_threads: Threads; None takes the physical cores this process may use.
+            flash_attention: None: where the backend supports it.
+
+        Raises:
+            InvalidArgumentError: A value is out of range.
+            InsufficientMemoryError: It would not fit in memory.
+            UnsupportedError: The model cannot embed (vocabulary only, or an encoder with a decoder).
+        """
+        from hoshikage_core.embedding import Embedder
+
+        parallel = 1 if self.info.is_recurrent or self.info.is_hybrid else min(_INPUTS_AT_ONCE, n_ctx, n_batch)
+        shape = ContextShape(n_ctx=n_ctx, parallel=max(parallel, 1), n_batch=n_batch, flash_attention=flash_attention)
+        embedder = Embedder(self, shape, pooling, n_threads)
+        self._engines.add(embedder)
+        return embedder
+
+    def require_embedder_memory(self, shape: ContextShape) -> None:
+        """Raises InsufficientMemoryError unless an embedder fits in host memory."""
+        require_embedder_memory(self._params, self.info.metadata, self.info.n_vocab, shape)
+
     def require_context_memory(self, shape: ContextShape) -> None:
         """Raises InsufficientMemoryError unless an engine fits in host memory."""
         require_context_memory(self.path, self._params, self.info.metadata, shape)
 
     def close(self) -> None:
-        """Frees the model and the engines made from it; using it then raises ClosedError. May be called twice."""
+        """Frees the model and what was made from it; using it then raises ClosedError. May be called twice."""
         for engine in list(self._engines):
             engine.close()
         self.native.close()

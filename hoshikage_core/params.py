@@ -12,6 +12,7 @@ from hoshikage_core.errors import InvalidArgumentError
 GpuLayers = int | Literal["auto", "all"]
 
 _PARALLEL_MAX = 256  # llama.cpp's LLAMA_MAX_SEQ
+THREADS_MAX = 512  # ggml's GGML_MAX_N_THREADS
 _KV_TYPE_BYTES = 15  # of hsk_context_params.kv_type_k
 
 

@@ -6,11 +6,15 @@ import dataclasses
 import json
 import math
 from collections.abc import Mapping, Sequence
-from typing import Any, TypeGuard
+from typing import TYPE_CHECKING, Any, TypeGuard
 
 from hoshikage_core import _checks
 from hoshikage_core._ffi import Handle, call, call_text, ffi, lib
-from hoshikage_core.errors import InvalidArgumentError
+from hoshikage_core.errors import InvalidArgumentError, JsonSchemaError
+from hoshikage_core.json_schema import complete_grammar, enforceable
+
+if TYPE_CHECKING:
+    from hoshikage_core.prompt import ChatPrompt
 
 _DEFAULT_ORDER = ("penalties", "dry", "top_n_sigma", "top_k", "typ_p", "top_p", "min_p", "xtc", "temperature")
 
@@ -51,6 +55,8 @@ class SamplingParams:
         adaptive_decay: How slowly adaptive_p forgets, 0 to 0.99.
         logit_bias: Token id to what is added to its logit; -inf bans it.
         ignore_eos: Never end by an end-of-generation token; excludes ``grammar`` and ``json_schema``.
+        min_tokens: So many tokens come before one that ends the answer, and stop strings count only in the text after
+            them; excludes ``grammar`` and ``json_schema``.
         grammar: GBNF the text must match (see llama.cpp's grammars/README.md).
         json_schema: JSON schema (an object or its JSON text) the text must match; excludes ``grammar``.
         samplers: The chain's order, by llama.cpp's names.
@@ -84,6 +90,7 @@ class SamplingParams:
     adaptive_decay: float = 0.9
     logit_bias: Mapping[int, float] = dataclasses.field(default_factory=dict)
     ignore_eos: bool = False
+    min_tokens: int = 0
     grammar: str | None = None
     json_schema: Mapping[str, Any] | str | None = None
     samplers: Sequence[str] = _DEFAULT_ORDER
@@ -97,10 +104,29 @@ class SamplingParams:
                 raise InvalidArgumentError(name, f"must be from {low:g} to {high:g}, not {getattr(self, name)!r}")
         if self.grammar is not None and self.json_schema is not None:
             raise InvalidArgumentError("json_schema", "cannot be combined with grammar")
+        if self.grammar is not None or self.json_schema is not None:
+            self._require_free_end()
         for token, bias in self.logit_bias.items():
             _checks.integer("logit_bias", token, 0, _INT32)
             if not _is_number(bias) or math.isnan(bias) or bias == math.inf:
                 raise InvalidArgumentError("logit_bias", "must map token ids to numbers (or -inf)")
+
+    def require_no_grammar(self) -> None:
+        """Raises an error unless another grammar may bind the answer.
+
+        Raises:
+            InvalidArgumentError: There is a grammar here, or something decides about the end where a grammar does.
+        """
+        for name in ("grammar", "json_schema"):
+            if getattr(self, name) is not None:
+                raise InvalidArgumentError(name, "cannot be combined with a prompt that has a grammar")
+        self._require_free_end()
+
+    def _require_free_end(self) -> None:
+        """A finished grammar allows nothing but an end token."""
+        for name in ("ignore_eos", "min_tokens"):
+            if getattr(self, name):
+                raise InvalidArgumentError(name, "cannot be combined with a grammar")
 
     @staticmethod
     def _check_type(name: str, default: object, value: object) -> None:
@@ -155,6 +181,7 @@ _RANGES: tuple[tuple[str, float, float], ...] = (
     ("dry_base", 0, 1e6),
     ("dry_allowed_length", 0, _INT32),
     ("dry_penalty_last_n", -1, _INT32),
+    ("min_tokens", 0, _INT32),
     ("mirostat", 0, 2),
     ("mirostat_tau", 0, 1e6),
     ("mirostat_eta", 0, 1e6),
@@ -164,19 +191,49 @@ _RANGES: tuple[tuple[str, float, float], ...] = (
 
 
 def schema_to_grammar(schema: Mapping[str, Any] | str) -> str:
-    """The GBNF grammar for a JSON schema, by llama.cpp's converter.
+    """The GBNF grammar for a JSON schema, which allows nothing that the schema does not.
 
     Raises:
-        GrammarError: The schema is malformed or holds what the converter does not know.
+        JsonSchemaError: The schema is malformed or holds what cannot be enforced.
     """
     if isinstance(schema, str):
-        data = _checks.text("json_schema", schema).encode("utf-8")
-    else:
-        data = _checks.to_json("json_schema", _checks.instance("json_schema", schema, Mapping, "a JSON schema"))
-    return call_text(lib.hsk_schema_to_grammar, data, len(data)).decode("utf-8")
+        schema = _read_schema(schema)
+    data = json.dumps(
+        enforceable(_checks.instance("json_schema", schema, (Mapping, bool), "a JSON schema")), ensure_ascii=False
+    ).encode("utf-8")
+    return complete_grammar(call_text(lib.hsk_schema_to_grammar, data, len(data)).decode("utf-8"))
 
 
-def new_sampler(model: Any, params: SamplingParams, seed: int, n_ctx: int) -> Handle:
+def _read_schema(text: str) -> Any:
+    try:
+        return json.loads(_checks.text("json_schema", text))
+    except (ValueError, RecursionError) as error:
+        raise JsonSchemaError("#", "", f"is no JSON: {error}") from None
+
+
+def choice_seed(seed: int, choice: int) -> int:
+    """The seed of one of several choices: a request with this seed alone gives that choice.
+
+    Choice 0 has the seed itself. The others have 63 bits of SplitMix64 (Steele, Lea, Flood 2014), begun at the seed and
+    taken ``choice`` steps on, so that no two choices of a seed have the same.
+    """
+    if choice == 0:
+        return seed
+    mask = 2**64 - 1
+    mixed = (seed + choice * 0x9E3779B97F4A7C15) & mask
+    mixed = ((mixed ^ (mixed >> 30)) * 0xBF58476D1CE4E5B9) & mask
+    mixed = ((mixed ^ (mixed >> 27)) * 0x94D049BB133111EB) & mask
+    return (mixed ^ (mixed >> 31)) >> 1
+
+
+def new_sampler(
+    model: Any,
+    params: SamplingParams,
+    seed: int,
+    n_ctx: int,
+    shape: ChatPrompt | None = None,
+    thinking_budget: int | None = None,
+) -> Handle:
     """A native sampler for one sequence.
 
     Args:
@@ -184,6 +241,8 @@ def new_sampler(model: Any, params: SamplingParams, seed: int, n_ctx: int) -> Ha
         params: What to build.
         seed: Replaces ``params.seed``; any 64-bit integer.
         n_ctx: Bounds how far the penalties look back.
+        shape: The rendered chat that is answered: its grammar binds, its reasoning block is watched.
+        thinking_budget: Tokens in the reasoning block at most; None: no limit.
     """
     values = {field.name: getattr(params, field.name) for field in dataclasses.fields(params)}
     values["seed"] = seed & (2**64 - 1)
@@ -197,8 +256,19 @@ def new_sampler(model: Any, params: SamplingParams, seed: int, n_ctx: int) -> Ha
     schema = values.pop("json_schema")
     if schema is not None:
         values["grammar"] = schema_to_grammar(schema)
-        values["grammar_type"] = "output_format"
+    if shape is not None:
+        values.update(_shape_values(shape), thinking_budget=thinking_budget)
     data = json.dumps({name: value for name, value in values.items() if value is not None}).encode("utf-8")
     out = ffi.new("hsk_sampler **")
     call(lib.hsk_sampler_new, model, data, len(data), out)
     return Handle(out[0], lib.hsk_sampler_free, "sampler")
+
+
+def _shape_values(shape: ChatPrompt) -> dict[str, Any]:
+    names = ["thinking_start_tag", "thinking_end_tags", "generation_prompt"]
+    if shape.grammar:
+        names += ["grammar", "grammar_type", "grammar_lazy", "preserved_tokens"]
+    values = {name: getattr(shape, name) for name in names}
+    if shape.grammar:
+        values["grammar_triggers"] = [dict(trigger) for trigger in shape.grammar_triggers]
+    return values

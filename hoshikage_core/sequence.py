@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import os
 from collections.abc import Callable
 from collections.abc import Sequence as SequenceOf
@@ -10,26 +9,21 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
 from hoshikage_core import _checks
-from hoshikage_core._ffi import call, ffi, lib
+from hoshikage_core._ffi import Handle, call, ffi, lib
 from hoshikage_core.errors import (
     CancelledError,
     ClosedError,
     HoshikageError,
     InvalidArgumentError,
     NativeError,
+    UnsupportedError,
 )
-from hoshikage_core.sampling import SamplingParams, new_sampler
+from hoshikage_core.logprobs import TokenLogprob
+from hoshikage_core.sampling import SamplingParams, choice_seed, new_sampler
 
 if TYPE_CHECKING:
     from hoshikage_core.engine import Engine
-
-
-@dataclasses.dataclass(frozen=True)
-class TokenLogprob:
-    """A token and the natural logarithm of its probability, before any sampler."""
-
-    token: int
-    logprob: float
+    from hoshikage_core.prompt import ChatPrompt
 
 
 class Sequence:
@@ -41,22 +35,35 @@ class Sequence:
     Attributes:
         id: The engine's number for it.
         tokens: All its tokens; do not change the list.
+        sampling: How tokens are chosen.
         seed: What its random choices come from.
         cancelled: Whether ``cancel()`` was called.
         failure: Why its sampler failed, if it did; the sequence is of no use then.
     """
 
-    def __init__(self, engine: Engine, seq_id: int, tokens: SequenceOf[int], sampling: SamplingParams) -> None:
+    def __init__(
+        self,
+        engine: Engine,
+        seq_id: int,
+        tokens: SequenceOf[int],
+        sampling: SamplingParams,
+        *,
+        shape: ChatPrompt | None = None,
+        thinking_budget: int | None = None,
+        choice: int = 0,
+    ) -> None:
         self.engine = engine
         self.id = seq_id
         self.tokens = list(tokens)
+        self.sampling = sampling
         self.seed = int.from_bytes(os.urandom(8), "little") >> 1 if sampling.seed is None else sampling.seed
         self.cancelled = False
         self.failure: HoshikageError | None = None
         self._closed = False
-        with engine.model.native as model:
-            self.sampler = new_sampler(model, sampling, self.seed, engine.n_ctx)
-        self._accept(tokens, is_generated=False)
+        self._prompt = tokens
+        self._shape = shape
+        self._thinking_budget = thinking_budget
+        self.sampler = self.new_sampler(choice)
 
     @property
     def n_computed(self) -> int:
@@ -81,7 +88,7 @@ class Sequence:
         """Appends several tokens; errors are those of ``append``."""
         with self.engine.lock:
             self._require_open()
-            self._accept(_checks.token_ids("tokens", tokens), is_generated=True)
+            self.accept(_checks.token_ids("tokens", tokens))
             self.tokens.extend(tokens)
 
     def prefill(self) -> None:
@@ -106,11 +113,9 @@ class Sequence:
         """
         with self.engine.lock:
             self._require_open()
-            token = ffi.new("int32_t *")
-            with self.engine.native as context, self.sampler as sampler:
-                self._note_failure(lib.hsk_sample, context, self.id, sampler, token)
-            self.tokens.append(token[0])
-            return int(token[0])
+            token = self.draw(self.sampler)
+            self.tokens.append(token)
+            return token
 
     def step(self) -> int:
         """Computes the pending tokens and samples the next one.
@@ -202,10 +207,51 @@ class Sequence:
                 raise self.failure
             return token if samples and is_last else None
 
-    def _accept(self, tokens: SequenceOf[int], *, is_generated: bool) -> None:
+    # ---- for generations, with the engine's lock held
+
+    def new_sampler(self, choice: int) -> Handle:
+        """A sampler that knows the prompt, for one of several choices."""
+        with self.engine.model.native as model:
+            seed = choice_seed(self.seed, choice)
+            sampler = new_sampler(model, self.sampling, seed, self.engine.n_ctx, self._shape, self._thinking_budget)
+        self._accept(sampler, self._prompt, is_generated=False)
+        return sampler
+
+    def accept(self, tokens: SequenceOf[int]) -> None:
+        """Tells the sampler tokens that it did not choose."""
+        self._accept(self.sampler, tokens, is_generated=True)
+
+    def draw(self, sampler: Handle) -> int:
+        """Chooses a token from the logits the last step kept, and appends it to nothing."""
+        token = ffi.new("int32_t *")
+        with self.engine.native as context, sampler as native:
+            self._note_failure(lib.hsk_sample, context, self.id, native, token)
+        return int(token[0])
+
+    def rewind(self, n_tokens: int, n_held: int, sampler: Handle) -> None:
+        """Goes back to its first tokens, with another sampler.
+
+        Args:
+            n_tokens: How many stay.
+            n_held: How many of them at most stay in the KV cache; none where the model's memory cannot be cut.
+            sampler: One that knows these tokens.
+        """
+        del self.tokens[n_tokens:]
+        if self.n_computed > n_held:
+            with self.engine.native as context:
+                try:
+                    call(lib.hsk_sequence_remove, context, self.id, n_held, -1)
+                except UnsupportedError:
+                    call(lib.hsk_sequence_remove, context, self.id, -1, -1)
+                    n_held = 0
+            self.engine.native_step.n_held[self.id] = n_held
+        self.sampler.close()
+        self.sampler = sampler
+
+    def _accept(self, sampler: Handle, tokens: SequenceOf[int], *, is_generated: bool) -> None:
         ids = ffi.new("int32_t[]", tokens)
-        with self.sampler as sampler:
-            self._note_failure(lib.hsk_sampler_accept, sampler, ids, len(ids), is_generated)
+        with sampler as native:
+            self._note_failure(lib.hsk_sampler_accept, native, ids, len(ids), is_generated)
 
     def _note_failure(self, function: Callable[..., int], *args: Any) -> None:
         """A call that leaves the sampler unusable when llama.cpp fails in it."""

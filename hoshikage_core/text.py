@@ -23,6 +23,11 @@ class Utf8Decoder:
     def __init__(self) -> None:
         self._decoder = codecs.getincrementaldecoder("utf-8")("replace")
 
+    @property
+    def pending(self) -> bytes:
+        """The incomplete character that is held back."""
+        return self._decoder.getstate()[0]
+
     def decode(self, data: bytes) -> str:
         """Returns the characters that ``data`` completes."""
         return self._decoder.decode(data)

@@ -13,15 +13,24 @@ import falcon
 
 from hoshikage_server import heap, logs
 from hoshikage_server.api import problems
+from hoshikage_server.api.answering import Answering
 from hoshikage_server.api.chat import ChatCompletions
+from hoshikage_server.api.completions import Completions
+from hoshikage_server.api.embeddings import EmbeddingsResource
 from hoshikage_server.api.health import Health, Welcome
 from hoshikage_server.api.input_tokens import InputTokens
 from hoshikage_server.api.middleware import ApiKeys, RequestContext
 from hoshikage_server.api.models import ModelItem, ModelList
+from hoshikage_server.api.openapi import OpenApi
+from hoshikage_server.api.operations import App
+from hoshikage_server.api.origins import Origins
+from hoshikage_server.api.responses.routes import add_responses
 from hoshikage_server.api.status import Status
+from hoshikage_server.api.tokens import Detokenize, Tokenize
 from hoshikage_server.api.version import Version
 from hoshikage_server.engines import vocabulary
 from hoshikage_server.engines.answers import Answers
+from hoshikage_server.engines.embeddings import Embeddings
 from hoshikage_server.engines.gpu import Gpu
 from hoshikage_server.engines.lane import Lane
 from hoshikage_server.engines.process import EngineProcess
@@ -87,17 +96,27 @@ def serving_app(settings: LiveSettings, engine_command: Sequence[str] = ENGINE_C
 def create_app(deps: Deps) -> falcon.App[Any, Any]:
     """Makes the WSGI application."""
     settings = deps.settings
-    app: falcon.App[Any, Any] = falcon.App()
+    app = App()
+    app.req_options.strip_url_path_trailing_slash = True
     app.add_middleware(RequestContext(settings))
+    app.add_middleware(Origins(settings))
     app.add_middleware(ApiKeys(settings))
     problems.register(app)
     app.add_route("/", Welcome())
     app.add_route("/health", Health())
+    app.add_route("/openapi.json", OpenApi(app.resources))
     app.add_route("/v1/api/version", Version())
     app.add_route("/v1/status", Status(settings, deps.models, deps.answers))
-    app.add_route("/v1/models", ModelList(deps.models))
+    app.add_route("/v1/models", ModelList(settings, deps.models, deps.answers))
     app.add_route("/v1/models/{model_id:path}", ModelItem(settings, deps.models, deps.answers))
-    app.add_route("/v1/chat/completions", ChatCompletions(settings, deps.models, deps.answers))
+    answering = Answering(settings, deps.answers)
+    app.add_route("/v1/chat/completions", ChatCompletions(settings, deps.models, answering))
+    app.add_route("/v1/completions", Completions(settings, deps.models, answering, deps.answers.vocabulary))
+    app.add_route("/v1/tokenize", Tokenize(settings, deps.models, deps.answers.vocabulary))
+    app.add_route("/v1/detokenize", Detokenize(settings, deps.models, deps.answers.vocabulary))
     input_tokens = InputTokens(settings, deps.models, deps.answers.vocabulary)
     app.add_route("/v1/chat/completions/input_tokens", input_tokens)
+    embeddings = Embeddings(deps.answers.lane, deps.answers.supervisor, settings)
+    app.add_route("/v1/embeddings", EmbeddingsResource(settings, deps.models, embeddings))
+    add_responses(app, settings, deps.models, deps.answers)
     return app

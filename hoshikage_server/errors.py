@@ -126,7 +126,9 @@ def _kinds() -> dict[str, Kind]:
     invalid = "invalid_request_error"
     table = {
         400: (
+            "arguments_not_json",
             "array_above_max_length",
+            "call_without_output",
             "context_length_exceeded",
             "decimal_above_max_value",
             "decimal_below_min_value",
@@ -136,33 +138,58 @@ def _kinds() -> dict[str, Kind]:
             "integer_above_max_value",
             "integer_below_min_value",
             "invalid_argument",
+            "invalid_encrypted_content",
+            "invalid_function_parameters",
             "invalid_grammar",
+            "invalid_gzip",
+            "invalid_json_schema",
             "invalid_type",
             "invalid_value",
             "malformed_request",
             "missing_required_parameter",
+            "mixed_prompts",
+            "model_cannot_embed",
+            "model_cannot_generate",
+            "nested_too_deeply",
             "number_out_of_range",
+            "object_above_max_properties",
+            "output_without_call",
+            "previous_response_not_found",
+            "string_above_max_length",
+            "token_not_in_vocabulary",
             "unsupported_parameter",
             "unsupported_value",
         ),
         401: ("invalid_api_key",),
+        403: ("host_not_allowed", "origin_not_allowed"),
         404: ("model_not_found", "unknown_url"),
         405: ("method_not_supported",),
         408: ("request_timeout",),
         409: ("model_in_use",),
         413: ("request_too_large",),
         414: ("request_line_too_long",),
-        415: ("unsupported_content_encoding",),
+        415: ("unsupported_charset", "unsupported_content_encoding", "unsupported_content_type"),
         417: ("unsupported_expectation",),
         431: ("request_headers_too_large",),
         501: ("unsupported_transfer_coding",),
     }
     kinds = {code: Kind(status, invalid, code) for status, codes in table.items() for code in codes}
     # OpenAI leaves these codes null.
+    for status, code in ((404, "response_not_found"), (404, "item_not_found"), (400, "response_not_in_background")):
+        kinds[code] = Kind(status, invalid, None)
     kinds["invalid_json"] = Kind(400, invalid, None)
     kinds["missing_api_key"] = Kind(401, invalid, None)
     kinds["max_tokens_twice"] = Kind(400, invalid, "invalid_parameter_combination")
-    kinds["stream_options_without_stream"] = Kind(400, invalid, None)
+    kinds["parameters_conflict"] = Kind(400, invalid, "invalid_parameter_combination")
+    kinds["string_does_not_match"] = Kind(400, invalid, "invalid_value")
+    kinds["key_above_max_length"] = Kind(400, invalid, "string_above_max_length")
+    for code in (
+        *("call_without_result", "invalid_key", "only_with_functions", "only_with_tools", "result_without_call"),
+        *("stream_options_without_stream", "top_logprobs_without_logprobs"),
+        *("unknown_function_call", "unknown_tool_choice"),
+    ):
+        kinds[code] = Kind(400, invalid, None)
+    kinds["input_too_long"] = Kind(400, invalid, "context_length_exceeded")
     kinds["chat_template_failed"] = Kind(400, invalid, "chat_template_failed")
     kinds["http_error"] = Kind(400, invalid, None)  # whatever else falcon refuses; its own status is used
     kinds["queue_full"] = Kind(429, "rate_limit_error", "queue_full")

@@ -24,7 +24,7 @@ from gunicorn.http.errors import ConfigurationProblem, InvalidResponseHeader, In
 from gunicorn.sock import ssl_context
 from gunicorn.workers.ggevent import GeventWorker
 
-from hoshikage_server import logs
+from hoshikage_server import leftovers, logs
 from hoshikage_server.errors import ClientGoneError, ServerError, kind_of
 from hoshikage_server.listener import Listener
 from hoshikage_server.serving import GOODBYE_S, check_addresses, shutdown_margin_s
@@ -42,8 +42,6 @@ _CODES = {
 _OUR_FAULT = (ConfigurationProblem, InvalidResponseHeader, InvalidResponseHeaderName)
 _HEARTBEAT_S = 1.0  # also how soon it notices that its master is gone
 _ENDING_TICK_S = 0.1
-_LINGER_S = 1.0
-_LINGER_READS = 64
 _poll = get_original("select", "poll")  # gevent's would switch greenlets
 
 
@@ -129,16 +127,22 @@ class Worker(GeventWorker):  # type: ignore[misc]  # gunicorn has no types
         """Serves one request."""
         greenlet = gevent.getcurrent()
         self._idle.pop(greenlet, None)
+        if _declared_bytes(req) > self.settings.now.max_body:  # see api/body.py
+            req.force_close()
+            req._expected_100_continue = False  # the client need not send it
+        is_last = False
         try:
             super().handle_request(listener_name, req, sock, addr)
         except ClientGoneError:
             raise
+        except StopIteration:
+            is_last = True
         except OSError:  # writing failed, for whatever reason the network has
             raise ClientGoneError from None
         finally:
             sock.settimeout(None)  # see api/middleware.py
             self._idle[greenlet] = sock
-        if not self.alive:
+        if not _can_go_on(sock, req.body, is_last=is_last or not self.alive):
             raise StopIteration  # gunicorn closes the connection
 
     def handle_error(self, req: Any, client: Any, addr: Any, exc: BaseException) -> None:
@@ -154,7 +158,7 @@ class Worker(GeventWorker):  # type: ignore[misc]  # gunicorn has no types
             log.error("%s\n%s", _fields(request_id, error, exc), logs.way_of(exc))
         with contextlib.suppress(OSError):  # nobody is left to be told
             util.write_nonblock(client, refusal(error, self.settings.now.lang, request_id))
-            _linger(client)
+            leftovers.drop_all(client)
 
     def _reread_settings(self) -> None:
         self.settings.reread(lambda settings: check_addresses(self.cfg, settings))
@@ -208,13 +212,22 @@ def _fields(request_id: str, error: ServerError, cause: BaseException) -> str:
     return logs.fields(id=request_id, method=None, status=status, code=error.code, model=None, ms=None, reason=reason)
 
 
-def _linger(client: Any) -> None:
-    """Reads what is still under way: closing a socket with unread bytes would take the answer back."""
-    client.shutdown(socket.SHUT_WR)
-    with gevent.Timeout(_LINGER_S, False):
-        for _ in range(_LINGER_READS):
-            if not client.recv(65536):
-                return
+def _can_go_on(client: Any, body: Any, *, is_last: bool) -> bool:
+    """Whether another request may follow; if not, the last answer has arrived, as far as that can be had."""
+    try:
+        if is_last:
+            client.shutdown(socket.SHUT_WR)
+        if leftovers.drop_body(body) and not (is_last and _has_unread(client)):
+            return not is_last
+        leftovers.drop_all(client)
+    except OSError:  # nobody is left to be told
+        pass
+    return False
+
+
+def _declared_bytes(req: Any) -> int:
+    """How long a request says that its body is; gunicorn has made sure that it is a number."""
+    return next((int(value) for name, value in req.headers if name == "CONTENT-LENGTH"), 0)
 
 
 def refusal(error: ServerError, language: str, request_id: str) -> bytes:

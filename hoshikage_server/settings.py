@@ -37,6 +37,8 @@ Language = Literal["ja", "en"]
 Seconds = Annotated[float, Meta(gt=0, le=86400)]
 Idle = Annotated[float, Meta(ge=0, le=31_536_000)]
 Count = Annotated[int, Meta(ge=1, le=1_000_000)]
+# As browsers write it, or with * as its port; "null" is what they send for files and sandboxed frames.
+Origin = Annotated[str, Meta(pattern=r"^(\*|null|[a-z][a-z0-9+.-]*://[^/?#@\s*]+(:\*)?)$")]
 
 
 class Settings(msgspec.Struct, frozen=True, kw_only=True):
@@ -50,6 +52,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     lang: Language = "ja"  # language of messages unless a client asks for another
     log_level: Literal["debug", "info", "warning", "error"] = "info"
     api_keys: tuple[str, ...] = ()  # accepted keys; needed to listen on more than the loopback address
+    cors_origins: tuple[Origin, ...] = ()  # web pages elsewhere that may use the API; "*": all
 
     n_ctx: Annotated[int, Meta(ge=1, le=2**31 - 1)] = 4096  # tokens of context, shared by what is computed at once
     parallel: Annotated[int, Meta(ge=1, le=64)] = 1  # requests computed at once
@@ -79,6 +82,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     max_body: Annotated[int, Meta(ge=1024)] = 32 * 1024 * 1024  # bytes of a request
     max_unsent: Count = 4096  # pieces of an answer kept for a client that reads slowly
     max_connections: Count = 1000  # connections at once
+    responses_max: Annotated[int, Meta(ge=0, le=1_000_000)] = 1000  # responses kept in memory; 0: none
+    responses_max_bytes: Annotated[int, Meta(ge=0)] = 64 * 1024 * 1024  # bytes of all of them
 
     def public(self) -> dict[str, object]:
         """All settings as plain values, keys blanked."""
@@ -215,15 +220,18 @@ def _convert(name: str, value: object, source: str) -> Any:
     field_type = _FIELDS[name]
     if field_type is Path:
         return _absolute(str(value), source)
-    if name == "api_keys" and isinstance(value, str):
-        value = [key.strip() for key in value.split(",") if key.strip()]
+    if name in ("api_keys", "cors_origins") and isinstance(value, str):
+        value = [item.strip() for item in value.split(",") if item.strip()]
+    if name == "cors_origins" and isinstance(value, list):  # as people copy them from the address bar
+        value = [item.rstrip("/").lower() if isinstance(item, str) else item for item in value]
     if field_type is bool and value in (0, 1):  # as in a variable
         return bool(value)
     try:
         return msgspec.convert(value, field_type, strict=not isinstance(value, str))
     except msgspec.ValidationError as error:
         # The value itself is left out: it may be a key.
-        raise SettingsError(source, str(error)) from None
+        reason = messages.text("not_an_origin", language()) if name == "cors_origins" else str(error)
+        raise SettingsError(source, reason) from None
 
 
 def _config_dir(environ: Mapping[str, str]) -> Path:

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import hypothesis
 import pytest
+from tiny_bert import TinyBert
 from tiny_gguf import TinyModel
 
 # At the end: build_support is found in the checkout, everything that is installed as it was installed.
@@ -39,3 +40,9 @@ def vocab_folder() -> Path:
 def smollm2_path() -> Path:
     """SmolLM2-135M-Instruct, the demo model; fetched once into the user's cache."""
     return demo_model_path()
+
+
+@pytest.fixture(scope="session")
+def tiny_bert_path(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A tiny random embedding model (mean pooling, inputs of 128 tokens at most); read only, shared by all tests."""
+    return TinyBert().write(tmp_path_factory.mktemp("models") / "tiny-bert.gguf")

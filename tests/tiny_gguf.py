@@ -36,6 +36,7 @@ class TinyModel:
     Attributes:
         is_forgetful: Each token depends on the one before only, not on how (or together with what) the others were
             computed. Rounding errors cannot add up then, so that prefill and decode give the same answers.
+        more_specials: Special tokens besides `SPECIAL_TOKENS`, such as those of a reasoning block; they come next.
     """
 
     seed: int = 0
@@ -49,6 +50,7 @@ class TinyModel:
     add_bos: bool = False
     name: str = "tiny"
     is_forgetful: bool = False
+    more_specials: tuple[str, ...] = ()
 
     def write(self, path: Path, *, arch: str = "llama", omit: Collection[str] = ()) -> Path:
         """Writes the model and returns its path.
@@ -62,11 +64,11 @@ class TinyModel:
         self._add_llama_tensors(writer)
         for name in omit:
             del writer.tensors[0][name]
-        return _finish(writer, path)
+        return finish(writer, path)
 
     def write_vocab_only(self, path: Path) -> Path:
         """Writes tokenizer and metadata without a single tensor, as llama.cpp's ggml-vocab-*.gguf are."""
-        return _finish(self._writer(), path)
+        return finish(self._writer(), path)
 
     def write_mamba(self, path: Path) -> Path:
         """Writes a recurrent model: its memory is one state a sequence, which cannot be cut back."""
@@ -97,7 +99,7 @@ class TinyModel:
             writer.add_tensor(prefix + "ssm_out.weight", matrix(self.n_embd, n_inner))
         writer.add_tensor("output_norm.weight", ones)
         writer.add_tensor("output.weight", matrix(self.n_vocab, self.n_embd) * np.float32(2))
-        return _finish(writer, path)
+        return finish(writer, path)
 
     def _writer(self, arch: str = "llama") -> gguf.GGUFWriter:
         """A writer that holds everything but the tensors."""
@@ -126,14 +128,15 @@ class TinyModel:
 
     def _add_tokenizer(self, writer: gguf.GGUFWriter) -> None:
         letters = list(_byte_letters())
-        n_merges = self.n_vocab - len(SPECIAL_TOKENS) - len(letters)
+        specials = SPECIAL_TOKENS + self.more_specials
+        n_merges = self.n_vocab - len(specials) - len(letters)
         if n_merges < 0:
             raise ValueError(f"n_vocab must be at least {self.n_vocab - n_merges}")
         merges = list(islice(_merges(), n_merges))
         if len(merges) < n_merges:
             raise ValueError(f"n_vocab must be at most {self.n_vocab - n_merges + len(merges)}")
-        tokens = [*SPECIAL_TOKENS, *letters, *(left + right for left, right in merges)]
-        types = [gguf.TokenType.CONTROL] * len(SPECIAL_TOKENS)
+        tokens = [*specials, *letters, *(left + right for left, right in merges)]
+        types = [gguf.TokenType.CONTROL] * len(specials)
         types += [gguf.TokenType.NORMAL] * (len(tokens) - len(types))
         writer.add_tokenizer_model("gpt2")
         writer.add_tokenizer_pre("gpt-2")
@@ -174,7 +177,8 @@ class TinyModel:
         writer.add_tensor("output.weight", matrix(self.n_vocab, self.n_embd) * np.float32(2))
 
 
-def _finish(writer: gguf.GGUFWriter, path: Path) -> Path:
+def finish(writer: gguf.GGUFWriter, path: Path) -> Path:
+    """Writes what a writer holds to a file."""
     writer.write_header_to_file(path)
     writer.write_kv_data_to_file()
     writer.write_tensors_to_file()

@@ -7,11 +7,14 @@ from typing import Literal
 import falcon
 import msgspec
 
-from hoshikage_server.api import body
+from hoshikage_server.api import body, conversation
+from hoshikage_server.api.chat import blame
 from hoshikage_server.api.client import ClientWatch
-from hoshikage_server.api.schema import decode_chat
+from hoshikage_server.api.operations import operation
+from hoshikage_server.api.schema import ChatRequest, decode_chat
 from hoshikage_server.engines.spec import spec_of
 from hoshikage_server.engines.vocabulary import Vocabulary
+from hoshikage_server.errors import ServerError
 from hoshikage_server.registry.model_map import ModelMap
 from hoshikage_server.settings import LiveSettings
 
@@ -33,13 +36,19 @@ class InputTokens:
         self._models = models
         self._vocabulary = vocabulary
 
+    @operation("Count chat tokens", body=ChatRequest, answer=InputTokensObject)
     def on_post(self, request: falcon.Request, response: falcon.Response) -> None:
         """Counts; a prompt that does not fit is counted like any other."""
         settings = self._settings.now
         chat = decode_chat(body.read(request, settings))
         entry = self._models.find(chat.model)
         request.context.model = entry.id
-        with ClientWatch(request.env):
-            n_tokens = self._vocabulary.count(entry.id, spec_of(entry, settings), chat.plain_messages())
+        messages = conversation.plain(chat.messages)
+        try:
+            with ClientWatch(request.env):
+                n_tokens = self._vocabulary.count(entry.id, spec_of(entry, settings), messages, form=chat.form())
+        except ServerError as error:
+            blame(chat, error)
+            raise
         response.data = _encode(InputTokensObject(n_tokens))
         response.content_type = falcon.MEDIA_JSON

@@ -6,24 +6,32 @@ that sentence are read here and nowhere else; a test runs each of them, so that 
 
 from __future__ import annotations
 
+import ast
+import itertools
 import json
 import math
 import operator
 import re
-from collections.abc import Callable
-from typing import Any, Final
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any
 
-import msgspec
-
+from hoshikage_server.api import value_path
+from hoshikage_server.api.value_path import UNKNOWN
+from hoshikage_server.engines.wire import INT32_MAX
 from hoshikage_server.errors import RequestError
 from hoshikage_server.messages import Words
 
-_PATH = re.compile(r"^(?P<what>.*?)(?: - at `(?:key in )?\$(?P<path>.*)`)?$", re.DOTALL)
+NESTING_MAX = 128  # levels: far more than any schema needs, and less than what anything here fails at
+NO_LINE_END = r"(?!\n)"  # after `$`, which in Python lets one through
+_INT64_MIN, _UINT64_MAX = -(2**63), 2**64 - 1  # what msgpack can say
+
+_AT, _OF_KEY = " - at `", "key` in `"
 _MISSING = re.compile(r"^Object missing required field `(?P<field>[^`]+)`$")
 _BOUND = re.compile(r"^Expected `(?P<type>int|float)` (?P<sign>>=|<=|>|<) (?P<limit>\S+)$")
-_LENGTH = re.compile(r"^Expected `(?P<type>str|array)` of length (?P<sign>>=|<=) (?P<limit>\d+)$")
-_TYPE = re.compile(r"^Expected `(?P<expected>[^`]+)`")
-_STEP = re.compile(r"\.(?P<key>[^.\[]+)|\[(?P<index>\d+|\.\.\.)\]")
+_LENGTH = re.compile(r"^Expected `(?P<type>str|array|object)` of length (?P<sign>>=|<=) (?P<limit>\d+)$")
+_PATTERN = re.compile(r"^Expected `str` matching regex (?P<pattern>['\"].*)$")
+_TYPE = re.compile(r"^Expected `(?P<expected>[^`]+)`(?:, got `(?P<got>[^`]+)`)?$")
+_TOKEN_ID = re.compile(r"0|[1-9]\d{0,9}")
 
 _TYPE_NAMES = {
     "array": "type_array",
@@ -35,8 +43,24 @@ _TYPE_NAMES = {
     "str": "type_string",
 }
 _SUPPORTED = {
-    "role": "'system', 'developer', 'user', 'assistant'",
-    "type": "'text'",
+    "encoding_format": "'float', 'base64'",
+    "role": "'system', 'developer', 'user', 'assistant', 'tool', 'function'",
+    "content.type": "'text'",
+    "tools.type": "'function'",
+    "tool_calls.type": "'function'",
+    "function_call": "'none', 'auto'",
+    "prompt_cache_retention": "'in_memory', '24h'",
+    "prompt_cache_options.mode": "'implicit', 'explicit'",
+    "prompt_cache_options.ttl": "'30m', '12h'",
+    "tool_choice": "'none', 'auto', 'required'",
+    "tool_choice.type": "'function', 'allowed_tools'",
+    "allowed_tools.mode": "'auto', 'required'",
+    "response_format.type": "'text', 'json_object', 'json_schema'",
+    "prediction.type": "'content'",
+    "reasoning_effort": "'none', 'minimal', 'low', 'medium', 'high', 'xhigh', 'max'",
+    "verbosity": "'low', 'medium', 'high'",
+    "service_tier": "'auto', 'default', 'flex', 'scale', 'priority', 'fast'",
+    "reasoning_format": "'none', 'auto', 'deepseek', 'deepseek-legacy'",
 }
 _COMPARE: dict[str, Callable[[Any, Any], bool]] = {
     "<=": operator.le,
@@ -45,39 +69,76 @@ _COMPARE: dict[str, Callable[[Any, Any], bool]] = {
     ">": operator.gt,
 }
 _MAX_SHOWN = 80
-_UNKNOWN: Final = object()  # stands for a value that was not found
 
 
-def from_validation(complaint: str, body: bytes) -> RequestError:
-    """OpenAI's error for what msgspec said about a body."""
-    match = _PATH.match(complaint)
-    what, path = (match["what"], match["path"] or "") if match else (complaint, "")
-    param = path.lstrip(".")
+def from_validation(complaint: str, body: bytes, words: Mapping[str, str] = _SUPPORTED) -> RequestError:
+    """OpenAI's error for what msgspec said about a body.
+
+    Args:
+        complaint: msgspec's.
+        body: The JSON that was decoded.
+        words: What fields take that are one of a few words: by their last name, or by their last two.
+    """
+    what, path, is_of_key = _split(complaint)
     if missing := _MISSING.match(what):
-        return RequestError("missing_required_parameter", param=f"{param}.{missing['field']}".lstrip("."))
-    value = _value_at(body, path)
-    supported = _SUPPORTED.get(param.rpartition(".")[2], "")
-    if _is_fine(value, what) or show(value) in supported.split(", "):
-        return RequestError("duplicate_parameter", param=param or None)
+        return RequestError("missing_required_parameter", param=f"{path}.{missing['field']}".lstrip("."))
+    if is_of_key:
+        return _bad_key(path, what, body)
+    is_length = _LENGTH.match(what) is not None
+    place = value_path.find(body, path, lambda value: not _is_fine(value, what), is_shallow=is_length)
+    param, value = place.param or None, place.value
+    supported = _supported(place.param, words)
+    if _is_fine(value, what) or (supported and show(value) in supported.split(", ")):
+        return RequestError("duplicate_parameter", param=param)
     if bound := _BOUND.match(what):
-        return _out_of_bounds(param, bound, value)
+        return _out_of_bounds(place.param, bound, value)
     if length := _LENGTH.match(what):
-        return _wrong_length(param, length, value)
+        return _wrong_length(place.param, length, value)
+    if pattern := _PATTERN.match(what):
+        shown = _regex_of(pattern).removesuffix(NO_LINE_END)
+        return RequestError("string_does_not_match", param=param, got=show(value), pattern=shown)
     if what.startswith("Integer value out of range"):
         return RequestError("number_out_of_range", param=param)
     if what.startswith("Number out of range"):
-        return _beyond_doubles(param, value)
-    if expected := _TYPE.match(what):
-        return RequestError(
-            "invalid_type", param=param or None, expected=_type_names(expected["expected"]), got=_type_name(value)
-        )
-    return RequestError("invalid_value", param=param or None, got=show(value), supported=supported)
+        return _beyond_doubles(place.param, value)
+    if type_ := _TYPE.match(what):
+        got = Words([_TYPE_NAMES.get(type_["got"], type_["got"])]) if type_["got"] else _type_name(value)
+        return RequestError("invalid_type", param=param, expected=_type_names(type_["expected"]), got=got)
+    return RequestError("invalid_value", param=param, got=show(value), supported=supported)
+
+
+def check_free(value: object, param: str) -> None:
+    """Refuses of a value that may be anything what no frame of an engine can hold.
+
+    Raises:
+        RequestError: It is nested too deeply, or holds a number that is too large.
+    """
+    for level in _levels(value, param):
+        if any(type(item) is int and not _INT64_MIN <= item <= _UINT64_MAX for item in level):
+            raise RequestError("number_out_of_range", param=param)
+
+
+def check_depth(value: object, param: str) -> None:
+    """Refuses a value that is nested too deeply for what it goes through.
+
+    Raises:
+        RequestError: It is.
+    """
+    for _ in _levels(value, param):
+        pass
+
+
+def wrong_type(param: str, value: object, like: object) -> RequestError:
+    """The error for a value in a list that is not of the same kind as the list's first one."""
+    return RequestError("invalid_type", param=param, expected=_type_name(like), got=_type_name(value))
 
 
 def show(value: object) -> str:
     """A client's value in a message: as JSON, but text as OpenAI quotes it; short, and on one line."""
-    if value is _UNKNOWN:
+    if value is UNKNOWN:
         return "…"
+    if isinstance(value, str):
+        value = value[: _MAX_SHOWN + 1]
     try:
         text = json.dumps(value, ensure_ascii=False)
         if not text.isprintable():
@@ -86,7 +147,64 @@ def show(value: object) -> str:
         return "…"
     if isinstance(value, str):
         text = f"'{text[1:-1]}'"
+    return shorten(text)
+
+
+def shorten(text: str) -> str:
+    """A text of a client's in a message: never as long as a body may be."""
     return text if len(text) <= _MAX_SHOWN else text[: _MAX_SHOWN - 1] + "…"
+
+
+def _supported(param: str, words: Mapping[str, str]) -> str:
+    names = re.sub(r"\[[^]]*\]", "", param).split(".")
+    return words.get(".".join(names[-2:]), words.get(names[-1], ""))
+
+
+def _levels(value: object, param: str) -> Iterator[list[Any]]:
+    level: list[Any] = [value]
+    for _ in range(NESTING_MAX):
+        yield level
+        level = list(itertools.chain.from_iterable(map(_children, level)))
+        if not level:
+            return
+    raise RequestError("nested_too_deeply", param=param, limit=NESTING_MAX)
+
+
+def _children(item: Any) -> Any:
+    if isinstance(item, dict):
+        return item.values()
+    return item if isinstance(item, list) else ()
+
+
+def _split(complaint: str) -> tuple[str, str, bool]:
+    """What is wrong, the path to it, and whether it is a key. What is wrong may hold any text of the client's."""
+    what, at, where = complaint.rpartition(_AT)
+    if not at:
+        return complaint, "", False
+    path = where.removesuffix("`")
+    return what, path.removeprefix(_OF_KEY).removeprefix("$"), path.startswith(_OF_KEY)
+
+
+def _regex_of(pattern: re.Match[str]) -> str:
+    return str(ast.literal_eval(pattern["pattern"]))
+
+
+def _bad_key(path: str, what: str, body: bytes) -> RequestError:
+    """Keys are token ids, or of bounded length."""
+    param = path.lstrip(".")
+    if length := _LENGTH.match(what):
+        limit = int(length["limit"])
+        n_longest = max(map(len, value_path.keys(body, path)), default=limit)
+        return RequestError("key_above_max_length", param=param, limit=limit, got=n_longest)
+    bad = (key for key in value_path.keys(body, path) if not _is_token_id(key))
+    key = next(bad, None)
+    if key is None:
+        return RequestError("duplicate_parameter", param=param)
+    return RequestError("invalid_key", param=param, got=show(key))
+
+
+def _is_token_id(key: str) -> bool:
+    return _TOKEN_ID.fullmatch(key) is not None and int(key) <= INT32_MAX
 
 
 def _out_of_bounds(param: str, bound: re.Match[str], value: object) -> RequestError:
@@ -105,40 +223,29 @@ def _beyond_doubles(param: str, value: object) -> RequestError:
 
 def _wrong_length(param: str, length: re.Match[str], value: Any) -> RequestError:
     if length["sign"] == "<=":
-        got = show(value) if value is _UNKNOWN else len(value)
-        return RequestError("array_above_max_length", param=param, limit=length["limit"], got=got)
+        got = show(value) if value is UNKNOWN else len(value)
+        codes = {
+            "str": "string_above_max_length",
+            "array": "array_above_max_length",
+            "object": "object_above_max_properties",
+        }
+        return RequestError(codes[length["type"]], param=param, limit=length["limit"], got=got)
     return RequestError("empty_string" if length["type"] == "str" else "empty_array", param=param)
-
-
-def _value_at(body: bytes, path: str) -> Any:
-    """The value a path leads to; _UNKNOWN where it leads nowhere (`[...]` is msgspec's for "some value of an object").
-
-    Of a key that comes more than once it is the last one.
-    """
-    raw = msgspec.Raw(body)
-    try:
-        for step in _STEP.finditer(path):
-            if step["key"] is not None:
-                raw = msgspec.json.decode(raw, type=dict[str, msgspec.Raw])[step["key"]]
-            else:
-                raw = msgspec.json.decode(raw, type=list[msgspec.Raw])[int(step["index"])]
-        try:
-            return msgspec.json.decode(raw)
-        except msgspec.DecodeError:
-            return float(bytes(raw))  # a number that fits nothing becomes infinite
-    except (msgspec.DecodeError, RecursionError, KeyError, IndexError, ValueError):
-        return _UNKNOWN
 
 
 def _is_fine(value: Any, complaint: str) -> bool:
     """Whether a complaint does not hold: then it is about an earlier value of a key that comes more than once."""
-    if value is _UNKNOWN:
+    if value is UNKNOWN:
         return False
     if bound := _BOUND.match(complaint):
         limit = int(bound["limit"]) if bound["type"] == "int" else float(bound["limit"])
         return _kind(value) not in ("int", "float") or _COMPARE[bound["sign"]](value, limit)
     if length := _LENGTH.match(complaint):
-        return _kind(value) not in ("str", "array") or _COMPARE[length["sign"]](len(value), int(length["limit"]))
+        return _kind(value) not in ("str", "array", "object") or _COMPARE[length["sign"]](
+            len(value), int(length["limit"])
+        )
+    if pattern := _PATTERN.match(complaint):
+        return _kind(value) != "str" or re.search(_regex_of(pattern), value) is not None
     if expected := _TYPE.match(complaint):
         kinds = expected["expected"].split(" | ")
         return _kind(value) in kinds or (_kind(value) == "int" and "float" in kinds)

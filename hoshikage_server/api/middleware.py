@@ -12,11 +12,14 @@ import uuid
 import falcon
 
 from hoshikage_server import messages
+from hoshikage_server.api.origins import is_preflight
 from hoshikage_server.errors import RequestError
 from hoshikage_server.settings import LiveSettings
 
 _SANE_ID = re.compile(r"[A-Za-z0-9._:-]{1,128}")
-_OPEN_PATHS = frozenset({"/", "/health"})
+_OPEN_PATHS = frozenset({"/", "/health", "/openapi.json"})
+_DOUBLE_SLASHES = re.compile(r"^/+v1/+")  # left by joining a base URL and a path; the ids of models may hold others
+_OPENAI_VERSION = "2020-10-01"  # OpenAI's own, since that day
 
 
 class RequestContext:
@@ -28,6 +31,7 @@ class RequestContext:
     def process_request(self, request: falcon.Request, response: falcon.Response) -> None:
         """Runs first."""
         request.context.began = time.monotonic()
+        request.path = _DOUBLE_SLASHES.sub("/v1/", request.path)
         request.context.model = None  # a resource sets it to the id of a registered model
         given = request.get_header("X-Request-Id") or ""
         request.context.request_id = given if _SANE_ID.fullmatch(given) else f"req_{uuid.uuid4().hex}"
@@ -37,7 +41,10 @@ class RequestContext:
     def process_response(
         self, request: falcon.Request, response: falcon.Response, resource: object, is_successful: bool
     ) -> None:
-        """Runs before the response is written: the kernel ends what is not read over TCP, not over a Unix socket."""
+        """Runs before the response is written."""
+        response.set_header("OpenAI-Processing-Ms", str(round((time.monotonic() - request.context.began) * 1000)))
+        response.set_header("OpenAI-Version", _OPENAI_VERSION)
+        # The kernel ends what is not read over TCP, not over a Unix socket.
         connection = request.env.get("gunicorn.socket")
         if connection is not None and connection.family == socket.AF_UNIX:
             connection.settimeout(self._settings.now.write_timeout)
@@ -57,7 +64,7 @@ class ApiKeys:
         Raises:
             RequestError: missing_api_key or invalid_api_key.
         """
-        if not self._digests or request.path in _OPEN_PATHS:
+        if not self._digests or request.path in _OPEN_PATHS or is_preflight(request):
             return
         scheme, _, key = (request.get_header("Authorization") or "").partition(" ")
         headers = {"WWW-Authenticate": "Bearer"}

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import time
-from typing import Literal
 
 import falcon
 import gevent
@@ -12,6 +11,8 @@ import msgspec
 from hoshikage_server.api import body
 from hoshikage_server.api.client import ClientWatch
 from hoshikage_server.api.engine_status import engine_status, unload_status
+from hoshikage_server.api.model_objects import ModelObject, ModelPage, describe
+from hoshikage_server.api.operations import operation
 from hoshikage_server.api.status_objects import LoadObject, UnloadObject
 from hoshikage_server.engines.answers import Answers
 from hoshikage_server.engines.engine import Lease
@@ -20,7 +21,7 @@ from hoshikage_server.engines.spec import spec_of
 from hoshikage_server.engines.supervisor import EngineSnapshot, Snapshot
 from hoshikage_server.engines.wire import EngineSpec
 from hoshikage_server.errors import EngineError, RequestError
-from hoshikage_server.registry.model_map import ModelEntry, ModelMap
+from hoshikage_server.registry.model_map import ModelMap
 from hoshikage_server.settings import LiveSettings
 
 _encode = msgspec.json.Encoder().encode
@@ -29,35 +30,19 @@ _LOAD_RETRIES = 1
 _BURIAL_S = 5.0  # from the end of a process until it is known what that gave back
 
 
-class ModelObject(msgspec.Struct, frozen=True):
-    """A model as OpenAI lists it."""
-
-    id: str
-    created: int
-    object: Literal["model"] = "model"
-    owned_by: str = "hoshikage"
-
-
-class ModelPage(msgspec.Struct, frozen=True):
-    """The list of models."""
-
-    data: list[ModelObject]
-    object: Literal["list"] = "list"
-
-
-def _object(entry: ModelEntry) -> ModelObject:
-    return ModelObject(entry.id, entry.created)
-
-
 class ModelList:
     """All registered models."""
 
-    def __init__(self, models: ModelMap) -> None:
+    def __init__(self, settings: LiveSettings, models: ModelMap, answers: Answers) -> None:
+        self._settings = settings
         self._models = models
+        self._supervisor = answers.supervisor
 
+    @operation("List models", answer=ModelPage)
     def on_get(self, request: falcon.Request, response: falcon.Response) -> None:
-        """Lists them in the order of the file."""
-        response.data = _encode(ModelPage([_object(entry) for entry in self._models.entries().values()]))
+        """Lists the registered models, loaded or not."""
+        entries = self._models.entries().values()
+        response.data = _encode(ModelPage(describe(entries, self._settings.now, self._supervisor)))
         response.content_type = falcon.MEDIA_JSON
 
 
@@ -72,20 +57,25 @@ class ModelItem:
         self._models = models
         self._answers = answers
 
+    @operation("Retrieve model", answer=ModelObject)
     def on_get(self, request: falcon.Request, response: falcon.Response, model_id: str) -> None:
-        """Describes it."""
+        """Describes a model. Its id may hold slashes, escaped or not."""
         owner, _, verb = model_id.rpartition("/")
         if verb in ("load", "unload") and owner in self._models.entries() and model_id not in self._models.entries():
             raise falcon.HTTPMethodNotAllowed(["POST"])
-        response.data = _encode(_object(self._models.find(model_id, "model")))
+        entry = self._models.find(model_id, "model")
+        [described] = describe([entry], self._settings.now, self._answers.supervisor)
+        response.data = _encode(described)
         response.content_type = falcon.MEDIA_JSON
 
+    @operation("Load model", answer=LoadObject, under="/load")
+    @operation("Unload model", answer=UnloadObject, under="/unload", codes=("model_in_use",))
     def on_post(self, request: falcon.Request, response: falcon.Response, model_id: str) -> None:
         """Loads or unloads it. A body is read, and says nothing."""
         owner, _, verb = model_id.rpartition("/")
         if verb not in ("load", "unload"):
             self._models.find(model_id, "model")
-            raise falcon.HTTPMethodNotAllowed(["GET"])
+            raise falcon.HTTPMethodNotAllowed(["GET", "HEAD"])
         body.read(request, self._settings.now)
         request.context.model = owner
         with ClientWatch(request.env):

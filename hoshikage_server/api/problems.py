@@ -41,6 +41,7 @@ class Envelope(msgspec.Struct, frozen=True):
 
 _NO_FAULTS = frozenset({"queue_timeout", "shutting_down"})
 _FIELD = re.compile(r"[A-Za-z0-9_.\[\]]{1,80}")
+_FREE = re.compile(r"^(metadata|chat_template_kwargs|json_schema)\b.*")  # below these, names are the client's words
 _encode = msgspec.json.Encoder().encode
 
 
@@ -65,8 +66,9 @@ def note(error: Exception, request: falcon.Request) -> None:
         return
     status = kind_of(error.code).status
     more: dict[str, object] = {}
-    if error.param and _FIELD.fullmatch(error.param):
-        more["param"] = error.param
+    param = _FREE.sub(r"\1", error.param or "")
+    if _FIELD.fullmatch(param):
+        more["param"] = param
     if status >= 500:
         more["reason"] = error.values.get("reason") or error
     level = logging.INFO if status < 500 else logging.WARNING if error.code in _NO_FAULTS else logging.ERROR

@@ -1,32 +1,69 @@
-"""Answers as OpenAI's objects. Pure: frames in, bytes out."""
+"""Chat answers as OpenAI's objects. Pure: frames in, bytes out."""
 
 from __future__ import annotations
 
+from dataclasses import dataclass, field
 from typing import Literal
 
 import msgspec
 
-from hoshikage_server.engines.wire import Done
+from hoshikage_server.api.sse import Source, event, is_end
+from hoshikage_server.api.usage import PromptProgress, TimingsObject, Usage, progress_of, timings_of, usage_of
+from hoshikage_server.engines.channel import Piece
+from hoshikage_server.engines.wire import Done, Logprob, Progress, Token, TokenProb, ToolDelta
 
-FinishReason = Literal["stop", "length", "content_filter", "tool_calls"]
+FinishReason = Literal["stop", "length", "tool_calls", "function_call"]
+DONE = b"data: [DONE]\n\n"
 
 _encode = msgspec.json.Encoder().encode
 
 
-class Usage(msgspec.Struct, frozen=True):
-    """How many tokens an answer took."""
+class TokenLogprob(msgspec.Struct, frozen=True):
+    """A token and its probability."""
 
-    prompt_tokens: int
-    completion_tokens: int
-    total_tokens: int
+    token: str
+    bytes: tuple[int, ...]
+    logprob: float
+
+
+class ChosenLogprob(TokenLogprob, frozen=True):
+    """A token of the answer, and the likeliest ones in its place."""
+
+    top_logprobs: tuple[TokenLogprob, ...]
+
+
+class Logprobs(msgspec.Struct, frozen=True):
+    """The probabilities of the tokens of a piece of content."""
+
+    content: tuple[ChosenLogprob, ...]
+    refusal: None = None
+
+
+class FunctionObject(msgspec.Struct, frozen=True):
+    """Which function, and its arguments as JSON text."""
+
+    name: str
+    arguments: str
+
+
+class CallObject(msgspec.Struct, frozen=True):
+    """A call of a function."""
+
+    id: str
+    function: FunctionObject
+    type: Literal["function"] = "function"
 
 
 class AnswerMessage(msgspec.Struct, frozen=True):
     """What the model said."""
 
-    content: str
+    content: str | None
+    tool_calls: tuple[CallObject, ...] | msgspec.UnsetType = msgspec.UNSET
+    function_call: FunctionObject | msgspec.UnsetType = msgspec.UNSET
+    reasoning_content: str | msgspec.UnsetType = msgspec.UNSET
     role: Literal["assistant"] = "assistant"
     refusal: None = None
+    annotations: tuple[()] = ()
 
 
 class Choice(msgspec.Struct, frozen=True):
@@ -35,7 +72,7 @@ class Choice(msgspec.Struct, frozen=True):
     index: int
     message: AnswerMessage
     finish_reason: FinishReason
-    logprobs: None = None
+    logprobs: Logprobs | None = None
 
 
 class ChatCompletion(msgspec.Struct, frozen=True):
@@ -47,15 +84,36 @@ class ChatCompletion(msgspec.Struct, frozen=True):
     system_fingerprint: str
     choices: tuple[Choice, ...]
     usage: Usage
+    service_tier: str | msgspec.UnsetType
+    timings: TimingsObject | msgspec.UnsetType
     object: Literal["chat.completion"] = "chat.completion"
 
 
-class Delta(msgspec.Struct, frozen=True, omit_defaults=True):
+class FunctionDelta(msgspec.Struct, frozen=True, omit_defaults=True):
+    """What a chunk adds to a call."""
+
+    name: str | None = None
+    arguments: str | None = None
+
+
+class CallDelta(msgspec.Struct, frozen=True, omit_defaults=True):
+    """What a chunk adds to one of the calls."""
+
+    index: int
+    function: FunctionDelta
+    id: str | None = None
+    type: Literal["function"] | None = None
+
+
+class Delta(msgspec.Struct, frozen=True):
     """What a chunk adds."""
 
-    role: str | None = None
-    content: str | None = None
-    refusal: str | msgspec.UnsetType | None = msgspec.UNSET
+    role: str | msgspec.UnsetType = msgspec.UNSET
+    content: str | msgspec.UnsetType | None = msgspec.UNSET
+    reasoning_content: str | msgspec.UnsetType = msgspec.UNSET
+    refusal: msgspec.UnsetType | None = msgspec.UNSET
+    tool_calls: tuple[CallDelta, ...] | msgspec.UnsetType = msgspec.UNSET
+    function_call: FunctionDelta | msgspec.UnsetType = msgspec.UNSET
 
 
 class ChunkChoice(msgspec.Struct, frozen=True):
@@ -64,7 +122,7 @@ class ChunkChoice(msgspec.Struct, frozen=True):
     index: int
     delta: Delta
     finish_reason: FinishReason | None
-    logprobs: None = None
+    logprobs: Logprobs | None = None
 
 
 class ChatChunk(msgspec.Struct, frozen=True):
@@ -76,73 +134,247 @@ class ChatChunk(msgspec.Struct, frozen=True):
     system_fingerprint: str
     choices: tuple[ChunkChoice, ...]
     usage: Usage | msgspec.UnsetType | None = msgspec.UNSET
+    service_tier: str | msgspec.UnsetType = msgspec.UNSET
+    timings: TimingsObject | msgspec.UnsetType = msgspec.UNSET
+    prompt_progress: PromptProgress | msgspec.UnsetType = msgspec.UNSET
     object: Literal["chat.completion.chunk"] = "chat.completion.chunk"
 
 
-class Heading(msgspec.Struct, frozen=True):
+@dataclass(frozen=True)
+class Heading:
     """What all parts of one answer have in common."""
 
     id: str
     created: int
     model: str
     system_fingerprint: str
+    service_tier: str | None = None
 
 
-def usage_of(done: Done) -> Usage:
-    """The usage an ended answer reports."""
-    return Usage(done.n_prompt, done.n_completion, done.n_prompt + done.n_completion)
+@dataclass(frozen=True)
+class Options:
+    """What a request wants to be told.
+
+    Attributes:
+        with_usage: A stream ends with a chunk of token counts; every other chunk carries `"usage": null`.
+        with_logprobs: Each token's probability.
+        with_timings: Timings in every chunk.
+        with_tools: There are tools, so the answer may have no content.
+        with_functions: The request called them functions, as they were called before: an answer has one call at most.
+    """
+
+    with_usage: bool = False
+    with_logprobs: bool = False
+    with_timings: bool = False
+    with_tools: bool = False
+    with_functions: bool = False
 
 
-def finish_reason_of(done: Done) -> FinishReason:
+@dataclass
+class Message:
+    """An answer as it grows."""
+
+    content: list[str] = field(default_factory=list)
+    reasoning: list[str] = field(default_factory=list)
+    calls: list[ToolDelta] = field(default_factory=list)  # without their arguments
+    arguments: list[list[str]] = field(default_factory=list)
+    logprobs: list[Logprob] = field(default_factory=list)
+
+    def add(self, frame: Token | Done) -> None:
+        """Takes a piece."""
+        self.content.append(frame.text)
+        self.reasoning.append(frame.reasoning)
+        self.logprobs += frame.logprobs
+        for delta in frame.tool_calls:
+            if delta.index == len(self.calls):
+                self.calls.append(delta)
+                self.arguments.append([])
+            self.arguments[delta.index].append(delta.arguments)
+
+    def as_object(self, *, with_functions: bool = False) -> AnswerMessage:
+        """The whole message."""
+        content = "".join(self.content)
+        calls = tuple(
+            CallObject(call.id or "", FunctionObject(call.name or "", "".join(arguments)))
+            for call, arguments in zip(self.calls, self.arguments, strict=True)
+        )
+        return AnswerMessage(
+            content=None if calls and not content else content,
+            tool_calls=msgspec.UNSET if with_functions else calls or msgspec.UNSET,
+            function_call=calls[0].function if calls and with_functions else msgspec.UNSET,
+            reasoning_content="".join(self.reasoning) or msgspec.UNSET,
+        )
+
+
+def finish_reason_of(done: Done, *, has_calls: bool, with_functions: bool = False) -> FinishReason:
     """The engine's reason in OpenAI's words."""
-    return "length" if done.finish_reason == "length" else "stop"
+    if done.finish_reason == "length":
+        return "length"
+    if not has_calls:
+        return "stop"
+    return "function_call" if with_functions else "tool_calls"
 
 
-def completion(heading: Heading, text: str, done: Done) -> bytes:
-    """The body of an answer that is not streamed."""
-    choice = Choice(0, AnswerMessage(text), finish_reason_of(done))
+def completion(heading: Heading, answer: Source, options: Options) -> bytes:
+    """Waits for a whole answer, and makes the body of a response that is not streamed.
+
+    Raises:
+        ServerError: It broke off.
+    """
+    messages: dict[int, Message] = {}
+    ends: list[Done] = []
+    while not ends or not is_end(ends[-1]):
+        frame = answer.next_frame(None)
+        if frame is None or isinstance(frame, Progress):
+            continue
+        messages.setdefault(frame.choice, Message()).add(frame)
+        if isinstance(frame, Done):
+            ends.append(frame)
+    choices = tuple(
+        Choice(
+            done.choice,
+            messages[done.choice].as_object(with_functions=options.with_functions),
+            finish_reason_of(done, has_calls=bool(messages[done.choice].calls), with_functions=options.with_functions),
+            logprobs_of(messages[done.choice].logprobs) if options.with_logprobs else None,
+        )
+        for done in ends
+    )
     return _encode(
         ChatCompletion(
-            heading.id, heading.created, heading.model, heading.system_fingerprint, (choice,), usage_of(done)
+            heading.id,
+            heading.created,
+            heading.model,
+            heading.system_fingerprint,
+            choices,
+            usage_of(ends),
+            msgspec.UNSET if heading.service_tier is None else heading.service_tier,
+            timings_of(ends[-1].timings),
         )
     )
 
 
-class Chunks:
-    """The chunks of one stream. A token's chunk is cut from a template, which costs a tenth of encoding it anew.
+def logprobs_of(logprobs: list[Logprob] | tuple[Logprob, ...]) -> Logprobs:
+    """Probabilities as OpenAI writes them."""
+    return Logprobs(
+        tuple(
+            ChosenLogprob(*_token_logprob(logprob.chosen), tuple(TokenLogprob(*_token_logprob(t)) for t in logprob.top))
+            for logprob in logprobs
+        )
+    )
 
-    Args:
-        with_usage: The client asked for a usage chunk; then every other chunk carries `"usage": null`.
-    """
 
-    def __init__(self, heading: Heading, *, with_usage: bool) -> None:
+def _token_logprob(prob: TokenProb) -> tuple[str, tuple[int, ...], float]:
+    return prob.text.decode("utf-8", "replace"), tuple(prob.text), max(prob.logprob, _LOGPROB_MIN)
+
+
+_LOGPROB_MIN = -9999.0  # OpenAI's for "impossible": JSON has no infinity
+
+
+class ChatEvents:
+    """The chunks of one stream. A token's chunk is cut from a template, which costs a tenth of encoding it anew."""
+
+    def __init__(self, heading: Heading, options: Options) -> None:
         self._heading = heading
-        self._usage: msgspec.UnsetType | None = None if with_usage else msgspec.UNSET
-        mark = "\x00"
-        # The last one: the heading comes before, and may hold anything.
-        self._before, _, self._after = self._chunk(Delta(content=mark), None).rpartition(_encode(mark))
+        self._options = options
+        self._usage: msgspec.UnsetType | None = None if options.with_usage else msgspec.UNSET
+        self._ends: list[Done] = []
+        self._choice = 0
+        self._has_calls = False
+        self._cut_template()
 
     def opening(self) -> bytes:
         """The chunk that names the role."""
-        return self._chunk(Delta(role="assistant", content="", refusal=None), None)
+        content = None if self._options.with_tools else ""
+        return self._chunk(Delta(role="assistant", content=content, refusal=None))
 
-    def text(self, text: str) -> bytes:
-        """The chunk of a piece of text."""
-        return self._before + _encode(text) + self._after
+    def piece(self, frame: Piece) -> bytes:
+        """The chunks of a piece; after the last one [DONE]."""
+        if isinstance(frame, Progress):
+            return self._event((), prompt_progress=progress_of(frame))
+        opening = b""
+        if frame.choice != self._choice:
+            self._choice, self._has_calls = frame.choice, False
+            self._cut_template()
+            opening = self.opening()
+        if isinstance(frame, Done):
+            return opening + self._added(frame) + self._ended(frame)
+        return opening + self._added(frame)
 
-    def closing(self, done: Done) -> bytes:
-        """The chunk that says why the answer ended."""
-        return self._chunk(Delta(), finish_reason_of(done))
+    def failed(self, body: bytes) -> bytes:
+        """The event of an error."""
+        return event(body)
 
-    def usage(self, done: Done) -> bytes:
-        """The chunk of token counts, which has no choices."""
-        return self._encode((), usage_of(done))
+    def _added(self, frame: Token | Done) -> bytes:
+        is_text = bool(frame.text) and not frame.reasoning and not frame.tool_calls
+        if is_text and not frame.logprobs and not self._options.with_timings:
+            return self._before + _encode(frame.text) + self._after
+        if not (frame.text or frame.reasoning or frame.tool_calls or frame.logprobs):
+            return b""
+        made = b""
+        if frame.reasoning:
+            made += self._chunk(Delta(reasoning_content=frame.reasoning), frame)
+        if frame.text or frame.logprobs:
+            made += self._chunk(Delta(content=frame.text), frame)
+        if frame.tool_calls:
+            self._has_calls = True
+            made += self._called(frame)
+        return made
 
-    def _chunk(self, delta: Delta, finish_reason: FinishReason | None) -> bytes:
-        return self._encode((ChunkChoice(0, delta, finish_reason),), self._usage)
+    def _called(self, frame: Token | Done) -> bytes:
+        if not self._options.with_functions:
+            return self._chunk(Delta(tool_calls=tuple(map(_call_delta, frame.tool_calls))), frame)
+        first = [_call_delta(delta).function for delta in frame.tool_calls if delta.index == 0]
+        return b"".join(self._chunk(Delta(function_call=function), frame) for function in first)
 
-    def _encode(self, choices: tuple[ChunkChoice, ...], usage: Usage | msgspec.UnsetType | None) -> bytes:
+    def _ended(self, done: Done) -> bytes:
+        self._ends.append(done)
+        reason = finish_reason_of(done, has_calls=self._has_calls, with_functions=self._options.with_functions)
+        choice = ChunkChoice(done.choice, Delta(), reason)
+        if not done.is_last:
+            return self._event((choice,))
+        end = self._event((choice,), timings=timings_of(done.timings))
+        if self._options.with_usage:
+            end += self._event((), usage=usage_of(self._ends))
+        return end + DONE
+
+    def _chunk(self, delta: Delta, frame: Token | Done | None = None) -> bytes:
+        timings: TimingsObject | msgspec.UnsetType = msgspec.UNSET
+        logprobs = None
+        if frame is not None and self._options.with_timings and isinstance(frame, Token):
+            timings = timings_of(frame.timings)
+        if frame is not None and frame.logprobs and delta.content is not msgspec.UNSET:
+            logprobs = logprobs_of(frame.logprobs)
+        return self._event((ChunkChoice(self._choice, delta, None, logprobs),), timings=timings)
+
+    def _event(
+        self,
+        choices: tuple[ChunkChoice, ...],
+        *,
+        usage: Usage | msgspec.UnsetType | None = msgspec.UNSET,
+        timings: TimingsObject | msgspec.UnsetType = msgspec.UNSET,
+        prompt_progress: PromptProgress | msgspec.UnsetType = msgspec.UNSET,
+    ) -> bytes:
         heading = self._heading
-        return _encode(
-            ChatChunk(heading.id, heading.created, heading.model, heading.system_fingerprint, choices, usage)
+        chunk = ChatChunk(
+            heading.id,
+            heading.created,
+            heading.model,
+            heading.system_fingerprint,
+            choices,
+            self._usage if usage is msgspec.UNSET else usage,
+            msgspec.UNSET if heading.service_tier is None else heading.service_tier,
+            timings,
+            prompt_progress,
         )
+        return event(_encode(chunk))
+
+    def _cut_template(self) -> None:
+        mark = "\x00"
+        # The last one: the heading comes before, and may hold anything.
+        self._before, _, self._after = self._chunk(Delta(content=mark)).rpartition(_encode(mark))
+
+
+def _call_delta(delta: ToolDelta) -> CallDelta:
+    is_new = delta.name is not None
+    function = FunctionDelta(delta.name, delta.arguments if delta.arguments or is_new else None)
+    return CallDelta(delta.index, function, delta.id, "function" if is_new else None)

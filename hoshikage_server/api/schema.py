@@ -1,153 +1,92 @@
-"""Requests as typed, frozen structs. Bytes are decoded once; no dict of a client travels past this module.
+"""The body of a chat request as a typed, frozen struct. Bytes are decoded once; no dict of a client travels past here.
 
-Fields that are not listed pass without effect, as do OpenAI's that have none here (user, metadata, store, ...).
-Fields that OpenAI or llama-server knows and this server cannot honour yet are refused by `_refuse`, never ignored.
+docs/compatibility.md says of every field whether it is honoured, accepted without effect, or refused. Fields that are
+not listed pass.
 """
 
 from __future__ import annotations
 
-from typing import Annotated, Any, cast
+import codecs
+import re
+from typing import Annotated, Any, Final, Literal, TypeVar
 
 import msgspec
 from msgspec import Meta
 
-from hoshikage_server.api import invalid
-from hoshikage_server.engines.wire import (
-    INT32_MAX,
-    Penalty,
-    RepeatPenalty,
-    Sampling,
-    Seed,
-    Temperature,
-    Text,
-    TopK,
-    Unit,
+from hoshikage_server.api import conversation, invalid
+from hoshikage_server.api.tools import (
+    FunctionChoice,
+    Functions,
+    ResponseFormat,
+    TextFormat,
+    ToolChoice,
+    Tools,
+    schema_of,
+    tools_form,
+    tools_of_functions,
 )
+from hoshikage_server.engines.wire import INT32_MAX, Form, ReasoningFormat, RepeatPenalty, Sampling, Text
 from hoshikage_server.errors import RequestError
+from hoshikage_server.messages import Words
 
-_MESSAGES_MAX = 10_000  # templates take their time: 0.1 s for 1,000 messages, and more than that for each further one
 TokenCount = Annotated[int, Meta(ge=1, le=INT32_MAX)]
+TopLogprobs = Annotated[int, Meta(ge=0, le=20)]
+Choices = Annotated[int, Meta(ge=1, le=128)]
+Stop = Text | Annotated[list[Text], Meta(max_length=4)]
+Metadata = Annotated[
+    dict[Annotated[str, Meta(max_length=64)], Annotated[str, Meta(max_length=512)]], Meta(max_length=16)
+]
+ReasoningEffort = Literal["none", "minimal", "low", "medium", "high", "xhigh", "max"]
+Verbosity = Literal["low", "medium", "high"]
+ServiceTier = Literal["auto", "default", "flex", "scale", "priority", "fast"]
 
+T = TypeVar("T")
 
-class _Part(msgspec.Struct, frozen=True, tag_field="type"):
-    """Base of the parts a message's content may have."""
+# Templates know three efforts (gpt-oss'); the others mean the nearest of them.
+_TEMPLATE_EFFORTS = {"minimal": "low", "xhigh": "high", "max": "high"}
 
-
-class TextPart(_Part, frozen=True, tag="text"):
-    """Text."""
-
-    text: str
-
-
-class RefusalPart(_Part, frozen=True, tag="refusal"):
-    """What an assistant declined with."""
-
-    refusal: str
-
-
-class ImagePart(_Part, frozen=True, tag="image_url"):
-    """Known to OpenAI, refused here."""
-
-
-class AudioPart(_Part, frozen=True, tag="input_audio"):
-    """Known to OpenAI, refused here."""
-
-
-class FilePart(_Part, frozen=True, tag="file"):
-    """Known to OpenAI, refused here."""
-
-
-Part = TextPart | RefusalPart | ImagePart | AudioPart | FilePart
-Content = str | Annotated[list[Part], Meta(min_length=1)]
-
-
-class _Message(msgspec.Struct, frozen=True, tag_field="role"):
-    """Base of all messages."""
-
-
-class SystemMessage(_Message, frozen=True, tag="system"):
-    """Instructions."""
-
-    content: Content
-
-
-class DeveloperMessage(_Message, frozen=True, tag="developer"):
-    """Instructions, under their newer name."""
-
-    content: Content
-
-
-class UserMessage(_Message, frozen=True, tag="user"):
-    """What a person said."""
-
-    content: Content
-
-
-class AssistantMessage(_Message, frozen=True, tag="assistant"):
-    """What the model said."""
-
-    content: Content | None = None
-    refusal: str | None = None
-    tool_calls: Any = None
-    function_call: Any = None
-    audio: Any = None
-
-
-class ToolMessage(_Message, frozen=True, tag="tool"):
-    """Known to OpenAI, refused here."""
-
-
-class FunctionMessage(_Message, frozen=True, tag="function"):
-    """Known to OpenAI, refused here."""
-
-
-Message = SystemMessage | DeveloperMessage | UserMessage | AssistantMessage | ToolMessage | FunctionMessage
+_REFUSED: Final = ("audio", "moderation", "web_search_options")
+_HALF_PAIR_AT_END = re.compile(rb"\\u[dD][89abAB][0-9a-fA-F]{2}[^\\]{0,5}\Z")
+_BLOCK_BYTES = 1024 * 1024
 
 
 class StreamOptions(msgspec.Struct, frozen=True):
     """What a stream shall contain beside the answer."""
 
     include_usage: bool | None = None
+    include_obfuscation: bool | None = None
 
 
-class ResponseFormat(msgspec.Struct, frozen=True):
-    """The shape of the answer; only text for now."""
+class Prediction(msgspec.Struct, frozen=True):
+    """What the answer will probably be; only OpenAI's speed depends on it."""
 
-    type: str
+    type: Literal["content"]
+    content: str | Annotated[list[conversation.TextPart], Meta(min_length=1)]
 
 
-class ChatRequest(msgspec.Struct, frozen=True, kw_only=True):
-    """The body of POST /v1/chat/completions."""
+class PromptCacheOptions(msgspec.Struct, frozen=True):
+    """How OpenAI's cache works; the one here needs no options."""
+
+    mode: Literal["implicit", "explicit"] | None = None
+    ttl: Literal["30m", "12h"] | None = None
+
+
+class GenerateRequest(Sampling, frozen=True, kw_only=True):
+    """What every endpoint that generates takes beside its prompt; sampling values lie among its fields."""
 
     model: Text
-    messages: Annotated[list[Message], Meta(min_length=1, max_length=_MESSAGES_MAX)]
     stream: bool | None = None
     stream_options: StreamOptions | None = None
-    max_tokens: TokenCount | None = None
-    max_completion_tokens: TokenCount | None = None
-    stop: Text | Annotated[list[Text], Meta(max_length=4)] | None = None
-    seed: Seed | None = None
-    temperature: Temperature | None = None
-    top_p: Unit | None = None
-    presence_penalty: Penalty | None = None
-    frequency_penalty: Penalty | None = None
-    # llama-server's
-    top_k: TopK | None = None
-    min_p: Unit | None = None
-    repeat_penalty: RepeatPenalty | None = None
-    # Refused unless they ask for what happens anyway
-    n: Annotated[int, Meta(ge=1, le=128)] | None = None
-    logprobs: bool | None = None
-    top_logprobs: Annotated[int, Meta(ge=0, le=20)] | None = None
-    logit_bias: dict[str, Any] | None = None
-    response_format: ResponseFormat | None = None
-    modalities: list[str] | None = None
-    tools: Any = None
-    tool_choice: Any = None
-    functions: Any = None
-    function_call: Any = None
-    audio: Any = None
-    web_search_options: Any = None
+    stop: Stop | None = None
+    n: Choices | None = None
+    user: str | None = None
+    # llama-server's and vLLM's
+    grammar: Text | None = None
+    json_schema: dict[str, Any] | None = None
+    repetition_penalty: RepeatPenalty | None = None
+    cache_prompt: bool | None = None
+    return_progress: bool | None = None
+    timings_per_token: bool | None = None
 
     @property
     def stops(self) -> tuple[str, ...]:
@@ -157,114 +96,195 @@ class ChatRequest(msgspec.Struct, frozen=True, kw_only=True):
         return (self.stop,) if isinstance(self.stop, str) else tuple(self.stop)
 
     @property
-    def token_limit(self) -> int | None:
-        """max_completion_tokens, or max_tokens as it was called before."""
-        return self.max_completion_tokens or self.max_tokens
-
-    @property
     def wants_usage(self) -> bool:
         """Whether a stream ends with a usage chunk."""
         return self.stream_options is not None and self.stream_options.include_usage is True
 
     def sampling(self) -> Sampling:
         """How tokens shall be chosen, as far as the request says."""
-        return Sampling(**{name: getattr(self, name) for name in Sampling.__struct_fields__})
-
-    def plain_messages(self) -> list[dict[str, Any]]:
-        """The messages as the engine's chat template takes them."""
-        return [
-            {"role": message.__struct_config__.tag, "content": _plain_content(message)}
-            for message in self.messages
-            if not isinstance(message, (ToolMessage, FunctionMessage))
-        ]
+        values = {name: getattr(self, name) for name in Sampling.__struct_fields__}
+        if self.repeat_penalty is None:
+            values["repeat_penalty"] = self.repetition_penalty
+        return Sampling(**values)
 
 
-# Fields of llama-server that change the answer and are not honoured yet: refused unless null or false.
-_NOT_YET = """
-    grammar json_schema ignore_eos min_tokens chat_template_kwargs typical_p top_n_sigma repeat_last_n
-    dry_multiplier dry_base dry_allowed_length dry_penalty_last_n dry_sequence_breakers xtc_probability xtc_threshold
-    mirostat mirostat_tau mirostat_eta dynatemp_range dynatemp_exponent
-    reasoning_format thinking_budget_tokens return_progress timings_per_token
-""".split()  # noqa: SIM905
-_Body = msgspec.defstruct(
-    "_Body", [(name, Any, None) for name in _NOT_YET], bases=(ChatRequest,), frozen=True, kw_only=True
-)
-_decoder = cast("msgspec.json.Decoder[ChatRequest]", msgspec.json.Decoder(_Body))
+class ChatRequest(GenerateRequest, frozen=True, kw_only=True):
+    """The body of POST /v1/chat/completions."""
+
+    messages: conversation.Messages
+    max_tokens: TokenCount | None = None
+    max_completion_tokens: TokenCount | None = None
+    logprobs: bool | None = None
+    top_logprobs: TopLogprobs | None = None
+    response_format: ResponseFormat | None = None
+    tools: Tools | None = None
+    tool_choice: ToolChoice | None = None
+    parallel_tool_calls: bool | None = None
+    reasoning_effort: ReasoningEffort | None = None
+    verbosity: Verbosity | None = None
+    modalities: list[str] | None = None
+    # llama-server's and vLLM's
+    chat_template_kwargs: dict[str, Any] | None = None
+    reasoning_format: ReasoningFormat | None = None
+    thinking_budget_tokens: Annotated[int, Meta(ge=-1, le=INT32_MAX)] | None = None
+    # Accepted without effect
+    prediction: Prediction | None = None
+    metadata: Metadata | None = None
+    store: bool | None = None
+    service_tier: ServiceTier | None = None
+    safety_identifier: str | None = None
+    prompt_cache_key: str | None = None
+    prompt_cache_options: PromptCacheOptions | None = None
+    prompt_cache_retention: Literal["in_memory", "24h"] | None = None
+    # As tools were called before: `decode_chat` makes tools of them
+    functions: Functions | None = None
+    function_call: FunctionChoice | None = None
+    # Refused
+    audio: Any = None
+    moderation: Any = None
+    web_search_options: Any = None
+
+    @property
+    def token_limit(self) -> int | None:
+        """max_completion_tokens, or max_tokens as it was called before."""
+        return self.max_completion_tokens or self.max_tokens
+
+    @property
+    def n_top_logprobs(self) -> int | None:
+        """How many likely tokens to tell in place of each; None: nothing of probabilities."""
+        return (self.top_logprobs or 0) if self.logprobs else None
+
+    def form(self) -> Form:
+        """What the answer has to look like.
+
+        Raises:
+            RequestError: That cannot be; `param` names the field.
+        """
+        effort = self.reasoning_effort
+        budget = self.thinking_budget_tokens
+        schema = schema_of(self.response_format)
+        return Form(
+            json_schema=self.json_schema if schema is None else schema,
+            grammar=self.grammar,
+            **tools_form(self.tools, self.tool_choice, self.parallel_tool_calls),
+            continues_message=conversation.continues(self.messages),
+            enable_thinking=None if effort is None else effort != "none",
+            reasoning_format=self.reasoning_format or "auto",
+            thinking_budget=None if budget == -1 else budget,
+            template_kwargs={**template_variables(effort, self.verbosity), **(self.chat_template_kwargs or {})},
+        )
+
+
+_chat = msgspec.json.Decoder(ChatRequest)
+
+
+def template_variables(effort: ReasoningEffort | None, verbosity: Verbosity | None) -> dict[str, Any]:
+    """What chat templates are told of the effort and the verbosity that were asked for."""
+    variables = {} if effort in (None, "none") else {"reasoning_effort": _TEMPLATE_EFFORTS.get(effort, effort)}
+    return variables if verbosity is None else {**variables, "verbosity": verbosity}
+
+
+def decode(decoder: msgspec.json.Decoder[T], body: bytes) -> T:
+    """Reads a body.
+
+    Raises:
+        RequestError: It is no JSON, or a field of it cannot be; `param` names the field.
+    """
+    try:
+        _check_utf8(body)
+        return decoder.decode(body)
+    except msgspec.ValidationError as error:
+        raise invalid.from_validation(str(error), body) from None
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        is_half = "surrogate" in str(error) or _HALF_PAIR_AT_END.search(body[-12:])
+        reason = Words(["half_a_surrogate_pair"]) if is_half else str(error)
+        raise RequestError("invalid_json", reason=reason) from None
+    except RecursionError:
+        raise RequestError("invalid_json", reason=Words(["too_many_levels"])) from None
 
 
 def decode_chat(body: bytes) -> ChatRequest:
-    """Reads and checks a request.
+    """Reads and checks a chat request.
 
     Raises:
         RequestError: The body is no JSON, or a field of it cannot be; `param` names the field.
     """
-    try:
-        request = _decoder.decode(body)
-    except msgspec.ValidationError as error:
-        raise invalid.from_validation(str(error), body) from None
-    except (msgspec.DecodeError, UnicodeDecodeError) as error:
-        raise RequestError("invalid_json", reason=str(error)) from None
-    except RecursionError:
-        raise RequestError("invalid_json", reason="it is nested too deeply") from None
-    _refuse(request)
+    request = decode(_chat, body)
+    check(request)
+    for name in _REFUSED:
+        if getattr(request, name) is not None:
+            raise RequestError("unsupported_parameter", param=name)
+    if request.max_tokens is not None and request.max_completion_tokens is not None:
+        raise RequestError("max_tokens_twice", param="max_tokens")
+    if request.top_logprobs is not None and not request.logprobs:
+        raise RequestError("top_logprobs_without_logprobs", param="top_logprobs")
+    if request.modalities not in (None, ["text"]):
+        got = invalid.show(request.modalities)
+        raise RequestError("unsupported_value", param="modalities", got=got, supported='["text"]')
+    invalid.check_free(request.chat_template_kwargs, "chat_template_kwargs")
+    conversation.check(request.messages)
+    request = _with_tools(request)
+    _check_shape(request)
     return request
 
 
-def _refuse(request: ChatRequest) -> None:
-    """Refuses what cannot be honoured yet."""
-    if request.max_tokens is not None and request.max_completion_tokens is not None:
-        raise RequestError("max_tokens_twice", param="max_tokens")
+def check(request: GenerateRequest) -> None:
+    """Refuses combinations that no endpoint can honour.
+
+    Raises:
+        RequestError: `param` names one of the fields.
+    """
     if request.stream_options is not None and not request.stream:
         raise RequestError("stream_options_without_stream", param="stream_options")
-    for name in ("tools", "functions", "audio", "web_search_options", "top_logprobs"):
-        if getattr(request, name) is not None:
-            raise RequestError("unsupported_parameter", param=name)
-    for name in _NOT_YET:
-        value = getattr(request, name)
-        if value is not None and value is not False:  # 0 is neither
-            raise RequestError("unsupported_parameter", param=name)
-    for name in ("tool_choice", "function_call"):
-        if getattr(request, name) not in (None, "none"):
-            raise _unsupported(name, getattr(request, name), "'none'")
-    if request.n not in (None, 1):
-        raise _unsupported("n", request.n, "1")
-    if request.logprobs:
-        raise _unsupported("logprobs", True, "false")
-    if request.logit_bias:
-        raise RequestError("unsupported_parameter", param="logit_bias")
-    if request.response_format is not None and request.response_format.type != "text":
-        raise _unsupported("response_format.type", request.response_format.type, "'text'")
-    if request.modalities not in (None, ["text"]):
-        raise _unsupported("modalities", request.modalities, '["text"]')
-    for index, message in enumerate(request.messages):
-        _refuse_message(message, f"messages[{index}]")
+    if request.return_progress and not request.stream:
+        raise RequestError("stream_options_without_stream", param="return_progress")
+    exclude(request, "grammar", "json_schema")
+    exclude(request, "repetition_penalty", "repeat_penalty")
+    invalid.check_free(request.json_schema, "json_schema")
+    for name in ("grammar", "json_schema"):
+        for other in ("ignore_eos", "min_tokens"):
+            exclude(request, other, name)
 
 
-def _refuse_message(message: Message, path: str) -> None:
-    if isinstance(message, (ToolMessage, FunctionMessage)):
-        supported = "'system', 'developer', 'user', 'assistant'"
-        raise _unsupported(f"{path}.role", message.__struct_config__.tag, supported)
-    if isinstance(message, AssistantMessage):
-        for name in ("tool_calls", "function_call", "audio"):
-            if getattr(message, name) is not None:
-                raise RequestError("unsupported_parameter", param=f"{path}.{name}")
-        if message.content is None and message.refusal is None:
-            raise RequestError("missing_required_parameter", param=f"{path}.content")
-    if isinstance(message.content, list):
-        for index, part in enumerate(message.content):
-            if not isinstance(part, (TextPart, RefusalPart)):
-                raise _unsupported(f"{path}.content[{index}].type", part.__struct_config__.tag, "'text'")
+def exclude(request: msgspec.Struct, name: str, other: str) -> None:
+    """Refuses a field beside another.
+
+    Raises:
+        RequestError: Both are given.
+    """
+    if getattr(request, name) and getattr(request, other):
+        raise RequestError("parameters_conflict", param=name, other=other)
 
 
-def _unsupported(param: str, value: object, supported: str) -> RequestError:
-    return RequestError("unsupported_value", param=param, got=invalid.show(value), supported=supported)
+def _check_utf8(body: bytes) -> None:
+    """The decoder does not look into the texts of fields that it does not know."""
+    if body.isascii():
+        return
+    decoder = codecs.getincrementaldecoder("utf-8")()
+    for start in range(0, len(body), _BLOCK_BYTES):
+        decoder.decode(body[start : start + _BLOCK_BYTES])
+    decoder.decode(b"", final=True)
 
 
-def _plain_content(message: SystemMessage | DeveloperMessage | UserMessage | AssistantMessage) -> str:
-    """One string: most chat templates know no parts."""
-    content = message.content
-    if content is None:
-        return message.refusal or "" if isinstance(message, AssistantMessage) else ""
-    if isinstance(content, str):
-        return content
-    return "\n".join(part.text if isinstance(part, TextPart) else getattr(part, "refusal", "") for part in content)
+def _with_tools(request: ChatRequest) -> ChatRequest:
+    """Functions are tools under their older name; only the answer tells them apart."""
+    exclude(request, "functions", "tools")
+    exclude(request, "function_call", "tool_choice")
+    if request.functions is None:
+        if request.function_call is not None:
+            raise RequestError("only_with_functions", param="function_call")
+        return request
+    tools, choice = tools_of_functions(request.functions, request.function_call)
+    return msgspec.structs.replace(request, tools=tools, tool_choice=choice, parallel_tool_calls=False)
+
+
+def _check_shape(request: ChatRequest) -> None:
+    """A grammar decides about every token: nothing else can decide as well."""
+    has_format = request.response_format is not None and not isinstance(request.response_format, TextFormat)
+    if has_format:
+        for name in ("grammar", "json_schema", "ignore_eos", "min_tokens"):
+            exclude(request, name, "response_format")
+    if request.tools is not None and request.tool_choice != "none":
+        for name in ("grammar", "ignore_eos", "min_tokens"):
+            exclude(request, name, "tools")
+    request.form()

@@ -10,6 +10,7 @@ import msgspec
 from hoshikage_server import __version__
 from hoshikage_server.api.build import read_build
 from hoshikage_server.api.engine_status import engine_status, rounded, unload_status
+from hoshikage_server.api.operations import operation
 from hoshikage_server.api.status_objects import CrashStatus, LoadStatus, QueueStatus, RequestStatus, StatusObject
 from hoshikage_server.engines.answers import Answer, Answers
 from hoshikage_server.registry.model_map import ModelMap
@@ -28,6 +29,7 @@ class Status:
         self._build = read_build()
         self._began = time.monotonic()
 
+    @operation("Get status", answer=StatusObject)
     def on_get(self, request: falcon.Request, response: falcon.Response) -> None:
         """Tells it as it is now."""
         answers = self._answers

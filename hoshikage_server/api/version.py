@@ -2,17 +2,30 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
 import falcon
 import msgspec
 
 from hoshikage_server import __version__
+from hoshikage_server.api.operations import operation
 
-_BODY = msgspec.json.encode({"object": "hoshikage.version", "version": __version__, "api": "v1"})
+
+class VersionObject(msgspec.Struct, frozen=True):
+    """Which server this is."""
+
+    version: str = __version__
+    api: str = "v1"
+    object: Literal["hoshikage.version"] = "hoshikage.version"
+
+
+_BODY = msgspec.json.encode(VersionObject())
 
 
 class Version:
     """Which server this is."""
 
+    @operation("Get version", answer=VersionObject)
     def on_get(self, request: falcon.Request, response: falcon.Response) -> None:
         """Tells the version."""
         response.data = _BODY

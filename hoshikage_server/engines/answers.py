@@ -9,14 +9,14 @@ from typing import Any, Literal
 
 import gevent
 
-from hoshikage_server.engines.channel import AnswerFrame, Channel
+from hoshikage_server.engines.channel import AnswerFrame, Channel, Piece
 from hoshikage_server.engines.engine import Lease
 from hoshikage_server.engines.journal import Journal
 from hoshikage_server.engines.lane import Lane
 from hoshikage_server.engines.spec import as_it_is
 from hoshikage_server.engines.supervisor import Supervisor
-from hoshikage_server.engines.vocabulary import Vocabulary
-from hoshikage_server.engines.wire import Accepted, Done, EngineSpec, Token
+from hoshikage_server.engines.vocabulary import NO_FORM, Vocabulary, has_shape
+from hoshikage_server.engines.wire import Accepted, Done, EngineSpec
 from hoshikage_server.errors import EngineError
 from hoshikage_server.settings import LiveSettings
 
@@ -35,6 +35,7 @@ class Answer:
         request_id: The request's.
         model: The model's id.
         began: When it was asked (monotonic clock).
+        is_accepted: Whether an engine has taken the prompt, as far as whoever reads it has been told.
         n_resumed: How often another engine had to continue it.
         fingerprint: Which build and model makes it, as OpenAI's system_fingerprint; known once it is accepted.
     """
@@ -53,7 +54,7 @@ class Answer:
         self._journal = Journal(question)
         self._channel = Channel(request_id, self._journal, answers.settings.now.max_unsent, on_overflow)
         self._lease: Lease | None = None
-        self._accepted = False
+        self.is_accepted = False
         self.request_id = request_id
         self.model = model
         self.began = time.monotonic()
@@ -88,13 +89,13 @@ class Answer:
         Raises:
             ServerError: It came to nothing.
         """
-        if not self._accepted:
+        if not self.is_accepted:
             frame = self._get(timeout_s)
             assert frame is None or isinstance(frame, Accepted)
-            self._accepted = frame is not None
-        return self._accepted
+            self.is_accepted = frame is not None
+        return self.is_accepted
 
-    def next_frame(self, timeout_s: float | None) -> Token | Done | None:
+    def next_frame(self, timeout_s: float | None) -> Piece | None:
         """The next piece, or the end; None if neither comes in time.
 
         Raises:
@@ -102,7 +103,7 @@ class Answer:
         """
         return _piece(self._get(timeout_s))
 
-    def next_frame_nowait(self) -> Token | Done | None:
+    def next_frame_nowait(self) -> Piece | None:
         """The next piece if it is there already; raises as `next_frame` does."""
         return _piece(self._channel.get_nowait())
 
@@ -132,12 +133,16 @@ class Answer:
     def _fly(self) -> None:
         try:
             limits = self._answers.settings.now
+            supervisor, vocabulary = self._answers.supervisor, self._answers.vocabulary
+            question = self._journal.question()
+            is_checked = has_shape(question.get("form", NO_FORM)) and self._answers.lane.is_busy
+            if is_checked:
+                vocabulary.refuse_early(self.model, self._spec, question)
             with self._answers.lane.enter(self._spec, timeout_s=limits.queue_timeout, max_waiting=limits.max_queue):
                 self._phase = "loading"
                 self._spec = as_it_is(self._spec)
-                if not self._answers.supervisor.is_awake(self._spec):
-                    messages = self._journal.question()["messages"]
-                    self._answers.vocabulary.refuse_early(self.model, self._spec, messages)
+                if not is_checked and not supervisor.is_awake(self._spec):
+                    vocabulary.refuse_early(self.model, self._spec, question)
                 self._compute()
         except Exception as error:  # the request raises it
             self._channel.fail(error)
@@ -222,6 +227,6 @@ class Answers:
             self.last_tokens_per_s = done.tokens_per_s
 
 
-def _piece(frame: AnswerFrame | None) -> Token | Done | None:
+def _piece(frame: AnswerFrame | None) -> Piece | None:
     assert not isinstance(frame, Accepted)
     return frame

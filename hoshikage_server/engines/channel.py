@@ -8,14 +8,15 @@ from gevent.event import Event
 from gevent.queue import Empty, SimpleQueue
 
 from hoshikage_server.engines.journal import Journal
-from hoshikage_server.engines.wire import Accepted, Done, Failed, Token
+from hoshikage_server.engines.wire import Accepted, Done, Failed, Progress, Token
 from hoshikage_server.errors import EngineError
 
-AnswerFrame = Accepted | Token | Done
+Piece = Progress | Token | Done
+AnswerFrame = Accepted | Piece
 
 
 class Channel:
-    """A bounded queue of frames that ends with Done or an error. It outlives the engines that fill it.
+    """A bounded queue of frames that ends with the last Done or an error. It outlives the engines that fill it.
 
     Args:
         label: The request's id, for the log.
@@ -26,7 +27,7 @@ class Channel:
     Attributes:
         label: The request's id.
         is_ended: Whether nothing follows.
-        done: The end, if it was one.
+        done: The end of the last choice, if there was one.
         error: The error it ended with, if it did.
     """
 
@@ -52,10 +53,13 @@ class Channel:
             return
         if isinstance(frame, Token):
             self._journal.add(frame)
-            if self._queue.qsize() >= self._max_unsent:
-                self._overflow()
-                return
-        elif isinstance(frame, Accepted):
+        if self._queue.qsize() >= self._max_unsent and isinstance(frame, (Token, Progress)):
+            self._overflow()
+            return
+        if isinstance(frame, Done):
+            self.done = frame
+            self._journal.end_choice()
+        if isinstance(frame, Accepted):
             if self._journal.is_accepted:
                 return  # by the engine that began the answer
             self._journal.accept(frame)
@@ -63,8 +67,7 @@ class Channel:
             self.fail(EngineError.reported(frame.code, frame.message, frame.fields))
             return
         self._queue.put(frame)
-        if isinstance(frame, Done):
-            self.done = frame
+        if isinstance(frame, Done) and frame.is_last:
             self._end()
 
     def fail(self, error: Exception) -> None:

@@ -14,6 +14,8 @@ from hoshikage_server.engines.wire import Accepted, SoFar, Token
 class Journal:
     """The question, and since the engine accepted it the ids of the prompt and of every token whose text is known.
 
+    Of several choices, which come one after the other, only the tokens of the one that is being made are kept.
+
     The randomness of each token comes from the seed and its position, so the seed is fixed here.
 
     Args:
@@ -27,6 +29,8 @@ class Journal:
         self._question = {**question, "sampling": sampling}
         self._accepted: Accepted | None = None
         self._tokens = array("i")
+        self._choice = 0
+        self._n_before = 0
 
     @property
     def is_accepted(self) -> bool:
@@ -40,8 +44,8 @@ class Journal:
 
     @property
     def n_completion(self) -> int:
-        """Tokens of the answer so far."""
-        return len(self._tokens)
+        """Tokens of the answer so far, of all choices."""
+        return self._n_before + len(self._tokens)
 
     def accept(self, frame: Accepted) -> None:
         """Notes what the engine made of the question; the messages are not needed any more."""
@@ -52,9 +56,16 @@ class Journal:
         """Notes tokens."""
         self._tokens.extend(frame.tokens)
 
+    def end_choice(self) -> None:
+        """Notes that a choice is complete."""
+        self._n_before += len(self._tokens)
+        self._tokens = array("i")
+        self._choice += 1
+
     def question(self) -> dict[str, Any]:
         """What to ask the next engine: the question, or its continuation."""
         accepted = self._accepted
         if accepted is None:
             return self._question
-        return {**self._question, "so_far": SoFar(accepted.prompt, self._tokens.tobytes(), accepted.stop)}
+        so_far = SoFar(accepted.prompt, self._tokens.tobytes(), accepted.stop, accepted.plan, self._choice)
+        return {**self._question, "so_far": so_far}

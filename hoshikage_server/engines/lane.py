@@ -79,6 +79,11 @@ class Lane:
         """Requests in the queue."""
         return len(self._queue)
 
+    @property
+    def is_busy(self) -> bool:
+        """Whether somebody who enters now has to wait."""
+        return self._n_running >= self._parallel or bool(self._queue)
+
     def waits_s(self) -> list[float]:
         """How long each request in the queue has been waiting, the longest first."""
         now = self._clock()
@@ -101,7 +106,7 @@ class Lane:
         Raises:
             LaneError: queue_full, or queue_timeout after `timeout_s`.
         """
-        if self._n_running < self._parallel and not self._queue:
+        if not self.is_busy:
             self._n_running += 1
             return Permit(self)
         if len(self._queue) >= max_waiting:

@@ -14,6 +14,7 @@ from hoshikage_core import (
     InsufficientMemoryError,
     Model,
     SamplingParams,
+    UnsupportedError,
     require_memory,
 )
 from hoshikage_server.engines.defaults import recommended_sampling
@@ -35,7 +36,7 @@ class Loaded:
 
     Attributes:
         model: The model.
-        engine: Its engine; None when only the vocabulary was asked for.
+        engine: Its engine; None when only the vocabulary was asked for, and of a model that embeds and cannot generate.
         defaults: How tokens are chosen where nobody says otherwise.
         degraded: The steps of the ladder that were taken.
     """
@@ -90,8 +91,17 @@ def _load(
         require_memory(spec.path, gpu_layers=gpu_layers, **shape)
     model = Model(spec.path, gpu_layers=gpu_layers, fit=ContextShape(**shape), on_progress=on_progress)
     try:
-        engine = model.engine(n_threads=spec.n_threads, **shape)
+        engine = _engine(model, spec, shape)
     except BaseException:
         model.close()
         raise
     return Loaded(model, engine, recommended_sampling(model.info.metadata), taken)
+
+
+def _engine(model: Model, spec: EngineSpec, shape: dict[str, Any]) -> Engine | None:
+    try:
+        return model.engine(n_threads=spec.n_threads, **shape)
+    except UnsupportedError:
+        if model.info.has_encoder and model.info.has_decoder:  # it cannot embed either
+            raise
+        return None

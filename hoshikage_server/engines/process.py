@@ -11,9 +11,9 @@ import signal
 import sys
 import time
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Generator, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 
 import gevent
 import gevent.fileobject  # else Popen imports it between opening pipes and using them, and loses them if it cannot
@@ -53,6 +53,9 @@ class Gone:
     last_words: tuple[str, ...] = ()
 
 
+Question = wire.Count | wire.Tokenize | wire.Detokenize
+Reply = wire.Counted | wire.Tokens | wire.Plain | wire.Failed
+R = TypeVar("R", wire.Counted, wire.Tokens, wire.Plain)
 EngineEvent = wire.Loading | wire.Ready | wire.Failed | Gone | Freed
 Notify = Callable[["EngineProcess", EngineEvent], None]
 
@@ -85,7 +88,8 @@ class EngineProcess:
         self._notify = notify
         self._ids = itertools.count(1)
         self._channels: dict[int, Channel] = {}
-        self._counts: dict[int, AsyncResult[wire.Counted | wire.Failed]] = {}
+        self._asked: dict[int, AsyncResult[Reply]] = {}
+        self._embeds: dict[int, SimpleQueue[wire.Embedded | wire.Failed]] = {}
         self._outbox: SimpleQueue[bytes | None] = SimpleQueue()  # bounded by the lane: two frames a request
         self._last_words: deque[str] = deque(maxlen=_LINES_KEPT)
         self._gone: Gone | None = None
@@ -142,22 +146,79 @@ class EngineProcess:
         if self._channels.pop(request_id, None) is not None:
             self.send(wire.Cancel(request_id))
 
-    def count(self, messages: list[dict[str, Any]], n_ctx: int | None, timeout_s: float) -> wire.Counted | wire.Failed:
-        """Waits for the number of tokens of a conversation; see `wire.Count`.
+    def count(
+        self,
+        messages: list[dict[str, Any]],
+        n_ctx: int | None,
+        form: wire.Form,
+        text: wire.TextPrompt | None,
+        timeout_s: float,
+    ) -> wire.Counted | wire.Failed:
+        """Waits for the number of tokens of a prompt; see `wire.Count`.
 
         Raises:
             gevent.Timeout: It did not come in time.
         """
         request_id = next(self._ids)
-        result = self._counts[request_id] = AsyncResult()
+        return self._ask(wire.Count(request_id, messages, n_ctx, form, text), wire.Counted, timeout_s)
+
+    def tokenize(
+        self, text: str, *, add_special: bool, parse_special: bool, timeout_s: float
+    ) -> wire.Tokens | wire.Failed:
+        """Waits for the tokens of a text; see `wire.Tokenize`.
+
+        Raises:
+            gevent.Timeout: They did not come in time.
+        """
+        request_id = next(self._ids)
+        return self._ask(wire.Tokenize(request_id, text, add_special, parse_special), wire.Tokens, timeout_s)
+
+    def detokenize(self, tokens: bytes, timeout_s: float) -> wire.Plain | wire.Failed:
+        """Waits for the text of tokens; see `wire.Detokenize`.
+
+        Raises:
+            gevent.Timeout: It did not come in time.
+        """
+        request_id = next(self._ids)
+        return self._ask(wire.Detokenize(request_id, tokens), wire.Plain, timeout_s)
+
+    def _ask(self, frame: Question, kind: type[R], timeout_s: float) -> R | wire.Failed:
+        """Sends a frame that has one frame as its answer, and waits for that."""
+        result = self._asked[frame.id] = AsyncResult()
         try:
             if self._gone is not None:
-                return _crashed(request_id, self._gone.reason)
-            self.send(wire.Count(request_id, messages, n_ctx))
-            answer: wire.Counted | wire.Failed = result.get(timeout=timeout_s)
+                return _crashed(frame.id, self._gone.reason)
+            self.send(frame)
+            answer = result.get(timeout=timeout_s)
+            assert isinstance(answer, (kind, wire.Failed))
             return answer
         finally:
-            del self._counts[request_id]
+            del self._asked[frame.id]
+
+    def embed(self, question: dict[str, Any]) -> Generator[wire.Embedded | wire.Failed, None, None]:
+        """Asks for embeddings; the last frame says so, or is Failed. Whoever closes it before then cancels the rest.
+
+        Args:
+            question: The fields of `wire.Embed`, without the id.
+        """
+        request_id = next(self._ids)
+        if self._gone is not None:
+            yield _crashed(request_id, self._gone.reason)
+            return
+        inbox = self._embeds[request_id] = SimpleQueue()
+        try:
+            self.send(wire.Embed(request_id, **question))
+            while True:
+                frame: wire.Embedded | wire.Failed = inbox.get()
+                is_last = isinstance(frame, wire.Failed) or frame.is_last
+                if is_last:
+                    del self._embeds[request_id]
+                yield frame
+                if is_last:
+                    return
+        finally:
+            if self._embeds.pop(request_id, None) is not None:
+                self.send(wire.Cancel(request_id))
 
     def usage(self) -> Usage | None:
         """What it holds now. May switch greenlets, where there is a GPU."""
@@ -220,21 +281,24 @@ class EngineProcess:
             self._deliver(frame)
         elif isinstance(frame, wire.Beat):
             pass
+        elif isinstance(frame, wire.Embedded) or (isinstance(frame, wire.Failed) and frame.id in self._embeds):
+            if (inbox := self._embeds.get(frame.id)) is not None:  # else it was forgotten meanwhile
+                inbox.put(frame)
         elif isinstance(frame, (wire.Loading, wire.Ready)) or (isinstance(frame, wire.Failed) and frame.id == 0):
             if isinstance(frame, wire.Ready):
                 self.fingerprint = _fingerprint(frame, self.spec)
             self._notify(self, frame)
-        elif frame.id in self._counts:
-            self._counts[frame.id].set(frame)
-        elif not isinstance(frame, wire.Counted):
+        elif frame.id in self._asked:
+            self._asked[frame.id].set(frame)
+        elif not isinstance(frame, (wire.Counted, wire.Tokens, wire.Plain)):
             self._deliver(frame)
 
-    def _deliver(self, frame: wire.Accepted | wire.Token | wire.Done | wire.Failed) -> None:
+    def _deliver(self, frame: wire.Accepted | wire.Progress | wire.Token | wire.Done | wire.Failed) -> None:
         channel = self._channels.get(frame.id)
         if channel is None:
             return  # forgotten meanwhile
         channel.put(frame)
-        if isinstance(frame, (wire.Done, wire.Failed)):
+        if isinstance(frame, wire.Failed) or (isinstance(frame, wire.Done) and frame.is_last):
             del self._channels[frame.id]
         elif channel.is_ended:  # its reader was too slow
             self.forget(frame.id)
@@ -261,8 +325,10 @@ class EngineProcess:
         channels, self._channels = self._channels, {}
         for channel in channels.values():
             channel.break_off(gone.reason)
-        for request_id, result in self._counts.items():
+        for request_id, result in self._asked.items():
             result.set(_crashed(request_id, gone.reason))
+        for request_id, inbox in self._embeds.items():
+            inbox.put(_crashed(request_id, gone.reason))
         self._notify(self, self._footprint.freed(self.pid))
 
 

@@ -10,7 +10,7 @@ import logging
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 import gevent
 from gevent.event import AsyncResult
@@ -81,6 +81,7 @@ class Supervisor:
         self._inbox: SimpleQueue[Callable[[], None]] = SimpleQueue()  # bounded by the lane
         self._owner: gevent.Greenlet | None = None
         self._fleet = Fleet(lambda spec: spawn(spec, self._on_event), settings, idle_timeout_of)
+        self._infos: dict[str, tuple[int, int, dict[str, Any]]] = {}  # by file; with its time and size
         settings.on_change(self._on_change)
 
     def lease(self, lease: Lease) -> EngineProcess:
@@ -168,6 +169,11 @@ class Supervisor:
         usages = {process.pid: process.usage() for process in processes}
         return {pid: usage for pid, usage in usages.items() if usage is not None}
 
+    def info_of(self, spec: wire.EngineSpec) -> dict[str, Any]:
+        """What an engine told of this file (see `wire.Ready.info`), also one that has ended; else nothing."""
+        mtime_ns, size_bytes, info = self._infos.get(spec.path, (0, 0, {}))
+        return info if (mtime_ns, size_bytes) == (spec.mtime_ns, spec.size_bytes) else {}
+
     def cooling(self) -> dict[str, float]:
         """The models that will not be loaded for now, and for how many seconds."""
         now = time.monotonic()
@@ -181,6 +187,9 @@ class Supervisor:
 
     def _on_event(self, process: EngineProcess, event: EngineEvent) -> None:
         self._send(lambda: self._fleet.happened(process, event))
+        if isinstance(event, wire.Ready):
+            spec = process.spec
+            self._infos[spec.path] = (spec.mtime_ns, spec.size_bytes, event.info)
         if isinstance(event, Freed):
             heap.give_back()
 

@@ -6,23 +6,35 @@ seconds.
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Callable, Mapping
+from typing import Any, TypeVar
 
 import gevent
 import msgspec
 
 from hoshikage_server.engines.engine import Lease
+from hoshikage_server.engines.process import EngineProcess
 from hoshikage_server.engines.spec import vocabulary_of
 from hoshikage_server.engines.supervisor import Supervisor
-from hoshikage_server.engines.wire import Counted, EngineSpec, Failed
+from hoshikage_server.engines.wire import Counted, EngineSpec, Failed, Form, Plain, TextPrompt, Tokens
 from hoshikage_server.errors import EngineError, LaneError
 from hoshikage_server.settings import LiveSettings
 
+R = TypeVar("R", Counted, Tokens, Plain)
+
 IDLE_S = 5.0
+NO_FORM = Form()
 _RETRIES = 1
 _BYTES_A_TOKEN = 2  # few texts need more tokens than that; English has about four bytes a token, Japanese three
 # What is wrong with the request itself; everything else the model's own engine will tell when it is asked.
-_REFUSALS = frozenset({"chat_template_failed", "context_length_exceeded", "invalid_argument"})
+_REFUSALS = frozenset(
+    {"chat_template_failed", "context_length_exceeded", "invalid_argument", "invalid_grammar", "invalid_json_schema"}
+)
+
+
+def has_shape(form: Form) -> bool:
+    """Whether an answer has to match something, which has to be compiled first."""
+    return form.json_schema is not None or form.grammar is not None or bool(form.tools)
 
 
 class Vocabulary:
@@ -37,51 +49,103 @@ class Vocabulary:
         self._owner = owner
         self._settings = settings
 
-    def count(self, model: str, spec: EngineSpec, messages: list[dict[str, Any]], n_ctx: int | None = None) -> int:
-        """Tokens of a conversation as a prompt.
+    def count(
+        self,
+        model: str,
+        spec: EngineSpec,
+        messages: list[dict[str, Any]],
+        n_ctx: int | None = None,
+        *,
+        form: Form = NO_FORM,
+        text: TextPrompt | None = None,
+    ) -> int:
+        """Tokens of a prompt.
 
         Args:
             model: The model's id.
             spec: Its engine's.
             messages: The conversation.
             n_ctx: If given, it has to leave room in such a context.
+            form: What the answer has to look like; it is compiled.
+            text: The prompt, where it is no conversation.
 
         Raises:
-            EngineError: The vocabulary could not be loaded, the model's template refused the messages, or they do not
-                fit.
+            EngineError: The vocabulary could not be loaded, the model's template refused the messages, they do not fit,
+                or their form cannot be had.
             LaneError: Too many others are counted.
         """
-        answer = self._ask(model, spec, messages, n_ctx)
-        if isinstance(answer, Failed) and answer.code == "engine_crashed":
-            answer = self._ask(model, spec, messages, n_ctx)
-        if isinstance(answer, Failed):
-            raise EngineError.reported(answer.code, answer.message, answer.fields)
-        return answer.n_prompt
+        timeout_s = self._settings.now.stall_timeout
 
-    def refuse_early(self, model: str, spec: EngineSpec, messages: list[dict[str, Any]]) -> None:
-        """Refuses a prompt that does not fit, before its model is loaded only to say so.
+        def count(engine: EngineProcess) -> Counted | Failed:
+            return engine.count(messages, n_ctx, form, text, timeout_s)
 
-        What has so few bytes that it most likely fits is not looked at: counting takes longer than it saves.
+        return _expected(self._ask(model, spec, count)).n_prompt
+
+    def tokenize(self, model: str, spec: EngineSpec, text: str, *, add_special: bool, parse_special: bool) -> Tokens:
+        """A text's tokens, and the bytes of each.
 
         Raises:
-            EngineError: It does not fit, or the model's template refuses the messages.
+            EngineError: The vocabulary could not be loaded.
+            LaneError: Too many others are counted.
         """
-        if len(msgspec.json.encode(messages)) < _BYTES_A_TOKEN * spec.n_ctx:
+        timeout_s = self._settings.now.stall_timeout
+        answer = self._ask(
+            model,
+            spec,
+            lambda engine: engine.tokenize(
+                text, add_special=add_special, parse_special=parse_special, timeout_s=timeout_s
+            ),
+        )
+        return _expected(answer)
+
+    def detokenize(self, model: str, spec: EngineSpec, tokens: bytes) -> str:
+        """The text of tokens, given as the bytes of their ids.
+
+        Raises:
+            EngineError: The vocabulary could not be loaded, or has no such token.
+            LaneError: Too many others are counted.
+        """
+        timeout_s = self._settings.now.stall_timeout
+        return _expected(self._ask(model, spec, lambda engine: engine.detokenize(tokens, timeout_s))).text
+
+    def refuse_early(self, model: str, spec: EngineSpec, question: Mapping[str, Any]) -> None:
+        """Refuses a question that cannot be answered, before it waits or its model is loaded only to say so.
+
+        One without a form that has so few bytes that it most likely fits is not looked at: counting takes longer than
+        it saves.
+
+        Args:
+            model: The model's id.
+            spec: Its engine's.
+            question: The fields of `wire.Generate`.
+
+        Raises:
+            EngineError: It does not fit, the model's template refuses the messages, or its form cannot be had.
+        """
+        messages, form, text = question["messages"], question.get("form", NO_FORM), question.get("text")
+        if not has_shape(form) and len(msgspec.json.encode((messages, text))) < _BYTES_A_TOKEN * spec.n_ctx:
             return
         try:
-            self.count(model, spec, messages, spec.n_ctx)
+            self.count(model, spec, messages, spec.n_ctx, form=form, text=text)
         except (EngineError, LaneError) as error:
             if error.code in _REFUSALS:
                 raise
 
-    def _ask(self, model: str, spec: EngineSpec, messages: list[dict[str, Any]], n_ctx: int | None) -> Counted | Failed:
+    def _ask(self, model: str, spec: EngineSpec, question: Callable[[EngineProcess], R | Failed]) -> R | Failed:
+        """Asks; once more where the process died of it."""
+        answer = self._ask_once(model, spec, question)
+        if isinstance(answer, Failed) and answer.code == "engine_crashed":
+            answer = self._ask_once(model, spec, question)
+        return answer
+
+    def _ask_once(self, model: str, spec: EngineSpec, question: Callable[[EngineProcess], R | Failed]) -> R | Failed:
         timeout_s = self._settings.now.stall_timeout
         lease = Lease(model, vocabulary_of(spec), _RETRIES)
         engine = self._owner.lease(lease)
         try:
-            return engine.count(messages, n_ctx, timeout_s)
+            return question(engine)
         except gevent.Timeout:
-            reason = f"no count within {timeout_s:g} s"
+            reason = f"no answer within {timeout_s:g} s"
             engine.kill(reason)
             raise EngineError("engine_crashed", reason=reason) from None
         finally:
@@ -90,3 +154,9 @@ class Vocabulary:
     def close(self, timeout_s: float) -> None:
         """Ends the processes."""
         self._owner.close(timeout_s)
+
+
+def _expected(answer: R | Failed) -> R:
+    if isinstance(answer, Failed):
+        raise EngineError.reported(answer.code, answer.message, answer.fields)
+    return answer

@@ -6,15 +6,18 @@ ever appended, with defaults. A conversation:
     server -> engine   Load                                     once, first
     engine -> server   Loading*  then  Ready | Failed(id=0)
     server -> engine   Generate(id) ...  Cancel(id)             any number, several at once
-    engine -> server   Progress(id)*  Accepted(id)  Token(id)*  then  Done(id) | Failed(id)
+    engine -> server   Accepted(id)  Progress(id)*  Token(id)*  then  Done(id) | Failed(id)
                                                                 several Done, where several choices were asked for
+    server -> engine   Embed(id) ...  Cancel(id)                any number, several at once
+    engine -> server   Embedded(id)*  the last of them says so  or  Failed(id)
     server -> engine   Count(id) | Tokenize(id) | Detokenize(id)
     engine -> server   Counted(id) | Tokens(id) | Plain(id) | Failed(id)
                                                                 what an engine with vocabulary only can do
     engine -> server   Beat                                     while it loads, and while its native step makes progress
     server -> engine   Stop                                     the engine ends; so it does when the socket closes
 
-Token ids cross as the bytes of native 32-bit integers: both ends run on one machine.
+Token ids cross as the bytes of native 32-bit integers, vectors as those of native 32-bit floats: both ends run on one
+machine.
 """
 
 from __future__ import annotations
@@ -36,7 +39,13 @@ Temperature = Annotated[float, Meta(ge=0, le=2)]
 TopK = Annotated[int, Meta(ge=-1, le=INT32_MAX)]
 RepeatPenalty = Annotated[float, Meta(ge=0.01, le=100)]
 Seed = Annotated[int, Meta(ge=-(2**63), le=2**63 - 1)]
+Count32 = Annotated[int, Meta(ge=0, le=INT32_MAX)]
+LookBack = Annotated[int, Meta(ge=-1, le=INT32_MAX)]
+Strength = Annotated[float, Meta(ge=0, le=100)]
+TokenId = Annotated[int, Meta(ge=0, le=INT32_MAX)]
+Bias = Annotated[float, Meta(ge=-100, le=100)]
 
+Pooling = Literal["mean", "cls", "last"]
 ReasoningFormat = Literal["none", "auto", "deepseek", "deepseek-legacy"]
 
 T = TypeVar("T")
@@ -82,6 +91,24 @@ class Sampling(msgspec.Struct, frozen=True, omit_defaults=True):
     presence_penalty: Penalty | None = None
     frequency_penalty: Penalty | None = None
     seed: Seed | None = None
+    typical_p: Unit | None = None
+    top_n_sigma: Annotated[float, Meta(ge=-1, le=100)] | None = None
+    xtc_probability: Unit | None = None
+    xtc_threshold: Unit | None = None
+    repeat_last_n: LookBack | None = None
+    dry_multiplier: Strength | None = None
+    dry_base: Strength | None = None
+    dry_allowed_length: Count32 | None = None
+    dry_penalty_last_n: LookBack | None = None
+    dry_sequence_breakers: Annotated[tuple[Text, ...], Meta(max_length=64)] | None = None
+    mirostat: Annotated[int, Meta(ge=0, le=2)] | None = None
+    mirostat_tau: Strength | None = None
+    mirostat_eta: Unit | None = None
+    dynatemp_range: Annotated[float, Meta(ge=0, le=2)] | None = None
+    dynatemp_exponent: Strength | None = None
+    logit_bias: dict[TokenId, Bias] | None = None
+    ignore_eos: bool | None = None
+    min_tokens: Count32 | None = None
 
     def over(self, other: Sampling) -> Sampling:
         """These values, and the other's where these are None."""
@@ -152,10 +179,13 @@ class Logprob(msgspec.Struct, frozen=True, array_like=True):
 
 
 class Timings(msgspec.Struct, frozen=True, array_like=True):
-    """Where an answer's time went."""
+    """Where an answer's time went: how many tokens, and how long they took."""
 
+    n_prompt: int
     prompt_ms: float
+    n_predicted: int
     predicted_ms: float
+    n_cached: int = 0
 
 
 class Load(Frame, frozen=True):
@@ -188,6 +218,7 @@ class Generate(Frame, frozen=True):
         n_choices: How many answers to give, one after the other.
         n_top_logprobs: Tell the probability of each token, and of so many likely ones in its place.
         wants_progress: Tell how far the prompt is computed.
+        wants_timings: Tell with each piece how long it took.
     """
 
     id: int
@@ -201,6 +232,7 @@ class Generate(Frame, frozen=True):
     n_choices: int = 1
     n_top_logprobs: int | None = None
     wants_progress: bool = False
+    wants_timings: bool = False
 
 
 class Count(Frame, frozen=True):
@@ -227,6 +259,21 @@ class Detokenize(Frame, frozen=True):
 
     id: int
     tokens: bytes
+
+
+class Embed(Frame, frozen=True):
+    """Give the embeddings of texts, or of token ids as they are: one of the two is empty.
+
+    Attributes:
+        pooling: How the vectors of an input's tokens become one; None: as the model's file says.
+        dimensions: Only the first numbers of each vector.
+    """
+
+    id: int
+    texts: tuple[str, ...] = ()
+    tokens: tuple[bytes, ...] = ()
+    pooling: Pooling | None = None
+    dimensions: int | None = None
 
 
 class Cancel(Frame, frozen=True):
@@ -270,11 +317,13 @@ class Accepted(Frame, frozen=True):
 
 
 class Progress(Frame, frozen=True):
-    """How much of the prompt is computed."""
+    """How much of the prompt is computed, after how long."""
 
     id: int
     n_done: int
     n_prompt: int
+    ms: float
+    n_cached: int = 0
 
 
 class Token(Frame, frozen=True):
@@ -294,10 +343,11 @@ class Done(Frame, frozen=True):
     """The end of a choice, with its last piece: finish_reason is hoshikage_core's (stop, length, cancelled).
 
     Attributes:
+        n_prompt: Told once, with the first choice; 0 with the others.
         n_completion: Tokens of this choice.
         is_last: Whether no further choice follows.
         n_reasoning: Those of its tokens that were reasoning.
-        n_cached: Tokens of the prompt that did not have to be computed.
+        n_cached: Tokens of the prompt that did not have to be computed; told like `n_prompt`.
     """
 
     id: int
@@ -338,6 +388,15 @@ class Plain(Frame, frozen=True):
     text: str
 
 
+class Embedded(Frame, frozen=True):
+    """The embeddings of the next inputs, of length 1, and how many tokens these inputs have together."""
+
+    id: int
+    vectors: tuple[bytes, ...]
+    n_tokens: int
+    is_last: bool = True
+
+
 class Failed(Frame, frozen=True):
     """A request (or the load, with id 0) came to nothing. `code` is hoshikage_core's, `fields` its error's data."""
 
@@ -351,8 +410,8 @@ class Beat(Frame, frozen=True):
     """A sign of life while nothing else is to be said."""
 
 
-ToEngine = Load | Generate | Count | Tokenize | Detokenize | Cancel | Stop
-FromEngine = Loading | Ready | Accepted | Progress | Token | Done | Counted | Tokens | Plain | Failed | Beat
+ToEngine = Load | Generate | Embed | Count | Tokenize | Detokenize | Cancel | Stop
+FromEngine = Loading | Ready | Accepted | Progress | Token | Done | Embedded | Counted | Tokens | Plain | Failed | Beat
 
 _encode = msgspec.msgpack.Encoder().encode
 _to_engine: msgspec.msgpack.Decoder[ToEngine] = msgspec.msgpack.Decoder(ToEngine)

@@ -19,16 +19,20 @@ import socket
 import sys
 import threading
 import time
-from array import array
 from collections import deque
-from dataclasses import dataclass, field
 from typing import NoReturn
 
-from hoshikage_core import ContextLengthError, Engine, Generation, HoshikageError, Model, SamplingParams, build_info
+import msgspec
+
+from hoshikage_core import Engine, HoshikageError, SamplingParams, build_info
 from hoshikage_server import __version__, logs
 from hoshikage_server.engines import wire
 from hoshikage_server.engines.defaults import apply
+from hoshikage_server.engines.embedding_work import EmbeddingWork
+from hoshikage_server.engines.failures import CannotGenerateError, failed
 from hoshikage_server.engines.loading import Loaded, load
+from hoshikage_server.engines.prompts import Prompts
+from hoshikage_server.engines.running import Running
 
 log = logging.getLogger("hoshikage_server.engines.worker")
 
@@ -39,27 +43,6 @@ _HOLD_S = 0.02
 _RECV_BYTES = 64 * 1024
 _PR_SET_PDEATHSIG = 1
 _LOAD_CODES = frozenset({"model_load_failed", "insufficient_memory"})
-
-
-@dataclass
-class _Running:
-    """An answer in the making.
-
-    Attributes:
-        n_before: Tokens that another engine had made of it.
-        untold: Tokens whose text has not been sent.
-    """
-
-    generation: Generation
-    n_before: int
-    untold: list[int] = field(default_factory=list)
-
-    @property
-    def tokens_per_s(self) -> float | None:
-        """How fast this engine decoded."""
-        n_decoded = self.generation.n_completion - self.n_before - 1
-        decode_s = self.generation.timings.decode_s
-        return n_decoded / decode_s if n_decoded > 0 and decode_s > 0 else None
 
 
 class Worker:
@@ -75,11 +58,13 @@ class Worker:
         self._lock = threading.Lock()
         self._known: set[int] = set()
         self._cancelled: set[int] = set()
-        self._active: dict[int, _Running] = {}
+        self._active: dict[int, Running] = {}
         # Shared with the pulse.
         self._sending = threading.Lock()
         self._at_work = threading.Event()
         self._engine: Engine | None = None
+        self._has_progress = False
+        self._embedding = EmbeddingWork(self._send)
 
     def run(self) -> NoReturn:
         """Works until it is told to stop."""
@@ -94,12 +79,17 @@ class Worker:
         while loaded is None:  # the server has been told why; it ends this process
             self._inbox.get()
         self._engine = loaded.engine
+        self._has_progress = not first.spec.is_vocab_only
+        prompts = Prompts(loaded.model)
         while True:
-            self._take_frames(loaded.model)
+            self._take_frames(prompts)
             if loaded.engine is not None:
-                self._admit(loaded.engine, loaded.defaults)
+                self._admit(prompts, loaded.engine, loaded.defaults)
                 if self._active:
                     self._step(loaded.engine)
+            while loaded.engine is None and self._waiting:
+                self._fail(self._waiting.popleft().id, CannotGenerateError())
+            self._embedding.step(loaded.model, first.spec)
 
     # ---- the reader's thread
 
@@ -125,9 +115,12 @@ class Worker:
         if isinstance(frame, wire.Generate):
             with self._lock:
                 self._known.add(frame.id)
+        if isinstance(frame, wire.Embed):
+            self._embedding.expect(frame)
         self._inbox.put(frame)
 
     def _cancel(self, request_id: int) -> None:
+        self._embedding.cancel(request_id)
         with self._lock:
             if request_id not in self._known:
                 return
@@ -143,11 +136,10 @@ class Worker:
         while True:
             self._at_work.wait()
             time.sleep(_BEAT_S)
-            engine = self._engine
-            if engine is None:  # it loads; how long that may take is the server's to say
+            if not self._has_progress:  # it loads or counts; how long that may take is the server's to say
                 self._send_bytes(_BEAT)
                 continue
-            progress = engine.progress
+            progress = self._embedding.progress + (self._engine.progress if self._engine else 0)
             if progress != told:
                 told = progress
                 self._send_bytes(_BEAT)
@@ -158,8 +150,9 @@ class Worker:
         try:
             loaded = load(spec, self._tell_progress)
         except HoshikageError as error:
+            frame = failed(0, error)
             code = error.code if error.code in _LOAD_CODES else "model_load_failed"
-            self._send(wire.Failed(0, code, str(error), _fields(error)))
+            self._send(msgspec.structs.replace(frame, code=code))
             return None
         except Exception as error:
             log.exception("loading failed")
@@ -180,10 +173,10 @@ class Worker:
     def _tell_progress(self, progress: float) -> None:
         self._send(wire.Loading(progress))
 
-    def _take_frames(self, model: Model) -> None:
+    def _take_frames(self, prompts: Prompts) -> None:
         """Takes what has come; sleeps while there is nothing to do at all."""
         while True:
-            is_idle = not self._active and not self._waiting
+            is_idle = not self._active and not self._waiting and not self._embedding.has_work
             if is_idle and self._inbox.empty():
                 self._at_work.clear()
             try:
@@ -193,46 +186,42 @@ class Worker:
             self._at_work.set()
             if isinstance(frame, wire.Generate):
                 self._waiting.append(frame)
-            elif isinstance(frame, wire.Count):
-                self._count(model, frame)
+            elif isinstance(frame, wire.Embed):
+                self._embedding.add(frame)
+            elif isinstance(frame, (wire.Count, wire.Tokenize, wire.Detokenize)):
+                self._tell(prompts, frame)
 
-    def _count(self, model: Model, frame: wire.Count) -> None:
+    def _tell(self, prompts: Prompts, frame: wire.Count | wire.Tokenize | wire.Detokenize) -> None:
         try:
-            chat = model.chat()
-            try:
-                prompt = chat.render(frame.messages).prompt
-            finally:
-                chat.close()
-            if frame.n_ctx is not None:
-                model.require_room(prompt, frame.n_ctx)
-            n_prompt = len(model.tokenize(prompt, parse_special=True))
-            if frame.n_ctx is not None and n_prompt >= frame.n_ctx:
-                raise ContextLengthError(n_prompt, frame.n_ctx)
-            self._send(wire.Counted(frame.id, n_prompt))
+            if isinstance(frame, wire.Count):
+                self._send(wire.Counted(frame.id, prompts.count(frame)))
+            elif isinstance(frame, wire.Tokenize):
+                self._send(prompts.tokenize(frame))
+            else:
+                self._send(prompts.detokenize(frame))
         except HoshikageError as error:
             self._fail(frame.id, error)
 
-    def _admit(self, engine: Engine, defaults: SamplingParams) -> None:
+    def _admit(self, prompts: Prompts, engine: Engine, defaults: SamplingParams) -> None:
         """Starts what waits, as far as there is room."""
         while self._waiting and len(self._active) < engine.parallel:
-            self._start(engine, defaults, self._waiting.popleft())
+            self._start(prompts, engine, defaults, self._waiting.popleft())
 
-    def _start(self, engine: Engine, defaults: SamplingParams, frame: wire.Generate) -> None:
+    def _start(self, prompts: Prompts, engine: Engine, defaults: SamplingParams, frame: wire.Generate) -> None:
         if frame.id in self._cancelled:
             self._forget(frame.id)
             return
         try:
-            generation = _generation(engine, frame, apply(frame.sampling, defaults))
+            running = Running(prompts.start(engine, frame, apply(frame.sampling, defaults)), frame)
         except HoshikageError as error:
             self._fail(frame.id, error)
             return
         with self._lock:
-            self._active[frame.id] = _Running(generation, generation.n_completion)
+            self._active[frame.id] = running
             is_cancelled = frame.id in self._cancelled
         if is_cancelled:
-            generation.cancel()
-        prompt = array("i", generation.prompt_tokens).tobytes()
-        self._send(wire.Accepted(frame.id, generation.n_prompt, prompt, generation.stops))
+            running.generation.cancel()
+        self._send(running.accepted)
 
     def _step(self, engine: Engine) -> None:
         began = time.monotonic()
@@ -250,35 +239,21 @@ class Worker:
         if self._held and now - self._last_sent + (now - began) >= _HOLD_S:  # the next step would end too late for them
             self._flush()
 
-    def _deliver(self, request_id: int, running: _Running) -> None:
-        generation = running.generation
-        for event in generation.take():
-            if event.finish_reason is not None:
-                # With its text, so that nobody can have the one without the other.
+    def _deliver(self, request_id: int, running: Running) -> None:
+        for frame in running.frames():
+            if isinstance(frame, wire.Done) and frame.is_last:
                 self._forget(request_id)
-                self._send(
-                    wire.Done(
-                        request_id,
-                        event.finish_reason,
-                        generation.n_prompt,
-                        generation.n_completion,
-                        event.text,
-                        running.tokens_per_s,
-                    )
-                )
+                self._send(frame)
                 return
-            running.untold += event.tokens
-            if event.text:
-                self._held += wire.encode(wire.Token(request_id, event.text, tuple(running.untold)))
-                running.untold.clear()
-                if generation.n_completion == running.n_before + 1:  # the first one is waited for
-                    self._flush()
-        if generation.failure is not None:
-            self._fail(request_id, generation.failure)
+            self._held += wire.encode(frame)
+            if running.is_first_token or not isinstance(frame, wire.Token):  # these are waited for
+                self._flush()
+        if running.generation.failure is not None:
+            self._fail(request_id, running.generation.failure)
 
     def _fail(self, request_id: int, error: HoshikageError) -> None:
         self._forget(request_id)
-        self._send(wire.Failed(request_id, error.code, str(error), _fields(error)))
+        self._send(failed(request_id, error))
 
     def _forget(self, request_id: int) -> None:
         with self._lock:
@@ -304,30 +279,6 @@ class Worker:
 
 
 _BEAT = wire.encode(wire.Beat())
-
-
-def _generation(engine: Engine, frame: wire.Generate, sampling: SamplingParams) -> Generation:
-    so_far = frame.so_far
-    if so_far is None:
-        return engine.stream_chat(frame.messages, sampling, max_tokens=frame.max_tokens, stop=frame.stop)
-    return engine.stream(
-        _token_ids(so_far.prompt),
-        sampling,
-        max_tokens=frame.max_tokens,
-        stop=so_far.stop,
-        so_far=_token_ids(so_far.tokens),
-    )
-
-
-def _token_ids(data: bytes) -> list[int]:
-    ids = array("i")
-    ids.frombytes(data)
-    return ids.tolist()
-
-
-def _fields(error: HoshikageError) -> dict[str, int | float | str | None]:
-    values = {name: int(value) if isinstance(value, bool) else value for name, value in vars(error).items()}
-    return {name: value for name, value in values.items() if isinstance(value, (int, float, str))}
 
 
 def _die_with(parent: int) -> None:

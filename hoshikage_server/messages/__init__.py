@@ -6,6 +6,7 @@ from hoshikage_server.messages.catalogue import CATALOGUE
 from hoshikage_server.messages.message import Message
 
 LANGUAGES = ("ja", "en")
+_VALUE_MAX = 1000  # characters: a request's body may be one long name
 
 __all__ = ["CATALOGUE", "LANGUAGES", "Message", "Size", "Words", "choose", "text"]
 
@@ -51,6 +52,8 @@ def choose(accept_language: str | None, default: str) -> str:
 
 
 def _in_language(value: object, language: str) -> object:
+    if isinstance(value, str) and len(value) > _VALUE_MAX:
+        return value[: _VALUE_MAX - 1] + "…"
     if not isinstance(value, Words):
         return value
     return text("or", language).join(text(key, language) for key in value)

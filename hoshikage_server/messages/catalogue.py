@@ -52,6 +52,24 @@ CATALOGUE: dict[str, Message] = {
     "type_object": Message("オブジェクト", "an object"),
     "type_string": Message("文字列", "a string"),
     "type_other": Message("別の型", "something else"),
+    "invalid_key": Message(
+        "'{param}' のキー {got} は使えません。キーはトークンID（0 以上の整数）でなければなりません。",
+        "Invalid key in '{param}': {got}. You should only be submitting token ids, which are non-negative integers.",
+    ),
+    "key_above_max_length": Message(
+        "'{param}' のキーが長すぎます。{limit} 文字までです（{got} 文字でした）。",
+        "Invalid key in '{param}': string too long. Expected a string with maximum length {limit}, "
+        "but got a string with length {got} instead.",
+    ),
+    "nested_too_deeply": Message(
+        "'{param}' の入れ子が深すぎます。{limit} 段までです。",
+        "Invalid '{param}': nested too deeply. Expected at most {limit} levels.",
+    ),
+    "too_many_levels": Message("入れ子が深すぎます", "it is nested too deeply"),
+    "half_a_surrogate_pair": Message(
+        "サロゲートペアの片方だけがエスケープされています",
+        "it escapes only one half of a surrogate pair",
+    ),
     "number_out_of_range": Message(
         "'{param}' の数値が範囲を超えています。",
         "Invalid '{param}': the number is out of range.",
@@ -81,6 +99,21 @@ CATALOGUE: dict[str, Message] = {
         "Invalid '{param}': array too long. Expected an array with maximum length {limit}, "
         "but got an array with length {got} instead.",
     ),
+    "string_above_max_length": Message(
+        "'{param}' が長すぎます。{limit} 文字までです（{got} 文字でした）。",
+        "Invalid '{param}': string too long. Expected a string with maximum length {limit}, "
+        "but got a string with length {got} instead.",
+    ),
+    "object_above_max_properties": Message(
+        "'{param}' の項目が多すぎます。{limit} 個までです（{got} 個でした）。",
+        "Invalid '{param}': object with too many properties. Expected an object with at most {limit} properties, "
+        "but got an object with {got} properties instead.",
+    ),
+    "string_does_not_match": Message(
+        "'{param}' の値 {got} は使えません。正規表現 '{pattern}' に合う文字列にしてください。",
+        "Invalid '{param}': string does not match pattern. Expected a string that matches the pattern '{pattern}', "
+        "but got {got} instead.",
+    ),
     "empty_array": Message(
         "'{param}' の配列が空です。1 個以上必要です。",
         "Invalid '{param}': empty array. Expected an array with minimum length 1, but got an empty array instead.",
@@ -90,28 +123,110 @@ CATALOGUE: dict[str, Message] = {
         "Invalid '{param}': empty string. Expected a string with minimum length 1, but got an empty string instead.",
     ),
     "unsupported_parameter": Message(
-        "'{param}' にはまだ対応していません。",
-        "Unsupported parameter: '{param}' is not supported by this server yet.",
+        "'{param}' には対応していません。",
+        "Unsupported parameter: '{param}' is not supported by this server.",
     ),
     "unsupported_value": Message(
-        "'{param}' の値 {got} にはまだ対応していません。使える値: {supported}。",
-        "Unsupported value: '{param}' does not support {got} on this server yet. Supported values are: {supported}.",
+        "'{param}' の値 {got} には対応していません。使える値: {supported}。",
+        "Unsupported value: '{param}' does not support {got} on this server. Supported values are: {supported}.",
+    ),
+    "parameters_conflict": Message(
+        "'{param}' と '{other}' は同時に指定できません。",
+        "Setting '{param}' and '{other}' at the same time is not supported.",
+    ),
+    "mixed_prompts": Message(
+        "'{param}' の種類が他と違います。文字列の配列、トークンIDの配列、その配列のいずれかにしてください。",
+        "Invalid '{param}': it differs from the others. 'prompt' must be a list of strings, of token ids, or of lists "
+        "of token ids.",
+    ),
+    "only_with_tools": Message(
+        "'{param}' は 'tools' があるときだけ使えます。",
+        "Invalid value for '{param}': '{param}' is only allowed when 'tools' are specified.",
+    ),
+    "only_with_functions": Message(
+        "'{param}' は 'functions' があるときだけ使えます。",
+        "Invalid value for '{param}': '{param}' is only allowed when 'functions' are specified.",
+    ),
+    "unknown_function_call": Message(
+        "'{param}' の関数 '{name}' が 'functions' にありません。",
+        "Invalid value for '{param}': the function '{name}' was not found in 'functions'.",
+    ),
+    "unknown_tool_choice": Message(
+        "'{param}' の関数 '{name}' が 'tools' にありません。",
+        "Invalid value for '{param}': the function '{name}' was not found in 'tools'.",
+    ),
+    "top_logprobs_without_logprobs": Message(
+        "'top_logprobs' は 'logprobs' が true のときだけ使えます。",
+        "The 'top_logprobs' parameter is only allowed when 'logprobs' is enabled.",
+    ),
+    "result_without_call": Message(
+        "'{param}': 役割が '{role}' のメッセージは呼び出しの結果でなければなりませんが、"
+        "{call} という呼び出しは直前のアシスタントのメッセージの '{calls}' にありません。",
+        "Invalid '{param}': messages with role '{role}' must be a response to a preceding message with '{calls}', "
+        "and there is no unanswered call {call}.",
+    ),
+    "call_without_result": Message(
+        "'{param}': 呼び出し {call} の結果を伝える 'tool' のメッセージが続いていません。",
+        "Invalid '{param}': an assistant message with 'tool_calls' must be followed by tool messages responding to "
+        "each 'tool_call_id'. The following tool_call_ids did not have response messages: {call}.",
+    ),
+    "output_without_call": Message(
+        "'{param}': 呼び出し '{call}' が、それより前の入力にありません。",
+        "No tool call found for function call output with call_id {call} ('{param}').",
+    ),
+    "call_without_output": Message(
+        "'{param}': 呼び出し '{call}' の結果が入力にありません。",
+        "No tool output found for function call {call} ('{param}').",
+    ),
+    "invalid_encrypted_content": Message(
+        "'{param}' はこのサーバーが作ったものではないため、読めません。",
+        "Invalid '{param}': the encrypted content could not be verified. It was not made by this server.",
+    ),
+    "previous_response_not_found": Message(
+        "前の応答 '{response}' は見つかりません。保存されていないか、古くなって消えています。",
+        "Previous response with id '{response}' not found. It was not stored, or it has been forgotten.",
+    ),
+    "response_not_found": Message(
+        "応答 '{response}' は見つかりません。保存されていないか、古くなって消えています。",
+        "Response with id '{response}' not found. It was not stored, or it has been forgotten.",
+    ),
+    "response_not_in_background": Message(
+        "応答 '{response}' はバックグラウンドで作られたものではないため、この操作はできません。"
+        "生成中の応答は、接続を閉じると中止されます。",
+        "The response '{response}' was not created in the background, so it can be neither cancelled nor streamed "
+        "again. Closing its connection cancels a response under way.",
+    ),
+    "item_not_found": Message(
+        "項目 '{item}' は見つかりません。'store' が false の応答の項目は保存されません。",
+        "Item with id '{item}' not found. Items are not persisted when 'store' is false.",
+    ),
+    "arguments_not_json": Message(
+        "'{param}' はJSONオブジェクトの文字列でなければなりません。",
+        "Invalid '{param}': the arguments of a call must be a JSON object, written as a string.",
+    ),
+    "invalid_json_schema": Message(
+        "'{param}' のスキーマは使えません。{path} の '{keyword}': {reason}",
+        "Invalid schema for '{param}': '{keyword}' at {path} {reason}.",
+    ),
+    "invalid_function_parameters": Message(
+        "'{param}' のスキーマは使えません。{path} の '{keyword}': {reason}",
+        "Invalid schema for '{param}': '{keyword}' at {path} {reason}.",
     ),
     "max_tokens_twice": Message(
         "'max_tokens' と 'max_completion_tokens' は同時に指定できません。",
         "Setting 'max_tokens' and 'max_completion_tokens' at the same time is not supported.",
     ),
     "stream_options_without_stream": Message(
-        "'stream_options' は 'stream' が true のときだけ使えます。",
-        "The 'stream_options' parameter is only allowed when 'stream' is enabled.",
+        "'{param}' は 'stream' が true のときだけ使えます。",
+        "The '{param}' parameter is only allowed when 'stream' is enabled.",
     ),
     "invalid_argument": Message(
         "リクエストの値が使えません: {reason}",
         "A value of the request cannot be used: {reason}",
     ),
     "invalid_grammar": Message(
-        "文法またはJSONスキーマを読めませんでした: {reason}",
-        "The grammar or JSON schema could not be compiled: {reason}",
+        "文法を読めませんでした: {reason}",
+        "The grammar could not be compiled: {reason}",
     ),
     "chat_template_failed": Message(
         "このモデルのチャットテンプレートは、このメッセージの並びを受け付けません: {reason}",
@@ -122,6 +237,24 @@ CATALOGUE: dict[str, Message] = {
         "メッセージは{is_at_least} {n_prompt} トークンになりました。メッセージを短くしてください。",
         "This model's maximum context length is {n_ctx} tokens. However, your messages resulted in "
         "{is_at_least}{n_prompt} tokens. Please reduce the length of the messages.",
+    ),
+    "input_too_long": Message(
+        "このモデルが一度に読めるのは {n_ctx} トークンまでですが、"
+        "'{param}' は{is_at_least} {n_prompt} トークンになりました。短くするか、分割してください。",
+        "This model's maximum context length is {n_ctx} tokens. However, '{param}' resulted in "
+        "{is_at_least}{n_prompt} tokens. Please shorten it, or divide it.",
+    ),
+    "token_not_in_vocabulary": Message(
+        "'{param}' のトークン {token} はこのモデルの語彙にありません（語彙数 {n_vocab}）。",
+        "Invalid '{param}': token {token} is not in this model's vocabulary of {n_vocab} tokens.",
+    ),
+    "model_cannot_generate": Message(
+        "このモデルは埋め込み専用で、文章を生成できません。POST /v1/embeddings で使ってください。",
+        "This model only makes embeddings and cannot generate text. Use it with POST /v1/embeddings.",
+    ),
+    "model_cannot_embed": Message(
+        "このモデルは文章の関連度を採点するもの（リランカー）で、埋め込みを作れません。",
+        "This model rates how well texts fit together (it is a reranker) and makes no embeddings.",
     ),
     "model_not_found": Message(
         "モデル '{model}' は登録されていません。使えるモデルは GET /v1/models で分かります。",
@@ -144,8 +277,32 @@ CATALOGUE: dict[str, Message] = {
         "The request body did not arrive within {seconds} seconds.",
     ),
     "unsupported_content_encoding": Message(
-        "Content-Encoding '{encoding}' には対応していません。圧縮せずに送ってください。",
-        "Content-Encoding '{encoding}' is not supported: send the body uncompressed.",
+        "Content-Encoding '{encoding}' には対応していません。gzip にするか、圧縮せずに送ってください。",
+        "Content-Encoding '{encoding}' is not supported: send the body as gzip or uncompressed.",
+    ),
+    "invalid_gzip": Message(
+        "Content-Encoding は gzip ですが、リクエスト本文を gzip として読めませんでした。",
+        "The Content-Encoding is gzip, but the request body is no gzip data.",
+    ),
+    "unsupported_content_type": Message(
+        "Content-Type '{content_type}' には対応していません。'application/json' で送ってください。",
+        "Unsupported content type: '{content_type}'. Please send the body as 'application/json'.",
+    ),
+    "unsupported_charset": Message(
+        "文字コード '{charset}' には対応していません。UTF-8 で送ってください。",
+        "Unsupported charset: '{charset}'. JSON is UTF-8.",
+    ),
+    "origin_not_allowed": Message(
+        "Webページ（オリジン {origin}）からのリクエストは許可されていません。"
+        "許可するには HOSHIKAGE_CORS_ORIGINS にこのオリジンを加えてください。",
+        "Web pages of the origin {origin} may not use this server. "
+        "To allow them, add the origin to HOSHIKAGE_CORS_ORIGINS.",
+    ),
+    "host_not_allowed": Message(
+        "APIキーのない間は、'{host}' という名前（Host ヘッダー）では使えません。"
+        "HOSHIKAGE_API_KEYS を設定するか、HOSHIKAGE_CORS_ORIGINS に https://{host} を加えてください。",
+        "Without API keys this server does not answer to the name '{host}' (the Host header). "
+        "Set HOSHIKAGE_API_KEYS, or add https://{host} to HOSHIKAGE_CORS_ORIGINS.",
     ),
     "http_error": Message(
         "リクエストを受け付けられませんでした: {reason}",
@@ -225,6 +382,12 @@ CATALOGUE: dict[str, Message] = {
     "unknown_setting": Message(
         "この名前の設定はありません",
         "there is no setting of this name",
+    ),
+    "not_an_origin": Message(
+        "https://chat.example.com や http://localhost:* のような「スキーム://ホスト[:ポート]」の形（または *、null）を"
+        "カンマ区切りで指定してください",
+        "expected scheme://host[:port], such as https://chat.example.com or http://localhost:*, or * or null, "
+        "with commas between",
     ),
     "only_in_environment": Message(
         "このファイルのある場所なので、環境変数 HOSHIKAGE_CONFIG_DIR で指定してください",

@@ -3,8 +3,9 @@
     {"smollm2": {"path": "/models", "model": "SmolLM2.gguf", "stop": ["</s>"], "sampling": {"temperature": 0.7}}}
 
 `path` is a folder (relative to the map's own), `model` the file in it; the rest (also `n_ctx`, `idle_timeout` in
-seconds and `degrade`, which win over the settings of these names) may be missing. Keys that are not known
-here are kept when the file is written. A broken file is reported and never overwritten.
+seconds and `degrade`, which win over the settings of these names, and `embedding`, e.g. {"pooling": "mean"}) may be
+missing. Keys that are not known here are kept when the file is written. A broken file is reported and never
+overwritten.
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ import msgspec
 from filelock import FileLock, Timeout
 from msgspec import Meta
 
-from hoshikage_server.engines.wire import INT32_MAX, Sampling, Text
+from hoshikage_server.engines.wire import INT32_MAX, Pooling, Sampling, Text
 from hoshikage_server.errors import ModelMapError, RequestError
 from hoshikage_server.settings import Idle
 
@@ -32,6 +33,12 @@ _LOCK_TIMEOUT_S = 10.0
 _PERMISSIONS = 0o644  # of a new file
 
 RawMap = dict[str, dict[str, Any]]
+
+
+class _Embedding(msgspec.Struct, frozen=True):
+    """How a model embeds."""
+
+    pooling: Pooling | None = None
 
 
 class _Entry(msgspec.Struct, frozen=True):
@@ -44,6 +51,7 @@ class _Entry(msgspec.Struct, frozen=True):
     n_ctx: Annotated[int, Meta(ge=1, le=INT32_MAX)] | None = None
     idle_timeout: Idle | None = None
     degrade: bool | None = None
+    embedding: _Embedding = _Embedding()
 
 
 @dataclass(frozen=True)
@@ -57,6 +65,7 @@ class ModelEntry:
     n_ctx: int | None = None
     idle_timeout: float | None = None
     degrade: bool | None = None
+    pooling: Pooling | None = None
 
     @property
     def created(self) -> int:
@@ -206,7 +215,16 @@ def _parse_entry(model_id: str, raw: msgspec.Raw, path: Path) -> ModelEntry:
         file = path.parent / Path(entry.path).expanduser() / entry.model
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError, RuntimeError, ValueError) as error:
         raise ModelMapError("invalid_model_map", path=path, reason=f"{model_id}: {error}") from error
-    return ModelEntry(model_id, file, entry.stop or (), entry.sampling, entry.n_ctx, entry.idle_timeout, entry.degrade)
+    return ModelEntry(
+        id=model_id,
+        file=file,
+        stop=entry.stop or (),
+        sampling=entry.sampling,
+        n_ctx=entry.n_ctx,
+        idle_timeout=entry.idle_timeout,
+        degrade=entry.degrade,
+        pooling=entry.embedding.pooling,
+    )
 
 
 def _write_atomically(path: Path, content: bytes) -> None:

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from tiny_gguf import BROKEN, IM_END, TinyModel
+from tiny_gguf import BROKEN, IM_END, SPECIAL_TOKENS, TinyModel
 
 from hoshikage_core import (
     CancelledError,
@@ -256,3 +256,23 @@ def test_opening_and_closing_leaks_nothing(tiny_model_path: Path) -> None:
         cycle()
     # One leaked model (0.6 MB) a cycle would be 120 MB, one leaked sampler (13 kB) a cycle 2.6 MB.
     assert resident_bytes() - before < 2.5e6
+
+
+def test_filling_in_the_middle(tmp_path: Path) -> None:
+    """Prefix and suffix stand behind their tokens, as text: what looks like a special token in them is none."""
+    specials = ("<|fim_prefix|>", "<|fim_suffix|>", "<|fim_middle|>")
+    pre, suf, mid = range(len(SPECIAL_TOKENS), len(SPECIAL_TOKENS) + 3)
+    for add_bos in (False, True):
+        path = TinyModel(more_specials=specials, add_bos=add_bos).write_vocab_only(tmp_path / "fim.gguf")
+        with Model(path, vocab_only=True) as model:
+            prompt = model.fill_in_middle("a = <|fim_middle|>", "")
+            body = model.tokenize("a = <|fim_middle|>", add_special=False)
+            assert len(body) > 5
+            assert prompt == [model.info.bos] * add_bos + [pre, *body, suf, mid]
+            assert model.fill_in_middle("", "b")[-3:] == [suf, *model.tokenize("b", add_special=False), mid]
+
+
+def test_a_vocabulary_without_a_middle(tiny_model_path: Path) -> None:
+    """Where the model was not trained to, it is not asked to."""
+    with Model(tiny_model_path) as model, pytest.raises(UnsupportedError, match="middle"):
+        model.fill_in_middle("a", "b")

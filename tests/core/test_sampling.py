@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from tiny_gguf import IM_END
 
 from hoshikage_core import (
     Engine,
@@ -196,6 +197,63 @@ def test_neutral_options_do_not_change_the_draw(engine: Engine) -> None:
     assert tokens_of(engine, samplers=[], temperature=1.5) == tokens_of(engine, temperature=1.0)
 
 
+WANTS_TO_END = {"logit_bias": {IM_END: 50.0}, "ignore_eos": False}
+
+
+@pytest.mark.parametrize("params", [{}, {"temperature": 0.0}, {"mirostat": 2}, {"repeat_penalty": 1.3}])
+@pytest.mark.parametrize("n_min", [0, 1, 7])
+def test_min_tokens_put_the_end_off(engine: Engine, params: dict[str, Any], n_min: int) -> None:
+    """An answer that would end at once ends after so many tokens; without the bias towards the end it is no other."""
+    answer = engine.generate("star", SamplingParams(seed=7, min_tokens=n_min, **{**FREE, **WANTS_TO_END, **params}))
+    assert (answer.n_completion, answer.finish_reason) == (n_min + 1, "stop")
+    assert not any(engine.model.is_end(token) for token in answer.tokens[:-1])
+
+
+def test_min_tokens_of_a_greedy_answer(engine: Engine) -> None:
+    """The choice that looks for nothing but the largest logit leaves the end tokens out as well."""
+    greedy = SamplingParams(temperature=0)
+    ends = {}
+    for prompt in range(3, 400):
+        answer = engine.generate([prompt], greedy, max_tokens=8)
+        if answer.finish_reason == "stop":
+            ends[prompt] = answer.tokens
+    assert ends
+    for prompt, tokens in ends.items():
+        longer = engine.generate([prompt], SamplingParams(temperature=0, min_tokens=8), max_tokens=8).tokens
+        assert longer[: len(tokens) - 1] == tokens[:-1]
+        assert len(longer) == 8
+        assert not any(engine.model.is_end(token) for token in longer)
+
+
+def test_min_tokens_count_those_so_far(engine: Engine) -> None:
+    """An answer that goes on after some tokens needs so many fewer."""
+    sampling = SamplingParams(seed=7, min_tokens=7, **{**FREE, **WANTS_TO_END})
+    whole = engine.generate("star", sampling).tokens
+    for n in (1, 6, 7):
+        assert engine.stream("star", sampling, so_far=whole[:n]).result().tokens == whole[n:]
+
+
+def test_min_tokens_and_stop_strings(engine: Engine) -> None:
+    """A stop string counts only in the text after so many tokens."""
+    text = engine.generate("star", SamplingParams(seed=7, **FREE), max_tokens=24).text
+    stop = text[4]
+    for n_min in (0, 8, 16):
+        answer = engine.generate("star", SamplingParams(seed=7, min_tokens=n_min, **FREE), max_tokens=24, stop=[stop])
+        head = b"".join(engine.model.token_to_bytes(token) for token in answer.tokens[:n_min])
+        assert answer.n_completion >= min(n_min, 24)
+        n_free = len(head.decode("utf-8", "ignore"))
+        assert answer.text == text[:n_free] + text[n_free:].split(stop)[0]
+
+
+@pytest.mark.parametrize("name", ["ignore_eos", "min_tokens"])
+def test_a_grammar_decides_about_the_end(name: str) -> None:
+    """What would keep a finished grammar from ending is refused together with one."""
+    for grammar in ({"grammar": 'root ::= "a"'}, {"json_schema": {}}):
+        with pytest.raises(InvalidArgumentError) as caught:
+            SamplingParams(**{name: True if name == "ignore_eos" else 1, **grammar})  # type: ignore[arg-type]
+        assert caught.value.field == name
+
+
 @settings(max_examples=20)
 @given(seed=st.integers(0, 2**32))
 def test_schema_binds(engine: Engine, seed: int) -> None:
@@ -243,6 +301,9 @@ def test_bad_schemas_are_refused(schema: str) -> None:
         ("seed", 2**64),
         ("seed", 1.0),
         ("ignore_eos", 1),
+        ("min_tokens", -1),
+        ("min_tokens", 2**31),
+        ("min_tokens", 1.5),
         ("logit_bias", {"a": 1}),
         ("logit_bias", {1: math.nan}),
         ("logit_bias", {1: math.inf}),

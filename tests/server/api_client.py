@@ -31,27 +31,31 @@ class Api:
 
     def __init__(self, deps: Deps) -> None:
         self.deps = deps
-        self.client = testing.TestClient(create_app(deps))
+        self.client = testing.TestClient(create_app(deps), headers={"Host": "localhost:3030"})
 
     def get(self, path: str, **options: Any) -> testing.Result:
         return self.client.simulate_get(path, **options)
 
-    def post(self, body: object, **options: Any) -> testing.Result:
+    def post(self, body: object, path: str = "/v1/chat/completions", **options: Any) -> testing.Result:
         data = body if isinstance(body, bytes) else json.dumps(body).encode()
-        return self.client.simulate_post("/v1/chat/completions", body=data, **options)
+        return self.client.simulate_post(path, body=data, **options)
 
     def chat(self, text: str, model: str = "m", **fields: object) -> testing.Result:
         return self.post({"model": model, "messages": [{"role": "user", "content": text}], **fields})
 
     def stream(self, text: str, **fields: object) -> list[Any]:
         """The events of a stream, decoded; the last is None for [DONE]."""
-        result = self.chat(text, stream=True, **fields)
-        assert result.status_code == 200, result.text
-        assert result.headers["content-type"].startswith("text/event-stream")
-        events = result.text.split("\n\n")
-        assert events.pop() == ""
-        assert all(event.startswith("data: ") for event in events)
-        return [None if event == "data: [DONE]" else json.loads(event[6:]) for event in events]
+        return events_of(self.chat(text, stream=True, **fields))
+
+
+def events_of(result: testing.Result) -> list[Any]:
+    """The events of a stream, decoded; the last is None for [DONE]."""
+    assert result.status_code == 200, result.text
+    assert result.headers["content-type"].startswith("text/event-stream")
+    events = result.text.split("\n\n")
+    assert events.pop() == ""
+    assert all(event.startswith("data: ") for event in events)
+    return [None if event == "data: [DONE]" else json.loads(event[6:]) for event in events]
 
 
 MakeApi = Callable[..., Api]

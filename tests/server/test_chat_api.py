@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import json
+import os
 import time
 from typing import Any
 
-import msgspec
+import gevent
 import pytest
 from api_client import Api, MakeApi
 from bodies import mutated
@@ -14,10 +15,25 @@ from hypothesis import HealthCheck, given, settings
 from openai.types import Model
 from openai.types.chat import ChatCompletion, ChatCompletionChunk
 
-from hoshikage_server.api import reply
-from hoshikage_server.engines.wire import Done
-
 REQUIRED_IN_COMPLETION = {"id", "object", "created", "model", "choices", "usage", "system_fingerprint"}
+
+FUZZ_EXAMPLES = int(os.environ.get("FUZZ_EXAMPLES", "300"))
+
+
+def usage(n_prompt: int, n_completion: int) -> dict[str, Any]:
+    """What the fake engine's answers take."""
+    return {
+        "prompt_tokens": n_prompt,
+        "completion_tokens": n_completion,
+        "total_tokens": n_prompt + n_completion,
+        "prompt_tokens_details": {"cached_tokens": 0, "audio_tokens": 0},
+        "completion_tokens_details": {
+            "reasoning_tokens": 0,
+            "audio_tokens": 0,
+            "accepted_prediction_tokens": 0,
+            "rejected_prediction_tokens": 0,
+        },
+    }
 
 
 def error_of(result: Any, status: int) -> dict[str, Any]:
@@ -38,11 +54,11 @@ def test_a_plain_answer(api: Api) -> None:
     (choice,) = body["choices"]
     assert choice == {
         "index": 0,
-        "message": {"role": "assistant", "content": "hello world", "refusal": None},
+        "message": {"role": "assistant", "content": "hello world", "refusal": None, "annotations": []},
         "finish_reason": "stop",
         "logprobs": None,
     }
-    assert body["usage"] == {"prompt_tokens": 7, "completion_tokens": 2, "total_tokens": 9}
+    assert body["usage"] == usage(7, 2)
     assert abs(body["created"] - time.time()) < 60
     ChatCompletion.model_validate(body, strict=True)
 
@@ -75,17 +91,7 @@ def test_a_stream_with_usage(api: Api) -> None:
     assert done is None
     assert all(event["usage"] is None for event in events)
     assert last["choices"] == []
-    assert last["usage"] == {"prompt_tokens": 7, "completion_tokens": 1, "total_tokens": 8}
-
-
-def test_text_of_any_kind_survives_the_chunk_template() -> None:
-    """The template is cut at a mark that no text can be confused with."""
-    heading = reply.Heading('"\x00"', 1, '{"content":"\x00"}', "\x00")
-    for text in ("", "\x00", '"', "\\", "\n\n", "data: [DONE]", "星影", "\U0001f319", "\u2028"):
-        chunk = json.loads(reply.Chunks(heading, with_usage=True).text(text))
-        assert chunk["choices"][0]["delta"] == {"content": text}
-        assert chunk["model"] == heading.model
-        assert b"\n" not in reply.Chunks(heading, with_usage=True).text(text)
+    assert last["usage"] == usage(7, 1)
 
 
 def test_what_the_engine_is_asked(make_api: MakeApi) -> None:
@@ -132,7 +138,7 @@ def test_the_engine_dies(make_api: MakeApi) -> None:
     *events, done = api.stream("die 2", stream_options={"include_usage": True})
     assert done is None
     assert [event["choices"][0]["delta"].get("content") for event in events[:-1]] == ["", "1 ", "2 ", None]
-    assert events[-1]["usage"] == {"prompt_tokens": 7, "completion_tokens": 2, "total_tokens": 9}
+    assert events[-1]["usage"] == usage(7, 2)
 
 
 def test_a_request_that_kills_its_second_engine_too(make_api: MakeApi) -> None:
@@ -248,7 +254,7 @@ def test_body_limits(make_api: MakeApi) -> None:
     api = make_api(max_body=1024)
     assert error_of(api.chat("x" * 2000), 413)["code"] == "request_too_large"
     assert api.chat("echo y").status_code == 200
-    assert "gzip" in error_of(api.post(b"x", headers={"Content-Encoding": "gzip"}), 415)["message"]
+    assert "gzip" in error_of(api.post(b"x", headers={"Content-Encoding": "br"}), 415)["message"]
 
 
 def test_a_broken_model_map(make_api: MakeApi) -> None:
@@ -264,19 +270,19 @@ def test_a_broken_model_map(make_api: MakeApi) -> None:
     assert error_of(fresh.get("/v1/models"), 500)["code"] == "invalid_model_map"
 
 
-def test_finish_reasons() -> None:
-    """The engine's words in OpenAI's."""
-    reasons = {name: reply.finish_reason_of(Done(1, name, 1, 1)) for name in ("stop", "length", "cancelled")}
-    assert reasons == {"stop": "stop", "length": "length", "cancelled": "stop"}
-
-
 @given(mutated())
-@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=150)
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=FUZZ_EXAMPLES, deadline=None)
 def test_mutated_bodies_never_break_the_server(api: Api, body: bytes) -> None:
-    """An answer or OpenAI's error with a 4xx, always."""
-    result = api.post(body)
+    """An answer or OpenAI's error with a 4xx, always, and in time; FUZZ_EXAMPLES=20000 looks longer."""
+    with gevent.Timeout(30):
+        result = api.post(body)
+    assert result.status_code in (200, 400, 404), result.text
     if result.status_code != 200:
         error_of(result, result.status_code)
-        assert 400 <= result.status_code < 500
+    elif result.headers["content-type"].startswith("text/event-stream"):
+        *events, done, rest = result.text.split("\n\n")
+        assert (done, rest) == ("data: [DONE]", "")
+        for event in events:
+            ChatCompletionChunk.model_validate(json.loads(event.removeprefix("data: ")), strict=True)
     else:
-        assert result.text.startswith("data: ") or msgspec.json.decode(result.content)
+        ChatCompletion.model_validate(result.json, strict=True)

@@ -225,7 +225,7 @@ def test_what_there_is_not(api: Api) -> None:
         assert refused.headers["allow"] == "POST"
     refused = post(api, "/v1/models/m")
     assert code_of(refused, 405) == "method_not_supported"
-    assert refused.headers["allow"] == "GET"
+    assert refused.headers["allow"] == "GET, HEAD"
     assert api.get("/v1/models/星/load").json["id"] == "星/load"
     assert status(api)["n_engine_starts"] == 0
 

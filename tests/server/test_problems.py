@@ -120,11 +120,14 @@ def test_what_nobody_expected(failing: testing.TestClient, log: pytest.LogCaptur
 class BrokenAnswer:
     """One that fails as nobody expects, after its first piece."""
 
-    def wait_until_accepted(self, timeout_s: float) -> bool:
+    def wait_until_accepted(self, timeout_s: float | None) -> bool:
         return True
 
-    def next_frame(self, timeout_s: float) -> Token:
+    def next_frame(self, timeout_s: float | None) -> Token:
         raise ValueError(WORDS)
+
+    def next_frame_nowait(self) -> None:
+        raise AssertionError
 
 
 def test_what_nobody_expected_in_a_stream(log: pytest.LogCaptureFixture) -> None:
@@ -133,10 +136,9 @@ def test_what_nobody_expected_in_a_stream(log: pytest.LogCaptureFixture) -> None
     request.context.request_id, request.context.language, request.context.model = "req_1", "en", "m"
     request.context.began = time.monotonic()
     heading = reply.Heading(id="x", created=1, model="m", system_fingerprint="fp")
-    stream = sse.ChatStream(
-        BrokenAnswer(),  # type: ignore[arg-type]
-        lambda: reply.Chunks(heading, with_usage=False),
-        with_usage=False,
+    stream = sse.EventStream(
+        BrokenAnswer(),
+        lambda: reply.ChatEvents(heading, reply.Options()),
         ping_s=1,
         is_late=False,
         show_error=lambda error: problems.tell(error, request),

@@ -1,18 +1,29 @@
-"""Bad requests: the status, type, param and code that OpenAI would send."""
+"""Reading chat requests: what is refused and how, what passes, and what becomes of it."""
 
 from __future__ import annotations
 
 import json
 import math
 import re
+import time
+from collections.abc import Iterator
 
+import msgspec
 import pytest
-from bodies import GOOD, mutated
+from bad_requests import BAD, Bad
+from bodies import CALL, FULL, FUNCTION, GOOD, TOOL, mutated
 from hypothesis import given
+from msgspec import inspect
 
+from hoshikage_server.api import conversation, invalid
 from hoshikage_server.api.schema import ChatRequest, decode_chat
+from hoshikage_server.engines import wire
 from hoshikage_server.engines.wire import Sampling
 from hoshikage_server.errors import RequestError, kind_of
+
+
+def decoded(**fields: object) -> ChatRequest:
+    return decode_chat(json.dumps({**GOOD, **fields}).encode())
 
 
 def refusal(body: object) -> RequestError:
@@ -20,177 +31,54 @@ def refusal(body: object) -> RequestError:
         decode_chat(body if isinstance(body, bytes) else json.dumps(body).encode())
     error = caught.value
     for language in ("en", "ja"):
-        assert not re.search(r"\{[a-z_]+\}", error.text(language)), "every placeholder is filled"
+        text = error.text(language)
+        assert not re.search(r"\{[a-z_]+\}", text), "every placeholder is filled"
+        assert len(text.encode()) < 1000, "however long the body is"
     return error
 
 
-def message(**fields: object) -> dict[str, object]:
-    return {**GOOD, "messages": [{"role": "user", "content": "x"}, fields]}
+@pytest.mark.parametrize("bad", BAD, ids=str)
+def test_bad_requests(bad: Bad) -> None:
+    """400, with the field that is to blame and what about it."""
+    error = refusal(bad.body)
+    kind = kind_of(error.code)
+    assert "something else" not in error.text("en")
+    assert (kind.public_code, error.param) == (bad.code, bad.param)
+    assert (kind.status, kind.type) == (400, "invalid_request_error")
+
+
+def test_the_table_is_large_and_names_each_field() -> None:
+    """150 rows at least, none of them twice; what is not in it is a number, and tested below."""
+    assert len({row.body for row in BAD}) == len(BAD) >= 150
+    blamed = {re.split(r"[.\[]", row.param)[0] for row in BAD if row.param}
+    numbers = {"dry_base", "dry_penalty_last_n", "xtc_threshold", "mirostat_eta", "dynatemp_exponent"}
+    assert set(ChatRequest.__struct_fields__) - blamed == numbers
+
+
+@pytest.mark.parametrize("number", ["-1e9", '"x"', "1e999"])
+@pytest.mark.parametrize("name", sorted({*Sampling.__struct_fields__} - {"logit_bias", "ignore_eos"}))
+def test_every_number_has_bounds(name: str, number: str) -> None:
+    """Of every sampling value: nothing negative without end, no text, no infinity."""
+    body = json.dumps(GOOD)[:-1] + f', "{name}": {number}}}'
+    assert refusal(body.encode()).param == name
 
 
 @pytest.mark.parametrize(
     "body",
     [
-        b"",
-        b"{",
-        json.dumps(GOOD).encode() + b" x",
-        b"\xff\xfe",
-        b'{"model": "\xff"}',
-        b'{"model": "\\ud800"}',
-        b'{"temperature": NaN}',
-        b'{"user": ' + b"[" * 100_000 + b"]" * 100_000 + b"}",
-    ],
-    ids=range(8),
-)
-def test_what_is_no_json(body: bytes) -> None:
-    """400 with OpenAI's null code."""
-    error = refusal(body)
-    assert error.code == "invalid_json"
-    assert (kind_of(error.code).status, kind_of(error.code).public_code) == (400, None)
-
-
-@pytest.mark.parametrize(
-    ("body", "code", "param"),
-    [
-        ([], "invalid_type", None),
-        (b'{"model": "m", "messages": ' + b"[" * 100_000, "invalid_type", "messages[0]"),
-        (None, "invalid_type", None),
-        ("x", "invalid_type", None),
-        ({}, "missing_required_parameter", "model"),
-        ({"model": "m"}, "missing_required_parameter", "messages"),
-        ({**GOOD, "model": 1}, "invalid_type", "model"),
-        ({**GOOD, "model": None}, "invalid_type", "model"),
-        ({**GOOD, "model": ""}, "empty_string", "model"),
-        ({**GOOD, "messages": []}, "empty_array", "messages"),
-        ({**GOOD, "messages": "x"}, "invalid_type", "messages"),
-        ({**GOOD, "messages": ["x"]}, "invalid_type", "messages[0]"),
-        ({**GOOD, "messages": [{}]}, "missing_required_parameter", "messages[0].role"),
-        (message(content="x"), "missing_required_parameter", "messages[1].role"),
-        (message(role="user"), "missing_required_parameter", "messages[1].content"),
-        (message(role="foo", content="x"), "invalid_value", "messages[1].role"),
-        (message(role=3, content="x"), "invalid_type", "messages[1].role"),
-        (message(role=None, content="x"), "invalid_type", "messages[1].role"),
-        (message(role="user", content=3), "invalid_type", "messages[1].content"),
-        (message(role="user", content=None), "invalid_type", "messages[1].content"),
-        (message(role="user", content=[]), "empty_array", "messages[1].content"),
-        (message(role="user", content=[{}]), "missing_required_parameter", "messages[1].content[0].type"),
-        (message(role="user", content=[{"type": "x"}]), "invalid_value", "messages[1].content[0].type"),
-        (message(role="user", content=[{"type": "text"}]), "missing_required_parameter", "messages[1].content[0].text"),
-        (message(role="user", content=[{"type": "image_url"}]), "unsupported_value", "messages[1].content[0].type"),
-        (message(role="tool", content="x"), "unsupported_value", "messages[1].role"),
-        (message(role="function", content="x"), "unsupported_value", "messages[1].role"),
-        (message(role="assistant"), "missing_required_parameter", "messages[1].content"),
-        (message(role="assistant", tool_calls=[]), "unsupported_parameter", "messages[1].tool_calls"),
-        ({**GOOD, "temperature": "1"}, "invalid_type", "temperature"),
-        ({**GOOD, "temperature": True}, "invalid_type", "temperature"),
-        ({**GOOD, "temperature": 2.1}, "decimal_above_max_value", "temperature"),
-        ({**GOOD, "temperature": -0.1}, "decimal_below_min_value", "temperature"),
-        (
-            b'{"model":"m","messages":[{"role":"user","content":"x"}],"temperature":1e999}',
-            "decimal_above_max_value",
-            "temperature",
-        ),
-        ({**GOOD, "top_p": 1.1}, "decimal_above_max_value", "top_p"),
-        ({**GOOD, "top_p": -1}, "decimal_below_min_value", "top_p"),
-        ({**GOOD, "presence_penalty": 3}, "decimal_above_max_value", "presence_penalty"),
-        ({**GOOD, "frequency_penalty": -3}, "decimal_below_min_value", "frequency_penalty"),
-        ({**GOOD, "min_p": 2}, "decimal_above_max_value", "min_p"),
-        ({**GOOD, "top_k": -2}, "integer_below_min_value", "top_k"),
-        ({**GOOD, "repeat_penalty": 0}, "decimal_below_min_value", "repeat_penalty"),
-        ({**GOOD, "max_tokens": 0}, "integer_below_min_value", "max_tokens"),
-        ({**GOOD, "max_tokens": 1.5}, "invalid_type", "max_tokens"),
-        ({**GOOD, "max_tokens": 10**30}, "integer_above_max_value", "max_tokens"),
-        ({**GOOD, "max_completion_tokens": -1}, "integer_below_min_value", "max_completion_tokens"),
-        ({**GOOD, "max_tokens": 1, "max_completion_tokens": 1}, "max_tokens_twice", "max_tokens"),
-        ({**GOOD, "seed": 2**63}, "integer_above_max_value", "seed"),
-        ({**GOOD, "seed": -(2**63) - 1}, "integer_below_min_value", "seed"),
-        ({**GOOD, "seed": "1"}, "invalid_type", "seed"),
-        ({**GOOD, "stop": ["a"] * 5}, "array_above_max_length", "stop"),
-        ({**GOOD, "stop": [1]}, "invalid_type", "stop[0]"),
-        ({**GOOD, "stop": 1}, "invalid_type", "stop"),
-        ({**GOOD, "stop": ""}, "empty_string", "stop"),
-        ({**GOOD, "stop": ["a", ""]}, "empty_string", "stop[1]"),
-        ({**GOOD, "stream": 1}, "invalid_type", "stream"),
-        ({**GOOD, "stream_options": {}}, "stream_options_without_stream", "stream_options"),
-        ({**GOOD, "stream": True, "stream_options": 1}, "invalid_type", "stream_options"),
-        (
-            {**GOOD, "stream": True, "stream_options": {"include_usage": 1}},
-            "invalid_type",
-            "stream_options.include_usage",
-        ),
-        ({**GOOD, "n": 0}, "integer_below_min_value", "n"),
-        ({**GOOD, "n": 129}, "integer_above_max_value", "n"),
-        ({**GOOD, "n": 2}, "unsupported_value", "n"),
-        ({**GOOD, "logprobs": True}, "unsupported_value", "logprobs"),
-        ({**GOOD, "top_logprobs": 3}, "unsupported_parameter", "top_logprobs"),
-        ({**GOOD, "top_logprobs": 21}, "integer_above_max_value", "top_logprobs"),
-        ({**GOOD, "logit_bias": {"1": 1}}, "unsupported_parameter", "logit_bias"),
-        ({**GOOD, "logit_bias": []}, "invalid_type", "logit_bias"),
-        ({**GOOD, "tools": []}, "unsupported_parameter", "tools"),
-        ({**GOOD, "tool_choice": "auto"}, "unsupported_value", "tool_choice"),
-        ({**GOOD, "tool_choice": {"type": "function"}}, "unsupported_value", "tool_choice"),
-        ({**GOOD, "functions": [{}]}, "unsupported_parameter", "functions"),
-        ({**GOOD, "function_call": "auto"}, "unsupported_value", "function_call"),
-        ({**GOOD, "response_format": {"type": "json_object"}}, "unsupported_value", "response_format.type"),
-        ({**GOOD, "response_format": {}}, "missing_required_parameter", "response_format.type"),
-        ({**GOOD, "response_format": "text"}, "invalid_type", "response_format"),
-        ({**GOOD, "modalities": ["text", "audio"]}, "unsupported_value", "modalities"),
-        ({**GOOD, "audio": {"voice": "alloy"}}, "unsupported_parameter", "audio"),
-        ({**GOOD, "web_search_options": {}}, "unsupported_parameter", "web_search_options"),
-    ],
-    ids=lambda value: None if not isinstance(value, str) else value,
-)
-def test_bad_fields(body: object, code: str, param: str | None) -> None:
-    """The field that is to blame, and what about it."""
-    error = refusal(body)
-    assert (error.code, error.param) == (code, param)
-    assert kind_of(error.code).status == 400
-    assert kind_of(error.code).type == "invalid_request_error"
-
-
-def twice(field: str, first: str, second: str) -> bytes:
-    values = {"model": '"m"', "messages": '[{"role":"user","content":"x"}]'}
-    values.pop(field, None)
-    rest = "".join(f',"{name}":{value}' for name, value in values.items())
-    return f'{{"{field}":{first},"{field}":{second}{rest}}}'.encode()
-
-
-@pytest.mark.parametrize(
-    ("body", "param"),
-    [
-        (twice("model", "1", '"m"'), "model"),
-        (twice("model", '""', '"m"'), "model"),
-        (twice("temperature", "9", "1"), "temperature"),
-        (twice("temperature", "9", "null"), "temperature"),
-        (twice("temperature", '"x"', "1"), "temperature"),
-        (twice("temperature", "1e999", "1"), "temperature"),
-        (twice("max_tokens", "0", "true"), "max_tokens"),
-        (twice("max_tokens", "9" * 5000, "1"), "max_tokens"),
-        (twice("stop", '["a","a","a","a","a"]', "1"), "stop"),
-        (twice("stop", '["a","a","a","a","a"]', '["a"]'), "stop"),
-        (twice("messages", "[]", '[{"role":"user","content":"x"}]'), "messages"),
-        (twice("messages", "[]", "null"), "messages"),
-        (b'{"model":"m","messages":[{"role":"foo","role":"user","content":"x"}]}', "messages[0].role"),
-    ],
-)
-def test_duplicate_keys(body: bytes, param: str) -> None:
-    """The complaint is about the first value, found is the last: no message takes one for the other."""
-    error = refusal(body)
-    assert (error.code, error.param) == ("duplicate_parameter", param)
-
-
-@pytest.mark.parametrize(
-    "body",
-    [
-        twice("temperature", "1", "9"),
-        twice("seed", "1", str(2**63)),
-        twice("stop", '["a","a","a","a","a"]', '["a","a","a","a","a","a"]'),
+        b'{"model":"m","temperature":1,"messages":[{"role":"user","content":"x"}],"temperature":9}',
+        b'{"model":"m","seed":1,"messages":[{"role":"user","content":"x"}],"seed":9223372036854775808}',
+        b'{"model":"m","stop":["a","a","a","a","a"],"stop":["a","a","a","a","a","a"]}',
         b'{"model":"m","messages":[{"role":1}],"messages":[]}',
+        b'{"model":"m","logit_bias":{"x":1},"logit_bias":1}',
+        b'{"model":"m","metadata":{"a":1},"metadata":[]}',
         b'{"model":"m","temperature":9,"messages":[',
         b'{"model":"m","stop":["a","a","a","a","a"],"messages":[',
         b'{"model":"m","stop":1,"messages":[',
+        b'{"model":"m","logit_bias":{"x":1},"messages":[',
+        b'{"model":"m","chat_template_kwargs":' + b'{"a":' * 100 + b"1e999" + b"}" * 100 + b"}",
     ],
-    ids=range(7),
+    ids=range(11),
 )
 def test_values_that_are_not_found(body: bytes) -> None:
     """A duplicate that is bad too, a path that leads elsewhere, a body that is no JSON further on: still a 400."""
@@ -204,13 +92,16 @@ def test_values_that_are_not_found(body: bytes) -> None:
         ({"model": None}, "expected a string, but got null", "文字列が必要ですが、nullでした"),
         ({"temperature": "x"}, "expected a decimal, but got a string", "数値が必要ですが、文字列でした"),
         ({"stream": {}}, "expected a boolean, but got an object", "真偽値が必要ですが、オブジェクトでした"),
-        ({"logprobs": True}, "does not support true ", "値 true には"),
         ({"modalities": ["text", "x"]}, 'does not support ["text", "x"] ', '値 ["text", "x"] には'),
-        ({"tool_choice": {"a": None}}, 'does not support {"a": null} ', '値 {"a": null} には'),
-        ({"tool_choice": "a\n\u2028'"}, "does not support 'a\\n\\u2028''", "値 'a\\n\\u2028'' には"),
+        ({"verbosity": "a\n\u2028'"}, "for 'verbosity': 'a\\n\\u2028''", "値 'a\\n\\u2028'' は"),
         ({"max_tokens": 10**30}, f"<= 2147483647, but got {10**30}", "2147483647 以下"),
+        ({"logit_bias": {"hello": 1}}, "Invalid key in 'logit_bias': 'hello'. You should only", "キー 'hello' は"),
+        ({"metadata": {"k" * 65: ""}}, "length 64, but got a string with length 65", "64 文字まで"),
+        ({"tools": [{"type": "function", "function": {"name": "a b"}}]}, "pattern '^[a-zA-Z0-9_-]+$'", "'a b' は"),
+        ({"tool_choice": {"type": "x"}, "tools": [TOOL]}, "are: 'function', 'allowed_tools'", "'allowed_tools'。"),
+        ({"return_progress": True}, "The 'return_progress' parameter", "'return_progress' は"),
     ],
-    ids=range(9),
+    ids=range(12),
 )
 def test_messages_of_bad_values(fields: dict[str, object], english: str, japanese: str) -> None:
     """Wholly in one language; values are spelled as in JSON."""
@@ -219,88 +110,199 @@ def test_messages_of_bad_values(fields: dict[str, object], english: str, japanes
     assert japanese in error.text("ja")
 
 
-@pytest.mark.parametrize("sign", ["", "-"])
-def test_numbers_beyond_all_bounds(sign: str) -> None:
-    """5,000 digits: more than Python turns into an int."""
-    number = sign + "9" * 5000
-    for field, code in (
-        ("max_tokens", "number_out_of_range"),
-        ("temperature", "decimal_below_min_value" if sign else "decimal_above_max_value"),
-    ):
-        error = refusal(json.dumps({**GOOD, field: 0}).replace(": 0", f": {number}").encode())
-        assert (error.code, error.param) == (code, field)
+def test_half_a_surrogate_pair_is_called_that() -> None:
+    """Wherever the escape stands: Python's json makes such bodies of what it read with errors ignored."""
+    for text in (r"\ud800", r"\udc00", r"\ud800 and more", r"\ud800\u0041"):
+        error = refusal(json.dumps(GOOD)[:-1].encode() + b', "user": "' + text.encode() + b'"}')
+        assert "one half of a surrogate pair" in error.text("en")
+        assert "サロゲートペアの片方" in error.text("ja")
 
 
-@pytest.mark.parametrize("value", [0, 1, True, "x", "", {}, []])
-@pytest.mark.parametrize("field", ["grammar", "ignore_eos", "repeat_last_n", "dry_multiplier", "reasoning_format"])
-def test_extensions_that_are_not_honoured_yet(field: str, value: object) -> None:
-    """Refused, not ignored."""
-    error = refusal({**GOOD, field: value})
-    assert (error.code, error.param) == ("unsupported_parameter", field)
+def _words(kind: inspect.Type, path: str = "") -> Iterator[tuple[str, list[str]]]:
+    """Every field that takes one of a few words, and these."""
+    if isinstance(kind, inspect.UnionType):
+        for inner in kind.types:
+            yield from _words(inner, path)
+    elif isinstance(kind, inspect.StructType):
+        if kind.tag_field:
+            yield f"{path}.{kind.tag_field}", [str(kind.tag)]
+        for field in kind.fields:
+            yield from _words(field.type, f"{path}.{field.name}".lstrip("."))
+    elif isinstance(kind, (inspect.ListType, inspect.VarTupleType)):
+        yield from _words(kind.item_type, path)
+    elif isinstance(kind, inspect.LiteralType):
+        yield path, [str(value) for value in kind.values]
+    elif isinstance(kind, inspect.Metadata):
+        yield from _words(kind.type, path)
+
+
+def test_the_supported_values_are_those_of_the_types() -> None:
+    """msgspec does not tell them; of those that OpenAI has and we have not, a message says nothing."""
+    refused = {"'custom'", "'image_url'", "'input_audio'", "'file'", "'refusal'"}
+    found: dict[str, set[str]] = {}
+    for path, words in _words(inspect.type_info(ChatRequest)):
+        found.setdefault(path, set()).update(words)
+    assert len(found) >= 18
+    for path, values in found.items():
+        said = invalid._supported(path, invalid._SUPPORTED).split(", ")
+        assert set(said) == {f"'{word}'" for word in values} - refused, path
+
+
+BIG = {
+    "arrays": b'"x":' + b"[" * 5_000_000 + b"]" * 5_000_000,
+    "arrays in a text": b'"user":' + b"[" * 5_000_000 + b"]" * 5_000_000,
+    "objects": b'"chat_template_kwargs":' + b'{"a":' * 1_500_000 + b"1" + b"}" * 1_500_000,
+    "wide and deep": b'"chat_template_kwargs":' + b'{"a":' * 100 + b'[1e999,"' + b"x" * 9_000_000 + b'"]' + b"}" * 100,
+    "many strings": b'"stop":[' + b'"a",' * 1_000_000 + b'"a"]',
+    "many modalities": b'"modalities":[' + b'"a",' * 1_000_000 + b'"a"]',
+    "many keys": b'"metadata":{' + b",".join(b'"%d":"a"' % i for i in range(300_000)) + b"}",
+    "one bad key": b'"logit_bias":{' + b",".join(b'"%d":1' % i for i in range(300_000)) + b',"x":1}',
+    "one bad value": b'"logit_bias":{' + b",".join(b'"%d":1' % i for i in range(300_000)) + b',"1":"x"}',
+    "a key 300,000 times": b'"temperature":9,' * 300_000 + b'"temperature":1',
+    "a nested key 300,000 times": b'"metadata":{' + b'"a":1,' * 300_000 + b'"a":"b"}',
+    "digits": b'"max_tokens":' + b"9" * 10_000_000,
+    "a long word": b'"verbosity":"' + b"x" * 10_000_000 + b'"',
+    "a long key": b'"metadata":{"' + b"x" * 10_000_000 + b'":"a"}',
+    "a long name": b'"tools":[{"type":"function","function":{"name":"' + b"x" * 10_000_000 + b'"}}]',
+    "many tools": b'"tools":[' + b",".join([json.dumps(TOOL).encode()] * 30_000) + b"]",
+    "many messages": b'"messages":[' + b",".join([b'{"role":"user","content":"x"}'] * 200_000) + b"]",
+    "many calls without results": b'"messages":[{"role":"assistant","tool_calls":['
+    + b",".join(json.dumps({**CALL, "id": f"{i}-" + "x" * 1000}).encode() for i in range(1024))
+    + b"]}]",
+    "a long unanswered id": b'"messages":[{"role":"tool","content":"","tool_call_id":"' + b"x" * 10_000_000 + b'"}]',
+}
+
+
+@pytest.mark.parametrize("name", BIG)
+def test_large_and_hostile_bodies(name: str) -> None:
+    """Refused in linear time (0.1 to 0.6 s each on a free machine), with a message of bounded length."""
+    body = json.dumps(GOOD).encode()[:-1] + b", " + BIG[name] + b"}"
+    began = time.process_time()
+    refusal(body)
+    assert time.process_time() - began < 3
 
 
 @pytest.mark.parametrize(
     "fields",
     [
         {},
-        {"grammar": None, "ignore_eos": False, "timings_per_token": False, "chat_template_kwargs": None},
-        {"cache_prompt": True, "prompt_cache_key": "x"},
         dict.fromkeys(name for name in ChatRequest.__struct_fields__ if name not in GOOD),
         {"user": "u", "metadata": {"a": "b"}, "store": True, "safety_identifier": "x", "service_tier": "auto"},
-        {"reasoning_effort": "low", "verbosity": "low", "prediction": {"type": "content", "content": "x"}},
-        {"no_such_field": [1, {"a": None}]},
-        {"n": 1, "logprobs": False, "logit_bias": {}, "tool_choice": "none", "function_call": "none"},
-        {"response_format": {"type": "text"}, "modalities": ["text"], "parallel_tool_calls": True},
+        {"metadata": {"k" * 64: "v" * 512, "": "", "a.b": "c", "__proto__": "x"}},
+        {"no_such_field": [1, {"a": None}], "__proto__": {"a": 1}, "constructor": 1, "": None},
+        {"logprobs": False, "logit_bias": {}, "stop": []},
+        {"response_format": {"type": "text"}, "modalities": ["text"], "grammar": "root ::= [a]"},
         {"temperature": 0, "top_p": 1, "seed": -(2**63), "stop": ["a", "b", "c", "d"], "max_tokens": 1},
-        {"stream": True, "stream_options": {"include_usage": True, "include_obfuscation": False}},
+        {"temperature": -0.0, "top_k": -1, "repeat_last_n": -1, "logit_bias": {"0": -100, "2147483647": 100}},
+        {"stream": True, "stream_options": {"include_usage": True, "include_obfuscation": False, "more": 1}},
+        {"tools": [{"type": "function", "function": {"name": "f" * 64, "parameters": {}}}]},
+        {"tools": [TOOL], "tool_choice": "none", "grammar": "root ::= [a]"},
+        {"response_format": {"type": "json_schema", "json_schema": {"name": "s"}}},
+        {"json_schema": {"type": "array"}},
+        {"user": "\ud83d\ude00 星影 \u2028"},
+        *FULL,
     ],
-    ids=range(11),
+    ids=range(15 + len(FULL)),
 )
 def test_good_fields(fields: dict[str, object]) -> None:
-    """Null is as good as nothing; what has no effect and what is unknown passes."""
-    decode_chat(json.dumps({**GOOD, **fields}).encode())
+    """Null is as good as nothing; what has no effect and what is unknown passes; an engine can be told of all of it."""
+    request = decoded(**fields)
+    frame = wire.Generate(1, conversation.plain(request.messages), request.sampling(), form=request.form())
+    (told,) = wire.frames_to_engine().feed(wire.encode(frame))
+    assert told == frame
 
 
 def test_messages_become_plain() -> None:
-    """All roles, and content as text or in parts."""
+    """All roles, and content as text or in parts; calls of functions become calls of tools."""
     parts = [{"type": "text", "text": "a"}, {"type": "text", "text": "b"}]
     messages = [
         {"role": "system", "content": "s"},
         {"role": "developer", "content": [{"type": "text", "text": "d"}]},
         {"role": "user", "content": parts, "name": "ann"},
         {"role": "assistant", "content": None, "refusal": "no"},
-        {"role": "assistant", "content": [{"type": "refusal", "refusal": "never"}]},
+        {"role": "assistant", "content": [{"type": "refusal", "refusal": "never"}], "reasoning_content": "hm"},
+        {"role": "assistant", "tool_calls": [CALL]},
+        {"role": "tool", "content": "r", "tool_call_id": "call_1"},
+        {"role": "assistant", "content": None, "function_call": {"name": "f", "arguments": ""}},
+        {"role": "function", "name": "f", "content": None},
     ]
-    request = decode_chat(json.dumps({"model": "m", "messages": messages}).encode())
-    assert [(m["role"], m["content"]) for m in request.plain_messages()] == [
+    plain = conversation.plain(decoded(messages=messages).messages)
+    assert [(m["role"], m["content"]) for m in plain] == [
         ("system", "s"),
         ("developer", "d"),
         ("user", "a\nb"),
         ("assistant", "no"),
         ("assistant", "never"),
+        ("assistant", ""),
+        ("tool", "r"),
+        ("assistant", ""),
+        ("tool", ""),
     ]
+    assert plain[4]["reasoning_content"] == "hm"
+    assert plain[5]["tool_calls"] == [CALL]
+    assert plain[6]["tool_call_id"] == "call_1"
+    assert plain[7]["tool_calls"][0]["id"] == plain[8]["tool_call_id"]
+    assert plain[7]["tool_calls"][0]["function"] == {"name": "f", "arguments": "{}"}
 
 
 def test_sampling_holds_what_was_said_and_no_more() -> None:
     """None leaves the choice to those further down."""
-    request = decode_chat(json.dumps({**GOOD, "temperature": 0, "seed": 3, "top_k": 0, "top_p": None}).encode())
+    request = decoded(temperature=0, seed=3, top_k=0, top_p=None)
     assert request.sampling() == Sampling(temperature=0, seed=3, top_k=0)
     assert request.stops == ()
-    assert decode_chat(json.dumps({**GOOD, "stop": "x", "max_completion_tokens": 4}).encode()).token_limit == 4
+    assert decoded(stop="x", max_completion_tokens=4).token_limit == 4
+    assert decoded(repetition_penalty=1.5).sampling() == Sampling(repeat_penalty=1.5)
+    assert decoded(logit_bias={"7": -1}).sampling() == Sampling(logit_bias={7: -1.0})
+
+
+@pytest.mark.parametrize(
+    ("choice", "form"),
+    [
+        (None, {"tool_choice": "auto"}),
+        ("none", {"tool_choice": "none"}),
+        ("required", {"tool_choice": "required"}),
+        ({"type": "function", "function": {"name": "f"}}, {"tool_choice": "required", "tool_name": "f"}),
+    ],
+)
+def test_tools_and_the_choice_among_them(choice: object, form: dict[str, object]) -> None:
+    """Each choice says to an engine what it must do; the tools go there as they came."""
+    other = {"type": "function", "function": {"name": "g"}}
+    made = decoded(tools=[TOOL, other], tool_choice=choice).form()
+    assert made.tools == (TOOL, other)
+    assert {name: getattr(made, name) for name in form} == form
+    allowed = {"mode": "required", "tools": [{"type": "function", "function": {"name": "g"}}]}
+    some = decoded(tools=[TOOL, other], tool_choice={"type": "allowed_tools", "allowed_tools": allowed}).form()
+    assert (some.tools, some.tool_choice, some.tool_name) == ((other,), "required", None)
+
+
+@pytest.mark.parametrize("choice", ["auto", "none", {"name": "f"}, None])
+def test_functions_are_tools(choice: object) -> None:
+    """Under their older name: an answer calls one at most, which the engine is told."""
+    older = decoded(functions=[FUNCTION], function_call=choice).form()
+    named = {"type": "function", "function": choice} if isinstance(choice, dict) else choice
+    assert older == decoded(tools=[TOOL], tool_choice=named, parallel_tool_calls=False).form()
+
+
+def test_reasoning_is_told_to_the_template() -> None:
+    """Efforts that templates do not know mean the nearest; the client's own variables go over ours."""
+    assert decoded(reasoning_effort="none").form().enable_thinking is False
+    form = decoded(reasoning_effort="xhigh", verbosity="low", chat_template_kwargs={"verbosity": "x"}).form()
+    assert (form.enable_thinking, form.template_kwargs) == (True, {"reasoning_effort": "high", "verbosity": "x"})
+    assert decoded(thinking_budget_tokens=-1).form().thinking_budget is None
+    assert decoded(thinking_budget_tokens=0).form().thinking_budget == 0
 
 
 @given(mutated())
 def test_mutated_bodies(body: bytes) -> None:
-    """Decoded or refused with a 400 that can be said in both languages; nothing else ever comes out."""
+    """Decoded, and then an engine can be told; or refused with a 400 that can be said in both languages."""
     refused: RequestError | None = None
     try:
         request = decode_chat(body)
         assert request.temperature is None or not math.isnan(request.temperature)
-        request.plain_messages()
-        request.sampling()
+        wire.encode(wire.Generate(1, conversation.plain(request.messages), request.sampling(), form=request.form()))
     except RequestError as error:
         refused = error
     if refused is not None:
         assert kind_of(refused.code).status == 400
         for language in ("en", "ja"):
-            refused.text(language).encode()
+            msgspec.json.encode(refused.text(language))

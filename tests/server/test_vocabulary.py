@@ -6,6 +6,7 @@ import json
 import os
 import signal
 from pathlib import Path
+from typing import Any
 
 import gevent
 import pytest
@@ -68,6 +69,30 @@ def test_a_short_prompt_is_not_looked_at(api: Api, engine_log: Path) -> None:
     """Counting would only delay it."""
     assert text_of(api.chat(f"echo {FITS}")).startswith("x x")
     assert events(engine_log)[:2] == ["load", "generate"]
+
+
+JSON_FORM: dict[str, Any] = {"response_format": {"type": "json_schema", "json_schema": {"name": "x"}}}
+
+
+def test_a_form_is_compiled_before_it_waits(api: Api, engine_log: Path) -> None:
+    """While another answer is made, a form that cannot be had is refused at once, not when its turn comes."""
+    busy = gevent.spawn(api.chat, "count 2 1500")
+    wait_for(lambda: "generate" in events(engine_log))
+    result = api.chat("refuse invalid_grammar", **JSON_FORM)
+    assert code_of(result, 400) == "invalid_grammar"
+    assert not busy.ready()
+    assert text_of(api.chat("echo fine", **JSON_FORM)) == "fine"
+    assert busy.get(timeout=10).status_code == 200
+    assert events(engine_log).count("count") == 2
+
+
+def test_a_form_is_compiled_before_its_model_is_loaded(api: Api, engine_log: Path) -> None:
+    """Nothing wakes only to refuse it; a model that is awake and free looks at it itself."""
+    assert code_of(api.chat("refuse invalid_json_schema", **JSON_FORM), 400) == "invalid_json_schema"
+    assert events(engine_log) == ["count-load", "count"]
+    assert text_of(api.chat("echo fine", **JSON_FORM)) == "fine"
+    assert text_of(api.chat("echo again", **JSON_FORM)) == "again"
+    assert events(engine_log).count("count") == 2
 
 
 def test_a_long_prompt_that_fits_is_answered(api: Api, engine_log: Path) -> None:
@@ -136,7 +161,7 @@ def test_a_count_that_does_not_come(api: Api) -> None:
     """It is given up in time, and its process with it: the next one gets another."""
     answer = count(api, "uncounted")
     assert code_of(answer, 500) == "engine_crashed"
-    assert "no count within 2 s" in answer.json["error"]["message"]
+    assert "no answer within 2 s" in answer.json["error"]["message"]
     assert count(api, "x" * 30).json["input_tokens"] == 30
 
 

@@ -1,0 +1,122 @@
+"""One answer: tokens become text, and stop strings, end tokens and limits end it."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Sequence
+from typing import TYPE_CHECKING, Literal, NamedTuple
+
+from hoshikage_core.logprobs import LogprobQueue, TokenLogprobs
+from hoshikage_core.reasoning import ReasoningCounter
+from hoshikage_core.text import StopScanner, Utf8Decoder
+
+if TYPE_CHECKING:
+    from hoshikage_core.model import Model
+
+FinishReason = Literal["stop", "length", "cancelled"]
+
+
+class Event(NamedTuple):
+    """One step of an answer.
+
+    Attributes:
+        text: What may be shown now; whole characters, possibly none.
+        tokens: The tokens sampled in this step. Their text may come with a later event: an unfinished character or the
+            possible beginning of a stop string is held back.
+        finish_reason: Set on the last event of a choice: "stop" (end token or stop string), "length" or "cancelled".
+        choice: Which of several choices it belongs to.
+        logprobs: Where they were asked for: those tokens of the answer whose text begins in this event's text. Tokens
+            without text (end tokens) and those of the stop string that ended the answer are in no event.
+    """
+
+    text: str
+    tokens: tuple[int, ...] = ()
+    finish_reason: FinishReason | None = None
+    choice: int = 0
+    logprobs: tuple[TokenLogprobs, ...] = ()
+
+
+class Rules(NamedTuple):
+    """What all choices of a generation have in common.
+
+    Attributes:
+        stops: Texts that end the answer.
+        max_tokens: Tokens it has at most.
+        min_tokens: No stop string counts in the text of so many first tokens.
+        shown_specials: Special tokens whose text belongs to the answer.
+        thinking_tags: What opens a reasoning block, and what closes it.
+        opening: The part of the prompt that already belongs to the answer.
+        has_logprobs: Whether log-probabilities are told.
+    """
+
+    stops: tuple[str, ...]
+    max_tokens: int
+    min_tokens: int = 0
+    shown_specials: Collection[int] = frozenset()
+    thinking_tags: tuple[str, Sequence[str]] = ("", ())
+    opening: str = ""
+    has_logprobs: bool = False
+
+
+class Answer:
+    """The text of one choice, made from its tokens.
+
+    Attributes:
+        choice: Its number.
+        n_tokens: Its tokens so far.
+        queue: Holds log-probabilities until their text is shown; None where they are not wanted.
+    """
+
+    __slots__ = ("_decoder", "_model", "_reasoning", "_rules", "_scanner", "choice", "n_tokens", "queue")
+
+    def __init__(self, model: Model, choice: int, rules: Rules) -> None:
+        self.choice = choice
+        self.n_tokens = 0
+        self.queue = LogprobQueue() if rules.has_logprobs else None
+        self._model = model
+        self._rules = rules
+        self._decoder = Utf8Decoder()
+        self._scanner = StopScanner(rules.stops)
+        start_tag, end_tags = rules.thinking_tags
+        self._reasoning = ReasoningCounter(start_tag, end_tags, rules.opening) if start_tag else None
+
+    @property
+    def n_reasoning(self) -> int:
+        """Its tokens in a reasoning block."""
+        return 0 if self._reasoning is None else self._reasoning.n_tokens
+
+    def take(self, token: int, logprobs: TokenLogprobs | None = None) -> Event:
+        """Counts a token and says what it brings: text, and perhaps the end."""
+        self.n_tokens += 1
+        rules, model = self._rules, self._model
+        if model.is_end(token):
+            return self._event(self._flush(), token, "stop")
+        piece = model.token_to_bytes(token, special=token in rules.shown_specials)
+        if self._reasoning is not None:
+            self._reasoning.feed(piece or model.token_to_bytes(token, special=True))
+        if self.queue is None:
+            text = self._decoder.decode(piece)
+        else:
+            pending = self._decoder.pending
+            text = self._decoder.decode(piece)
+            self.queue.add(self.n_tokens - 1, logprobs, piece, pending, len(text))
+        if self.n_tokens > rules.min_tokens:
+            text = self._scanner.feed(text)
+            if self._scanner.stopped is not None:
+                return self._event(text, token, "stop")
+        if self.n_tokens >= rules.max_tokens:
+            return self._event(text + self._flush(), token, "length")
+        return self._event(text, token, None)
+
+    def end(self, reason: FinishReason) -> Event:
+        """Ends it between two tokens."""
+        event = self._event(self._flush(), -1, reason)
+        return event._replace(tokens=())
+
+    def _event(self, text: str, token: int, reason: FinishReason | None) -> Event:
+        if self.queue is None:
+            return Event(text, (token,), reason, self.choice)
+        return Event(text, (token,), reason, self.choice, self.queue.shown(len(text)))
+
+    def _flush(self) -> str:
+        text = self._scanner.feed(self._decoder.flush())
+        return text if self._scanner.stopped is not None else text + self._scanner.flush()

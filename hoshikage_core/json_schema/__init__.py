@@ -1,0 +1,42 @@
+"""JSON schemas as grammars that hold to them in full.
+
+llama.cpp converts a schema to a grammar, but leaves out what it does not know and gets some of the rest wrong. So a
+schema is gathered here into shapes (``gather``), their rules are written here (``emit``), and llama.cpp gets a schema
+that carries them (``carrier``, ``seal``), because its code for tool calls wants a schema to look into.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from hoshikage_core.json_schema.carrier import Carrier
+from hoshikage_core.json_schema.document import Document
+from hoshikage_core.json_schema.emit import Emitter
+from hoshikage_core.json_schema.finite import Finite
+from hoshikage_core.json_schema.gather import Gatherer
+from hoshikage_core.json_schema.seal import complete_grammar
+
+__all__ = ["complete_grammar", "enforceable"]
+
+
+def enforceable(schema: Mapping[str, Any] | bool, *, strict: bool = True) -> dict[str, Any]:
+    """A schema that llama.cpp makes a grammar of which, once completed, allows only what the given one does.
+
+    It is for llama.cpp's eyes: show models and people the original. The grammar allows less than the schema in places
+    where nothing is lost: one spelling for a character of a pattern, no properties that nobody mentioned.
+
+    Args:
+        schema: The schema; see docs/structured-output.md for the keywords.
+        strict: Refuse what cannot be enforced. Otherwise it is left out, and what is malformed still refused.
+
+    Raises:
+        JsonSchemaError: The schema is malformed, contradicts itself, is too large, or cannot be enforced.
+    """
+    document = Document(schema, is_strict=strict)
+    gatherer = Gatherer(document)
+    root = gatherer.place(document.root)
+    finite = Finite(gatherer, root)
+    if not finite.place(root):
+        raise document.malformed(document.root, "", "has no value that ends: something required holds itself")
+    return Carrier(gatherer, finite, Emitter(gatherer, finite)).place(root)

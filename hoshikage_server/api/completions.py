@@ -1,0 +1,98 @@
+"""POST /v1/completions: texts continued, without a conversation around them."""
+
+from __future__ import annotations
+
+import time
+import uuid
+from collections.abc import Sequence
+
+import falcon
+
+from hoshikage_server.api import body
+from hoshikage_server.api.answering import Answering, Asked, Source
+from hoshikage_server.api.completions_reply import Completion, CompletionEvents, completion
+from hoshikage_server.api.completions_schema import CompletionRequest, decode_completion
+from hoshikage_server.api.operations import operation
+from hoshikage_server.api.reply import Heading
+from hoshikage_server.engines.spec import spec_of
+from hoshikage_server.engines.vocabulary import Vocabulary
+from hoshikage_server.engines.wire import TextPrompt
+from hoshikage_server.errors import ServerError
+from hoshikage_server.registry.model_map import ModelEntry, ModelMap
+from hoshikage_server.settings import LiveSettings
+
+# Errors of the engine that are about fields which it does not know by their names.
+_FIELDS = {
+    "context_length_exceeded": "prompt",
+    "invalid_grammar": "grammar",
+    "invalid_json_schema": "json_schema",
+}
+
+
+class Completions:
+    """Continues texts, streamed or not; several prompts one after the other."""
+
+    def __init__(self, settings: LiveSettings, models: ModelMap, answering: Answering, vocabulary: Vocabulary) -> None:
+        self._settings = settings
+        self._models = models
+        self._answering = answering
+        self._vocabulary = vocabulary
+
+    @operation("Create completion", body=CompletionRequest, answer=Completion, events=Completion)
+    def on_post(self, request: falcon.Request, response: falcon.Response) -> None:
+        """Answers."""
+        wanted = decode_completion(body.read(request, self._settings.now))
+        entry = self._models.find(wanted.model)
+        request.context.model = entry.id
+        prompts = wanted.prompts()
+        echoes = self._texts_of(entry, prompts) if wanted.echo else ("",) * len(prompts)
+        # A choice begins with its prompt's echo; each prompt has `n` choices.
+        beginnings = tuple(echo for echo in echoes for _ in range(wanted.n or 1))
+        asked = Asked(
+            entry,
+            tuple(_question(wanted, entry, prompt) for prompt in prompts),
+            is_streamed=wanted.stream is True,
+            new_events=lambda answer: CompletionEvents(_heading(wanted, answer), beginnings, wanted),
+            complete=lambda answer: completion(_heading(wanted, answer), answer, beginnings, wanted),
+            blame=_blame,
+        )
+        self._answering.respond(request, response, asked)
+
+    def _texts_of(self, entry: ModelEntry, prompts: Sequence[TextPrompt]) -> tuple[str, ...]:
+        spec = spec_of(entry, self._settings.now)
+        return tuple(
+            self._vocabulary.detokenize(entry.id, spec, prompt.tokens) if prompt.tokens else prompt.text
+            for prompt in prompts
+        )
+
+
+def _question(wanted: CompletionRequest, entry: ModelEntry, prompt: TextPrompt) -> dict[str, object]:
+    return {
+        "messages": [],
+        "text": prompt,
+        "sampling": wanted.sampling().over(entry.sampling),
+        "max_tokens": wanted.token_limit,
+        "stop": (*wanted.stops, *entry.stop),
+        "form": wanted.form(),
+        "n_choices": wanted.n or 1,
+        "n_top_logprobs": wanted.logprobs,
+        "wants_progress": wanted.return_progress is True,
+        "wants_timings": wanted.timings_per_token is True,
+    }
+
+
+def _heading(wanted: CompletionRequest, answer: Source) -> Heading:
+    return Heading(
+        id=f"cmpl-{uuid.uuid4().hex}",
+        created=int(time.time()),
+        model=wanted.model,
+        system_fingerprint=answer.fingerprint,
+    )
+
+
+def _blame(error: ServerError) -> None:
+    if error.code == "invalid_argument":
+        field = error.values.get("field")
+        error.param = {"tokens": "prompt"}.get(str(field), str(field)) if field else error.param
+    else:
+        error.param = _FIELDS.get(error.code, error.param)

@@ -1,0 +1,60 @@
+"""Custom tools take free text. For a model they are functions with one string, `{"input": "..."}`."""
+
+from __future__ import annotations
+
+import json
+import re
+
+import msgspec
+
+FIELD = "input"
+_BEGIN = re.compile(rf'\s*\{{\s*"{FIELD}"\s*:\s*"')
+# As many whole characters as there are; of a surrogate pair both halves.
+_WHOLE = re.compile(
+    r'(?:[^"\\]'
+    r'|\\["\\/bfnrt]'
+    r"|\\u[dD][89abAB][0-9a-fA-F]{2}\\u[dD][c-fC-F][0-9a-fA-F]{2}"
+    r"|\\u(?![dD][89a-fA-F])[0-9a-fA-F]{4})*"
+)
+
+
+def as_arguments(text: str) -> str:
+    """The arguments of a function that takes this text."""
+    return msgspec.json.encode({FIELD: text}).decode()
+
+
+class FreeText:
+    """Arguments, arriving in any pieces, as the text they hold. What is no such object is taken as it is.
+
+    Attributes:
+        text: All of it so far.
+    """
+
+    def __init__(self) -> None:
+        self.text = ""
+        self._rest = ""  # what cannot be told yet
+        self._is_begun = False
+        self._raw = ""
+
+    def feed(self, arguments: str) -> str:
+        """More of the arguments; returns what they add to the text."""
+        self._raw += arguments
+        self._rest += arguments
+        if not self._is_begun:
+            begin = _BEGIN.match(self._rest)
+            if begin is None:
+                return ""
+            self._is_begun, self._rest = True, self._rest[begin.end() :]
+        whole = _WHOLE.match(self._rest)
+        assert whole is not None
+        self._rest = self._rest[whole.end() :]
+        added: str = json.loads(f'"{whole[0]}"', strict=False)  # a model may write line breaks as they are
+        self.text += added
+        return added
+
+    def finish(self) -> str:
+        """The arguments are whole (or cut); returns what is still to be added to the text."""
+        if self._is_begun:
+            return ""
+        self.text = self._raw
+        return self.text

@@ -1,0 +1,220 @@
+"""Items while they are made: each tells of its beginning, of what is added, and of its end."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable
+
+import msgspec
+
+from hoshikage_server.api.reply import ChosenLogprob
+from hoshikage_server.api.responses.event_objects import (
+    ArgumentsDelta,
+    ArgumentsDone,
+    Event,
+    InputDelta,
+    InputDone,
+    ItemAdded,
+    ItemDone,
+    PartAdded,
+    PartDone,
+    ReasoningDelta,
+    ReasoningDone,
+    TextDelta,
+    TextDone,
+)
+from hoshikage_server.api.responses.free_text import FreeText
+from hoshikage_server.api.responses.items import seal
+from hoshikage_server.api.responses.objects import (
+    CustomCall,
+    FunctionCall,
+    Item,
+    ItemStatus,
+    Message,
+    OutputText,
+    Reasoning,
+    ReasoningText,
+    new_id,
+)
+from hoshikage_server.api.responses.tools import Called
+
+Number = Callable[[], int]
+
+
+class Growing(ABC):
+    """An item that is being made.
+
+    Args:
+        prefix: Its id's.
+        index: Its place among the items.
+        number: Gives the next event its number.
+    """
+
+    def __init__(self, prefix: str, index: int, number: Number) -> None:
+        self.id = new_id(prefix)
+        self.index = index
+        self.number = number
+
+    @abstractmethod
+    def begin(self) -> list[Event]:
+        """The events of its beginning."""
+
+    @abstractmethod
+    def end(self, status: ItemStatus) -> tuple[Item, list[Event]]:
+        """The whole item, and the events of its end."""
+
+    def _added(self, item: Item) -> ItemAdded:
+        return ItemAdded(output_index=self.index, item=item, sequence_number=self.number())
+
+    def _done(self, item: Item) -> ItemDone:
+        return ItemDone(output_index=self.index, item=item, sequence_number=self.number())
+
+    def _part_added(self, part: OutputText | ReasoningText) -> PartAdded:
+        return PartAdded(item_id=self.id, output_index=self.index, part=part, sequence_number=self.number())
+
+    def _part_done(self, part: OutputText | ReasoningText) -> PartDone:
+        return PartDone(item_id=self.id, output_index=self.index, part=part, sequence_number=self.number())
+
+
+class GrowingMessage(Growing):
+    """What the model says."""
+
+    def __init__(self, index: int, number: Number) -> None:
+        super().__init__("msg", index, number)
+        self._texts: list[str] = []
+        self._logprobs: list[ChosenLogprob] = []
+
+    def begin(self) -> list[Event]:
+        """An empty item with an empty part."""
+        return [self._added(self._item("in_progress")), self._part_added(OutputText(""))]
+
+    def add(self, text: str, logprobs: tuple[ChosenLogprob, ...]) -> list[Event]:
+        """More of it."""
+        if not text and not logprobs:
+            return []
+        self._texts.append(text)
+        self._logprobs += logprobs
+        return [
+            TextDelta(
+                item_id=self.id,
+                output_index=self.index,
+                delta=text,
+                logprobs=logprobs,
+                sequence_number=self.number(),
+            )
+        ]
+
+    def end(self, status: ItemStatus) -> tuple[Item, list[Event]]:
+        """The whole text, part and item."""
+        part = OutputText("".join(self._texts), logprobs=tuple(self._logprobs))
+        item = self._item(status, part)
+        done = TextDone(
+            item_id=self.id,
+            output_index=self.index,
+            text=part.text,
+            logprobs=part.logprobs,
+            sequence_number=self.number(),
+        )
+        return item, [done, self._part_done(part), self._done(item)]
+
+    def _item(self, status: ItemStatus, *content: OutputText) -> Message:
+        return Message(id=self.id, role="assistant", content=content, status=status)
+
+
+class GrowingReasoning(Growing):
+    """What the model thinks.
+
+    Args:
+        index: Its place among the items.
+        number: Gives the next event its number.
+        is_sealed: It comes as `encrypted_content` too.
+    """
+
+    def __init__(self, index: int, number: Number, *, is_sealed: bool) -> None:
+        super().__init__("rs", index, number)
+        self._texts: list[str] = []
+        self._is_sealed = is_sealed
+
+    def begin(self) -> list[Event]:
+        """An empty item with an empty part."""
+        item = Reasoning(id=self.id, summary=(), content=(), status="in_progress")
+        return [self._added(item), self._part_added(ReasoningText(""))]
+
+    def add(self, text: str) -> list[Event]:
+        """More of it."""
+        self._texts.append(text)
+        return [ReasoningDelta(item_id=self.id, output_index=self.index, delta=text, sequence_number=self.number())]
+
+    def end(self, status: ItemStatus) -> tuple[Item, list[Event]]:
+        """The whole text, part and item."""
+        part = ReasoningText("".join(self._texts))
+        sealed = seal(part.text) if self._is_sealed else msgspec.UNSET
+        item = Reasoning(id=self.id, summary=(), content=(part,), encrypted_content=sealed, status=status)
+        done = ReasoningDone(item_id=self.id, output_index=self.index, text=part.text, sequence_number=self.number())
+        return item, [done, self._part_done(part), self._done(item)]
+
+
+class GrowingCall(Growing):
+    """What the model wants to be called.
+
+    Args:
+        index: Its place among the items.
+        number: Gives the next event its number.
+        called: What it means to the client.
+        call_id: As the engine named it.
+    """
+
+    def __init__(self, index: int, number: Number, called: Called, call_id: str | None) -> None:
+        super().__init__("ctc" if called.is_custom else "fc", index, number)
+        self._called = called
+        self._call_id = call_id or new_id("call")
+        self._arguments: list[str] = []
+        self._free_text = FreeText()
+
+    def begin(self) -> list[Event]:
+        """An item without arguments."""
+        return [self._added(self._item("in_progress", ""))]
+
+    def add(self, arguments: str) -> list[Event]:
+        """More of its arguments."""
+        if self._called.is_custom:
+            return self._delta(self._free_text.feed(arguments))
+        self._arguments.append(arguments)
+        return self._delta(arguments)
+
+    def end(self, status: ItemStatus) -> tuple[Item, list[Event]]:
+        """The whole arguments and item."""
+        made: list[Event] = []
+        if self._called.is_custom:
+            made += self._delta(self._free_text.finish())
+            text = self._free_text.text
+            made.append(InputDone(item_id=self.id, output_index=self.index, input=text, sequence_number=self.number()))
+        else:
+            text = "".join(self._arguments)
+            made.append(
+                ArgumentsDone(
+                    item_id=self.id,
+                    output_index=self.index,
+                    name=self._called.name,
+                    arguments=text,
+                    sequence_number=self.number(),
+                )
+            )
+        item = self._item(status, text)
+        return item, [*made, self._done(item)]
+
+    def _delta(self, text: str) -> list[Event]:
+        if not text:
+            return []
+        kind = InputDelta if self._called.is_custom else ArgumentsDelta
+        return [kind(item_id=self.id, output_index=self.index, delta=text, sequence_number=self.number())]
+
+    def _item(self, status: ItemStatus, text: str) -> FunctionCall | CustomCall:
+        name, namespace = self._called.name, self._called.namespace or msgspec.UNSET
+        if self._called.is_custom:
+            return CustomCall(
+                id=self.id, call_id=self._call_id, name=name, input=text, namespace=namespace, status=status
+            )
+        return FunctionCall(
+            id=self.id, call_id=self._call_id, name=name, arguments=text, namespace=namespace, status=status
+        )

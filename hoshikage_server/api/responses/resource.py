@@ -1,0 +1,195 @@
+"""POST /v1/responses, and /v1/responses/input_tokens, which takes the same body and only counts."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+from typing import Any
+
+import falcon
+import msgspec
+
+from hoshikage_server.api import body
+from hoshikage_server.api.answering import Answering, Asked
+from hoshikage_server.api.client import ClientWatch
+from hoshikage_server.api.input_tokens import InputTokensObject
+from hoshikage_server.api.operations import operation
+from hoshikage_server.api.responses.convert import messages_of
+from hoshikage_server.api.responses.events import ResponseEvents, complete
+from hoshikage_server.api.responses.items import KEPT, Placed, read_input
+from hoshikage_server.api.responses.objects import ReasoningObject, Response, TextObject, new_id
+from hoshikage_server.api.responses.output import Output
+from hoshikage_server.api.responses.schema import ResponseRequest, decode_response
+from hoshikage_server.api.responses.store import ResponseStore
+from hoshikage_server.api.responses.tools import Toolbox, read_tools
+from hoshikage_server.engines.spec import spec_of
+from hoshikage_server.engines.vocabulary import Vocabulary
+from hoshikage_server.engines.wire import Form
+from hoshikage_server.errors import RequestError, ServerError
+from hoshikage_server.registry.model_map import ModelEntry, ModelMap
+from hoshikage_server.settings import LiveSettings
+
+# Errors of the engine that are about fields which it does not know by their names.
+_FIELDS = {
+    "context_length_exceeded": "input",
+    "chat_template_failed": "input",
+    "invalid_grammar": "grammar",
+}
+_encode = msgspec.json.Encoder().encode
+
+
+@dataclass(frozen=True)
+class Conversation:
+    """A request with everything that it refers to.
+
+    Attributes:
+        request: The request.
+        items: The whole conversation.
+        messages: The same as the chat template takes it.
+        toolbox: The tools.
+        form: What the answer has to look like.
+    """
+
+    request: ResponseRequest
+    items: list[Placed]
+    messages: list[dict[str, Any]]
+    toolbox: Toolbox
+    form: Form
+
+    def blame(self, error: ServerError) -> None:
+        """Names the request's field in an error of the engine's."""
+        if error.code == "invalid_json_schema":
+            if not self.toolbox.blame(error, self.form):
+                error.param = "json_schema" if self.request.json_schema else "text.format.schema"
+        elif error.code == "invalid_argument":
+            field = error.values.get("field")
+            is_known = isinstance(field, str) and field in ResponseRequest.__struct_fields__
+            error.param = str(field) if is_known else error.param
+        else:
+            error.param = _FIELDS.get(error.code, error.param)
+
+
+def read_conversation(data: bytes, store: ResponseStore) -> Conversation:
+    """Reads a request.
+
+    Raises:
+        RequestError: It cannot be; `param` names the field.
+    """
+    request = decode_response(data)
+    items: list[Placed] = []
+    if request.previous_response_id is not None:
+        kept = store.find(request.previous_response_id)
+        if kept is None:
+            raise RequestError(
+                "previous_response_not_found", param="previous_response_id", response=request.previous_response_id
+            )
+        items += (Placed(item, KEPT) for item in kept.items)
+    if request.input is not None:
+        items += read_input(request.input, store.find_item)
+    toolbox = read_tools(request.tools)
+    form = Form(**toolbox.form(request.tool_choice, request.parallel_tool_calls), **request.form_fields())
+    return Conversation(request, items, messages_of(request.instructions, items), toolbox, form)
+
+
+class Responses:
+    """Answers a conversation, streamed or not, and keeps the answer unless told otherwise."""
+
+    def __init__(self, settings: LiveSettings, models: ModelMap, answering: Answering, store: ResponseStore) -> None:
+        self._settings = settings
+        self._models = models
+        self._answering = answering
+        self._store = store
+
+    @operation("Create response", body=ResponseRequest, answer=Response, events=msgspec.Struct)
+    def on_post(self, request: falcon.Request, response: falcon.Response) -> None:
+        """Answers."""
+        conversation = read_conversation(body.read(request, self._settings.now), self._store)
+        wanted = conversation.request
+        entry = self._models.find(wanted.model)
+
+        def parts() -> tuple[Response, Output]:
+            output = Output(conversation.toolbox.called, seals_reasoning=wanted.seals_reasoning)
+            return self._begin(conversation, entry), output
+
+        def keep(made: Response) -> None:
+            if made.store:
+                self._store.keep(made, [placed.item for placed in conversation.items])
+
+        asked = Asked(
+            entry,
+            (_question(conversation, entry),),
+            is_streamed=wanted.stream is True,
+            new_events=lambda answer: ResponseEvents(*parts(), keep),
+            complete=lambda answer: complete(answer, *parts(), keep),
+            blame=conversation.blame,
+        )
+        self._answering.respond(request, response, asked)
+
+    def _begin(self, conversation: Conversation, entry: ModelEntry) -> Response:
+        wanted = conversation.request
+        sampling = wanted.sampling().over(entry.sampling)
+        return Response(
+            id=new_id("resp"),
+            created_at=int(time.time()),
+            model=wanted.model,
+            instructions=wanted.instructions,
+            max_output_tokens=wanted.max_output_tokens,
+            max_tool_calls=wanted.max_tool_calls,
+            metadata=wanted.metadata or {},
+            parallel_tool_calls=wanted.parallel_tool_calls is not False,
+            previous_response_id=wanted.previous_response_id,
+            prompt_cache_key=_or_unset(wanted.prompt_cache_key),
+            reasoning=ReasoningObject(wanted.effort),
+            safety_identifier=_or_unset(wanted.safety_identifier),
+            store=wanted.store is not False and self._settings.now.responses_max > 0,
+            temperature=sampling.temperature,
+            text=TextObject(wanted.format, (wanted.text and wanted.text.verbosity) or "medium"),
+            tool_choice=wanted.tool_choice or "auto",
+            tools=tuple(conversation.toolbox.shown),
+            top_logprobs=wanted.top_logprobs or 0,
+            top_p=sampling.top_p,
+            user=wanted.user,
+        )
+
+
+class ResponseInputTokens:
+    """Counts what a request would make the model read, without computing or waking anything."""
+
+    def __init__(self, settings: LiveSettings, models: ModelMap, vocabulary: Vocabulary, store: ResponseStore) -> None:
+        self._settings = settings
+        self._models = models
+        self._vocabulary = vocabulary
+        self._store = store
+
+    @operation("Count response tokens", body=ResponseRequest, answer=InputTokensObject)
+    def on_post(self, request: falcon.Request, response: falcon.Response) -> None:
+        """Counts; a prompt that does not fit is counted like any other."""
+        settings = self._settings.now
+        conversation = read_conversation(body.read(request, settings), self._store)
+        entry = self._models.find(conversation.request.model)
+        request.context.model = entry.id
+        spec = spec_of(entry, settings)
+        try:
+            with ClientWatch(request.env):
+                n_tokens = self._vocabulary.count(entry.id, spec, conversation.messages, form=conversation.form)
+        except ServerError as error:
+            conversation.blame(error)
+            raise
+        response.data = _encode(InputTokensObject(n_tokens))
+        response.content_type = falcon.MEDIA_JSON
+
+
+def _or_unset(text: str | None) -> str | msgspec.UnsetType:
+    return msgspec.UNSET if text is None else text
+
+
+def _question(conversation: Conversation, entry: ModelEntry) -> dict[str, Any]:
+    wanted = conversation.request
+    return {
+        "messages": conversation.messages,
+        "sampling": wanted.sampling().over(entry.sampling),
+        "max_tokens": wanted.max_output_tokens,
+        "stop": (*wanted.stops, *entry.stop),
+        "form": conversation.form,
+        "n_top_logprobs": wanted.n_top_logprobs,
+    }

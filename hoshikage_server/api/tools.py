@@ -1,0 +1,240 @@
+"""Tools and response formats of a request: their structs, what of them cannot be, and what the engine is told.
+
+Whether a schema can be enforced only the engine knows; what is wrong with it is told with its path all the same, see
+`blame_schema`.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal
+
+import msgspec
+from msgspec import Meta
+
+from hoshikage_server.api import invalid
+from hoshikage_server.errors import RequestError, ServerError
+
+Name = Annotated[str, Meta(min_length=1, max_length=64, pattern=r"^[a-zA-Z0-9_-]+$" + invalid.NO_LINE_END)]
+
+
+class Function(msgspec.Struct, frozen=True, omit_defaults=True):
+    """A function that a model may call; `strict` refuses what of its parameters cannot be enforced in full."""
+
+    name: Name
+    description: str | None = None
+    parameters: dict[str, Any] | None = None
+    strict: bool | None = None
+
+
+class _Tool(msgspec.Struct, frozen=True, tag_field="type"):
+    """Base of tools."""
+
+
+class FunctionTool(_Tool, frozen=True, tag="function"):
+    """A function."""
+
+    function: Function
+
+
+class CustomTool(_Tool, frozen=True, tag="custom"):
+    """Known to OpenAI, refused here."""
+
+
+Tool = FunctionTool | CustomTool
+Tools = Annotated[list[Tool], Meta(min_length=1, max_length=128)]
+Functions = Annotated[list[Function], Meta(min_length=1, max_length=128)]
+
+
+class FunctionName(msgspec.Struct, frozen=True):
+    """Which function."""
+
+    name: Name
+
+
+class _Choice(msgspec.Struct, frozen=True, tag_field="type"):
+    """Base of choices that are no single word."""
+
+
+class NamedChoice(_Choice, frozen=True, tag="function"):
+    """This function has to be called."""
+
+    function: FunctionName
+
+
+class AllowedTools(msgspec.Struct, frozen=True):
+    """Some of the tools, and whether one of them has to be called."""
+
+    mode: Literal["auto", "required"]
+    tools: Annotated[list[NamedChoice], Meta(min_length=1)]
+
+
+class AllowedChoice(_Choice, frozen=True, tag="allowed_tools"):
+    """Only some of the tools may be called."""
+
+    allowed_tools: AllowedTools
+
+
+class CustomChoice(_Choice, frozen=True, tag="custom"):
+    """Known to OpenAI, refused here."""
+
+
+ToolChoice = Literal["none", "auto", "required"] | NamedChoice | AllowedChoice | CustomChoice
+
+
+FunctionChoice = Literal["none", "auto"] | FunctionName
+
+
+class JsonSchemaFormat(msgspec.Struct, frozen=True):
+    """A schema that the answer matches."""
+
+    name: Name
+    description: str | None = None
+    schema: dict[str, Any] | None = None
+    strict: bool | None = None
+
+
+class _Format(msgspec.Struct, frozen=True, tag_field="type"):
+    """Base of response formats."""
+
+
+class TextFormat(_Format, frozen=True, tag="text"):
+    """Any text."""
+
+
+class JsonObjectFormat(_Format, frozen=True, tag="json_object"):
+    """A JSON object."""
+
+    schema: dict[str, Any] | None = None  # llama-server's
+
+
+class JsonSchemaResponseFormat(_Format, frozen=True, tag="json_schema"):
+    """JSON that matches a schema."""
+
+    json_schema: JsonSchemaFormat
+
+
+ResponseFormat = TextFormat | JsonObjectFormat | JsonSchemaResponseFormat
+
+
+def tools_form(tools: list[Tool] | None, choice: ToolChoice | None, parallel: bool | None) -> dict[str, Any]:
+    """The fields of `wire.Form` that say which tools may be called.
+
+    Raises:
+        RequestError: `param` names what of it cannot be.
+    """
+    if tools is None:
+        for name, value in (("tool_choice", choice), ("parallel_tool_calls", parallel)):
+            if value is not None:
+                raise RequestError("only_with_tools", param=name)
+        return {}
+    functions = _functions(tools)
+    form: dict[str, Any] = {"tools": tuple(functions.values()), "parallel_tool_calls": parallel}
+    if isinstance(choice, str):
+        form["tool_choice"] = choice
+    elif isinstance(choice, NamedChoice):
+        _require_known(choice.function.name, functions)
+        form |= {"tool_choice": "required", "tool_name": choice.function.name}
+    elif isinstance(choice, AllowedChoice):
+        allowed = choice.allowed_tools
+        names = [named.function.name for named in allowed.tools]
+        for name in names:
+            _require_known(name, functions)
+        kept = tuple(tool for name, tool in functions.items() if name in names)
+        form |= {"tools": kept, "tool_choice": allowed.mode}
+    elif choice is not None:
+        supported = "'function', 'allowed_tools'"
+        raise RequestError("unsupported_value", param="tool_choice.type", got="'custom'", supported=supported)
+    return form
+
+
+def schema_of(response_format: ResponseFormat | None) -> dict[str, Any] | None:
+    """What the answer must match.
+
+    Raises:
+        RequestError: The schema is not one of an object, which OpenAI wants it to be.
+    """
+    if isinstance(response_format, JsonSchemaResponseFormat):
+        schema = response_format.json_schema.schema
+        param = "response_format.json_schema.schema"
+    elif isinstance(response_format, JsonObjectFormat):
+        schema, param = response_format.schema, "response_format.schema"
+    else:
+        return None
+    if schema is None:
+        return {"type": "object"}
+    require_object(schema, param)
+    invalid.check_free(schema, param)
+    return schema
+
+
+def tools_of_functions(
+    functions: list[Function], choice: FunctionChoice | None
+) -> tuple[list[Tool], ToolChoice | None]:
+    """The tools that functions are, and the choice among them.
+
+    Raises:
+        RequestError: `param` names what of it cannot be.
+    """
+    known: dict[str, dict[str, Any]] = {}
+    for index, function in enumerate(functions):
+        _add(known, function, f"functions[{index}]")
+    if isinstance(choice, FunctionName) and choice.name not in known:
+        raise RequestError("unknown_function_call", param="function_call", name=choice.name)
+    tools: list[Tool] = [FunctionTool(function) for function in functions]
+    return tools, NamedChoice(choice) if isinstance(choice, FunctionName) else choice
+
+
+def require_object(schema: dict[str, Any], param: str, *, code: str = "invalid_json_schema") -> None:
+    """OpenAI's rule for the root of a schema.
+
+    Raises:
+        RequestError: It is not the schema of an object.
+    """
+    is_object = schema.get("type") == "object" or (
+        "type" not in schema and ("$ref" in schema or "properties" in schema)
+    )
+    if not is_object:
+        raise RequestError(code, param=param, path="#", keyword="type", reason="must be 'object'")
+
+
+def blame_schema(error: ServerError, param: str, *, are_functions: bool = False) -> None:
+    """Names the field in an error about a schema.
+
+    Args:
+        error: The engine's; its `where` is a tool's number, or nothing.
+        param: What is to blame if no tool is.
+        are_functions: Whether the request called its tools functions.
+    """
+    where = error.values.get("where")
+    if isinstance(where, str) and where.startswith("tools["):
+        error.code = "invalid_function_parameters"
+        name = where.replace("tools[", "functions[") if are_functions else f"{where}.function"
+        error.param = f"{name}.parameters"
+    else:
+        error.param = param
+
+
+def _functions(tools: list[Tool]) -> dict[str, dict[str, Any]]:
+    functions: dict[str, dict[str, Any]] = {}
+    for index, tool in enumerate(tools):
+        if not isinstance(tool, FunctionTool):
+            raise RequestError(
+                "unsupported_value", param=f"tools[{index}].type", got="'custom'", supported="'function'"
+            )
+        _add(functions, tool.function, f"tools[{index}].function")
+    return functions
+
+
+def _add(functions: dict[str, dict[str, Any]], function: Function, path: str) -> None:
+    if function.name in functions:
+        raise RequestError("duplicate_parameter", param=f"{path}.name")
+    parameters = function.parameters
+    if parameters:  # OpenAI refuses an empty schema too; but many clients send one for a function without parameters
+        require_object(parameters, f"{path}.parameters", code="invalid_function_parameters")
+        invalid.check_free(parameters, f"{path}.parameters")
+    functions[function.name] = {"type": "function", "function": msgspec.to_builtins(function)}
+
+
+def _require_known(name: str, functions: dict[str, Any]) -> None:
+    if name not in functions:
+        raise RequestError("unknown_tool_choice", param="tool_choice", name=name)

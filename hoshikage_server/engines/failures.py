@@ -1,0 +1,49 @@
+"""What goes wrong in the engine process, on its way to the server."""
+
+from __future__ import annotations
+
+from hoshikage_core import HoshikageError
+from hoshikage_server.engines import wire
+
+
+class CannotGenerateError(HoshikageError):
+    """The model embeds, and generates no text."""
+
+    code = "model_cannot_generate"
+
+
+class CannotEmbedError(HoshikageError):
+    """The model rates how well texts fit together (a reranker), and has no embeddings."""
+
+    code = "model_cannot_embed"
+
+
+class UnknownTokenError(HoshikageError):
+    """A token id is not in the vocabulary."""
+
+    code = "token_not_in_vocabulary"
+
+    def __init__(self, token: int, n_vocab: int) -> None:
+        super().__init__(f"token {token} is not in the vocabulary")
+        self.token = token
+        self.n_vocab = n_vocab
+
+
+class TooManyDimensionsError(HoshikageError):
+    """The model's vectors have fewer numbers than were asked for."""
+
+    code = "integer_above_max_value"
+
+    def __init__(self, got: int, limit: int) -> None:
+        super().__init__(f"{got} dimensions of {limit}")
+        self.got = got
+        self.limit = limit
+
+
+def failed(request_id: int, error: HoshikageError, **more: int) -> wire.Failed:
+    """The frame that tells of an error, with the error's data and what else is known."""
+    values = {name: int(value) if isinstance(value, bool) else value for name, value in vars(error).items()} | more
+    fields: dict[str, int | float | str | None] = {
+        name: value for name, value in values.items() if isinstance(value, (int, float, str))
+    }
+    return wire.Failed(request_id, error.code, str(error), fields)

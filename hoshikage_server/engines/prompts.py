@@ -1,0 +1,148 @@
+"""What the engine process makes of a question: a prompt, and a generation that answers it."""
+
+from __future__ import annotations
+
+import dataclasses
+from array import array
+
+from hoshikage_core import (
+    ChatPrompt,
+    ChatTemplate,
+    ContextLengthError,
+    Engine,
+    Generation,
+    InvalidArgumentError,
+    Model,
+    SamplingParams,
+    UnsupportedError,
+)
+from hoshikage_server.engines import wire
+
+
+class Prompts:
+    """Makes prompts for one model. Its chat template is read once, when it is first needed."""
+
+    def __init__(self, model: Model) -> None:
+        self._model = model
+        self._template: ChatTemplate | None = None
+
+    def count(self, frame: wire.Count) -> int:
+        """The tokens of a prompt; its form is compiled as well.
+
+        Raises:
+            HoshikageError: The prompt, or an answer of that form, cannot be had.
+        """
+        prompt = self._made(frame.messages, frame.form, frame.text)
+        if isinstance(prompt, ChatPrompt) and frame.n_ctx is not None:
+            self._model.require_room(prompt.prompt, frame.n_ctx)
+        elif isinstance(prompt, str) and frame.n_ctx is not None:
+            self._model.require_room(prompt, frame.n_ctx)
+        n_prompt = len(self._tokens(prompt))
+        if frame.n_ctx is not None and n_prompt >= frame.n_ctx:
+            raise ContextLengthError(n_prompt, frame.n_ctx)
+        shape = prompt if isinstance(prompt, ChatPrompt) else None
+        self._model.require_sampler(_with_shape(SamplingParams(), frame.form, shape), shape)
+        return n_prompt
+
+    def start(self, engine: Engine, frame: wire.Generate, sampling: SamplingParams) -> Generation:
+        """Begins an answer, or takes one up that another engine began.
+
+        Raises:
+            HoshikageError: It cannot be had.
+        """
+        so_far = frame.so_far
+        if so_far is None:
+            prompt = self._made(frame.messages, frame.form, frame.text)
+            shape = prompt if isinstance(prompt, ChatPrompt) else None
+            stop = frame.stop
+        else:
+            prompt = token_ids(so_far.prompt)
+            shape = ChatPrompt.from_json(so_far.plan) if so_far.plan else None
+            stop = so_far.stop
+        return engine.stream(
+            prompt,
+            _with_shape(sampling, frame.form, shape),
+            max_tokens=frame.max_tokens,
+            stop=stop,
+            so_far=() if so_far is None else token_ids(so_far.tokens),
+            shape=None if so_far is None else shape,
+            n_top_logprobs=frame.n_top_logprobs,
+            n_choices=frame.n_choices,
+            first_choice=0 if so_far is None else so_far.choice,
+            thinking_budget=frame.form.thinking_budget,
+        )
+
+    def tokenize(self, frame: wire.Tokenize) -> wire.Tokens:
+        """A text's tokens."""
+        tokens = self._model.tokenize(frame.text, add_special=frame.add_special, parse_special=frame.parse_special)
+        pieces = tuple(self._model.token_to_bytes(token, special=True) for token in tokens)
+        return wire.Tokens(frame.id, tuple(tokens), pieces)
+
+    def detokenize(self, frame: wire.Detokenize) -> wire.Plain:
+        """The text of tokens.
+
+        Raises:
+            InvalidArgumentError: One of them is not in the vocabulary.
+        """
+        return wire.Plain(frame.id, self._model.detokenize(token_ids(frame.tokens), special=True))
+
+    def _made(
+        self, messages: list[dict[str, object]], form: wire.Form, text: wire.TextPrompt | None
+    ) -> ChatPrompt | str | list[int]:
+        if text is None:
+            return self._rendered(messages, form)
+        if text.tokens:
+            return token_ids(text.tokens)
+        if text.suffix is not None:
+            return self._filled(text.text, text.suffix)
+        return text.text or self._beginning()
+
+    def _rendered(self, messages: list[dict[str, object]], form: wire.Form) -> ChatPrompt:
+        if self._template is None:
+            self._template = self._model.chat()
+        return self._template.render(
+            messages,
+            tools=form.tools or None,
+            tool_choice=form.tool_choice,
+            tool_name=form.tool_name,
+            parallel_tool_calls=form.parallel_tool_calls,
+            json_schema=form.json_schema,
+            grammar=form.grammar,
+            continue_final_message=form.continues_message,
+            enable_thinking=form.enable_thinking,
+            reasoning_format=form.reasoning_format,
+            template_kwargs=form.template_kwargs or None,
+        )
+
+    def _filled(self, prefix: str, suffix: str) -> list[int]:
+        try:
+            return self._model.fill_in_middle(prefix, suffix)
+        except UnsupportedError as error:
+            raise InvalidArgumentError("suffix", "this model cannot fill in the middle") from error
+
+    def _beginning(self) -> list[int]:
+        """What an empty prompt is: the token that texts begin with, or else the one that they end with."""
+        info = self._model.info
+        tokens = [token for token in (info.bos, info.eos) if token is not None and token >= 0]
+        if not tokens:
+            raise InvalidArgumentError("prompt", "must not be empty: this model has no token to begin with")
+        return tokens[:1]
+
+    def _tokens(self, prompt: ChatPrompt | str | list[int]) -> list[int]:
+        if isinstance(prompt, ChatPrompt):
+            return self._model.tokenize(prompt.prompt, parse_special=True)
+        return self._model.tokenize(prompt) if isinstance(prompt, str) else prompt
+
+
+def token_ids(data: bytes) -> list[int]:
+    """Ids from the bytes in which they cross."""
+    ids = array("i")
+    ids.frombytes(data)
+    return ids.tolist()
+
+
+def _with_shape(sampling: SamplingParams, form: wire.Form, shape: ChatPrompt | None) -> SamplingParams:
+    """What a text has to look like is the sampler's business; that of a chat's answer is in its prompt."""
+    if shape is not None:
+        return sampling
+    return dataclasses.replace(sampling, grammar=form.grammar, json_schema=form.json_schema)

@@ -1,0 +1,60 @@
+"""/v1/tokenize and /v1/detokenize of a real model, against the library's own answer."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from http.client import HTTPConnection
+from pathlib import Path
+from typing import Any
+
+import pytest
+from server_process import REAL_SERVER, ServerProcess
+
+from hoshikage_core import Model
+
+TEXTS = ["Hello, world!", "  two spaces\n\n", "星影は静かです 🌟", "<|im_start|>user\nhi<|im_end|>", ""]
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory, smollm2_path: Path) -> Iterator[ServerProcess]:
+    models = {"smollm2": {"path": str(smollm2_path.parent), "model": smollm2_path.name}}
+    with ServerProcess(tmp_path_factory.mktemp("server"), models, command=REAL_SERVER, n_ctx=512) as server:
+        yield server
+
+
+@pytest.fixture(scope="module")
+def model(smollm2_path: Path) -> Iterator[Model]:
+    with Model(smollm2_path) as model:
+        yield model
+
+
+def post(server: ServerProcess, path: str, **fields: object) -> tuple[int, Any]:
+    connection = HTTPConnection("127.0.0.1", server.port, timeout=30)
+    connection.request("POST", path, json.dumps({"model": "smollm2", **fields}))
+    response = connection.getresponse()
+    answer = json.loads(response.read())
+    connection.close()
+    return response.status, answer
+
+
+@pytest.mark.parametrize("text", TEXTS)
+@pytest.mark.parametrize("parse_special", [True, False])
+def test_there_and_back(server: ServerProcess, model: Model, text: str, parse_special: bool) -> None:
+    """The tokens are the library's; their pieces, and all of them together, are the text."""
+    status, told = post(server, "/v1/tokenize", content=text, parse_special=parse_special, with_pieces=True)
+    assert status == 200, told
+    tokens = [token["id"] for token in told["tokens"]]
+    assert tokens == model.tokenize(text, add_special=False, parse_special=parse_special)
+    assert (told["count"], told["max_model_len"]) == (len(tokens), 512)
+    pieces = [token["piece"] for token in told["tokens"]]
+    data = b"".join(piece.encode() if isinstance(piece, str) else bytes(piece) for piece in pieces)
+    assert data.decode() == text
+    assert post(server, "/v1/detokenize", tokens=tokens) == (200, {"prompt": text, "content": text})
+    assert server.status["engines"] == [], "nothing is woken"
+
+
+def test_a_token_that_there_is_not(server: ServerProcess, model: Model) -> None:
+    """400, and the field is named."""
+    status, told = post(server, "/v1/detokenize", tokens=[model.info.n_vocab])
+    assert (status, told["error"]["param"], told["error"]["code"]) == (400, "tokens", "invalid_argument")

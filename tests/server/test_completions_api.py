@@ -1,0 +1,166 @@
+"""POST /v1/completions with the fake engine."""
+
+from __future__ import annotations
+
+import json
+from array import array
+from typing import Any
+
+import pytest
+from api_client import Api, events_of
+from falcon import testing
+from openai.types import Completion
+
+from hoshikage_server.api.completions_reply import CompletionEvents
+from hoshikage_server.api.completions_schema import decode_completion
+from hoshikage_server.api.reply import Heading
+from hoshikage_server.engines.wire import Done, Logprob, Sampling, Token, TokenProb
+from hoshikage_server.errors import RequestError, kind_of
+
+
+def complete(api: Api, prompt: object, **fields: object) -> testing.Result:
+    return api.post({"model": "m", "prompt": prompt, **fields}, "/v1/completions")
+
+
+def texts(result: testing.Result) -> list[str]:
+    assert result.status_code == 200, result.text
+    Completion.model_validate(result.json, strict=True)
+    return [choice["text"] for choice in result.json["choices"]]
+
+
+def streamed_texts(result: testing.Result, n: int) -> list[str]:
+    *events, done = events_of(result)
+    assert done is None
+    made = [""] * n
+    for event in events:
+        for choice in event["choices"]:
+            made[choice["index"]] += choice["text"]
+    return made
+
+
+def test_a_plain_text(api: Api) -> None:
+    """OpenAI's object with every required key, also those that are null."""
+    body = complete(api, "echo hello world").json
+    assert body["object"] == "text_completion"
+    assert body["id"].startswith("cmpl-")
+    assert body["choices"] == [{"index": 0, "text": "hello world", "finish_reason": "stop", "logprobs": None}]
+    assert (body["usage"]["prompt_tokens"], body["usage"]["completion_tokens"]) == (7, 2)
+    assert body["system_fingerprint"]
+    Completion.model_validate(body, strict=True)
+
+
+@pytest.mark.parametrize("echo", [False, True])
+def test_several_prompts(api: Api, echo: bool) -> None:
+    """Their choices are counted on, their tokens together; with `echo` each begins with its own prompt."""
+    prompts = ["echo a b", "echo c", "echo d e f"]
+    expected = [(prompt if echo else "") + prompt.removeprefix("echo ") for prompt in prompts]
+    plain = complete(api, prompts, echo=echo)
+    assert texts(plain) == expected
+    assert plain.json["usage"]["prompt_tokens"] == 21
+    assert plain.json["usage"]["completion_tokens"] == 6
+    assert streamed_texts(complete(api, prompts, echo=echo, stream=True), 3) == expected
+
+
+def test_a_stream(api: Api) -> None:
+    """Pieces, then the reason, then the usage if it is asked for, then [DONE]; one id throughout."""
+    result = complete(api, "echo hello world", stream=True, stream_options={"include_usage": True})
+    *events, end, usage, done = events_of(result)
+    assert done is None
+    assert [event["choices"][0]["text"] for event in events] == ["hello", " world"]
+    assert end["choices"] == [{"index": 0, "text": "", "finish_reason": "stop", "logprobs": None}]
+    assert (usage["choices"], usage["usage"]["total_tokens"]) == ([], 9)
+    assert all(event["usage"] is None for event in (*events, end))
+    assert len({event["id"] for event in (*events, end, usage)}) == 1
+
+
+def test_token_ids(api: Api) -> None:
+    """They are the prompt as they are; an echo is their text."""
+    ids = [104, 105]
+    body = complete(api, ids, echo=True).json
+    assert body["choices"][0]["text"].startswith("hi")
+    assert len(complete(api, [ids, [1]]).json["choices"]) == 2
+
+
+def test_what_the_engine_is_asked(api: Api) -> None:
+    """OpenAI's default limit, what is asked for, and no conversation."""
+    asked = json.loads(
+        complete(api, "params", logprobs=3, n=1, suffix="z", seed=1, stop="a").json["choices"][0]["text"]
+    )
+    assert asked["max_tokens"] == 16
+    assert asked["messages"] == []
+    assert asked["text"] == {"text": "params", "suffix": "z"}
+    assert (asked["n_top_logprobs"], asked["n_choices"]) == (3, 1)
+    assert (asked["sampling"], asked["stop"]) == ({"seed": 1}, ["a"])
+
+
+@pytest.mark.parametrize(
+    ("fields", "code", "param"),
+    [
+        ({"prompt": []}, "empty_array", "prompt"),
+        ({"prompt": [[]]}, "empty_array", "prompt[0]"),
+        ({"prompt": [1, "a"]}, "mixed_prompts", "prompt[1]"),
+        ({"prompt": [-1]}, "integer_below_min_value", "prompt[0]"),
+        ({"prompt": 3}, "invalid_type", "prompt"),
+        ({"prompt": ["x"] * 3000}, "array_above_max_length", "prompt"),
+        ({"best_of": 3, "n": 2}, "unsupported_value", "best_of"),
+        ({"echo": True, "logprobs": 1}, "parameters_conflict", "logprobs"),
+        ({"echo": True, "suffix": "x"}, "parameters_conflict", "suffix"),
+        ({"logprobs": 21}, "integer_above_max_value", "logprobs"),
+        ({"max_tokens": 0}, "integer_below_min_value", "max_tokens"),
+        ({"suffix": 1}, "invalid_type", "suffix"),
+        ({"stream_options": {}}, "stream_options_without_stream", "stream_options"),
+        ({"grammar": "root ::= [a]", "ignore_eos": True}, "parameters_conflict", "ignore_eos"),
+        ({"grammar": "root ::= [a]", "json_schema": {"type": "object"}}, "parameters_conflict", "grammar"),
+    ],
+)
+def test_bad_fields(fields: dict[str, Any], code: str, param: str) -> None:
+    """A 400 that names the field."""
+    with pytest.raises(RequestError) as caught:
+        decode_completion(json.dumps({"model": "m", "prompt": "x", **fields}).encode())
+    assert (caught.value.code, caught.value.param) == (code, param)
+    assert kind_of(code).status == 400
+
+
+def test_a_prompt_that_does_not_fit(api: Api) -> None:
+    """The prompt is to blame."""
+    result = complete(api, "refuse context_length_exceeded")
+    assert result.status_code == 400
+    assert (result.json["error"]["param"], result.json["error"]["code"]) == ("prompt", "context_length_exceeded")
+
+
+def test_a_later_prompt_that_fails(api: Api) -> None:
+    """The whole request fails; in a stream what came before it stays."""
+    prompts = ["echo a", "refuse context_length_exceeded"]
+    assert complete(api, prompts).status_code == 400
+    *events, end, error = events_of(complete(api, prompts, stream=True))
+    assert [event["choices"][0]["text"] for event in events] == ["a"]
+    assert end["choices"][0]["finish_reason"] == "stop"
+    assert error["error"]["code"] == "context_length_exceeded"
+
+
+def test_log_probabilities_in_the_old_form() -> None:
+    """Lists a property; offsets count characters of the choice's text; a token that is no text is spelled."""
+    wanted = decode_completion(b'{"model": "m", "prompt": "x", "logprobs": 1}')
+    events = CompletionEvents(Heading("cmpl-1", 1, "m", "fp"), [""], wanted)
+
+    def probabilities(frame: Token | Done) -> Any:
+        return json.loads(events.piece(frame)[6:].split(b"\n\n")[0])["choices"][0]["logprobs"]
+
+    def prob(text: bytes) -> Logprob:
+        return Logprob(TokenProb(1, text, -0.5), (TokenProb(1, text, -0.5), TokenProb(2, b"b", float("-inf"))))
+
+    assert probabilities(Token(1, "星", (1,), logprobs=(prob("星".encode()),))) == {
+        "tokens": ["星"],
+        "token_logprobs": [-0.5],
+        "top_logprobs": [{"星": -0.5, "b": -9999.0}],
+        "text_offset": [0],
+    }
+    second = probabilities(Token(1, "xy", (2, 3), logprobs=(prob(b"x"), prob(b"\xff"))))
+    assert (second["tokens"], second["text_offset"]) == (["x", "bytes:\\xff"], [1, 2])
+
+
+def test_ids_cross_as_they_are() -> None:
+    """The bytes of native 32-bit integers."""
+    (prompt,) = decode_completion(b'{"model": "m", "prompt": [1, 2147483647]}').prompts()
+    assert prompt.tokens == array("i", [1, 2**31 - 1]).tobytes()
+    assert decode_completion(b'{"model": "m"}').sampling() == Sampling()

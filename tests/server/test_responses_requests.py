@@ -1,0 +1,198 @@
+"""What of a request for a response cannot be, and what becomes of each field."""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import pytest
+from api_client import Api
+from bodies import values
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from openai.types.responses import ToolParam
+from openai.types.responses.input_token_count_params import InputTokenCountParams
+from openai.types.responses.response_create_params import ResponseCreateParamsBase, ResponseCreateParamsStreaming
+from openai.types.responses.response_input_item_param import ResponseInputItemParam
+from responses_api import FUNCTION, error_of, post, said
+
+from hoshikage_server.api.responses.schema import ResponseRequest
+
+DOCUMENT = (Path(__file__).resolve().parents[2] / "docs" / "responses.md").read_text(encoding="utf-8")
+ROW = re.compile(r"^\| `([\w.]+)`(?:, `([\w.]+)`)* \| \S", re.MULTILINE)
+
+CALL = {"type": "function_call", "call_id": "c", "name": "f", "arguments": "{}"}
+OUTPUT = {"type": "function_call_output", "call_id": "c", "output": "x"}
+CUSTOM: dict[str, Any] = {"type": "custom", "name": "g"}
+
+BAD: list[tuple[dict[str, Any], str | None, str | None]] = [
+    ({"input": None}, "missing_required_parameter", "input"),
+    ({"input": []}, "missing_required_parameter", "input"),
+    ({"input": 5}, "invalid_type", "input"),
+    ({"input": [5]}, "invalid_type", "input[0]"),
+    ({"input": [None]}, "invalid_type", "input[0]"),
+    ({"input": [{}]}, "missing_required_parameter", "input[0].type"),
+    ({"input": [{"type": "what"}]}, "invalid_value", "input[0].type"),
+    ({"input": [{"type": 5}]}, "invalid_value", "input[0].type"),
+    ({"input": [{"type": {}}]}, "invalid_value", "input[0].type"),
+    ({"input": [{"type": "web_search_call"}]}, "unsupported_value", "input[0].type"),
+    ({"input": [{"type": "item_reference"}]}, "missing_required_parameter", "input[0].id"),
+    ({"input": [{"role": "user"}]}, "missing_required_parameter", "input[0].content"),
+    ({"input": [said("critic", "x")]}, "invalid_value", "input[0].role"),
+    ({"input": [said("user", "x"), {"role": "user", "content": 5}]}, "invalid_type", "input[1].content"),
+    ({"input": [{"role": "user", "content": [{"type": "text", "text": "x"}]}]}, "invalid_value",
+     "input[0].content[0].type"),
+    ({"input": [{"role": "user", "content": [{"type": "input_image", "image_url": "data:"}]}]}, "unsupported_value",
+     "input[0].content[0].type"),
+    ({"input": [{"role": "user", "content": [{"type": "input_text"}]}]}, "missing_required_parameter",
+     "input[0].content[0].text"),
+    ({"input": [OUTPUT]}, "output_without_call", "input[0].call_id"),
+    ({"input": [OUTPUT, CALL]}, "output_without_call", "input[0].call_id"),
+    ({"input": [said("user", "x"), CALL]}, "call_without_output", "input[1].call_id"),
+    ({"input": [CALL, CALL, OUTPUT]}, "duplicate_parameter", "input[1].call_id"),
+    ({"input": [CALL, OUTPUT, OUTPUT]}, "duplicate_parameter", "input[2].call_id"),
+    ({"input": [{**CALL, "arguments": "{"}, OUTPUT]}, "arguments_not_json", "input[0].arguments"),
+    ({"input": [{**CALL, "arguments": "[]"}, OUTPUT]}, "arguments_not_json", "input[0].arguments"),
+    ({"input": [CALL, {**OUTPUT, "output": [{"type": "input_file"}]}]}, "unsupported_value", "input[1].output[0].type"),
+    ({"input": [{"type": "reasoning", "summary": [], "encrypted_content": "gAAAA"}]}, "invalid_encrypted_content",
+     "input[0].encrypted_content"),
+    ({"model": ""}, "empty_string", "model"),
+    ({"model": 5}, "invalid_type", "model"),
+    ({"temperature": 3}, "decimal_above_max_value", "temperature"),
+    ({"top_p": -1}, "decimal_below_min_value", "top_p"),
+    ({"max_output_tokens": 0}, "integer_below_min_value", "max_output_tokens"),
+    ({"top_logprobs": 21}, "integer_above_max_value", "top_logprobs"),
+    ({"metadata": {"a": 5}}, "invalid_type", "metadata.a"),
+    ({"stream_options": {}}, None, "stream_options"),
+    ({"include": ["everything"]}, "invalid_value", "include[0]"),
+    ({"truncation": "some"}, "invalid_value", "truncation"),
+    ({"reasoning": {"effort": "huge"}}, "invalid_value", "reasoning.effort"),
+    ({"text": {"format": {"type": "xml"}}}, "invalid_value", "text.format.type"),
+    ({"text": {"format": {"type": "json_schema", "name": "n"}}}, "missing_required_parameter", "text.format.schema"),
+    ({"text": {"format": {"type": "json_schema", "name": "a b", "schema": {}}}}, "invalid_value", "text.format.name"),
+    ({"text": {"format": {"type": "json_schema", "name": "n", "schema": {"type": "array"}}}}, "invalid_json_schema",
+     "text.format.schema"),
+    ({"text": {"format": {"type": "json_object"}}, "grammar": "root ::= [a]"}, "invalid_parameter_combination",
+     "grammar"),
+    ({"tools": [{"type": "web_search"}]}, "unsupported_value", "tools[0].type"),
+    ({"tools": [{"type": "what"}]}, "invalid_value", "tools[0].type"),
+    ({"tools": [{"type": "what"}, FUNCTION]}, "invalid_value", "tools[0].type"),
+    ({"tools": [{"name": "f"}]}, "missing_required_parameter", "tools[0].type"),
+    ({"tools": [{"type": "function"}]}, "missing_required_parameter", "tools[0].name"),
+    ({"tools": [{"type": "function", "function": {"name": "f"}}]}, "missing_required_parameter", "tools[0].name"),
+    ({"tools": [{**FUNCTION, "name": "a b"}]}, "invalid_value", "tools[0].name"),
+    ({"tools": [FUNCTION, FUNCTION]}, "duplicate_parameter", "tools[1].name"),
+    ({"tools": [{**CUSTOM, "format": {"type": "grammar", "syntax": "bnf", "definition": "x"}}]}, "invalid_value",
+     "tools[0].format.syntax"),
+    ({"tools": [{"type": "namespace", "name": "n", "tools": [{"type": "namespace"}]}]}, "invalid_value",
+     "tools[0].tools[0].type"),
+    ({"tool_choice": "required"}, None, "tool_choice"),
+    ({"tools": [FUNCTION], "tool_choice": "maybe"}, "invalid_value", "tool_choice"),
+    ({"tools": [FUNCTION], "tool_choice": {"type": "web_search_preview"}}, "invalid_value", "tool_choice.type"),
+    ({"tools": [FUNCTION], "tool_choice": {"type": "function", "name": "g"}}, None, "tool_choice"),
+    ({"tools": [CUSTOM], "tool_choice": {"type": "function", "name": "g"}}, None, "tool_choice"),
+    ({"background": True}, "unsupported_parameter", "background"),
+    ({"conversation": "conv_1"}, "unsupported_parameter", "conversation"),
+    ({"prompt": {"id": "pmpt_1"}}, "unsupported_parameter", "prompt"),
+    ({"context_management": [{"type": "compaction"}]}, "unsupported_parameter", "context_management"),
+    ({"moderation": {"model": "m"}}, "unsupported_parameter", "moderation"),
+    ({"previous_response_id": "resp_no"}, "previous_response_not_found", "previous_response_id"),
+    ({"n": 2}, "unsupported_value", "n"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("fields", "code", "param"), BAD, ids=[json.dumps(fields)[:60] for fields, _, _ in BAD])
+def test_bad_requests(api: Api, fields: dict[str, Any], code: str | None, param: str | None) -> None:
+    """400, naming the field, before any model is asked."""
+    assert error_of(post(api, {"model": "m", "input": "echo x", **fields}), 400) == (code, param)
+
+
+@pytest.mark.parametrize("body", [b"", b"{", b"[]", b'"x"', b"\xff", b'{"input": ' + b"[" * 100_000])
+def test_bodies_that_are_no_requests(api: Api, body: bytes) -> None:
+    """400 as well."""
+    error_of(post(api, body), 400)
+
+
+def test_every_field_has_its_row() -> None:
+    """docs/responses.md says of each field of OpenAI's, and of each of ours, what becomes of it."""
+    rows = set(
+        re.findall(r"`(\w+)`", "\n".join(line.split("|")[1] for line in DOCUMENT.splitlines() if line[:1] == "|"))
+    )
+    fields = {*ResponseCreateParamsBase.__annotations__, *ResponseCreateParamsStreaming.__annotations__}
+    fields |= {*InputTokenCountParams.__annotations__, *ResponseRequest.__struct_fields__}
+    assert fields <= rows, fields - rows
+
+
+def kinds_of(union: Any) -> set[str]:
+    """The values of `type` in a union of OpenAI's."""
+    kinds = set()
+    for variant in union.__args__:
+        kinds |= set(re.findall(r"'(\w+)'", str(variant.__annotations__.get("type"))))
+    return kinds
+
+
+@pytest.mark.parametrize("place", ["input", "tools"])
+def test_every_kind_is_known(api: Api, place: str) -> None:
+    """OpenAI's items and tools are all had, left out, or refused as what they are: none is taken for a typing error."""
+    kinds = kinds_of(ResponseInputItemParam if place == "input" else ToolParam)
+    assert len(kinds) > 10
+    for kind in kinds:
+        result = post(api, {"model": "m", "input": "echo x", place: [{"type": kind}]})
+        assert error_of(result, 400)[0] in ("unsupported_value", "missing_required_parameter"), kind
+
+
+FULL: dict[str, Any] = {
+    **dict.fromkeys(ResponseRequest.__struct_fields__),
+    "model": "m",
+    "input": [
+        said("developer", "x"),
+        {"role": "user", "content": [{"type": "input_text", "text": "echo"}]},
+        {"type": "reasoning", "id": "rs_1", "summary": [{"type": "summary_text", "text": "x"}]},
+        CALL,
+        OUTPUT,
+        said("user", "echo x"),
+    ],
+    "stream": False,
+    "tools": [FUNCTION, CUSTOM, {"type": "web_search"}, {"type": "namespace", "name": "n", "tools": [CUSTOM]}],
+    "tool_choice": {"type": "allowed_tools", "mode": "auto", "tools": [{"type": "function", "name": "f"}]},
+    "text": {"format": {"type": "json_schema", "name": "n", "schema": {"type": "object"}}},
+    "reasoning": {"effort": "low", "summary": None},
+    "include": ["reasoning.encrypted_content"],
+}
+
+
+@st.composite
+def mutated(draw: st.DrawFn) -> bytes:
+    """A valid body in which some values, anywhere, are replaced or removed."""
+    body: Any = json.loads(json.dumps(FULL))
+    for _ in range(draw(st.integers(1, 4))):
+        place = body
+        while True:
+            keys = sorted(place) if isinstance(place, dict) else list(range(len(place)))
+            if not keys:
+                break
+            key = draw(st.sampled_from(keys))
+            if isinstance(place[key], (dict, list)) and draw(st.integers(0, 3)):
+                place = place[key]
+                continue
+            if isinstance(place, dict) and draw(st.booleans()):
+                del place[key]
+            else:
+                place[key] = draw(values)
+            break
+    return json.dumps(body).encode()
+
+
+@given(mutated())
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=300)
+def test_mutated_bodies_never_break_the_server(api: Api, body: bytes) -> None:
+    """An answer or OpenAI's error with a 4xx, always."""
+    result = post(api, body)
+    if result.status_code != 200:
+        assert 400 <= result.status_code < 500, result.text
+        error_of(result, result.status_code)
+    elif not result.text.startswith("event: "):
+        assert msgspec.json.decode(result.content)["object"] == "response"
