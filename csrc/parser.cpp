@@ -32,12 +32,9 @@ template <typename Body> std::string as_grammar_failure(Body &&body) {
 
 std::unique_ptr<common_chat_peg_mapper> new_mapper(common_chat_format format, common_chat_msg &message) {
     switch (format) {
-        case COMMON_CHAT_FORMAT_PEG_GEMMA4:
-            return std::make_unique<common_chat_peg_gemma4_mapper>(message);
-        case COMMON_CHAT_FORMAT_PEG_MINIMAX_M3:
-            return std::make_unique<common_chat_peg_minimax_m3_mapper>(message);
-        default:
-            return std::make_unique<common_chat_peg_mapper>(message);
+        case COMMON_CHAT_FORMAT_PEG_GEMMA4: return std::make_unique<common_chat_peg_gemma4_mapper>(message);
+        case COMMON_CHAT_FORMAT_PEG_MINIMAX_M3: return std::make_unique<common_chat_peg_minimax_m3_mapper>(message);
+        default: return std::make_unique<common_chat_peg_mapper>(message);
     }
 }
 
@@ -103,8 +100,8 @@ void hsk_parser_free(hsk_parser *parser) noexcept {
 }
 
 // Not common_chat_parse: that writes a text which does not match into the log.
-int32_t hsk_parser_parse(const hsk_parser *parser, const char *text, size_t n_bytes, int32_t is_partial,
-                         hsk_text *out, hsk_error *error) noexcept {
+int32_t hsk_parser_parse(const hsk_parser *parser, const char *text, size_t n_bytes, int32_t is_partial, hsk_text *out,
+                         hsk_error *error) noexcept {
     return hsk::guarded(error, [&] {
         const std::string input = parser->generation_prompt + std::string(text, n_bytes);
         common_peg_parse_context context(input, is_partial != 0 ? COMMON_PEG_PARSE_FLAG_LENIENT : COMMON_PEG_PARSE_FLAG_NONE);
@@ -126,22 +123,22 @@ int32_t hsk_parser_parse(const hsk_parser *parser, const char *text, size_t n_by
 int32_t hsk_parser_arena(const char *request, size_t n_bytes, hsk_text *out, hsk_error *error) noexcept {
     return hsk::guarded(error, [&] {
         hsk::give(out, as_grammar_failure([&] {
-            hsk::require_json_depth({request, n_bytes});
-            return plain_format(common_json::parse(std::string(request, n_bytes))).save();
-        }));
+                      hsk::require_json_depth({request, n_bytes});
+                      return plain_format(common_json::parse(std::string(request, n_bytes))).save();
+                  }));
     });
 }
 
 int32_t hsk_parser_grammar(const char *request, size_t n_bytes, hsk_text *out, hsk_error *error) noexcept {
     return hsk::guarded(error, [&] {
         hsk::give(out, as_grammar_failure([&] {
-            hsk::require_json_depth({request, n_bytes});
-            const common_json json = common_json::parse(std::string(request, n_bytes));
-            common_peg_arena arena = common_peg_arena::from_json(json.at("arena"));
-            give_schemas(arena, json.at("schemas"));
-            return build_grammar([&](const common_grammar_builder &builder) {
-                arena.build_grammar(builder, json.value("is_lazy", false));
-            });
-        }));
+                      hsk::require_json_depth({request, n_bytes});
+                      const common_json json = common_json::parse(std::string(request, n_bytes));
+                      common_peg_arena arena = common_peg_arena::from_json(json.at("arena"));
+                      give_schemas(arena, json.at("schemas"));
+                      return build_grammar([&](const common_grammar_builder &builder) {
+                          arena.build_grammar(builder, json.value("is_lazy", false));
+                      });
+                  }));
     });
 }

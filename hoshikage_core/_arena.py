@@ -13,6 +13,9 @@ from typing import Any
 Arena = dict[str, Any]
 _LITERAL_KINDS = {"epsilon", "start", "end"}
 _RUN_MAX = 16
+_REASONING_MAX = 4
+# Nine letters are an id for every template; Mistral's accept no other.
+_ID = {"type": "chars", "pattern": "[A-Za-z0-9]", "ranges": [], "negated": False, "min_count": 9, "max_count": 9}
 
 
 def schema_names(arena: Mapping[str, Any]) -> set[str]:
@@ -92,12 +95,19 @@ def with_one_call(arena: Mapping[str, Any]) -> Arena:
 
 
 def bounded(arena: Mapping[str, Any]) -> Arena:
-    """The arena without runs of letters that never end, such as the name of a type that nobody reads."""
-    nodes = [
-        {**node, "max_count": _RUN_MAX} if node["type"] == "chars" and node["max_count"] == -1 else node
-        for node in arena["parsers"]
-    ]
-    return {**arena, "parsers": nodes}
+    """The arena of an answer that comes to an end: no ids and names of any length, no reasoning again and again."""
+    edited = copy.deepcopy(dict(arena))
+    nodes = edited["parsers"]
+    has_reasoning = _marks(edited, "reasoning")
+    for node in nodes:
+        if node.get("max_count") == -1:
+            if node["type"] == "chars":
+                node["max_count"] = _RUN_MAX
+            elif node["type"] == "repetition" and has_reasoning[node["child"]]:
+                node["max_count"] = _REASONING_MAX
+        elif node["type"] == "tag" and node["tag"] == "tool-id" and nodes[node["child"]]["type"] == "until":
+            nodes[node["child"]] = _ID
+    return edited
 
 
 def with_content(host: Mapping[str, Any], guest: Mapping[str, Any]) -> Arena:
@@ -165,15 +175,15 @@ def _children(node: Mapping[str, Any]) -> list[int]:
     return node["children"] if "children" in node else [node["child"]] if "child" in node else []
 
 
-def _marks(arena: Mapping[str, Any]) -> list[bool]:
-    """For each parser: whether there is content in it."""
+def _marks(arena: Mapping[str, Any], tag: str = "content") -> list[bool]:
+    """For each parser: whether there is something of this kind in it."""
     nodes = arena["parsers"]
     parents: dict[int, list[int]] = {}
     for at, node in enumerate(nodes):
         for child in _children(node):
             parents.setdefault(child, []).append(at)
     marks = [False] * len(nodes)
-    found = [at for at, node in enumerate(nodes) if _is_content(node)]
+    found = [at for at, node in enumerate(nodes) if node["type"] == "tag" and node["tag"] == tag]
     while found:
         at = found.pop()
         if not marks[at]:

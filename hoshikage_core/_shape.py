@@ -46,9 +46,14 @@ class Shape:
         return schemas
 
     @property
+    def is_free(self) -> bool:
+        """Whether any text will do."""
+        return not self.is_required and self.json_schema is None and not self.grammar
+
+    @property
     def is_lazy(self) -> bool:
-        """Whether an answer may also be any text."""
-        return bool(self.tools) and not self.is_required and self.json_schema is None
+        """Whether the grammar begins with a call only."""
+        return bool(self.tools) and self.is_free
 
     @property
     def grammar_type(self) -> str:
@@ -77,7 +82,7 @@ def own_calls(rendered: Mapping[str, Any], shape: Shape) -> Fields:
         arena = _arena.without_content(arena)
     if not shape.is_parallel:
         arena = _arena.with_one_call(arena)
-    return {**fields, "grammar": _grammar(arena, shape)}
+    return {**fields, "grammar": _grammar(arena, shape), "parser": {**rendered["parser"], "arena": arena}}
 
 
 def own_schema(rendered: Mapping[str, Any], shape: Shape) -> Fields | None:

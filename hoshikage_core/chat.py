@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import functools
 import json
 import re
 import secrets
 from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Literal
 
-from hoshikage_core import _arena, _checks, _conversation, _shape
+from hoshikage_core import _arena, _checks, _conversation
 from hoshikage_core._ffi import Handle, call, call_text, ffi, lib
+from hoshikage_core._memory import Memory
+from hoshikage_core._rendering import Rendering
 from hoshikage_core._shape import Shape
 from hoshikage_core.errors import ChatTemplateError, InvalidArgumentError
 from hoshikage_core.json_schema import enforceable
@@ -19,6 +22,7 @@ if TYPE_CHECKING:
     from hoshikage_core.model import Model
 
 _LISTS = ("stops", "grammar_triggers", "preserved_tokens", "thinking_end_tags")
+_N_KEPT = 64  # tools and shapes
 _PROBE_TOOL = {
     "type": "function",
     "function": {"name": "probe", "description": "", "parameters": {"type": "object", "properties": {}}},
@@ -50,6 +54,7 @@ class ChatTemplate:
         self.supports_thinking: bool = info["supports_thinking"]
         self.caps: Mapping[str, bool] = info["caps"]
         self._id_form: dict[str, Any] | None = None
+        self.memory = Memory(_N_KEPT)
 
     def render(
         self,
@@ -105,13 +110,13 @@ class ChatTemplate:
             )
         required = bool(offered) and (tool_choice == "required" or tool_name is not None)
         shape = Shape(
-            tools=[_enforceable_tool(tool) for tool in called],
+            tools=[self.memory.get(["tool", tool], functools.partial(_enforceable_tool, tool)) for tool in called],
             is_required=required,
             is_parallel=parallel_tool_calls,
             json_schema=None if json_schema is None or required else enforceable(json_schema),
             grammar="" if grammar is None else _checks.text("grammar", grammar),
         )
-        work = _Work(self, list(messages), offered, shape, json_schema)
+        work = Rendering(self, list(messages), offered, shape, json_schema)
         work.request = {
             "parallel_tool_calls": parallel_tool_calls,
             "tool_choice": "required" if required else "auto",
@@ -174,110 +179,6 @@ class ChatTemplate:
     def close(self) -> None:
         """Frees the template; rendering raises ClosedError afterwards."""
         self._handle.close()
-
-
-class _Work:
-    """One rendering: decides between the template's own formats and the plain one."""
-
-    def __init__(
-        self,
-        template: ChatTemplate,
-        messages: list[Mapping[str, Any]],
-        offered: Sequence[Mapping[str, Any]],
-        shape: Shape,
-        json_schema: Any,
-    ) -> None:
-        self.template = template
-        self.messages: list[dict[str, Any]] = _conversation.merge_systems(messages)
-        self.offered = offered
-        self.shape = shape
-        self.json_schema = json_schema
-        self.request: dict[str, Any] = {}
-
-    def fields(self, reasoning_format: str) -> dict[str, Any]:
-        """The prompt's fields, but for those that do not depend on the template."""
-        fields = self._fields(reasoning_format)
-        if reasoning_format == "none" and fields["grammar"] and fields["grammar_type"] != "user":
-            # What stays in the content is reasoning all the same: the grammar has to let it pass.
-            fields["grammar"] = self._fields("auto")["grammar"]
-        return fields
-
-    def _fields(self, reasoning_format: str) -> dict[str, Any]:
-        self.request["reasoning_format"] = reasoning_format
-        shape, caps = self.shape, self.template.caps
-        if not caps["supports_tool_calls"]:
-            self.messages = _conversation.as_text(self.messages)
-        if shape.tools:
-            return self._with_tools()
-        if shape.json_schema is not None:
-            return self._with_schema()
-        rendered = self._render()
-        if shape.grammar:
-            return {**rendered, **_shape.own_grammar(rendered, shape.grammar)}
-        return {**rendered, "grammar": "", "grammar_type": "user"}
-
-    def _with_tools(self) -> dict[str, Any]:
-        shape, caps = self.shape, self.template.caps
-        strict = any(tool["function"].get("strict") for tool in self.offered)
-        if caps["supports_tool_calls"] and shape.json_schema is None and (fields := self._with_own_tools(strict)):
-            return fields
-        messages = _conversation.describe_tools(_conversation.as_text(self.messages), self.offered, how=True)
-        host = self._render(messages)
-        return {**host, **_shape.plain_format(host, shape)}
-
-    def _with_own_tools(self, strict: bool) -> dict[str, Any] | None:
-        """Calls as the template has them; None if it cannot."""
-        shape = self.shape
-        messages = self.messages
-        if not self.template.caps["supports_tools"]:
-            messages = _conversation.describe_tools(messages, self.offered, how=False)
-        try:
-            own = self._render(messages, tools=shape.tools)
-            if not _has_calls(own):
-                return None
-            shown = own
-            if list(shape.tools) != list(self.offered):
-                shown = self._render(messages, tools=self.offered)
-        except ChatTemplateError:
-            self._render()  # if it is not the tools that it refuses, they have nothing to do with it
-            return None
-        if _shape.enforces(own, shape) or not (strict or shape.is_required):
-            return {**own, "prompt": shown["prompt"], **_shape.own_calls(own, shape)}
-        if strict:
-            return None
-        host = self._render(messages)
-        return {**host, "prompt": shown["prompt"], **_shape.plain_format(host, shape)}
-
-    def _with_schema(self) -> dict[str, Any]:
-        schema = self.shape.json_schema
-        if schema:
-            own = self._render(json_schema=schema)
-            if fields := _shape.own_schema(own, self.shape):
-                if schema != self.json_schema and "response_format" in self.template.source:
-                    own["prompt"] = self._render(json_schema=self.json_schema)["prompt"]
-                return {**own, **fields}
-        host = self._render()
-        return {**host, **_shape.plain_format(host, self.shape)}
-
-    def _render(self, messages: Sequence[Mapping[str, Any]] | None = None, **more: Any) -> dict[str, Any]:
-        messages = self.messages if messages is None else messages
-        if "tools" in more:
-            more["tools"] = list(more["tools"])
-        try:
-            return self.template.apply({**self.request, "messages": messages, **more})
-        except ChatTemplateError:
-            folded = _conversation.fold(messages)
-            if folded == messages:
-                raise
-            try:
-                return self.template.apply({**self.request, "messages": folded, **more})
-            except ChatTemplateError:
-                pass
-            raise
-
-
-def _has_calls(rendered: Mapping[str, Any]) -> bool:
-    return any(node.get("tag") == "tool-name" for node in rendered["parser"]["arena"]["parsers"])
 
 
 def _require_list(field: str, value: object) -> None:

@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import json
 import re
 from typing import Any
 
-from hoshikage_core import ChatPrompt, Engine, MessageDelta, MessageParser, SamplingParams
+from hoshikage_core import ChatPrompt, Engine, MessageDelta, MessageParser, Model, SamplingParams
 from hoshikage_core._ffi import Handle, call, ffi, lib
 from hoshikage_core.text import Utf8Decoder
 
 _PLAIN = re.compile(rb"[ -~\n]+")
 _SEEDS = 10
-_REASONING = 8  # tokens after which reasoning is closed, which a random model never does
+_REASONING = 4  # tokens after which reasoning is closed, which a random model never does
 
 
 @dataclasses.dataclass
@@ -95,13 +96,17 @@ def assembled(deltas: list[MessageDelta]) -> dict[str, Any]:
     return message | ({"reasoning_content": reasoning} if reasoning else {}) | ({"tool_calls": calls} if calls else {})
 
 
+@functools.cache
+def _strange(model: Model) -> list[int]:
+    """Special tokens, and bytes that a decoder and a grammar may see differently: the last to be chosen."""
+    pieces = {token: model.token_to_bytes(token, special=True) for token in range(model.info.n_vocab)}
+    return [token for token, piece in pieces.items() if not model.is_end(token) and not _PLAIN.fullmatch(piece)]
+
+
 def _sampler(engine: Engine, prompt: ChatPrompt, seed: int, temperature: float) -> Handle:
     keys = ("grammar", "grammar_type", "grammar_lazy", "grammar_triggers", "preserved_tokens", "generation_prompt")
     values = {key: getattr(prompt, key) for key in keys}
-    model = engine.model
-    pieces = {token: model.token_to_bytes(token, special=True) for token in range(model.info.n_vocab)}
-    # Bytes that a decoder and a grammar may see differently, and special tokens: only where nothing else is allowed.
-    strange = [token for token, piece in pieces.items() if not model.is_end(token) and not _PLAIN.fullmatch(piece)]
+    strange = _strange(engine.model)
     data = json.dumps(
         {
             **values,

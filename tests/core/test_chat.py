@@ -140,6 +140,24 @@ def test_plain_answers(model: Model, hermes: ChatTemplate) -> None:
     assert not template(model, "meetkai-functionary-medium-v3.2").render([USER]).is_plain
 
 
+@pytest.mark.parametrize("name", ["Qwen-Qwen3-0.6B", "Qwen3.5-4B", "deepseek-ai-DeepSeek-V3.1"])
+def test_reasoning_can_stay_in_the_content(model: Model, name: str) -> None:
+    """With "none", it is content, and calls after it are calls all the same, as the grammar demands."""
+    chat = template(model, name)
+    prompt = chat.render([USER], tools=[TOOL], tool_choice="required", reasoning_format="none")
+    assert prompt.grammar == chat.render([USER], tools=[TOOL], tool_choice="required").grammar
+    call = {
+        "deepseek-ai-DeepSeek-V3.1": "<｜tool▁calls▁begin｜><｜tool▁call▁begin｜>look<｜tool▁sep｜>"
+        '{"star": "S"}<｜tool▁call▁end｜><｜tool▁calls▁end｜>'
+    }.get(name, '<tool_call>\n{"name": "look", "arguments": {"star": "S"}}\n</tool_call>')
+    parser = MessageParser(prompt)
+    parser.feed(f"{'' if '<think>' in prompt.generation_prompt else '<think>'}hm</think>{call}")
+    parser.finish()
+    assert "hm" in parser.message["content"]
+    assert "reasoning_content" not in parser.message
+    assert parser.message["tool_calls"][0]["function"]["arguments"] == '{"star": "S"}'
+
+
 @pytest.mark.parametrize(
     "arguments",
     [
