@@ -23,7 +23,7 @@ def complete(client: Client, **options: Any) -> Any:
 
 
 def lenient(api: Any) -> Any:
-    """Without validation: the SDK's models know only the last piece of a streamed text, and no base64."""
+    """Without validation: the SDK's own model of a streamed piece wants each to be the last one."""
     return api.with_options(_extra_kwargs={"_strict_response_validation": False})
 
 
@@ -79,9 +79,13 @@ def test_a_completion_with_a_stop(client: Client) -> None:
 
 def test_embeddings(client: Client) -> None:
     """The SDK asks for base64 and decodes it; as floats they are the same; each of a list is its own."""
-    [one] = client.one(lambda api: lenient(api).embeddings.create(model=MODEL, input="a")).data
+
+    def decoded(texts: Any) -> Any:  # the SDK's own model has no text, which is what it asks for
+        return client.one(lambda api: lenient(api).embeddings.create(model=MODEL, input=texts))
+
+    [one] = decoded("a").data
     [floats] = client.one(lambda api: api.embeddings.create(model=MODEL, input="a", encoding_format="float")).data
-    many = client.one(lambda api: lenient(api).embeddings.create(model=MODEL, input=["a", "b"]))
+    many = decoded(["a", "b"])
     assert one.embedding == pytest.approx(floats.embedding, abs=1e-6)
     assert sum(x * x for x in one.embedding) == pytest.approx(1, abs=1e-3)
     assert [entry.index for entry in many.data] == [0, 1]
@@ -172,6 +176,6 @@ def test_calls_of_responses(client: Client) -> None:
     [done] = [event for event in events if event.type == "response.function_call_arguments.done"]
     assert "".join(deltas) == done.arguments == call.arguments
     output = {"type": "function_call_output", "call_id": call.call_id, "output": '{"sky": "grey"}'}
-    options = {"tools": NAMED["tools"], "tool_choice": "none"}
+    options = {"tools": NAMED["tools"]}
     after = respond(client, previous_response_id=made.id, input=[output], **options)
-    assert after.usage.input_tokens > respond(client).usage.input_tokens + 10
+    assert after.usage.input_tokens > made.usage.input_tokens
