@@ -32,7 +32,7 @@ def server(tmp_path_factory: pytest.TempPathFactory, smollm2_path: Path) -> Iter
         "smollm2": {"path": str(smollm2_path.parent), "model": smollm2_path.name, "n_ctx": 2048},
     }
     with ServerProcess(
-        tmp_path_factory.mktemp("server"), models, command=REAL_SERVER, n_ctx=4096, api_keys=KEY
+        tmp_path_factory.mktemp("server"), models, command=REAL_SERVER, n_ctx=4096, api_keys=KEY, threads=1
     ) as started:
         yield started
 
@@ -40,7 +40,9 @@ def server(tmp_path_factory: pytest.TempPathFactory, smollm2_path: Path) -> Iter
 @pytest.fixture(scope="session")
 def fake_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ServerProcess]:
     """The server around a fake engine, with room for one that waits."""
-    with ServerProcess(tmp_path_factory.mktemp("fake"), FAKE_MODELS, max_queue=1, api_keys=KEY) as started:
+    # Whoever kills an engine has a model for it: one whose engines die three times in a minute is left alone.
+    models = FAKE_MODELS | dict.fromkeys(("mortal", "mortal-node"), FAKE_MODELS["m"])
+    with ServerProcess(tmp_path_factory.mktemp("fake"), models, max_queue=1, api_keys=KEY) as started:
         yield started
 
 

@@ -27,8 +27,8 @@ def fake(fake_server: ServerProcess) -> Iterator[OpenAI]:
         yield made
 
 
-def ask(api: Any, text: str, **options: Any) -> Any:
-    return api.chat.completions.create(model="m", messages=[{"role": "user", "content": text}], **options)
+def ask(api: Any, text: str, model: str = "m", **options: Any) -> Any:
+    return api.chat.completions.create(model=model, messages=[{"role": "user", "content": text}], **options)
 
 
 def is_idle(server: ServerProcess) -> bool:
@@ -117,7 +117,7 @@ def test_too_many(fake_server: ServerProcess, fake: OpenAI) -> None:
 def test_an_engine_that_dies(fake: OpenAI) -> None:
     """5xx is InternalServerError."""
     with pytest.raises(openai.InternalServerError) as caught:
-        ask(fake, "killer 2")
+        ask(fake, "killer 2", "mortal")
     assert caught.value.code == "engine_crashed"
 
 

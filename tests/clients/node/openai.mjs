@@ -109,7 +109,8 @@ await run({
   unknown_model: () => complete({ model: "nobody" }),
   wrong_key: () => client.withOptions({ apiKey: "wrong" }).chat.completions.create(chat),
   unknown_url: () => client.files.list(),
-  engine_died: () => fake.chat.completions.create({ model: "m", messages: [{ role: "user", content: "killer 2" }] }),
+  engine_died: () =>
+    fake.chat.completions.create({ model: "mortal-node", messages: [{ role: "user", content: "killer 2" }] }),
   late_error: async () => {
     const texts = [];
     const messages = [{ role: "user", content: "late internal_error" }];
