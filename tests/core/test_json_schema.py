@@ -26,7 +26,7 @@ from hoshikage_core import (
 
 @pytest.fixture(scope="module")
 def engine(tiny_model_path: Path) -> Iterator[Engine]:
-    with Model(tiny_model_path) as model, model.engine(n_ctx=2048) as engine:
+    with Model(tiny_model_path) as model, model.engine(n_ctx=2048, n_threads=1) as engine:
         yield engine
 
 
@@ -250,6 +250,7 @@ TABLE: list[tuple[dict[str, Any], list[str], list[str]]] = [
         ['{"]":null,"^":null,"\\\\":null,"x":1}'],
         ['{"]":1}', '{"^":1}', '{"\\\\":1}'],
     ),
+    ({"properties": {"": {"type": "string"}}}, ["{}", '{"":"a"}'], ['"a"']),
     (
         {"properties": {"*": {"type": "null"}}, "additionalProperties": False},
         ["{}", '{"*":null}'],

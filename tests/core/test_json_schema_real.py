@@ -19,7 +19,7 @@ from hoshikage_core import Engine, Model, SamplingParams, enforceable
 
 @pytest.fixture(scope="module")
 def engine(tiny_model_path: Path) -> Iterator[Engine]:
-    with Model(tiny_model_path) as model, model.engine(n_ctx=2048) as engine:
+    with Model(tiny_model_path) as model, model.engine(n_ctx=2048, n_threads=1) as engine:
         yield engine
 
 
@@ -47,7 +47,7 @@ class Dog(pydantic.BaseModel):
 
 class Node(pydantic.BaseModel):
     value: int
-    children: list["Node"] = pydantic.Field(default=[], max_length=2)
+    children: list[Node] = pydantic.Field(default=[], max_length=2)
 
 
 class Everything(pydantic.BaseModel):
