@@ -68,8 +68,8 @@ class Carrier:
     def _visible_object(self, shape: Object) -> dict[str, Any] | None:
         members = [member for member in shape.members if self._finite.place(member.place)]
         n_optional = sum(not member.is_required for member in members)
-        # The converter takes a property of the name "*" for any property.
-        is_known = all(member.name != "*" for member in members) and n_optional <= _N_OPTIONAL_MAX
+        # The converter takes a property of the name "*" for any property, and one of the name "" for the root.
+        is_known = all(member.name not in ("*", "") for member in members) and n_optional <= _N_OPTIONAL_MAX
         if shape.others is not None or shape.min_members or shape.max_members is not None or not is_known:
             return None
         return {

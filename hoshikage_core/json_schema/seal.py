@@ -32,8 +32,11 @@ _TIGHTER = {
     'integer ::= ("-"? integral-part)': f"integer ::= {ANY_INTEGER}",
     'root ::= ("-"? integral-part) ("." decimal-part)? ([eE] [-+]? integral-part)?': f"root ::= {ANY_NUMBER}",
     'root ::= ("-"? integral-part)': f"root ::= {ANY_INTEGER}",
+    'json-number ::= "-"? ("0" | [1-9] [0-9]*) ("." [0-9]+)? (("e" | "E") [+-]? [0-9]+)?': f"json-number ::= {ANY_NUMBER}",
 }
 """Rules of llama.cpp that let through what is no JSON, or no number to work with; by their whole text."""
+
+_LOOSE_STRING = r"""( [^"\\] | "\\" ( ["\\/ bfnrt] | "u" [0-9a-fA-F]{4} ) )*"""  # anywhere in a rule of a tool call
 
 Kind = Literal["string", "number", "array", "object"]
 
@@ -83,7 +86,8 @@ def complete_grammar(grammar: str) -> str:
         return root.replace(NAME_MARK, prefix)
 
     lines = [_TIGHTER.get(line, line) for line in grammar.splitlines()]
-    text = _SEALED.sub(unseal, "\n".join(lines)).replace(f'"{_NUMBER_SIGN}"', NEVER)
+    tight = "\n".join(lines).replace(_LOOSE_STRING, f"({STRING_CHAR})*")
+    text = _SEALED.sub(unseal, tight).replace(f'"{_NUMBER_SIGN}"', NEVER)
     return "\n".join([text, *(f"{name} ::= {body}" for name, body in added.items())]) + "\n"
 
 

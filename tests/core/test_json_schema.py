@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -10,12 +11,22 @@ from typing import Any
 import pytest
 from json_schemas import FREE, allows, errors_of
 
-from hoshikage_core import Engine, JsonSchemaError, Model, SamplingParams, enforceable, schema_to_grammar
+from build_support.source import members_folder
+from hoshikage_core import (
+    ChatTemplate,
+    Engine,
+    JsonSchemaError,
+    Model,
+    SamplingParams,
+    complete_grammar,
+    enforceable,
+    schema_to_grammar,
+)
 
 
 @pytest.fixture(scope="module")
 def engine(tiny_model_path: Path) -> Iterator[Engine]:
-    with Model(tiny_model_path) as model, model.engine(n_ctx=2048) as engine:
+    with Model(tiny_model_path) as model, model.engine(n_ctx=2048, n_threads=1) as engine:
         yield engine
 
 
@@ -239,6 +250,7 @@ TABLE: list[tuple[dict[str, Any], list[str], list[str]]] = [
         ['{"]":null,"^":null,"\\\\":null,"x":1}'],
         ['{"]":1}', '{"^":1}', '{"\\\\":1}'],
     ),
+    ({"properties": {"": {"type": "string"}}}, ["{}", '{"":"a"}'], ['"a"']),
     (
         {"properties": {"*": {"type": "null"}}, "additionalProperties": False},
         ["{}", '{"*":null}'],
@@ -533,3 +545,26 @@ def test_the_grammar_is_the_same_every_time() -> None:
     """So that a prompt or a plan made by another process is the same text."""
     schema = {"properties": {"a": {"type": "string", "pattern": "^x"}, "b": {"enum": [1, "2"]}, "c": {"$ref": "#"}}}
     assert schema_to_grammar(schema) == schema_to_grammar(json.dumps(schema))
+
+
+def test_the_rules_of_tool_calls_are_tight(engine: Engine) -> None:
+    """In the grammar that llama.cpp makes of a tool call no string holds control characters, no seal and no marker stay."""
+    template = (members_folder("models/templates/*") / "models/templates/Qwen-Qwen3-0.6B.jinja").read_text()
+    schema = {
+        "properties": {"a": {"type": "integer", "minimum": 3}, "b": {"pattern": "^x$"}, "c": {}, "d": {"const": [1]}}
+    }
+    function = {"name": "f", "description": "", "parameters": enforceable(schema)}
+    grammar = (
+        ChatTemplate(engine.model, template)
+        .render(
+            [{"role": "user", "content": "x"}],
+            tools=[{"type": "function", "function": function}],
+            tool_choice="required",
+        )
+        .grammar
+    )
+    assert grammar is not None
+    grammar = complete_grammar(complete_grammar(grammar))
+    assert "hsk-rule" not in grammar
+    assert not re.search(r'\[\^"|"-7205', grammar)
+    engine.open([5], SamplingParams(grammar=grammar)).close()

@@ -20,7 +20,7 @@ _CHECKS = [HealthCheck.too_slow, HealthCheck.filter_too_much, HealthCheck.data_t
 
 @pytest.fixture(scope="module")
 def engine(tiny_model_path: Path) -> Iterator[Engine]:
-    with Model(tiny_model_path) as model, model.engine(n_ctx=1024) as engine:
+    with Model(tiny_model_path) as model, model.engine(n_ctx=1024, n_threads=1) as engine:
         yield engine
 
 
@@ -128,7 +128,7 @@ SCHEMAS = st.builds(
 )
 
 
-@settings(max_examples=150, suppress_health_check=_CHECKS)
+@settings(max_examples=200, suppress_health_check=_CHECKS)
 @given(schema=SCHEMAS, seed=st.integers(0, 2**32))
 def test_a_finished_answer_validates(engine: Engine, schema: dict[str, Any], seed: int) -> None:
     """A schema is refused, or what a random model says to it is valid JSON that jsonschema accepts."""

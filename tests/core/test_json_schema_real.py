@@ -19,7 +19,7 @@ from hoshikage_core import Engine, Model, SamplingParams, enforceable
 
 @pytest.fixture(scope="module")
 def engine(tiny_model_path: Path) -> Iterator[Engine]:
-    with Model(tiny_model_path) as model, model.engine(n_ctx=2048) as engine:
+    with Model(tiny_model_path) as model, model.engine(n_ctx=2048, n_threads=1) as engine:
         yield engine
 
 
