@@ -24,6 +24,7 @@ _NAME = re.compile(NAME_MARK + r"([0-9a-z-]+)")
 _SEALED = re.compile(r'"[\[{]?\\"hsk-rule:([0-9a-f]{32}):([A-Za-z0-9_=-]+)\\"(?:\]|:0\})?"')
 _RULE = re.compile(r"^([A-Za-z0-9-]+) ::= ", re.MULTILINE)
 
+_JSON_NUMBER = 'json-number ::= "-"? ("0" | [1-9] [0-9]*) ("." [0-9]+)? (("e" | "E") [+-]? [0-9]+)?'
 _TIGHTER = {
     # Lone surrogates; and a negated class keeps llama.cpp from beginning some characters byte by byte.
     r'char ::= [^"\\\x7F\x00-\x1F] | [\\] (["\\bfnrt] | "u" [0-9a-fA-F]{4})': f"char ::= {STRING_CHAR}",
@@ -32,7 +33,7 @@ _TIGHTER = {
     'integer ::= ("-"? integral-part)': f"integer ::= {ANY_INTEGER}",
     'root ::= ("-"? integral-part) ("." decimal-part)? ([eE] [-+]? integral-part)?': f"root ::= {ANY_NUMBER}",
     'root ::= ("-"? integral-part)': f"root ::= {ANY_INTEGER}",
-    'json-number ::= "-"? ("0" | [1-9] [0-9]*) ("." [0-9]+)? (("e" | "E") [+-]? [0-9]+)?': f"json-number ::= {ANY_NUMBER}",
+    _JSON_NUMBER: f"json-number ::= {ANY_NUMBER}",
 }
 """Rules of llama.cpp that let through what is no JSON, or no number to work with; by their whole text."""
 

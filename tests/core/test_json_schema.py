@@ -548,7 +548,7 @@ def test_the_grammar_is_the_same_every_time() -> None:
 
 
 def test_the_rules_of_tool_calls_are_tight(engine: Engine) -> None:
-    """In the grammar that llama.cpp makes of a tool call no string holds control characters, no seal and no marker stay."""
+    """In the grammar that llama.cpp makes of a tool call no string holds control characters, and no seal stays."""
     template = (members_folder("models/templates/*") / "models/templates/Qwen-Qwen3-0.6B.jinja").read_text()
     schema = {
         "properties": {"a": {"type": "integer", "minimum": 3}, "b": {"pattern": "^x$"}, "c": {}, "d": {"const": [1]}}
