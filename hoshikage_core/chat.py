@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import functools
 import json
+import os
 import re
-import secrets
 from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -132,7 +132,7 @@ class ChatTemplate:
             is_plain=_arena.is_plain(fields["parser"]["arena"], fields["parser"]["generation_prompt"]),
             tool_names=tuple(tool["function"]["name"] for tool in called),
             prefix_content=prefix,
-            id_seed=secrets.token_hex(8),
+            id_seed=os.urandom(8).hex(),
             **(self._ids(fields) if called else {}),
         )
 

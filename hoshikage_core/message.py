@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import base64
 import dataclasses
-import hashlib
 import json
 import re
 import time
@@ -197,6 +196,8 @@ class MessageParser:
         fits = prompt.id_length != 9 or re.fullmatch("[A-Za-z0-9]{9}", own)
         if own and prompt.keeps_ids and fits and own not in {call_.id for call_ in self._calls}:
             return own
+        import hashlib  # takes long to import, and is seldom needed
+
         digest = hashlib.sha256(f"{prompt.id_seed}/{self._choice}/{index}".encode()).digest()
         letters = base64.b64encode(digest, b"ab").decode("ascii")[: prompt.id_length]
         return letters if prompt.id_length == 9 else f"call_{letters}"

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
-
 from hoshikage_core.json_schema.charsets import Ranges
 
 NAME_MARK = "\x01"
@@ -53,6 +51,8 @@ class Rules:
 
 def digest(text: str) -> str:
     """A short name for a text."""
+    import hashlib  # takes long to import, and is seldom needed
+
     return hashlib.blake2b(text.encode("utf-8", "surrogatepass"), digest_size=8).hexdigest()
 
 

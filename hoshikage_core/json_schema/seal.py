@@ -7,9 +7,8 @@ request can be taken for one.
 from __future__ import annotations
 
 import base64
-import hashlib
+import os
 import re
-import secrets
 import zlib
 from collections.abc import Mapping
 from typing import Any, Literal
@@ -18,7 +17,7 @@ from hoshikage_core.json_schema.numbers import ANY_INTEGER, ANY_NUMBER
 from hoshikage_core.json_schema.rules import NAME_MARK, NEVER
 from hoshikage_core.json_schema.spelling import STRING_CHAR
 
-_KEY = secrets.token_bytes(32)
+_KEY = os.urandom(32)
 _NUMBER_SIGN = -7205759403792793
 _NAME = re.compile(NAME_MARK + r"([0-9a-z-]+)")
 _SEALED = re.compile(r'"[\[{]?\\"hsk-rule:([0-9a-f]{32}):([A-Za-z0-9_=-]+)\\"(?:\]|:0\})?"')
@@ -78,7 +77,7 @@ def complete_grammar(grammar: str) -> str:
 
     def unseal(match: re.Match[str]) -> str:
         tag, payload = match.groups()
-        if not secrets.compare_digest(tag, _tag(payload)):
+        if tag != _tag(payload):
             return match.group()
         root, *rules = zlib.decompress(base64.urlsafe_b64decode(payload)).decode("utf-8").split("\n")
         for rule in rules:
@@ -104,4 +103,6 @@ def _needed(name: str, bodies: Mapping[str, str]) -> list[str]:
 
 
 def _tag(payload: str) -> str:
+    import hashlib  # takes long to import, and is seldom needed
+
     return hashlib.blake2b(payload.encode("ascii"), key=_KEY, digest_size=16).hexdigest()

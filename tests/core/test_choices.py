@@ -190,7 +190,7 @@ def test_numbers_that_cannot_be(tiny: Model, arguments: dict[str, int], field: s
 def check_any_cut(model: Model, data: st.DataObject) -> None:
     """Cuts a generation of several choices somewhere and compares what follows with what would have followed."""
     sampling = dataclasses.replace(
-        data.draw(st.sampled_from([FREE, SAMPLINGS["grammar"]])), seed=data.draw(st.integers(0))
+        data.draw(st.sampled_from([FREE, SAMPLINGS["grammar"]])), seed=data.draw(st.integers(0, 2**63))
     )
     n_choices, n_top = data.draw(st.integers(1, 3)), data.draw(st.sampled_from([None, 0, 2]))
 

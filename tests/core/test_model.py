@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import os
 import threading
 from collections.abc import Callable
@@ -100,7 +101,7 @@ def test_a_vocabulary_renders_and_tokenizes_as_the_whole_model(smollm2_path: Pat
     ]
     with Model(smollm2_path) as whole, Model(smollm2_path, vocab_only=True) as vocabulary:
         prompts = [model.chat().render(messages) for model in (whole, vocabulary)]
-        assert prompts[0] == prompts[1]
+        assert prompts[0] == dataclasses.replace(prompts[1], id_seed=prompts[0].id_seed)
         for special in (True, False):
             tokens = [model.tokenize(prompts[0].prompt, parse_special=special) for model in (whole, vocabulary)]
             assert tokens[0] == tokens[1]

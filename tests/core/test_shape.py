@@ -13,10 +13,10 @@ from tiny_gguf import CHATML, IM_START, TinyModel
 
 from hoshikage_core import (
     ChatPrompt,
-    ChatTemplate,
     ContextLengthError,
     Engine,
     InvalidArgumentError,
+    MessageParser,
     Model,
     SamplingParams,
 )
@@ -67,7 +67,10 @@ def test_the_schema_of_a_chat_binds(engine: Engine) -> None:
     for choice in range(3):
         text = "".join(event.text for event in events if event.choice == choice)
         # llama.cpp lets the model put a fence around the JSON, and its parser takes it away.
-        value = json.loads(ChatTemplate.parse(generation.shape, text)["content"])
+        parser = MessageParser(generation.shape, choice=choice)
+        parser.feed(text)
+        parser.finish()
+        value = json.loads(parser.message["content"])
         assert (set(value), type(value["on"]), value["level"] in (1, 2, 3)) == ({"on", "level"}, bool, True)
     first = [event for event in events if event.choice == 0]
     rest = engine.stream(
