@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from hoshikage_core import _arena, _checks, _conversation, _shape
 from hoshikage_core._ffi import Handle, call, call_text, ffi, lib
 from hoshikage_core._shape import Shape
-from hoshikage_core.errors import ChatTemplateError, InvalidArgumentError
+from hoshikage_core.errors import ChatTemplateError, InvalidArgumentError, JsonSchemaError
 from hoshikage_core.json_schema import enforceable
 from hoshikage_core.prompt import ChatPrompt
 
@@ -105,7 +105,11 @@ class ChatTemplate:
             )
         required = bool(offered) and (tool_choice == "required" or tool_name is not None)
         shape = Shape(
-            tools=[_enforceable_tool(tool) for tool in called],
+            tools=[
+                _enforceable_tool(tool, index)
+                for index, tool in enumerate(offered)
+                if tool_name in (None, tool["function"]["name"])
+            ],
             is_required=required,
             is_parallel=parallel_tool_calls,
             json_schema=None if json_schema is None or required else enforceable(json_schema),
@@ -326,9 +330,12 @@ def _callable(offered: list[dict[str, Any]], tool_name: str | None) -> list[dict
     return called
 
 
-def _enforceable_tool(tool: Mapping[str, Any]) -> dict[str, Any]:
+def _enforceable_tool(tool: Mapping[str, Any], index: int) -> dict[str, Any]:
     function = tool["function"]
-    schema = enforceable(function["parameters"], strict=bool(function.get("strict")))
+    try:
+        schema = enforceable(function["parameters"], strict=bool(function.get("strict")))
+    except JsonSchemaError as error:
+        raise JsonSchemaError(error.path, error.keyword, error.reason, f"tools[{index}]") from None
     return {**tool, "function": {**function, "parameters": schema}}
 
 
