@@ -77,11 +77,6 @@ def test_a_completion_with_a_stop(client: Client) -> None:
     assert complete(client, stop=text[3:5]).choices[0].text == text[: text.index(text[3:5])]
 
 
-def lenient(api: Any) -> Any:
-    """The same client without the strict validation of what it gets."""
-    return api.copy(_extra_kwargs={"_strict_response_validation": False})
-
-
 def test_embeddings(client: Client) -> None:
     """The SDK asks for base64 and decodes it; as floats they are the same; each of a list is its own."""
 
