@@ -14,7 +14,7 @@ from hoshikage_core._ffi import Handle, call, call_text, ffi, lib
 from hoshikage_core._memory import Memory
 from hoshikage_core._rendering import Rendering
 from hoshikage_core._shape import Shape
-from hoshikage_core.errors import ChatTemplateError, InvalidArgumentError
+from hoshikage_core.errors import ChatTemplateError, InvalidArgumentError, JsonSchemaError
 from hoshikage_core.json_schema import enforceable
 from hoshikage_core.prompt import ChatPrompt
 
@@ -110,7 +110,11 @@ class ChatTemplate:
             )
         required = bool(offered) and (tool_choice == "required" or tool_name is not None)
         shape = Shape(
-            tools=[self.memory.get(["tool", tool], functools.partial(_enforceable_tool, tool)) for tool in called],
+            tools=[
+                self.memory.get(["tool", index, tool], functools.partial(_enforceable_tool, tool, index))
+                for index, tool in enumerate(offered)
+                if tool_name in (None, tool["function"]["name"])
+            ],
             is_required=required,
             is_parallel=parallel_tool_calls,
             json_schema=None if json_schema is None or required else enforceable(json_schema),
@@ -227,9 +231,12 @@ def _callable(offered: list[dict[str, Any]], tool_name: str | None) -> list[dict
     return called
 
 
-def _enforceable_tool(tool: Mapping[str, Any]) -> dict[str, Any]:
+def _enforceable_tool(tool: Mapping[str, Any], index: int) -> dict[str, Any]:
     function = tool["function"]
-    schema = enforceable(function["parameters"], strict=bool(function.get("strict")))
+    try:
+        schema = enforceable(function["parameters"], strict=bool(function.get("strict")))
+    except JsonSchemaError as error:
+        raise JsonSchemaError(error.path, error.keyword, error.reason, f"tools[{index}]") from None
     return {**tool, "function": {**function, "parameters": schema}}
 
 

@@ -157,16 +157,18 @@ class JsonSchemaError(GrammarError):
         path: The schema it is about, as a JSON pointer such as "#/properties/age".
         keyword: The keyword in it, such as "minimum"; "" when it is about the schema as a whole.
         reason: Why, in words that follow the keyword.
+        where: Of several schemas the one that it is about ("tools[0]"); None where there is one.
     """
 
     code = "invalid_json_schema"
 
-    def __init__(self, path: str, keyword: str, reason: str) -> None:
-        where = f"{path}/{keyword}" if keyword else path
-        super().__init__(f"{where}: {reason}")
+    def __init__(self, path: str, keyword: str, reason: str, where: str | None = None) -> None:
+        place = f"{path}/{keyword}" if keyword else path
+        super().__init__(f"{place}: {reason}" if where is None else f"{where}: {place}: {reason}")
         self.path = path
         self.keyword = keyword
         self.reason = reason
+        self.where = where
 
 
 class NativeError(HoshikageError):

@@ -42,7 +42,7 @@ _TYPE_NAMES = {
     "other": "type_other",
     "str": "type_string",
 }
-_SUPPORTED = {
+WORDS = {
     "encoding_format": "'float', 'base64'",
     "role": "'system', 'developer', 'user', 'assistant', 'tool', 'function'",
     "content.type": "'text'",
@@ -71,7 +71,7 @@ _COMPARE: dict[str, Callable[[Any, Any], bool]] = {
 _MAX_SHOWN = 80
 
 
-def from_validation(complaint: str, body: bytes, words: Mapping[str, str] = _SUPPORTED) -> RequestError:
+def from_validation(complaint: str, body: bytes, words: Mapping[str, str] = WORDS) -> RequestError:
     """OpenAI's error for what msgspec said about a body.
 
     Args:

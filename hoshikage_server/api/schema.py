@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import codecs
 import re
+from collections.abc import Mapping
 from typing import Annotated, Any, Final, Literal, TypeVar
 
 import msgspec
@@ -184,8 +185,13 @@ def template_variables(effort: ReasoningEffort | None, verbosity: Verbosity | No
     return variables if verbosity is None else {**variables, "verbosity": verbosity}
 
 
-def decode(decoder: msgspec.json.Decoder[T], body: bytes) -> T:
+def decode(decoder: msgspec.json.Decoder[T], body: bytes, words: Mapping[str, str] = invalid.WORDS) -> T:
     """Reads a body.
+
+    Args:
+        decoder: Its reader.
+        body: Its JSON.
+        words: What its fields take that are one of a few words; see `invalid.from_validation`.
 
     Raises:
         RequestError: It is no JSON, or a field of it cannot be; `param` names the field.
@@ -194,7 +200,7 @@ def decode(decoder: msgspec.json.Decoder[T], body: bytes) -> T:
         _check_utf8(body)
         return decoder.decode(body)
     except msgspec.ValidationError as error:
-        raise invalid.from_validation(str(error), body) from None
+        raise invalid.from_validation(str(error), body, words) from None
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
         is_half = "surrogate" in str(error) or _HALF_PAIR_AT_END.search(body[-12:])
         reason = Words(["half_a_surrogate_pair"]) if is_half else str(error)

@@ -14,6 +14,7 @@ from hoshikage_core import (
     ChatTemplateError,
     ClosedError,
     InvalidArgumentError,
+    JsonSchemaError,
     MessageParser,
     Model,
     SamplingParams,
@@ -256,6 +257,16 @@ def test_messages_that_are_no_json(model: Model, value: object) -> None:
     with pytest.raises(InvalidArgumentError) as caught:
         model.chat().render([{"role": "user", "content": value}])
     assert caught.value.field == "messages"
+
+
+@pytest.mark.parametrize("tool_name", [None, "bad"])
+def test_a_tool_that_cannot_be_enforced(model: Model, tool_name: str | None) -> None:
+    """The error says which tool, by its place among all of them."""
+    parameters = {"type": "object", "properties": {"a": {"$ref": "https://example.com/x"}}}
+    bad = {"type": "function", "function": {"name": "bad", "parameters": parameters, "strict": True}}
+    with pytest.raises(JsonSchemaError) as caught:
+        model.chat().render([USER], tools=[TOOL, bad], tool_name=tool_name)
+    assert (caught.value.where, caught.value.path, caught.value.keyword) == ("tools[1]", "#/properties/a", "$ref")
 
 
 def test_a_closed_template_raises(model: Model) -> None:

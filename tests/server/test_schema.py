@@ -144,7 +144,7 @@ def test_the_supported_values_are_those_of_the_types() -> None:
         found.setdefault(path, set()).update(words)
     assert len(found) >= 18
     for path, values in found.items():
-        said = invalid._supported(path, invalid._SUPPORTED).split(", ")
+        said = invalid._supported(path, invalid.WORDS).split(", ")
         assert set(said) == {f"'{word}'" for word in values} - refused, path
 
 

@@ -10,7 +10,7 @@ from typing import Any, TypeVar
 
 import msgspec
 
-from hoshikage_server.api import invalid
+from hoshikage_server.api import invalid, schema
 from hoshikage_server.errors import RequestError
 
 T = TypeVar("T")
@@ -62,15 +62,11 @@ def decode(decoder: msgspec.json.Decoder[T], data: bytes | msgspec.Raw, path: st
         RequestError: It is no JSON, or a field of it cannot be; `param` names the field.
     """
     try:
-        return decoder.decode(data)
-    except msgspec.ValidationError as error:
-        refused = invalid.from_validation(str(error), bytes(data), _WORDS)
-        refused.param = ".".join(filter(None, (path, refused.param))) or None
-        raise refused from None
-    except (msgspec.DecodeError, UnicodeDecodeError) as error:
-        raise RequestError("invalid_json", reason=str(error)) from None
-    except RecursionError:
-        raise RequestError("invalid_json", reason="it is nested too deeply") from None
+        return schema.decode(decoder, bytes(data), _WORDS)
+    except RequestError as error:
+        if error.code != "invalid_json":
+            error.param = ".".join(filter(None, (path, error.param))) or None
+        raise
 
 
 def kind_of(raw: msgspec.Raw, path: str) -> Kind:

@@ -16,8 +16,9 @@ from typing import Annotated, Any, Literal, NamedTuple
 import msgspec
 from msgspec import Meta
 
+from hoshikage_server.api import invalid
 from hoshikage_server.api.responses import free_text, tagged
-from hoshikage_server.api.tools import Name
+from hoshikage_server.api.tools import Name, require_object
 from hoshikage_server.engines.wire import Form, Text
 from hoshikage_server.errors import RequestError, ServerError
 
@@ -165,11 +166,14 @@ class Toolbox:
         """One more.
 
         Raises:
-            RequestError: There is one of this name.
+            RequestError: There is one of this name, or its parameters are no object.
         """
         name = function_name(tool.name, namespace)
         if name in self._functions:
             raise RequestError("duplicate_parameter", param=f"{path}.name")
+        if isinstance(tool, FunctionTool) and tool.parameters:  # clients send empty ones for "no parameters"
+            require_object(tool.parameters, f"{path}.parameters", code="invalid_function_parameters")
+            invalid.check_free(tool.parameters, f"{path}.parameters")
         is_custom = isinstance(tool, CustomTool)
         made = _custom(tool) if isinstance(tool, CustomTool) else msgspec.to_builtins(tool)
         self._functions[name] = {"type": "function", "function": {**_without_type(made), "name": name}}
