@@ -152,7 +152,8 @@ def test_a_full_cache_ends_choices_one_by_one(tiny: Model) -> None:
 def test_a_grammar_without_a_way_out_ends_all(tiny: Model) -> None:
     """An error in a choice that has not begun is the generation's, and the engine goes on."""
     with tiny.engine(n_ctx=64) as engine:
-        dead = SamplingParams(grammar='root ::= "a"', logit_bias=dict.fromkeys(range(512), float("-inf")))
+        banned = dict.fromkeys(range(512), float("-inf"))
+        dead = SamplingParams(grammar='root ::= "a"', logit_bias=banned, top_k=1)
         with pytest.raises(NativeError):
             engine.stream("a", dead, n_choices=3).results()
         assert engine.generate("a", max_tokens=1).n_completion == 1
