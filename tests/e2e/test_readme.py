@@ -34,7 +34,7 @@ def test_the_library_sample_runs(name: str, tmp_path: Path) -> None:
 
 
 def test_the_client_samples_run(tmp_path: Path, smollm2_path: Path) -> None:
-    """One after the other, against a server with the demo model; the shape that is asked for is the shape that comes."""
+    """One after the other, on a server with the demo model; the shape that is asked for is the shape that comes."""
     ask, ask_for_a_shape, _ = samples("README.md")
     code = f"{ask}\n{ask_for_a_shape}\nprint(answer.choices[0].message.content)"
     models = {"smollm2": {"path": str(smollm2_path.parent), "model": smollm2_path.name}}
