@@ -20,7 +20,7 @@ StrPath = str | os.PathLike[str]
 _N_CTX_PROBE = 65536
 _N_UBATCH = 512  # what csrc computes at once, at most
 _N_OUTPUTS_AT_ONCE = 128  # of an embedder in csrc
-_EMBD_BUFFERS, _FF_BUFFERS = 8, 3  # alive at the same time, in a layer; measured with BERT and Llama
+_EMBD_BUFFERS, _FF_BUFFERS = 8, 3  # of an embedder, alive at the same time: BERT and Llama take about half of that
 _SHARE_THAT_SURELY_FITS = 0.5
 # What llama.cpp may take to work out a figure: it builds the tokenizer.
 _TO_ESTIMATE_BYTES = 256 * 2**20
@@ -145,11 +145,25 @@ def require_embedder_memory(native_model: Any, metadata: Mapping[str, Any], n_vo
     needed_bytes = 4 * n_vocab * n_outputs  # llama.cpp makes room for logits, whether a model has any or not
     computes_on_host = native_model.n_gpu_layers == 0 or not gpu_free_bytes()
     if computes_on_host:
-        n_embd, n_ff = (int(metadata.get(f"{arch}.{key}", 0)) for key in ("embedding_length", "feed_forward_length"))
+        n_embd, n_ff, n_head = (
+            _integer(metadata.get(f"{arch}.{key}"))
+            for key in ("embedding_length", "feed_forward_length", "attention.head_count")
+        )
         needed_bytes += 4 * n_at_once * (_EMBD_BUFFERS * n_embd + _FF_BUFFERS * n_ff)
         needed_bytes += 6 * n_at_once * shape.n_ctx  # which token sees which, in two types
-        needed_bytes += 0 if is_whole else 4 * n_vocab * n_outputs + (context_bytes_at_most(metadata, shape) or 0)
+        if not is_whole:
+            needed_bytes += 4 * n_vocab * n_outputs + (context_bytes_at_most(metadata, shape) or 0)
+        elif shape.flash_attention is False:
+            needed_bytes += 8 * n_head * n_at_once * shape.n_ctx
     _require(f"an embedder for {shape.n_ctx} tokens", needed_bytes, available_bytes())
+
+
+def _integer(value: Any) -> int:
+    """A number of the metadata; 0 where there is none, or one for each layer."""
+    try:
+        return max(0, int(value))
+    except (TypeError, ValueError):
+        return 0
 
 
 def fits_every_gpu(path: str, shape: ContextShape) -> bool:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -259,6 +261,40 @@ def test_too_little_memory_is_known_before(llama: Model, monkeypatch: pytest.Mon
     with pytest.raises(InsufficientMemoryError) as caught:
         llama.embedder()
     assert caught.value.free_bytes == 1000
+
+
+MEASURE = """
+import sys
+import hoshikage_core.memory
+from hoshikage_core import Model
+
+def resident_bytes():
+    return int(open("/proc/self/statm").read().split()[1]) * 4096
+
+said = []
+hoshikage_core.memory._require = lambda what, needed_bytes, free_bytes: said.append(needed_bytes)
+with Model(sys.argv[1], gpu_layers=0) as model:
+    before = resident_bytes()
+    with model.embedder(1024, pooling=sys.argv[2], flash_attention=sys.argv[3] == "True", n_threads=1) as embedder:
+        embedder.embed([[7] * 1024])
+        print(resident_bytes() - before, said[-1])
+"""
+
+
+@pytest.mark.parametrize(
+    ("kind", "pooling", "flash_attention"),
+    [("bert", "mean", True), ("bert", "none", False), ("llama", "last", True), ("llama", "mean", False)],
+)
+def test_what_is_reckoned_is_enough(kind: str, pooling: str, flash_attention: bool, tmp_path: Path) -> None:
+    """An embedder that has read the longest input has not taken more memory than was asked for."""
+    path = tmp_path / "m.gguf"
+    if kind == "bert":
+        TinyBert(n_layer=2, n_embd=384, n_head=12, n_ctx_train=1024).write(path)
+    else:
+        TinyModel(n_layer=2, n_embd=384, n_head=12, n_vocab=15_000).write(path)
+    command = [sys.executable, "-c", MEASURE, str(path), pooling, str(flash_attention)]
+    taken_bytes, reckoned_bytes = map(int, subprocess.run(command, capture_output=True, check=True).stdout.split())
+    assert 0 < taken_bytes < reckoned_bytes
 
 
 def test_generating_goes_on_beside_it(llama: Model) -> None:

@@ -23,6 +23,7 @@ frames = st.one_of(
     st.builds(wire.Accepted, ids, ids, tokens, words),
     st.builds(wire.Token, ids, texts, st.lists(ids, max_size=3).map(tuple)),
     st.builds(wire.Done, ids, texts, ids, ids, texts, st.none() | st.floats(0, 1e6)),
+    st.builds(wire.Embedded, ids, st.lists(st.binary(max_size=16), max_size=3).map(tuple), ids, st.booleans()),
     st.builds(wire.Counted, ids, ids),
     st.builds(wire.Failed, ids, texts, texts, st.dictionaries(texts, st.one_of(ids, texts, st.none()), max_size=3)),
     st.just(wire.Beat()),
@@ -40,6 +41,9 @@ questions = st.one_of(
         st.none() | st.builds(wire.SoFar, tokens, tokens, words),
     ),
     st.builds(wire.Count, ids, st.lists(st.dictionaries(texts, texts, max_size=2), max_size=3)),
+    st.builds(
+        wire.Embed, ids, words, st.lists(tokens, max_size=3).map(tuple), st.none() | st.just("mean"), st.none() | ids
+    ),
     st.builds(wire.Cancel, ids),
     st.just(wire.Stop()),
 )
