@@ -67,7 +67,9 @@ def build_deps(settings: LiveSettings, engine_command: Sequence[str] = ENGINE_CO
 
     def idle_timeout_of(model: str) -> float:
         entry = models.entries().get(model)
-        return settings.now.idle_timeout if entry is None or entry.idle_timeout is None else entry.idle_timeout
+        return (
+            settings.now.idle_timeout if entry is None or entry.given.idle_timeout is None else entry.given.idle_timeout
+        )
 
     spawn = functools.partial(EngineProcess, engine_command, Gpu())
     engines = Supervisor(spawn, settings, idle_timeout_of)

@@ -123,10 +123,17 @@ def load_settings(overrides: Mapping[str, object] | None = None) -> Settings:
 
 def language(environ: Mapping[str, str] = os.environ) -> Language:
     """The language for people, also when other settings are wrong: an error is to be told in it."""
-    named: list[object] = [environ.get(PREFIX + "LANG")]
-    with contextlib.suppress(SettingsError):
-        named.append(_read_file(_config_dir(environ) / FILE_NAME).get("lang"))
-    return "en" if next((name for name in named if name in messages.LANGUAGES), "ja") == "en" else "ja"
+    return _chosen_language(environ) or "ja"
+
+
+def cli_language(environ: Mapping[str, str] = os.environ) -> Language:
+    """The language of the command line: that of the settings, or else of the terminal (LC_ALL, LC_MESSAGES, LANG)."""
+    chosen = _chosen_language(environ)
+    if chosen is not None:
+        return chosen
+    locale = next((value for name in ("LC_ALL", "LC_MESSAGES", "LANG") if (value := environ.get(name))), "C")
+    # C and POSIX say nothing about a person.
+    return "ja" if locale.partition(".")[0] in ("C", "POSIX") or locale.startswith("ja") else "en"
 
 
 def unknown_variables(environ: Mapping[str, str] = os.environ) -> list[str]:
@@ -232,6 +239,14 @@ def _convert(name: str, value: object, source: str) -> Any:
         # The value itself is left out: it may be a key.
         reason = messages.text("not_an_origin", language()) if name == "cors_origins" else str(error)
         raise SettingsError(source, reason) from None
+
+
+def _chosen_language(environ: Mapping[str, str]) -> Language | None:
+    named: list[object] = [environ.get(PREFIX + "LANG")]
+    with contextlib.suppress(SettingsError):
+        named.append(_read_file(_config_dir(environ) / FILE_NAME).get("lang"))
+    chosen = next((name for name in named if name in messages.LANGUAGES), None)
+    return None if chosen is None else "en" if chosen == "en" else "ja"
 
 
 def _config_dir(environ: Mapping[str, str]) -> Path:

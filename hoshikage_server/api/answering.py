@@ -14,7 +14,7 @@ from hoshikage_server.engines.answers import Answer, Answers
 from hoshikage_server.engines.series import Series
 from hoshikage_server.engines.spec import spec_of
 from hoshikage_server.errors import ServerError
-from hoshikage_server.registry.model_map import ModelEntry
+from hoshikage_server.registry.entry import ModelEntry
 from hoshikage_server.settings import LiveSettings
 
 Source = Answer | Series

@@ -12,7 +12,8 @@ from hoshikage_server.api.answering import Answering, Asked, Source
 from hoshikage_server.api.operations import operation
 from hoshikage_server.api.schema import ChatRequest, decode_chat
 from hoshikage_server.errors import ServerError
-from hoshikage_server.registry.model_map import ModelEntry, ModelMap
+from hoshikage_server.registry.entry import ModelEntry
+from hoshikage_server.registry.model_map import ModelMap
 from hoshikage_server.settings import LiveSettings
 
 # Errors of the engine that are about fields which it does not know by their names.
@@ -63,7 +64,7 @@ def blame(chat: ChatRequest, error: ServerError) -> None:
 def _question(chat: ChatRequest, entry: ModelEntry) -> dict[str, object]:
     return {
         "messages": conversation.plain(chat.messages),
-        "sampling": chat.sampling().over(entry.sampling),
+        "sampling": chat.sampling().over(entry.given.sampling),
         "max_tokens": chat.token_limit,
         "stop": (*chat.stops, *entry.stop),
         "form": chat.form(),

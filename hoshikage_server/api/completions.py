@@ -18,7 +18,8 @@ from hoshikage_server.engines.spec import spec_of
 from hoshikage_server.engines.vocabulary import Vocabulary
 from hoshikage_server.engines.wire import TextPrompt
 from hoshikage_server.errors import ServerError
-from hoshikage_server.registry.model_map import ModelEntry, ModelMap
+from hoshikage_server.registry.entry import ModelEntry
+from hoshikage_server.registry.model_map import ModelMap
 from hoshikage_server.settings import LiveSettings
 
 # Errors of the engine that are about fields which it does not know by their names.
@@ -70,7 +71,7 @@ def _question(wanted: CompletionRequest, entry: ModelEntry, prompt: TextPrompt) 
     return {
         "messages": [],
         "text": prompt,
-        "sampling": wanted.sampling().over(entry.sampling),
+        "sampling": wanted.sampling().over(entry.given.sampling),
         "max_tokens": wanted.token_limit,
         "stop": (*wanted.stops, *entry.stop),
         "form": wanted.form(),

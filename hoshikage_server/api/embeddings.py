@@ -49,7 +49,11 @@ class EmbeddingsResource:
         with ClientWatch(request.env):
             try:
                 vectors = self._embeddings.embed(
-                    entry.id, spec_of(entry, settings), inputs, pooling=entry.pooling, dimensions=asked.dimensions
+                    entry.id,
+                    spec_of(entry, settings),
+                    inputs,
+                    pooling=entry.given.embedding.pooling,
+                    dimensions=asked.dimensions,
                 )
             except EngineError as error:
                 _blame(error, asked)

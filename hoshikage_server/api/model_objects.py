@@ -9,7 +9,7 @@ import msgspec
 
 from hoshikage_server.engines.spec import spec_of
 from hoshikage_server.engines.supervisor import Supervisor
-from hoshikage_server.registry.model_map import ModelEntry
+from hoshikage_server.registry.entry import ModelEntry
 from hoshikage_server.settings import Settings
 
 

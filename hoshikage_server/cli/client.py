@@ -10,7 +10,7 @@ from urllib.parse import quote, urlsplit
 import msgspec
 
 from hoshikage_server.errors import ServerError
-from hoshikage_server.settings import Settings
+from hoshikage_server.settings import Settings, cli_language
 
 _CONNECT_S = 5.0
 _ANSWER_BYTES = 16 * 1024 * 1024
@@ -31,7 +31,7 @@ class Client:
     """A server, as the command line sees it.
 
     Args:
-        settings: Where it listens unless `url` says otherwise, its key, and the language of its errors.
+        settings: Where it listens unless `url` says otherwise, and its key.
         url: `http://HOST:PORT`, or `unix:/PATH`.
 
     Raises:
@@ -40,7 +40,7 @@ class Client:
 
     def __init__(self, settings: Settings, url: str | None = None) -> None:
         self.url = url or _url_of(settings)
-        self._headers = {"Accept-Language": settings.lang, "Accept": "application/json", "Connection": "close"}
+        self._headers = {"Accept-Language": cli_language(), "Accept": "application/json", "Connection": "close"}
         if settings.api_keys:
             self._headers["Authorization"] = f"Bearer {settings.api_keys[0]}"
         if not self.url.startswith("unix:"):

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import click
 
-from hoshikage_server import messages
+from hoshikage_server.cli.words import command, option, say
 from hoshikage_server.errors import ModelMapError, ServerError
 from hoshikage_server.registry.model_map import ModelMap
 from hoshikage_server.settings import load_settings
@@ -15,25 +15,23 @@ from hoshikage_server.settings import load_settings
 _GGUF_MAGIC = b"GGUF"
 
 
-@click.command("list")
+@command("list", "cli_list")
 def list_models() -> None:
-    """List the registered models."""
+    """Lists the registered models."""
     settings = load_settings()
     entries = ModelMap(settings.model_map).entries()
     if not entries:
-        click.echo(messages.text("no_models", settings.lang))
+        click.echo(say("no_models"))
     for entry in entries.values():
         click.echo(f"{entry.id}\t{entry.file}")
 
 
-@click.command()
+@command("add", "cli_add")
 @click.argument("model_id", metavar="NAME")
 @click.argument("file", type=click.Path(path_type=Path))
-@click.option(
-    "--force", is_flag=True, help="Replace the model of this name: its file, stop strings, sampling and n_ctx."
-)
+@option("--force", is_flag=True, words="cli_add_force")
 def add(model_id: str, file: Path, force: bool) -> None:
-    """Register the GGUF model FILE under NAME."""
+    """Registers a GGUF model."""
     settings = load_settings()
     _check_name(model_id)
     model_map = ModelMap(settings.model_map)
@@ -41,17 +39,17 @@ def add(model_id: str, file: Path, force: bool) -> None:
         raise ModelMapError("model_exists", model=model_id)
     _check_is_gguf(file)
     model_map.add(model_id, file.absolute(), replace=True)
-    click.echo(messages.text("model_added", settings.lang, model=model_id, path=file.absolute()))
+    click.echo(say("model_added", model=model_id, path=file.absolute()))
 
 
-@click.command()
+@command("rm", "cli_rm")
 @click.argument("model_id", metavar="NAME")
 def rm(model_id: str) -> None:
-    """Take the model NAME off the list; its file stays."""
+    """Takes a model off the list."""
     settings = load_settings()
     if not ModelMap(settings.model_map).remove(model_id):
         raise ModelMapError("model_not_registered", model=model_id)
-    click.echo(messages.text("model_removed", settings.lang, model=model_id))
+    click.echo(say("model_removed", model=model_id))
 
 
 def _check_name(model_id: str) -> None:

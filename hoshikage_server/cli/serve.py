@@ -8,16 +8,16 @@ import socket
 
 import click
 
-from hoshikage_server import messages
+from hoshikage_server.cli.words import command, option, say
 from hoshikage_server.errors import ServerError
 from hoshikage_server.settings import LiveSettings, load_settings, unknown_variables
 
 
-@click.command()
-@click.option("--host", help="Address to listen on (HOSHIKAGE_HOST, 127.0.0.1).")
-@click.option("--port", type=int, help="Port to listen on (HOSHIKAGE_PORT, 3030).")
+@command("serve", "cli_serve")
+@option("--host", words="cli_serve_host")
+@option("--port", type=int, words="cli_serve_port")
 def serve(host: str | None, port: int | None) -> None:
-    """Serve the registered models."""
+    """Serves the registered models."""
     from hoshikage_server.serving import Server, check_exposure
 
     given: dict[str, object] = {"host": host, "port": port}
@@ -25,7 +25,7 @@ def serve(host: str | None, port: int | None) -> None:
     settings = load_settings(overrides)
     with contextlib.suppress(OSError):  # where nothing can be printed, it can still serve
         for name in unknown_variables():
-            click.echo(f"hoshikage: {messages.text('unknown_variable', settings.lang, name=name)}", err=True)
+            click.echo(f"hoshikage: {say('unknown_variable', name=name)}", err=True)
     check_exposure(settings.host, settings)
     check_address(settings.host, settings.port)
     Server(LiveSettings(settings, lambda: load_settings(overrides))).run()

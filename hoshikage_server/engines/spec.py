@@ -7,7 +7,7 @@ import os
 import msgspec
 
 from hoshikage_server.engines.wire import EngineSpec
-from hoshikage_server.registry.model_map import ModelEntry
+from hoshikage_server.registry.entry import ModelEntry
 from hoshikage_server.settings import Settings
 
 
@@ -15,11 +15,11 @@ def spec_of(entry: ModelEntry, settings: Settings) -> EngineSpec:
     """What its engine is made of."""
     asked = EngineSpec(
         path=str(entry.file),
-        n_ctx=entry.n_ctx or settings.n_ctx,
+        n_ctx=entry.given.n_ctx or settings.n_ctx,
         parallel=settings.parallel,
         n_threads=settings.threads,
         gpu_layers=settings.gpu_layers,
-        may_degrade=settings.degrade if entry.degrade is None else entry.degrade,
+        may_degrade=settings.degrade if entry.given.degrade is None else entry.given.degrade,
         checks_memory=settings.memory_check,
     )
     return as_it_is(asked)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from hoshikage_server.messages.cli import CLI
 from hoshikage_server.messages.client import CLIENT
 from hoshikage_server.messages.message import Message
 
@@ -494,5 +495,6 @@ CATALOGUE: dict[str, Message] = {
         "Hoshikage {version}: the OpenAI-compatible API is at {url}/v1\n"
         "Models: {url}/v1/models   Status: {url}/v1/status\n",
     ),
+    **CLI,
     **CLIENT,
 }

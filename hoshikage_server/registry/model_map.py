@@ -1,11 +1,6 @@
-"""model_map.json: the models people have registered, an object keyed by model id.
+"""model_map.json: the models people have registered, an object keyed by model id; see `entry` for what it says of each.
 
-    {"smollm2": {"path": "/models", "model": "SmolLM2.gguf", "stop": ["</s>"], "sampling": {"temperature": 0.7}}}
-
-`path` is a folder (relative to the map's own), `model` the file in it; the rest (also `n_ctx`, `idle_timeout` in
-seconds and `degrade`, which win over the settings of these names, and `embedding`, e.g. {"pooling": "mean"}) may be
-missing. Keys that are not known here are kept when the file is written. A broken file is reported and never
-overwritten.
+Keys that are not known here are kept when the file is written. A broken file is reported and never overwritten.
 """
 
 from __future__ import annotations
@@ -15,17 +10,14 @@ import os
 import stat
 import tempfile
 from collections.abc import Callable
-from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Any
 
 import msgspec
 from filelock import FileLock, Timeout
-from msgspec import Meta
 
-from hoshikage_server.engines.wire import INT32_MAX, Pooling, Sampling, Text
 from hoshikage_server.errors import ModelMapError, RequestError
-from hoshikage_server.settings import Idle
+from hoshikage_server.registry.entry import Entry, ModelEntry
 
 log = logging.getLogger(__name__)
 
@@ -33,47 +25,6 @@ _LOCK_TIMEOUT_S = 10.0
 _PERMISSIONS = 0o644  # of a new file
 
 RawMap = dict[str, dict[str, Any]]
-
-
-class _Embedding(msgspec.Struct, frozen=True):
-    """How a model embeds."""
-
-    pooling: Pooling | None = None
-
-
-class _Entry(msgspec.Struct, frozen=True):
-    """An entry as it stands in the file."""
-
-    path: Text
-    model: Text
-    stop: tuple[Text, ...] | None = None
-    sampling: Sampling = Sampling()
-    n_ctx: Annotated[int, Meta(ge=1, le=INT32_MAX)] | None = None
-    idle_timeout: Idle | None = None
-    degrade: bool | None = None
-    embedding: _Embedding = _Embedding()
-
-
-@dataclass(frozen=True)
-class ModelEntry:
-    """A registered model."""
-
-    id: str
-    file: Path
-    stop: tuple[str, ...] = ()
-    sampling: Sampling = field(default_factory=Sampling)
-    n_ctx: int | None = None
-    idle_timeout: float | None = None
-    degrade: bool | None = None
-    pooling: Pooling | None = None
-
-    @property
-    def created(self) -> int:
-        """When the model file was last changed (Unix time); 0 when it is not there."""
-        try:
-            return int(self.file.stat().st_mtime)
-        except OSError:
-            return 0
 
 
 class ModelMap:
@@ -140,7 +91,7 @@ class ModelMap:
         def change(raw: RawMap) -> None:
             entry = raw.get(model_id, {"stop": []})
             if replace:
-                entry = {key: value for key, value in entry.items() if key not in _Entry.__struct_fields__}
+                entry = {key: value for key, value in entry.items() if key not in Entry.__struct_fields__}
             raw[model_id] = {**entry, "path": str(file.parent), "model": file.name}
 
         self._update(change)
@@ -211,20 +162,11 @@ def parse(content: bytes, path: Path) -> dict[str, ModelEntry]:
 
 def _parse_entry(model_id: str, raw: msgspec.Raw, path: Path) -> ModelEntry:
     try:
-        entry = msgspec.json.decode(raw, type=_Entry)
+        entry = msgspec.json.decode(raw, type=Entry)
         file = path.parent / Path(entry.path).expanduser() / entry.model
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError, RuntimeError, ValueError) as error:
         raise ModelMapError("invalid_model_map", path=path, reason=f"{model_id}: {error}") from error
-    return ModelEntry(
-        id=model_id,
-        file=file,
-        stop=entry.stop or (),
-        sampling=entry.sampling,
-        n_ctx=entry.n_ctx,
-        idle_timeout=entry.idle_timeout,
-        degrade=entry.degrade,
-        pooling=entry.embedding.pooling,
-    )
+    return ModelEntry(model_id, file, entry, path.parent)
 
 
 def _write_atomically(path: Path, content: bytes) -> None:

@@ -35,7 +35,7 @@ def test_add_list_rm(tmp_path: Path) -> None:
     assert hoshikage(tmp_path, "rm", "mine").returncode == 0
     assert (tmp_path / "x.gguf").exists()
     gone = hoshikage(tmp_path, "rm", "mine")
-    assert gone.returncode == 1
+    assert gone.returncode == 4
     assert "mine" in gone.stderr
     assert "hoshikage list" in gone.stderr
 

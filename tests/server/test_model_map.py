@@ -30,8 +30,8 @@ def test_what_may_be_added_or_left_out() -> None:
     """Relative folders are relative to the map; unknown keys do no harm; null is as good as nothing."""
     text = {"a": {"path": "m", "model": "x.gguf", "stop": None, "sampling": {"top_k": 5}, "n_ctx": 9, "note": "mine"}}
     entry = parse(json.dumps(text).encode(), PATH)["a"]
-    assert (entry.file, entry.stop, entry.n_ctx) == (Path("/config/m/x.gguf"), (), 9)
-    assert entry.sampling == Sampling(top_k=5)
+    assert (entry.file, entry.stop, entry.given.n_ctx) == (Path("/config/m/x.gguf"), (), 9)
+    assert entry.given.sampling == Sampling(top_k=5)
 
 
 @pytest.mark.parametrize(

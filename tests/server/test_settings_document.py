@@ -38,5 +38,5 @@ def test_the_entry_of_a_model(tmp_path: Path) -> None:
     (sample,) = re.findall(r"```json\n(.*?)```", DOCUMENT, re.DOTALL)
     (tmp_path / "map.json").write_text(sample)
     entry = ModelMap(tmp_path / "map.json").entries()["my-model"]
-    assert (entry.idle_timeout, entry.degrade) == (3600, True)
+    assert (entry.given.idle_timeout, entry.given.degrade) == (3600, True)
     assert json.loads(sample).keys() == {"my-model"}

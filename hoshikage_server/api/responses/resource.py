@@ -26,7 +26,8 @@ from hoshikage_server.engines.spec import spec_of
 from hoshikage_server.engines.vocabulary import Vocabulary
 from hoshikage_server.engines.wire import Form
 from hoshikage_server.errors import RequestError, ServerError
-from hoshikage_server.registry.model_map import ModelEntry, ModelMap
+from hoshikage_server.registry.entry import ModelEntry
+from hoshikage_server.registry.model_map import ModelMap
 from hoshikage_server.settings import LiveSettings
 
 # Errors of the engine that are about fields which it does not know by their names.
@@ -127,7 +128,7 @@ class Responses:
 
     def _begin(self, conversation: Conversation, entry: ModelEntry) -> Response:
         wanted = conversation.request
-        sampling = wanted.sampling().over(entry.sampling)
+        sampling = wanted.sampling().over(entry.given.sampling)
         return Response(
             id=new_id("resp"),
             created_at=int(time.time()),
@@ -187,7 +188,7 @@ def _question(conversation: Conversation, entry: ModelEntry) -> dict[str, Any]:
     wanted = conversation.request
     return {
         "messages": conversation.messages,
-        "sampling": wanted.sampling().over(entry.sampling),
+        "sampling": wanted.sampling().over(entry.given.sampling),
         "max_tokens": wanted.max_output_tokens,
         "stop": (*wanted.stops, *entry.stop),
         "form": conversation.form,

@@ -1,0 +1,120 @@
+"""One model of model_map.json: what its entry may say, and the model it stands for.
+
+    {"path": "/models", "model": "SmolLM2.gguf", "stop": ["</s>"], "n_ctx": 8192, "sampling": {"temperature": 0.7}}
+
+`path` is a folder (relative to the map's own), `model` the file in it, the first one of a model in several files. All
+else may be missing, and wins over the server's settings of the same name.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Literal
+
+import msgspec
+from msgspec import Meta
+
+from hoshikage_server.engines.wire import INT32_MAX, Pooling, Sampling, Text
+from hoshikage_server.settings import Idle
+
+KvType = Literal["f32", "f16", "bf16", "q8_0", "q5_1", "q5_0", "q4_1", "q4_0", "iq4_nl"]
+
+# Keys that this version knows of, and does not use: who has written them is told.
+UNUSED = ("draft_model", "mmproj", "rpc_servers")
+
+
+class Embedding(msgspec.Struct, frozen=True, omit_defaults=True):
+    """How a model embeds.
+
+    Attributes:
+        pooling: How the vectors of an input's tokens become one; as the file says where this is missing.
+    """
+
+    pooling: Pooling | None = None
+
+
+class Lora(msgspec.Struct, frozen=True, omit_defaults=True):
+    """A LoRA adapter.
+
+    Attributes:
+        path: Its GGUF file, relative to the map's folder.
+        scale: How strongly it acts.
+    """
+
+    path: Text
+    scale: Annotated[float, Meta(ge=-100, le=100)] = 1.0
+
+
+class Entry(msgspec.Struct, frozen=True, omit_defaults=True):
+    """An entry as it stands in the file.
+
+    Attributes:
+        path: The folder of the model's file, relative to the map's own.
+        model: The GGUF file in it; the first one of a model in several files.
+        stop: Texts that end an answer, besides those of the request.
+        aliases: Further names that it is asked for by.
+        description: A word about it for people.
+        n_ctx: Tokens of context.
+        parallel: Requests computed at once.
+        gpu_layers: Layers in GPU memory.
+        kv_type: Type of the KV cache's numbers.
+        flash_attention: Whether to use it; where the backend supports it if this is missing.
+        idle_timeout: Seconds without a request after which it is unloaded; 0: never.
+        degrade: Whether to load it with less where memory is short.
+        sampling: How tokens are chosen where a request does not say.
+        chat_template: Jinja text, or the name of a file that holds it, relative to the map's folder.
+        system: What stands at the beginning of every conversation.
+        thinking: Whether a reasoning model reasons where a request does not say.
+        lora: Adapters to apply.
+        embedding: How it embeds.
+        sha256: The checksum its file must have, for `hoshikage model verify`; of a model in several files, of the first.
+        draft_model: A small model of the same vocabulary, by its name here; not used yet.
+        mmproj: The file with the model's eyes; not used yet.
+        rpc_servers: Machines that compute parts of it; not used yet.
+    """
+
+    path: Text
+    model: Text
+    stop: tuple[Text, ...] | None = None
+    aliases: tuple[Text, ...] = ()
+    description: str | None = None
+    n_ctx: Annotated[int, Meta(ge=1, le=INT32_MAX)] | None = None
+    parallel: Annotated[int, Meta(ge=1, le=64)] | None = None
+    gpu_layers: Annotated[int, Meta(ge=0, le=INT32_MAX)] | Literal["auto", "all"] | None = None
+    kv_type: KvType | None = None
+    flash_attention: bool | None = None
+    idle_timeout: Idle | None = None
+    degrade: bool | None = None
+    sampling: Sampling = Sampling()
+    chat_template: Text | None = None
+    system: Text | None = None
+    thinking: bool | None = None
+    lora: tuple[Lora, ...] = ()
+    embedding: Embedding = Embedding()
+    sha256: Annotated[str, Meta(pattern="^[0-9a-fA-F]{64}$")] | None = None
+    draft_model: Text | None = None
+    mmproj: Text | None = None
+    rpc_servers: tuple[Text, ...] | None = None
+
+
+@dataclass(frozen=True)
+class ModelEntry:
+    """A registered model.
+
+    Attributes:
+        id: Its name.
+        file: Its file, absolute.
+        given: What its entry says.
+        folder: The map's, which other files are relative to.
+    """
+
+    id: str
+    file: Path
+    given: Entry
+    folder: Path
+
+    @property
+    def stop(self) -> tuple[str, ...]:
+        """Texts that end an answer, besides those of the request."""
+        return self.given.stop or ()
