@@ -68,7 +68,7 @@ class Entry(msgspec.Struct, frozen=True, omit_defaults=True):
         thinking: Whether a reasoning model reasons where a request does not say.
         lora: Adapters to apply.
         embedding: How it embeds.
-        sha256: The checksum its file must have, for `hoshikage model verify`; of a model in several files, of the first.
+        sha256: What its file must have, for `hoshikage model verify`; of a model in several files, the first of them.
         draft_model: A small model of the same vocabulary, by its name here; not used yet.
         mmproj: The file with the model's eyes; not used yet.
         rpc_servers: Machines that compute parts of it; not used yet.
