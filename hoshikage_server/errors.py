@@ -55,8 +55,9 @@ class ServerError(Exception):
 class SettingsError(ServerError):
     """A setting has a value that cannot be used."""
 
-    def __init__(self, name: str, reason: str) -> None:
+    def __init__(self, name: str, reason: str | messages.Said) -> None:
         super().__init__("invalid_setting", name=name, reason=reason)
+        self.name = name
 
 
 class ModelMapError(ServerError):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from hoshikage_server.messages.cli import CLI
 from hoshikage_server.messages.client import CLIENT
+from hoshikage_server.messages.log import LOG
 from hoshikage_server.messages.message import Message
 
 CATALOGUE: dict[str, Message] = {
@@ -497,4 +498,5 @@ CATALOGUE: dict[str, Message] = {
     ),
     **CLI,
     **CLIENT,
+    **LOG,
 }

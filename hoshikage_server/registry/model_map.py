@@ -54,7 +54,7 @@ class ModelMap:
             except ModelMapError as error:
                 self.error = error
                 if has_changed:
-                    log.error("%s", error)
+                    log.error(error)
         if self._entries is None:
             assert self.error is not None
             raise self.error
