@@ -77,9 +77,8 @@ def test_syntax(text: str | bytes, place: tuple[int, int], words: str) -> None:
 def test_a_value_that_cannot_be(key: str, value: object, words: str) -> None:
     """The line is that of the value, and the message names its model; the limits are those of a request."""
     entry = {"model": "x.gguf", "path": "/m", key: value}
-    text = (
-        '{"first": ' + GOOD + ',\n"mine": {\n' + ",\n".join(f'"{k}": {json.dumps(v)}' for k, v in entry.items()) + "}}"
-    )
+    lines = ",\n".join(f'"{name}": {json.dumps(written)}' for name, written in entry.items())
+    text = '{"first": ' + GOOD + ',\n"mine": {\n' + lines + "}}"
     error = fault(text)
     assert error.values["line"] == 3 + list(entry).index(key)
     assert "mine: " in str(error)
@@ -119,14 +118,19 @@ def test_a_key_that_comes_twice(text: str) -> None:
 @pytest.mark.parametrize(
     ("text", "place", "words"),
     [
-        ('{"a": {"path": "p", "model": "m", "aliases": ["x"]},\n"b": {"path": "p", "model": "m", "aliases": ["y",\n"x"]}}', (3, 1), "'x' is a name of the model 'a'"),
-        ('{"a": {"path": "p", "model": "m", "aliases": [\n"b"]}, "b": {"path": "p", "model": "m"}}', (2, 1), "'b' is a name of the model 'b'"),
-        ('{"a": {"path": "p", "model": "m", "aliases": [\n"a"]}}', (2, 1), "'a' is a name of the model 'a'"),
-        ('{"a": {"path": "p", "model": "m", "aliases": ["x",\n "x"]}}', (2, 2), "'x' is a name of the model 'a'"),
+        (
+            '{"a": {PLACE, "aliases": ["x"]},\n"b": {PLACE, "aliases": ["y",\n"x"]}}',
+            (3, 1),
+            "'x' is a name of the model 'a'",
+        ),
+        ('{"a": {PLACE, "aliases": [\n"b"]}, "b": {PLACE}}', (2, 1), "'b' is a name of the model 'b'"),
+        ('{"a": {PLACE, "aliases": [\n"a"]}}', (2, 1), "'a' is a name of the model 'a'"),
+        ('{"a": {PLACE, "aliases": ["x",\n "x"]}}', (2, 2), "'x' is a name of the model 'a'"),
     ],
-)  # fmt: skip
+)
 def test_names_that_are_taken(text: str, place: tuple[int, int], words: str) -> None:
     """Nobody could say which of them is meant."""
+    text = text.replace("PLACE", GOOD.strip("{}"))
     assert places(text) == place
     assert words in str(fault(text))
 

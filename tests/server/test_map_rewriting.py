@@ -32,7 +32,7 @@ def process(code: str, *arguments: object) -> subprocess.Popen[str]:
     program = "import sys\nfrom pathlib import Path\nfrom hoshikage_server.registry.model_map import ModelMap\n"
     program += textwrap.dedent(code)
     command = [sys.executable, "-c", program, *map(str, arguments)]
-    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env={**os.environ})
+    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
 
 
 @pytest.fixture
@@ -110,8 +110,6 @@ def test_add_takes_no_place_unasked(path: Path) -> None:
 
 REGISTER = """
 models = ModelMap(Path(sys.argv[1]))
-print("ready", flush=True)
-sys.stdin.readline() if False else None
 for number in range(20):
     models.add(f"{sys.argv[2]}-{number}", Path(f"/x/{number}.gguf"))
 """

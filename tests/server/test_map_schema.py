@@ -91,9 +91,11 @@ def test_good_files(validator: Draft202012Validator, file: dict[str, Any]) -> No
 @pytest.mark.parametrize("key", FULL)
 @pytest.mark.parametrize(
     "value",
-    [None, True, -1, 0, 1, 65, 2**31, 1.5, -0.5, 1e9 + 0.5, "", "x", "auto", "q8_0", [], [""], ["b"], [1], {}, {"a": 1}]
-    + [{"temperature": 3}, {"top_k": "x"}, {"pooling": "max"}, {"logit_bias": {"x": 1}}, [{"path": ""}], [{"scale": 1}]]
-    + [[{"path": "a", "scale": -101}], "0" * 63, "g" * 64, "A" * 64],
+    [
+        *(None, True, -1, 0, 1, 65, 2**31, 1.5, -0.5, 1e9 + 0.5, "", "x", "auto", "q8_0", [], [""], ["b"], [1], {}),
+        *({"a": 1}, {"temperature": 3}, {"top_k": "x"}, {"pooling": "max"}, {"logit_bias": {"x": 1}}),
+        *([{"path": ""}], [{"scale": 1}], [{"path": "a", "scale": -101}], "0" * 63, "g" * 64, "A" * 64),
+    ],
     ids=repr,
 )
 def test_each_key_with_all_kinds_of_values(validator: Draft202012Validator, key: str, value: object) -> None:
