@@ -23,6 +23,8 @@ class ModelDetails(msgspec.Struct, frozen=True):
         arch: As the file names it; null, like the others below, until it has been loaded once.
         quantisation: Of most of its weights.
         n_params: Weights.
+        aliases: Further names that it is asked for by.
+        description: A word about it for people.
     """
 
     state: Literal["unloaded", "loading", "ready", "generating", "unloading", "failed"]
@@ -31,6 +33,8 @@ class ModelDetails(msgspec.Struct, frozen=True):
     arch: str | None
     quantisation: str | None
     n_params: int | None
+    aliases: tuple[str, ...]
+    description: str | None
 
 
 class ModelObject(msgspec.Struct, frozen=True):
@@ -66,6 +70,8 @@ def describe(entries: Iterable[ModelEntry], settings: Settings, supervisor: Supe
             arch=info.get("arch"),
             quantisation=info.get("quantisation"),
             n_params=info.get("n_params"),
+            aliases=entry.given.aliases,
+            description=entry.given.description,
         )
         objects.append(ModelObject(entry.id, spec.mtime_ns // 10**9, details))
     return objects

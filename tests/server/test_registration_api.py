@@ -292,7 +292,7 @@ def test_reload(api: Api, folder: Path) -> None:
         "object": "hoshikage.reload",
         "models": ["m"],
         "found": [
-            {"id": "x", "path": str(folder / "x.gguf"), "n_files": 1, "size_bytes": (folder / "x.gguf").stat().st_size}
+            {"id": "x", "path": str(file), "n_files": 1, "size_bytes": file.stat().st_size},
         ],
         "skipped": [told["skipped"][0]],
     }
