@@ -17,6 +17,7 @@ from hoshikage_server.errors import ModelMapError, RequestError, ServerError
 from hoshikage_server.messages import said
 from hoshikage_server.registry.entry import Lora, ModelEntry
 from hoshikage_server.registry.folders import allowed_file, allowed_model
+from hoshikage_server.registry.gguf_header import read_header
 from hoshikage_server.registry.inspection import inspect
 from hoshikage_server.registry.model_map import ModelMap
 from hoshikage_server.registry.names import check_model_id
@@ -110,9 +111,14 @@ class Registrar:
         folders = self._settings.now.models_dir
         file = self._call(allowed_model, path, folders)
         try:
+            self._call(read_header, file)  # most of what is no model shows here, without a process
             inspect(file)
+        except ModelMapError:
+            raise
         except ServerError as error:
             raise RequestError("invalid_model_file", param="path", path=path, reason=error) from error
+        except OSError as error:
+            raise RequestError("file_unreadable", param="path", path=path, reason=error.strerror) from error
         if self._call(allowed_model, str(file), folders) != file:  # a link was put in its way meanwhile
             raise RequestError("path_not_allowed", param="path", path=path, folders="-")
         return file

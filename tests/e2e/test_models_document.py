@@ -39,7 +39,8 @@ def test_the_sample_is_read() -> None:
 def test_the_error_is_what_is_said() -> None:
     """Of a file with a comma too many."""
     (shown,) = re.findall(r"```\n(The model map .*?)\n```", DOCUMENT)
-    text = '{\n  "a": {\n    "path": "/m",\n    "model": "x.gguf",\n    "stop": [],\n    "aliases": ["b", "c", "d", "ef"],\n  }}'
+    lines = ['"path": "/m"', '"model": "x.gguf"', '"stop": []', '"aliases": ["b", "c", "d", "ef"]']
+    text = '{\n  "a": {\n' + "".join(f"    {line},\n" for line in lines) + "}}"
     with pytest.raises(ModelMapError) as caught:
         parse(text.encode(), MAP)
     assert str(caught.value).split(":")[-2:] == shown.split(":")[-2:]
