@@ -6,6 +6,7 @@ call after another. A model is looked at in a process of its own.
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable
 from typing import Any, TypeVar
 
@@ -25,6 +26,8 @@ from hoshikage_server.registry.scanning import Scan, scan
 from hoshikage_server.settings import LiveSettings
 
 T = TypeVar("T")
+
+log = logging.getLogger(__name__)
 
 _FILES_S = 30.0
 _SCAN_S = 600.0  # of folders with hundreds of models on a disk that sleeps
@@ -64,6 +67,7 @@ class Registrar:
             if error.code in ("invalid_model_name", "model_exists"):
                 error.param = "id"
             raise
+        log.info(said("log_model_registered", model=asked.id, file=file))
         return self._models.find(asked.id)
 
     def change(self, model_id: str, asked: Registration) -> ModelEntry:
@@ -76,6 +80,7 @@ class Registrar:
         self.require(model_id)
         file = None if asked.path is None else self._look(asked.path)
         self._call(self._models.change, model_id, self._placed(asked), file)
+        log.info(said("log_model_changed", model=model_id))
         return self._models.find(model_id, "model")
 
     def remove(self, model_id: str) -> None:
@@ -91,6 +96,7 @@ class Registrar:
         self._unloading.make_removable(self.require(model_id))
         if not self._call(self._models.remove, model_id):
             raise _unknown(model_id)
+        log.info(said("log_model_removed", model=model_id))
 
     def require(self, model_id: str) -> ModelEntry:
         """A model by its id; aliases are not for changes.

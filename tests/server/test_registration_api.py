@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import os
 from collections.abc import Callable
 from pathlib import Path
@@ -68,6 +69,22 @@ def test_a_model_comes_changes_and_goes(api: Api, folder: Path) -> None:
     assert (gone.status_code, gone.json) == (200, {"id": "星/x", "object": "model", "deleted": True})
     assert code(delete(api, "/v1/models/星/x")) == (404, "model_not_found", "model")
     assert (folder / "x.gguf").exists()
+
+
+def test_the_log_says_what_was_changed(api: Api, caplog: pytest.LogCaptureFixture) -> None:
+    """A line each; a model's own texts are not in it."""
+    with caplog.at_level(logging.INFO, "hoshikage_server.api.registrar"):
+        api.post({"id": "x", "path": "x.gguf", "system": "private"}, "/v1/models")
+        patch(api, "x", {"system": "secret"})
+        delete(api, "/v1/models/x")
+    lines = [str(record.msg) for record in caplog.records if record.name.endswith("registrar")]
+    assert [line.partition("x'")[2].partition(":")[0] for line in lines] == [
+        " has been registered",
+        " has been changed",
+        " has been taken off the list",
+    ]
+    assert "private" not in caplog.text
+    assert "secret" not in caplog.text
 
 
 def test_an_alias_answers(api: Api) -> None:
