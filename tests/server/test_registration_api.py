@@ -81,7 +81,7 @@ def test_the_log_says_what_was_changed(api: Api, caplog: pytest.LogCaptureFixtur
     assert [line.partition("x'")[2].partition(":")[0] for line in lines] == [
         " has been registered",
         " has been changed",
-        " has been taken off the list",
+        " is off the list",
     ]
     assert "private" not in caplog.text
     assert "secret" not in caplog.text
