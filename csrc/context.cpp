@@ -411,3 +411,55 @@ int32_t hsk_sequence_end_get(hsk_context *context, int32_t seq_id, int32_t *end,
         *end = sequence_end(*context, seq_id);
     });
 }
+
+int32_t hsk_sequence_cut(hsk_context *context, int32_t seq_id, int32_t n, int32_t *n_held, hsk_error *error) noexcept {
+    return hsk::guarded(error, [&] {
+        require_sequence(*context, seq_id);
+        hsk::require(n >= 0, "n must not be negative");
+        context->rows[static_cast<size_t>(seq_id)] = no_row;
+        llama_memory_t memory = llama_get_memory(context->llama.get());
+        const int32_t end = sequence_end(*context, seq_id);
+        *n_held = std::min(n, end);
+        if (n >= end) {
+            return;
+        }
+        // A sliding window forgets what is behind it, and a recurrent state holds its last position only.
+        const int32_t window = std::max(1, llama_model_n_swa(context->model.get()));
+        const bool can_go_back = llama_memory_seq_pos_min(memory, seq_id) <= std::max(0, n - window);
+        if (n == 0 || !can_go_back || !llama_memory_seq_rm(memory, seq_id, n, -1)) {
+            llama_memory_seq_rm(memory, seq_id, -1, -1);
+            *n_held = 0;
+        }
+    });
+}
+
+int32_t hsk_sequence_size_get(hsk_context *context, int32_t seq_id, size_t *n_bytes, hsk_error *error) noexcept {
+    return hsk::guarded(error, [&] {
+        require_sequence(*context, seq_id);
+        *n_bytes = llama_state_seq_get_size(context->llama.get(), seq_id);
+    });
+}
+
+int32_t hsk_sequence_save(hsk_context *context, int32_t seq_id, char *out, size_t n_bytes, hsk_error *error) noexcept {
+    return hsk::guarded(error, [&] {
+        require_sequence(*context, seq_id);
+        auto *bytes = reinterpret_cast<uint8_t *>(out);
+        if (llama_state_seq_get_data(context->llama.get(), bytes, n_bytes, seq_id) != n_bytes) {
+            throw hsk::Failure(HSK_INTERNAL, "the sequence could not be saved");
+        }
+    });
+}
+
+int32_t hsk_sequence_restore(hsk_context *context, int32_t seq_id, const char *bytes, size_t n_bytes, hsk_error *error) noexcept {
+    return hsk::guarded(error, [&] {
+        require_sequence(*context, seq_id);
+        context->rows[static_cast<size_t>(seq_id)] = no_row;
+        llama_memory_t memory = llama_get_memory(context->llama.get());
+        llama_memory_seq_rm(memory, seq_id, -1, -1);
+        const auto *state = reinterpret_cast<const uint8_t *>(bytes);
+        if (llama_state_seq_set_data(context->llama.get(), state, n_bytes, seq_id) != n_bytes) {
+            llama_memory_seq_rm(memory, seq_id, -1, -1);
+            throw hsk::Failure(HSK_CONTEXT_FULL, "the KV cache has no room for the saved sequence");
+        }
+    });
+}

@@ -232,6 +232,17 @@ int32_t hsk_logprobs_get(hsk_context *context, int32_t seq_id, int32_t token, fl
 /* Forgets positions [begin, end) of a sequence; end -1: to its end. HSK_UNSUPPORTED where the model's memory cannot be cut there. */
 int32_t hsk_sequence_remove(hsk_context *context, int32_t seq_id, int32_t begin, int32_t end, hsk_error *error) HSK_NOEXCEPT;
 
+/* Goes back to where a sequence held its first n positions; *n_held is n afterwards, or less where it holds less. Where the model's
+ * memory cannot go back to there (a window that has moved on, a recurrent state) the sequence is empty and *n_held 0. */
+int32_t hsk_sequence_cut(hsk_context *context, int32_t seq_id, int32_t n, int32_t *n_held, hsk_error *error) HSK_NOEXCEPT;
+
+/* What a sequence holds, as bytes: how many, and the bytes themselves. They are for a context of the same model, parameters and build. */
+int32_t hsk_sequence_size_get(hsk_context *context, int32_t seq_id, size_t *n_bytes, hsk_error *error) HSK_NOEXCEPT;
+int32_t hsk_sequence_save(hsk_context *context, int32_t seq_id, char *out, size_t n_bytes, hsk_error *error) HSK_NOEXCEPT;
+
+/* Puts them in place of what a sequence holds. HSK_CONTEXT_FULL where there is no room for them: the sequence is empty then. */
+int32_t hsk_sequence_restore(hsk_context *context, int32_t seq_id, const char *bytes, size_t n_bytes, hsk_error *error) HSK_NOEXCEPT;
+
 /* The position after the last one the sequence holds; 0 when empty. */
 int32_t hsk_sequence_end_get(hsk_context *context, int32_t seq_id, int32_t *end, hsk_error *error) HSK_NOEXCEPT;
 

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from hoshikage_core import _checks
 from hoshikage_core._ffi import Handle, call, ffi, lib
+from hoshikage_core._prefixes import Prefixes
 from hoshikage_core._step import NativeStep, Part
 from hoshikage_core.errors import (
     CancelledError,
@@ -56,6 +57,7 @@ class Engine:
         *,
         n_threads: int | None,
         n_threads_batch: int | None,
+        cache_bytes: int,
     ) -> None:
         default_threads = lib.hsk_thread_count_default() if n_threads is None else n_threads
         params = shape.native()
@@ -76,6 +78,13 @@ class Engine:
         self._chat: ChatTemplate | None = None
         self.native_step = NativeStep(self.parallel, self.n_batch)
         self.native = Handle(_new_context(model, shape, params), lib.hsk_context_free, "engine")
+        self._prefixes = Prefixes(
+            self.native,
+            shape.n_ctx,
+            self.native_step.n_held,
+            can_cut=not (model.info.is_recurrent or model.info.is_hybrid),
+            room_bytes=cache_bytes,
+        )
 
     def stream(
         self,
@@ -90,6 +99,7 @@ class Engine:
         n_choices: int = 1,
         first_choice: int = 0,
         thinking_budget: int | None = None,
+        reuse: bool = True,
     ) -> Generation:
         """Starts an answer to a prompt, or several.
 
@@ -111,6 +121,8 @@ class Engine:
             first_choice: Where to begin; ``so_far`` is of this choice.
             thinking_budget: Tokens in the reasoning block at most; then it is closed. None: no limit. Without effect
                 where ``shape`` names no tags for such a block.
+            reuse: Begin with what earlier sequences have computed of the same first tokens; ``Generation.n_cached``
+                says how many. Logits then differ by as much as computing tokens one by one or together does.
 
         Returns:
             A generation: iterate over it for its events.
@@ -136,7 +148,7 @@ class Engine:
         _checks.integer("first_choice", first_choice, 0, n_choices - 1)
         if thinking_budget is not None:
             _checks.integer("thinking_budget", thinking_budget, 0, 2**31 - 1)
-        sequence = self._open(prompt, sampling, shape, thinking_budget, first_choice)
+        sequence = self._open(prompt, sampling, shape, thinking_budget, first_choice, reuse)
         try:
             generation = Generation(
                 sequence,
@@ -243,12 +255,13 @@ class Engine:
         ) as generation:
             return generation.result()
 
-    def open(self, tokens: SequenceOf[int], sampling: SamplingParams | None = None) -> Sequence:
+    def open(self, tokens: SequenceOf[int], sampling: SamplingParams | None = None, *, reuse: bool = True) -> Sequence:
         """Opens a sequence to compute and sample by hand; nothing is computed yet.
 
         Args:
             tokens: Token ids, at least one.
             sampling: How ``sample()`` and ``step()`` choose; None takes the defaults.
+            reuse: As in ``stream``.
 
         Raises:
             ContextLengthError: ``tokens`` do not fit.
@@ -256,7 +269,7 @@ class Engine:
             GrammarError: ``sampling``'s grammar or schema is wrong.
             InvalidArgumentError: No tokens, or one that is not in the vocabulary.
         """
-        return self._open(tokens, sampling)
+        return self._open(tokens, sampling, reuse=reuse)
 
     def _open(
         self,
@@ -265,6 +278,7 @@ class Engine:
         shape: ChatPrompt | None = None,
         thinking_budget: int | None = None,
         choice: int = 0,
+        reuse: bool = True,
     ) -> Sequence:
         tokens = _checks.token_ids("tokens", tokens)
         if not tokens:
@@ -280,12 +294,17 @@ class Engine:
         with self.lock:
             self.require_open()
             self._reap()
-            seq_id = next((i for i in range(self.parallel) if i not in self._sequences), None)
-            if seq_id is None:
+            free = [seq_id for seq_id in range(self.parallel) if seq_id not in self._sequences]
+            if not free:
                 raise EngineBusyError(self.parallel)
-            sequence = Sequence(
-                self, seq_id, tokens, sampling, shape=shape, thinking_budget=thinking_budget, choice=choice
-            )
+            seq_id = self._prefixes.take(tokens if reuse else [], free)
+            try:
+                sequence = Sequence(
+                    self, seq_id, tokens, sampling, shape=shape, thinking_budget=thinking_budget, choice=choice
+                )
+            except BaseException:
+                self._prefixes.keep(seq_id, tokens)
+                raise
             self._sequences[seq_id] = weakref.ref(sequence)
             return sequence
 
@@ -384,7 +403,8 @@ class Engine:
                 nothing was computed. A model whose memory cannot be cut forgets its sequences: they are pending again.
             ContextFullError: The KV cache has no room; nothing was computed.
         """
-        if sum([part[1] for part in parts]) > self._n_free():
+        n_tokens = sum([part[1] for part in parts])
+        if n_tokens > self._prefixes.make_room(n_tokens):
             raise ContextFullError(f"the context of {self.n_ctx} tokens is full")
         try:
             # Before the look at `cancelled`: whoever cancels now sees that it has to interrupt.
@@ -402,12 +422,10 @@ class Engine:
         finally:
             self._computing = ()
 
-    def release(self, seq_id: int) -> None:
-        """Forgets a sequence and its part of the KV cache; the lock must be held."""
+    def release(self, seq_id: int, tokens: SequenceOf[int]) -> None:
+        """Ends a sequence, whose tokens these are; the lock must be held."""
         if self._sequences.pop(seq_id, None) is not None and not self.native.closed:
-            with self.native as context:
-                call(lib.hsk_sequence_remove, context, seq_id, -1, -1)
-            self.native_step.n_held[seq_id] = 0
+            self._prefixes.keep(seq_id, tokens)
 
     def _running(self) -> list[Generation]:
         return [g for reference in self._generations if (g := reference()) is not None and not g.finished]
@@ -419,7 +437,7 @@ class Engine:
     def _reap(self) -> None:
         """Takes back the sequences that nobody holds any more."""
         for seq_id in [seq_id for seq_id, reference in self._sequences.items() if reference() is None]:
-            self.release(seq_id)
+            self.release(seq_id, ())  # nobody knows any more which they were
         self._generations = [g for g in self._generations if (alive := g()) is not None and not alive.finished]
 
     def _plan(self, running: Iterable[Generation]) -> tuple[list[Generation], list[Part]]:
@@ -437,7 +455,8 @@ class Engine:
                 decoding.append(generation)
             else:
                 prefilling.append(generation)
-        n_left = min(self.n_batch, self._n_free())
+        n_wanted = sum(generation.sequence.n_pending for generation in decoding + prefilling)
+        n_left = min(self.n_batch, self._prefixes.make_room(min(self.n_batch, n_wanted)))
         chosen, parts = [], []
         for generation in decoding + prefilling:
             n_pending = generation.sequence.n_pending
@@ -450,9 +469,6 @@ class Engine:
             # The cache is full of sequences that all want more: the youngest gives way.
             self._running()[-1].finish("length")
         return chosen, parts
-
-    def _n_free(self) -> int:
-        return max(0, self.n_ctx - sum(self.native_step.n_held))
 
     def require_open(self) -> None:
         """Raises ClosedError once the engine is closed."""

@@ -48,6 +48,7 @@ class Completion:
         n_reasoning: Tokens in its reasoning block.
         choice: Which of several choices it is.
         logprobs: Those of its tokens, where they were asked for.
+        n_cached: How many tokens of the prompt an earlier sequence had computed.
     """
 
     text: str
@@ -59,6 +60,7 @@ class Completion:
     n_reasoning: int = 0
     choice: int = 0
     logprobs: tuple[TokenLogprobs, ...] = ()
+    n_cached: int = 0
 
 
 class _Draft(NamedTuple):
@@ -83,6 +85,7 @@ class Generation:
 
     Attributes:
         n_prompt: Tokens of the prompt.
+        n_cached: How many of them an earlier sequence had computed.
         n_choices: How many answers it gives, those before ``first_choice`` included.
         stops: All texts that end an answer, those of the chat template included.
         shape: The rendered chat it answers, if it is one.
@@ -117,6 +120,7 @@ class Generation:
         self.shape = shape
         self.sequence = sequence
         self.n_prompt = len(sequence.tokens)
+        self.n_cached = sequence.n_cached
         self.n_choices = n_choices
         self.finish_reason: FinishReason | None = None
         self.failure: HoshikageError | None = None
@@ -357,7 +361,17 @@ class Generation:
         assert reason is not None
         self._events.append(event)
         self._ends.append(
-            Completion("", (), reason, self.n_prompt, self.n_completion, self.timings, self.n_reasoning, self.choice)
+            Completion(
+                "",
+                (),
+                reason,
+                self.n_prompt,
+                self.n_completion,
+                self.timings,
+                self.n_reasoning,
+                self.choice,
+                n_cached=self.n_cached,
+            )
         )
         if reason != "cancelled" and self.choice + 1 < self.n_choices:
             self.is_between = True

@@ -296,6 +296,7 @@ class Model:
         n_threads_batch: int | None = None,
         flash_attention: bool | None = None,
         kv_type: str = "f16",
+        cache_bytes: int = 0,
     ) -> Engine:
         """Opens an engine: a KV cache and the threads to generate with.
 
@@ -307,6 +308,8 @@ class Model:
             n_threads_batch: Threads for prefill; None takes as many as for decode.
             flash_attention: None: where the backend supports it.
             kv_type: ggml type of the KV cache, e.g. "f16", "q8_0".
+            cache_bytes: Host memory at most for earlier sequences that the KV cache has no room for, so that of
+                conversations that take turns only what is new is computed.
 
         Raises:
             InvalidArgumentError: A value is out of range.
@@ -318,7 +321,8 @@ class Model:
         shape = ContextShape(
             n_ctx=n_ctx, parallel=parallel, n_batch=n_batch, flash_attention=flash_attention, kv_type=kv_type
         )
-        engine = Engine(self, shape, n_threads=n_threads, n_threads_batch=n_threads_batch)
+        cache_bytes = _checks.integer("cache_bytes", cache_bytes, 0, 2**63 - 1)
+        engine = Engine(self, shape, n_threads=n_threads, n_threads_batch=n_threads_batch, cache_bytes=cache_bytes)
         self._engines.add(engine)
         return engine
 

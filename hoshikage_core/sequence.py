@@ -16,7 +16,6 @@ from hoshikage_core.errors import (
     HoshikageError,
     InvalidArgumentError,
     NativeError,
-    UnsupportedError,
 )
 from hoshikage_core.logprobs import TokenLogprob
 from hoshikage_core.sampling import SamplingParams, choice_seed, new_sampler
@@ -38,6 +37,7 @@ class Sequence:
         sampling: How tokens are chosen.
         seed: What its random choices come from.
         cancelled: Whether ``cancel()`` was called.
+        n_cached: How many of its first tokens an earlier sequence had computed.
         failure: Why its sampler failed, if it did; the sequence is of no use then.
     """
 
@@ -57,6 +57,7 @@ class Sequence:
         self.tokens = list(tokens)
         self.sampling = sampling
         self.seed = int.from_bytes(os.urandom(8), "little") >> 1 if sampling.seed is None else sampling.seed
+        self.n_cached = engine.native_step.n_held[seq_id]
         self.cancelled = False
         self.failure: HoshikageError | None = None
         self._closed = False
@@ -178,7 +179,7 @@ class Sequence:
         with self.engine.lock:
             if not self._closed:
                 self._closed = True
-                self.engine.release(self.id)
+                self.engine.release(self.id, self.tokens)
                 self.sampler.close()
 
     def __enter__(self) -> Sequence:
@@ -238,13 +239,10 @@ class Sequence:
         """
         del self.tokens[n_tokens:]
         if self.n_computed > n_held:
+            held = ffi.new("int32_t *")
             with self.engine.native as context:
-                try:
-                    call(lib.hsk_sequence_remove, context, self.id, n_held, -1)
-                except UnsupportedError:
-                    call(lib.hsk_sequence_remove, context, self.id, -1, -1)
-                    n_held = 0
-            self.engine.native_step.n_held[self.id] = n_held
+                call(lib.hsk_sequence_cut, context, self.id, n_held, held)
+            self.engine.native_step.n_held[self.id] = held[0]
         self.sampler.close()
         self.sampler = sampler
 

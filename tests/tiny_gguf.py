@@ -101,6 +101,17 @@ class TinyModel:
         writer.add_tensor("output.weight", matrix(self.n_vocab, self.n_embd) * np.float32(2))
         return finish(writer, path)
 
+    def write_sliding(self, path: Path, window: int = 64) -> Path:
+        """Writes a model of which three layers in four see the last `window` tokens only (cohere2)."""
+        writer = self._writer("cohere2")
+        writer.add_sliding_window(window)
+        writer.add_logit_scale(1.0)
+        writer.add_layer_norm_eps(1e-5)
+        self._add_llama_tensors(writer)
+        for name in [name for name in writer.tensors[0] if "ffn_norm" in name or name == "output.weight"]:
+            del writer.tensors[0][name]
+        return finish(writer, path)
+
     def _writer(self, arch: str = "llama") -> gguf.GGUFWriter:
         """A writer that holds everything but the tensors."""
         writer = gguf.GGUFWriter(None, arch)

@@ -69,7 +69,7 @@ class Running:
         if n_computed > self._n_computed:
             self._n_computed = n_computed
             ms = self.generation.timings.prefill_s * 1000
-            made.append(wire.Progress(self._id, n_computed, n_prompt, ms))
+            made.append(wire.Progress(self._id, n_computed, n_prompt, ms, self.generation.n_cached))
 
     def _frame_of(self, event: Event) -> wire.Token | wire.Done | None:
         self._untold += event.tokens
@@ -109,7 +109,7 @@ class Running:
             _tool_deltas(added),
             self._take_logprobs(added),
             generation.n_reasoning,
-            0,
+            self._n_cached,
             self._timings,
         )
         self._choice += 1
@@ -165,8 +165,12 @@ class Running:
     @property
     def _timings(self) -> wire.Timings:
         timings = self.generation.timings
-        n_prompt = self.generation.n_prompt if self._choice == 0 else 0
-        return wire.Timings(n_prompt, timings.prefill_s * 1000, self._n_new, timings.decode_s * 1000)
+        n_prompt = self.generation.n_prompt - self.generation.n_cached if self._choice == 0 else 0
+        return wire.Timings(n_prompt, timings.prefill_s * 1000, self._n_new, timings.decode_s * 1000, self._n_cached)
+
+    @property
+    def _n_cached(self) -> int:
+        return self.generation.n_cached if self._choice == 0 else 0
 
     @property
     def _tokens_per_s(self) -> float | None:

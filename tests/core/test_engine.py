@@ -255,11 +255,11 @@ def test_grammar_error_is_the_callers(engine: Engine) -> None:
 def test_cancel_in_the_middle_of_prefill(smollm2_path: Path, n_tokens: int) -> None:
     """Cancelling from another thread ends the computing of a long prompt in a fraction of the time it takes."""
     with Model(smollm2_path) as model, model.engine(n_ctx=4096) as engine:
-        with engine.open([5] * n_tokens) as sequence:
+        with engine.open([5] * n_tokens, reuse=False) as sequence:
             started = time.perf_counter()
             sequence.prefill()
             whole_s = time.perf_counter() - started
-        generation = engine.stream([5] * n_tokens, GREEDY)
+        generation = engine.stream([5] * n_tokens, GREEDY, reuse=False)
         cancelled_at: list[float] = []
 
         def cancel() -> None:
@@ -284,7 +284,7 @@ def test_a_cancelled_prefill_can_be_gone_on_with(model: Model, tmp_path: Path) -
         expected = list(whole.logits())
         whole.close()
         for _ in range(3):
-            sequence = engine.open([5] * 1500)
+            sequence = engine.open([5] * 1500, reuse=False)
             interrupts = threading.Event()
 
             def interrupt(stop: threading.Event = interrupts) -> None:

@@ -33,7 +33,7 @@ def test_they_are_those_of_the_logits(engine: Engine, sampling: SamplingParams) 
     prompt = engine.model.tokenize("star")
     answer = engine.generate(prompt, sampling, max_tokens=12, n_top_logprobs=3)
     told = list(answer.logprobs)
-    with engine.open(prompt) as sequence:
+    with engine.open(prompt, reuse=False) as sequence:
         for token in answer.tokens:
             sequence.prefill()
             logits = list(sequence.logits())
