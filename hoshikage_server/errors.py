@@ -3,6 +3,7 @@
 ServerError                  every error below has a stable `code` and the values its message speaks of
 ├── SettingsError            a setting has a value that cannot be used
 ├── ModelMapError            model_map.json, or an entry of it, cannot be used
+├── PersonaError             a persona's file cannot be used, or not be written
 ├── DemoModelError           the demo model could not be fetched
 ├── RequestError             the client asked for something that cannot be
 ├── LaneError                the request could not wait any longer, or not at all
@@ -31,7 +32,7 @@ class ServerError(Exception):
         code: The error's stable name: a key of `KINDS` and of the message catalogue.
         param: The request's field that is to blame, as OpenAI writes it (`messages[0].role`).
         headers: Extra response headers.
-        values: What the message speaks of.
+        values: What the message speaks of; an error among them stands for its own sentence.
     """
 
     def __init__(
@@ -46,7 +47,11 @@ class ServerError(Exception):
     def text(self, language: str) -> str:
         """The sentence for people."""
         usual = {"param": self.param or "body", "is_at_least": messages.Words()}
-        return messages.text(self.code, language, **{**usual, **self.values})
+        values = {
+            name: value.text(language) if isinstance(value, ServerError) else value
+            for name, value in self.values.items()
+        }
+        return messages.text(self.code, language, **{**usual, **values})
 
     def __str__(self) -> str:
         return self.text("en")
@@ -61,6 +66,10 @@ class SettingsError(ServerError):
 
 class ModelMapError(ServerError):
     """model_map.json, or an entry of it, cannot be used."""
+
+
+class PersonaError(ServerError):
+    """A persona's file cannot be used, or not be written."""
 
 
 class DemoModelError(ServerError):
@@ -143,6 +152,7 @@ def _kinds() -> dict[str, Kind]:
             "invalid_grammar",
             "invalid_gzip",
             "invalid_json_schema",
+            "invalid_persona_id",
             "invalid_type",
             "invalid_value",
             "malformed_request",
@@ -154,18 +164,21 @@ def _kinds() -> dict[str, Kind]:
             "number_out_of_range",
             "object_above_max_properties",
             "output_without_call",
+            "persona_only_chats",
             "previous_response_not_found",
             "string_above_max_length",
             "token_not_in_vocabulary",
+            "too_many_personas",
+            "unknown_parameter",
             "unsupported_parameter",
             "unsupported_value",
         ),
         401: ("invalid_api_key",),
         403: ("host_not_allowed", "origin_not_allowed"),
-        404: ("model_not_found", "unknown_url"),
+        404: ("model_not_found", "persona_not_found", "unknown_url"),
         405: ("method_not_supported",),
         408: ("request_timeout",),
-        409: ("model_in_use",),
+        409: ("model_in_use", "persona_builtin", "persona_exists"),
         413: ("request_too_large",),
         414: ("request_line_too_long",),
         415: ("unsupported_charset", "unsupported_content_encoding", "unsupported_content_type"),
@@ -174,6 +187,8 @@ def _kinds() -> dict[str, Kind]:
         501: ("unsupported_transfer_coding",),
     }
     kinds = {code: Kind(status, invalid, code) for status, codes in table.items() for code in codes}
+    for code in ("model_persona_not_found", "persona_without_model", "persona_without_models"):
+        kinds[code] = Kind(404, invalid, "model_not_found")
     # OpenAI leaves these codes null.
     for status, code in ((404, "response_not_found"), (404, "item_not_found"), (400, "response_not_in_background")):
         kinds[code] = Kind(status, invalid, None)
@@ -200,7 +215,7 @@ def _kinds() -> dict[str, Kind]:
         kinds[code] = Kind(503, "server_error", code)
     for code in (
         *("engine_crashed", "internal_error", "reader_too_slow"),
-        *("invalid_model_map", "model_map_not_written"),
+        *("invalid_model_map", "model_map_not_written", "invalid_persona", "persona_not_written"),
     ):
         kinds[code] = Kind(500, "server_error", code)
     return kinds

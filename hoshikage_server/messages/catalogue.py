@@ -5,6 +5,7 @@ from __future__ import annotations
 from hoshikage_server.messages.cli import CLI
 from hoshikage_server.messages.client import CLIENT
 from hoshikage_server.messages.message import Message
+from hoshikage_server.messages.personas import PERSONAS
 
 CATALOGUE: dict[str, Message] = {
     # Requests
@@ -497,4 +498,5 @@ CATALOGUE: dict[str, Message] = {
     ),
     **CLI,
     **CLIENT,
+    **PERSONAS,
 }
