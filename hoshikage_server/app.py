@@ -88,8 +88,8 @@ def build_deps(settings: LiveSettings, engine_command: Sequence[str] = ENGINE_CO
 def serving_app(settings: LiveSettings, engine_command: Sequence[str] = ENGINE_COMMAND) -> falcon.App[Any, Any]:
     """The application of a process that serves: its engine has ended, and given back its memory, before it ends."""
     heap.give_large_blocks_back()
-    logs.configure(settings.now.log_level)
-    settings.on_change(lambda: logs.set_level(settings.now.log_level))
+    logs.configure(settings.now.log_level, settings.now.lang)
+    settings.on_change(lambda: logs.configure(settings.now.log_level, settings.now.lang))
     deps = build_deps(settings, engine_command)
     atexit.register(deps.close)
     return create_app(deps)

@@ -32,7 +32,7 @@ class ServerError(Exception):
         code: The error's stable name: a key of `KINDS` and of the message catalogue.
         param: The request's field that is to blame, as OpenAI writes it (`messages[0].role`).
         headers: Extra response headers.
-        values: What the message speaks of; an error among them stands for its own sentence.
+        values: What the message speaks of.
     """
 
     def __init__(
@@ -47,11 +47,7 @@ class ServerError(Exception):
     def text(self, language: str) -> str:
         """The sentence for people."""
         usual = {"param": self.param or "body", "is_at_least": messages.Words()}
-        values = {
-            name: value.text(language) if isinstance(value, ServerError) else value
-            for name, value in self.values.items()
-        }
-        return messages.text(self.code, language, **{**usual, **values})
+        return messages.text(self.code, language, **{**usual, **self.values})
 
     def __str__(self) -> str:
         return self.text("en")
@@ -60,8 +56,9 @@ class ServerError(Exception):
 class SettingsError(ServerError):
     """A setting has a value that cannot be used."""
 
-    def __init__(self, name: str, reason: str) -> None:
+    def __init__(self, name: str, reason: str | messages.Said) -> None:
         super().__init__("invalid_setting", name=name, reason=reason)
+        self.name = name
 
 
 class ModelMapError(ServerError):

@@ -27,6 +27,7 @@ from gunicorn.workers.ggevent import GeventWorker
 from hoshikage_server import leftovers, logs
 from hoshikage_server.errors import ClientGoneError, ServerError, kind_of
 from hoshikage_server.listener import Listener
+from hoshikage_server.messages import said
 from hoshikage_server.serving import GOODBYE_S, check_addresses, shutdown_margin_s
 from hoshikage_server.settings import LiveSettings
 
@@ -173,14 +174,12 @@ class Worker(GeventWorker):  # type: ignore[misc]  # gunicorn has no types
         deadline = time.monotonic() + grace_s
         pool.join(timeout=_ENDING_TICK_S)
         if len(pool) and not self._is_hurried:
-            log.info(
-                "running requests: %d; they may go on for %g s, or until Ctrl-C is pressed again", len(pool), grace_s
-            )
+            log.info(said("log_may_go_on", n=len(pool), seconds=f"{grace_s:g}"))
         while len(pool) and not self._is_hurried and time.monotonic() < deadline:
             self.notify()
             pool.join(timeout=_ENDING_TICK_S)
         if len(pool):
-            log.warning("running requests: %d; they are cut off", len(pool))
+            log.warning(said("log_cut_off", n=len(pool)))
             pool.kill(timeout=GOODBYE_S)
 
 

@@ -9,6 +9,8 @@ from typing import Any
 import gevent
 from gevent.server import StreamServer
 
+from hoshikage_server.messages import said
+
 log = logging.getLogger(__name__)
 
 _EXHAUSTED = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM})
@@ -34,7 +36,7 @@ class Listener(StreamServer):  # type: ignore[misc]  # gevent has no types
             return None
         if accepted is None and self._is_exhausted:  # nobody waits any more
             self._is_exhausted = False
-            log.info("connections are accepted again")
+            log.info(said("log_accepting_again"))
         return accepted
 
     def do_close(self, *arguments: Any) -> None:
@@ -46,6 +48,6 @@ class Listener(StreamServer):  # type: ignore[misc]  # gevent has no types
     def _pause(self, error: OSError) -> None:
         if not self._is_exhausted:
             self._is_exhausted = True
-            log.error("no connection can be accepted at present: %s", error.strerror)
+            log.error(said("log_accepting_none", reason=error.strerror))
         self.stop_accepting()
         gevent.spawn_later(_PAUSE_S, self._start_accepting_if_started)

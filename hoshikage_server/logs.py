@@ -2,30 +2,48 @@
 
 from __future__ import annotations
 
+import copy
 import json
 import logging
 import re
 import traceback
+
+from hoshikage_server.messages import Sentence
 
 _FORMAT = "%(asctime)s %(levelname)s %(name)s[%(process)d] %(message)s"
 _WORD = re.compile(r"[\w.,:/@+\[\]-]+")
 _LOGGERS = tuple(logging.getLogger(name) for name in ("hoshikage_server", "hoshikage_core"))
 
 
-def configure(level: str | int) -> None:
-    """Sends the log of hoshikage_server and hoshikage_core to stderr."""
+def configure(level: str | int, language: str) -> None:
+    """Sends the log of hoshikage_server and hoshikage_core to stderr.
+
+    Args:
+        level: From which level on they log.
+        language: Of its sentences; those of hoshikage_core, and lines of fields, are the same in all.
+    """
     handler = logging.StreamHandler()
-    handler.setFormatter(logging.Formatter(_FORMAT))
+    handler.setFormatter(_Formatter(language))
     for logger in _LOGGERS:
         logger.handlers = [handler]
         logger.propagate = False
-    set_level(level)
-
-
-def set_level(level: str | int) -> None:
-    """Sets from which level on they log."""
-    for logger in _LOGGERS:
         logger.setLevel(level.upper() if isinstance(level, str) else level)
+
+
+class _Formatter(logging.Formatter):
+    """Puts what is said into a language."""
+
+    def __init__(self, language: str) -> None:
+        super().__init__(_FORMAT)
+        self._language = language
+
+    def format(self, record: logging.LogRecord) -> str:
+        """One line."""
+        sentence: object = record.msg
+        if isinstance(sentence, Sentence):
+            record = copy.copy(record)  # the same one goes to other handlers
+            record.msg = sentence.text(self._language)
+        return super().format(record)
 
 
 def fields(**values: object) -> str:

@@ -17,6 +17,7 @@ from gunicorn.app.base import BaseApplication
 
 from hoshikage_server import messages, signals
 from hoshikage_server.errors import ModelMapError, SettingsError
+from hoshikage_server.messages import said
 from hoshikage_server.registry.model_map import ModelMap
 from hoshikage_server.settings import LiveSettings, Settings, is_loopback
 
@@ -43,7 +44,8 @@ def gunicorn_options(live: LiveSettings) -> dict[str, Any]:
         check_addresses(arbiter.cfg, settings)
         n_allowed = _allow_descriptors(settings.max_connections + _OTHER_DESCRIPTORS)
         if n_allowed < settings.max_connections:
-            arbiter.log.warning("max_connections is %d, descriptors %d", settings.max_connections, n_allowed)
+            sentence = said("log_few_descriptors", wanted=settings.max_connections, allowed=n_allowed)
+            arbiter.log.warning("%s", sentence.text(settings.lang))
 
     def when_ready(arbiter: Any) -> None:
         signals.install(arbiter, ends_with_terminal)

@@ -13,13 +13,14 @@ import os
 import sys
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, NamedTuple
 
 import msgspec
 from msgspec import Meta
 
 from hoshikage_server import messages
 from hoshikage_server.errors import ServerError, SettingsError
+from hoshikage_server.messages import Said, said
 
 if sys.version_info >= (3, 11):
     import tomllib
@@ -42,48 +43,48 @@ Origin = Annotated[str, Meta(pattern=r"^(\*|null|[a-z][a-z0-9+.-]*://[^/?#@\s*]+
 
 
 class Settings(msgspec.Struct, frozen=True, kw_only=True):
-    """Everything that can be set; each field's comment is its reference."""
+    """Everything that can be set. What a setting means is said in the catalogue, as `setting_NAME`."""
 
-    host: str = "127.0.0.1"  # address to listen on
-    port: Annotated[int, Meta(ge=0, le=65535)] = 3030  # port to listen on
-    config_dir: Path  # model_map.json and hoshikage.toml
-    cache_dir: Path  # downloads and the demo model
-    model_map: Path  # the list of models
-    lang: Language = "ja"  # language of messages unless a client asks for another
+    host: str = "127.0.0.1"
+    port: Annotated[int, Meta(ge=0, le=65535)] = 3030
+    config_dir: Path
+    cache_dir: Path
+    model_map: Path
+    lang: Language = "ja"
     log_level: Literal["debug", "info", "warning", "error"] = "info"
-    api_keys: tuple[str, ...] = ()  # accepted keys; needed to listen on more than the loopback address
-    cors_origins: tuple[Origin, ...] = ()  # web pages elsewhere that may use the API; "*": all
+    api_keys: tuple[str, ...] = ()
+    cors_origins: tuple[Origin, ...] = ()
 
-    n_ctx: Annotated[int, Meta(ge=1, le=2**31 - 1)] = 4096  # tokens of context, shared by what is computed at once
-    parallel: Annotated[int, Meta(ge=1, le=64)] = 1  # requests computed at once
-    threads: Annotated[int, Meta(ge=1, le=512)] | None = None  # compute threads; the physical cores when not set
-    gpu_layers: int | Literal["auto", "all"] = "auto"  # layers in GPU memory
+    n_ctx: Annotated[int, Meta(ge=1, le=2**31 - 1)] = 4096
+    parallel: Annotated[int, Meta(ge=1, le=64)] = 1
+    threads: Annotated[int, Meta(ge=1, le=512)] | None = None
+    gpu_layers: int | Literal["auto", "all"] = "auto"
 
-    idle_timeout: Idle = 300.0  # after this long without a request a model is unloaded; 0: never
-    max_loaded_models: Annotated[int, Meta(ge=1, le=64)] = 1  # models in memory at once
-    degrade: bool = False  # when memory is short, load with a smaller batch, a quantised KV cache or fewer GPU layers
-    memory_check: bool = True  # refuse a model that does not fit in free memory, before it is loaded
+    idle_timeout: Idle = 300.0
+    max_loaded_models: Annotated[int, Meta(ge=1, le=64)] = 1
+    degrade: bool = False
+    memory_check: bool = True
 
-    max_queue: Annotated[int, Meta(ge=0, le=100_000)] = 64  # requests that may wait for their turn
-    queue_timeout: Seconds = 180.0  # how long one may wait for its turn
-    overtake_limit: Annotated[float, Meta(ge=0, le=86400)] = 30.0  # how long requests for the loaded model go first
-    ping_interval: Seconds = 10.0  # silence after which a stream is sent a comment
-    load_timeout: Seconds = 600.0  # how long a model may take to load
-    load_backoff: Seconds = 10.0  # after a failed load nobody tries again for this long, then for twice as long, ...
-    load_backoff_max: Seconds = 300.0  # ... and never longer than this
-    stall_timeout: Seconds = 120.0  # silence after which an engine is taken for dead
-    crash_limit: Count = 3  # crashes of a model's engine within crash_window after which it is left alone
-    crash_window: Seconds = 60.0  # in which crashes are counted
-    crash_cooling: Seconds = 60.0  # how long it is left alone
-    stop_timeout: Seconds = 5.0  # how long an engine may take to end before it is killed
-    grace: Seconds = 30.0  # how long running requests may go on after SIGTERM
-    read_timeout: Seconds = 60.0  # how long a client may take to send its request
-    write_timeout: Seconds = 60.0  # how long a client may read nothing of its answer
-    max_body: Annotated[int, Meta(ge=1024)] = 32 * 1024 * 1024  # bytes of a request
-    max_unsent: Count = 4096  # pieces of an answer kept for a client that reads slowly
-    max_connections: Count = 1000  # connections at once
-    responses_max: Annotated[int, Meta(ge=0, le=1_000_000)] = 1000  # responses kept in memory; 0: none
-    responses_max_bytes: Annotated[int, Meta(ge=0)] = 64 * 1024 * 1024  # bytes of all of them
+    max_queue: Annotated[int, Meta(ge=0, le=100_000)] = 64
+    queue_timeout: Seconds = 180.0
+    overtake_limit: Annotated[float, Meta(ge=0, le=86400)] = 30.0
+    ping_interval: Seconds = 10.0
+    load_timeout: Seconds = 600.0
+    load_backoff: Seconds = 10.0
+    load_backoff_max: Seconds = 300.0
+    stall_timeout: Seconds = 120.0
+    crash_limit: Count = 3
+    crash_window: Seconds = 60.0
+    crash_cooling: Seconds = 60.0
+    stop_timeout: Seconds = 5.0
+    grace: Seconds = 30.0
+    read_timeout: Seconds = 60.0
+    write_timeout: Seconds = 60.0
+    max_body: Annotated[int, Meta(ge=1024)] = 32 * 1024 * 1024
+    max_unsent: Count = 4096
+    max_connections: Count = 1000
+    responses_max: Annotated[int, Meta(ge=0, le=1_000_000)] = 1000
+    responses_max_bytes: Annotated[int, Meta(ge=0)] = 64 * 1024 * 1024
 
     def public(self) -> dict[str, object]:
         """All settings as plain values, keys blanked."""
@@ -144,27 +145,90 @@ def unknown_variables(environ: Mapping[str, str] = os.environ) -> list[str]:
 
 def build_settings(environ: Mapping[str, str], overrides: Mapping[str, object] | None = None) -> Settings:
     """Makes settings from an environment; see `load_settings`."""
+    values, given_by = _gather(environ, overrides, _read_file(_config_dir(environ) / FILE_NAME))
+    return Settings(**{name: _convert(name, value, given_by.get(name, name)) for name, value in values.items()})
+
+
+def usable_settings(environ: Mapping[str, str] = os.environ) -> tuple[Settings, list[SettingsError]]:
+    """What can be used of the settings, and what is wrong with the others.
+
+    Raises:
+        SettingsError: There is no place for the settings, as where nobody has a home.
+    """
+    errors = []
+    usable = dict(environ)
+    try:
+        from_file = _read_file(_config_dir(usable) / FILE_NAME)
+    except SettingsError as error:
+        errors.append(error)
+        from_file = {}
+    while True:
+        try:
+            values, given_by = _gather(usable, None, from_file)
+            given = {name: _convert(name, value, given_by.get(name, name)) for name, value in values.items()}
+            return Settings(**given), errors
+        except SettingsError as error:
+            errors.append(error)
+            if usable.pop(error.name, None) is None and from_file.pop(error.name.partition(" ")[0], None) is None:
+                raise
+
+
+class Source(NamedTuple):
+    """Where a value comes from; `name` is the variable, the file or the option."""
+
+    kind: Literal["default", "file", "environment", "option"]
+    name: str | None = None
+
+
+def sources(
+    environ: Mapping[str, str] = os.environ, overrides: Mapping[str, object] | None = None
+) -> dict[str, Source]:
+    """Where each setting's value comes from, as `build_settings` takes them."""
+    file = _config_dir(environ) / FILE_NAME
+    found = dict.fromkeys(Settings.__struct_fields__, Source("default"))
+    for name in found.keys() & _read_file(file).keys():
+        found[name] = Source("file", str(file))
+    for name in found:
+        if environ.get(_variable(name)):
+            found[name] = Source("environment", _variable(name))
+        if name in (overrides or {}):
+            found[name] = Source("option", _option(name))
+    return found
+
+
+def _gather(
+    environ: Mapping[str, str], overrides: Mapping[str, object] | None, from_file: Mapping[str, object]
+) -> tuple[dict[str, object], dict[str, str]]:
+    """Values by setting, and what to call those that were given when they cannot be used."""
     config_dir = _config_dir(environ)
     values: dict[str, object] = {
         "config_dir": config_dir,
         "cache_dir": _folder(environ, "HOSHIKAGE_CACHE_DIR", "XDG_CACHE_HOME", ".cache"),
         "model_map": config_dir / "model_map.json",
     }
-    sources: dict[str, str] = {}
-    for name, value in _read_file(config_dir / FILE_NAME).items():
-        values[name], sources[name] = value, f"{name} ({config_dir / FILE_NAME})"
+    given_by: dict[str, str] = {}
+    for name, value in from_file.items():
+        values[name], given_by[name] = value, f"{name} ({config_dir / FILE_NAME})"
         if name == "config_dir":
-            raise SettingsError(sources[name], messages.text("only_in_environment", language(environ)))
+            raise SettingsError(given_by[name], said("only_in_environment"))
     for name in Settings.__struct_fields__:
-        text = environ.get(PREFIX + name.upper(), "")
+        text = environ.get(_variable(name), "")
         if text:
-            values[name], sources[name] = text, PREFIX + name.upper()
+            values[name], given_by[name] = text, _variable(name)
     for name, value in (overrides or {}).items():
-        values[name], sources[name] = value, f"--{name.replace('_', '-')}"
-    for name, source in sources.items():
+        values[name], given_by[name] = value, _option(name)
+    for name, source in given_by.items():
         if name not in _FIELDS:
-            raise SettingsError(source, messages.text("unknown_setting", language(environ)))
-    return Settings(**{name: _convert(name, value, sources.get(name, name)) for name, value in values.items()})
+            raise SettingsError(source, said("unknown_setting"))
+    return values, given_by
+
+
+def _variable(name: str) -> str:
+    return PREFIX + name.upper()
+
+
+def _option(name: str) -> str:
+    return f"--{name.replace('_', '-')}"
 
 
 class LiveSettings:
@@ -201,23 +265,19 @@ class LiveSettings:
             new = msgspec.structs.replace(read, **{name: getattr(before, name) for name in NEEDS_RESTART})
             check(new)
         except ServerError as error:
-            log.error("settings were read again and stay as they are: %s", error)
+            log.error(said("log_settings_kept", reason=error))
             return
         self.now = new
-        log.info(
-            "settings were read again; changed: %s; after a restart: %s",
-            _differences(before, new),
-            _differences(new, read),
-        )
+        log.info(said("log_settings_read", changed=_differences(before, new), later=_differences(new, read)))
         for listener in self._listeners:
             listener()
 
 
-def _differences(old: Settings, new: Settings) -> str:
+def _differences(old: Settings, new: Settings) -> str | Said:
     """What is other in the new ones; never a key."""
     shown = new.public()
     names = [name for name in Settings.__struct_fields__ if getattr(old, name) != getattr(new, name)]
-    return ", ".join(f"{name}={shown[name]}" for name in names) or "nothing"
+    return ", ".join(f"{name}={shown[name]}" for name in names) or said("nothing")
 
 
 _FIELDS = {field.name: field.type for field in msgspec.structs.fields(Settings)}
@@ -237,7 +297,7 @@ def _convert(name: str, value: object, source: str) -> Any:
         return msgspec.convert(value, field_type, strict=not isinstance(value, str))
     except msgspec.ValidationError as error:
         # The value itself is left out: it may be a key.
-        reason = messages.text("not_an_origin", language()) if name == "cors_origins" else str(error)
+        reason = said("not_an_origin") if name == "cors_origins" else str(error)
         raise SettingsError(source, reason) from None
 
 

@@ -19,7 +19,7 @@ from hoshikage_server.settings import cli_language
 F = TypeVar("F", bound=Callable[..., Any])
 
 
-def say(key: str, **values: object) -> str:
+def say(key: str, /, **values: object) -> str:
     """A sentence of the catalogue in the language of whoever sits at the terminal."""
     return messages.text(key, cli_language(), **values)
 

@@ -12,6 +12,7 @@ from typing import Any
 
 from hoshikage_core import HoshikageError, SamplingParams
 from hoshikage_server.engines.wire import Sampling
+from hoshikage_server.messages import said
 
 log = logging.getLogger("hoshikage_server.engines.worker")
 
@@ -39,7 +40,7 @@ def recommended_sampling(metadata: Mapping[str, str]) -> SamplingParams:
                 value: Any = convert(metadata[key])
                 params = dataclasses.replace(params, **{name: value})
             except (ValueError, HoshikageError) as error:
-                log.warning("%s in the model's metadata is ignored: %s", key, error)
+                log.warning(said("log_metadata_ignored", key=key, reason=error))
     return params
 
 

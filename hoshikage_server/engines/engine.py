@@ -9,6 +9,7 @@ from gevent.event import AsyncResult
 
 from hoshikage_server.engines import wire
 from hoshikage_server.engines.footprint import Usage
+from hoshikage_server.messages import Said, said
 
 EngineState = Literal["loading", "ready", "generating", "unloading"]
 
@@ -100,9 +101,9 @@ class Engine:
         return self.state == "ready" and self.n_users == 0 and not self.doomed
 
     @property
-    def label(self) -> str:
+    def label(self) -> str | Said:
         """What to call it in the log."""
-        return f"{self.model} (vocabulary only)" if self.spec.is_vocab_only else self.model
+        return said("log_vocabulary_only", model=self.model) if self.spec.is_vocab_only else self.model
 
     def next_deadline(self, stall_timeout_s: float, idle_timeout_s: float) -> float | None:
         """When something has to be done about it if nothing happens; an `idle_timeout_s` of 0 means never."""

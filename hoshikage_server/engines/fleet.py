@@ -27,6 +27,7 @@ from hoshikage_server.engines.footprint import Freed
 from hoshikage_server.engines.health import Crash, Health
 from hoshikage_server.engines.process import EngineEvent, Gone
 from hoshikage_server.errors import EngineError, LaneError, ServerError
+from hoshikage_server.messages import said
 from hoshikage_server.settings import LiveSettings, Settings
 
 log = logging.getLogger(__name__)
@@ -176,7 +177,7 @@ class Fleet:
             if at is None or now < at:
                 continue
             if engine.state == "unloading":
-                log.warning("engine %d did not end in time and is killed", engine.process.pid)
+                log.warning(said("log_engine_late", pid=engine.process.pid))
                 engine.deadline = None
                 engine.process.kill("it did not end when it was told to")
             elif engine.state == "loading" and engine.deadline is not None and now >= engine.deadline:
@@ -184,7 +185,7 @@ class Fleet:
             elif engine.state == "loading" or engine.n_users:
                 self._on_stall(engine)
             else:
-                log.info("engine %d has been idle for long enough: %s", engine.process.pid, engine.label)
+                log.info(said("log_engine_idle", pid=engine.process.pid, label=engine.label))
                 self._end(engine)
 
     def idle_until(self, engine: Engine) -> float | None:
@@ -256,7 +257,7 @@ class Fleet:
         engine = Engine(process, lease.model, lease.spec, now, since=time.time(), used_as=lease.model)
         engine.deadline = now + self._limits.load_timeout
         self.engines.append(engine)
-        log.info("engine %d loads %s", process.pid, engine.label)
+        log.info(said("log_engine_loads", pid=process.pid, label=engine.label))
         health.n_starts += 1
         self.last_model = lease.model
 
@@ -301,9 +302,10 @@ class Fleet:
         engine.idle_since = self._clock()
         engine.load_s = engine.idle_since - engine.began
         self.last_load = Loaded(engine.model, time.time(), engine.load_s)
-        log.info("engine %d is ready: %s, %.2f s", engine.process.pid, engine.label, engine.load_s)
+        seconds = f"{engine.load_s:.2f}"
+        log.info(said("log_engine_ready", pid=engine.process.pid, label=engine.label, seconds=seconds))
         if ready.degraded:
-            log.warning("%s does not fit as asked for; loaded with %s", engine.model, ", ".join(ready.degraded))
+            log.warning(said("log_engine_degraded", model=engine.model, steps=", ".join(ready.degraded)))
         self._health(engine.model).on_loaded()
         self.last_error = None
         self._enter(engine, "ready")
@@ -317,7 +319,7 @@ class Fleet:
         self._enter(engine, "unloading")
         idle = self._longest_idle()
         if error.code == "insufficient_memory" and idle is not None:
-            log.info("%s does not fit beside %s, which is unloaded", engine.label, idle.label)
+            log.info(said("log_not_beside", label=engine.label, other=idle.label))
             self._end(idle)
             return
         self._fail_load(engine, error)
@@ -327,7 +329,8 @@ class Fleet:
         told = self._health(engine.model).on_failed_load(engine.spec, error, self._clock(), self._limits)
         self._note_failure(str(error))
         waiting = [lease for lease in self.waiting if lease.spec == engine.spec]
-        log.log(_level(len(waiting)), "engine %d could not load %s: %s", engine.process.pid, engine.label, error)
+        sentence = said("log_load_failed", pid=engine.process.pid, label=engine.label, reason=error)
+        log.log(_level(len(waiting)), sentence)
         for lease in waiting:
             self._refuse(lease, told)
 
@@ -346,7 +349,7 @@ class Fleet:
                 health.on_memory_freed()
         self._buried[engine.process] = engine
         if engine.state == "unloading":
-            log.info("engine %d has ended: %s", engine.process.pid, engine.label)
+            log.info(said("log_engine_ended", pid=engine.process.pid, label=engine.label))
             self.has_failed = engine.doomed is not None
         else:
             self._on_crash(engine, event)
@@ -357,10 +360,15 @@ class Fleet:
         health.on_crash(now, self._limits)
         self.crashes.append(Crash(time.time(), engine.model, event.reason))
         self._note_failure(f"engine: {event.reason}")
-        requests = ", ".join(event.labels) or "none"
-        words = "; last words: " + " | ".join(event.last_words) if event.last_words else ""
         log.warning(
-            "engine %d died: %s (%s; requests: %s)%s", engine.process.pid, event.reason, engine.label, requests, words
+            said(
+                "log_engine_died",
+                pid=engine.process.pid,
+                reason=event.reason,
+                label=engine.label,
+                requests=", ".join(event.labels) or said("none"),
+                words=said("log_last_words", words=" | ".join(event.last_words)) if event.last_words else "",
+            )
         )
         if engine.state != "loading":
             return
@@ -374,7 +382,8 @@ class Fleet:
         engine = self._buried.pop(process, None)
         if engine is None:
             return
-        log.log(logging.INFO if freed.is_all else logging.WARNING, "engine %d: %s", process.pid, freed)
+        level = logging.INFO if freed.is_all else logging.WARNING
+        log.log(level, said("log_engine_freed", pid=process.pid, freed=freed))
         if engine.doomed is None and engine.state == "unloading":
             self.last_unload = Unloaded(engine.model, time.time(), freed)
         for unload in [unload for unload in self._unloads if unload[0] is engine]:

@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import gevent
 
+from hoshikage_server import messages
 from hoshikage_server.engines import processes
 from hoshikage_server.engines.gpu import Gpu, GpuUse
 from hoshikage_server.engines.native_calls import NativeCalls
 from hoshikage_server.engines.processes import Process
+from hoshikage_server.messages import Said, said
 
 _FIRST_PAUSE_S = 0.02
 # One for all engines: whoever reads a stranger's environment may have to wait for the stranger.
@@ -66,21 +68,29 @@ class Freed:
         """Whether nothing stayed, as far as anybody can tell."""
         return not self.survivors and not self.gpu_pids and self.problem is None
 
-    def __str__(self) -> str:
+    def text(self, language: str) -> str:
         """For the log."""
-        words = [] if self.problem is None else [f"what stayed is not known: {self.problem}"]
+        return messages.text("comma", language).join(sentence.text(language) for sentence in self._sentences())
+
+    def __str__(self) -> str:
+        return self.text("en")
+
+    def _sentences(self) -> Iterator[Said]:
+        if self.problem is not None:
+            yield said("freed_unknown", problem=self.problem)
         if self.usage is not None:
-            words.append(f"{_mib(self.usage.rss_bytes)} of RAM ({_mib(self.usage.private_bytes)} its own) given back")
+            yield said("freed_ram", ram=_mib(self.usage.rss_bytes), own=_mib(self.usage.private_bytes))
             if self.usage.vram_bytes is not None:
-                words.append(f"{_mib(self.usage.vram_bytes)} of VRAM given back")
+                yield said("freed_vram", vram=_mib(self.usage.vram_bytes))
             elif self.devices_fell_bytes is not None:
-                words.append(f"the GPUs' memory in use fell by {_mib(self.devices_fell_bytes)}")
+                yield said("freed_devices", size=_mib(self.devices_fell_bytes))
         for survivor in self.survivors:
-            words.append(f"process {survivor.pid} ({survivor.name}) stayed with {_mib(survivor.rss_bytes)}")
+            yield said("freed_survivor", pid=survivor.pid, name=survivor.name, size=_mib(survivor.rss_bytes))
         if self.gpu_pids:
-            left = "an unknown amount" if self.left.vram_bytes is None else _mib(self.left.vram_bytes)
-            words.append(f"{left} of VRAM stayed with {', '.join(map(str, self.gpu_pids))}")
-        return "; ".join(words) or "nothing stayed"
+            left = said("unknown_amount") if self.left.vram_bytes is None else _mib(self.left.vram_bytes)
+            yield said("freed_vram_stayed", size=left, pids=", ".join(map(str, self.gpu_pids)))
+        if self.is_all and self.usage is None:
+            yield said("freed_nothing_stayed")
 
 
 @dataclass(frozen=True)

@@ -17,6 +17,7 @@ from typing import Any
 from gevent.lock import Semaphore
 
 from hoshikage_server.engines.native_calls import NativeCalls
+from hoshikage_server.messages import said
 
 log = logging.getLogger(__name__)
 
@@ -95,7 +96,7 @@ class Gpu:
 
     def _report(self, problem: str) -> None:
         if problem != self._last_problem:
-            log.warning("the GPU's memory is not known: %s", problem)
+            log.warning(said("log_gpu_unknown", reason=problem))
         self._last_problem = problem
 
 

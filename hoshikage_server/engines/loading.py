@@ -19,6 +19,7 @@ from hoshikage_core import (
 )
 from hoshikage_server.engines.defaults import recommended_sampling
 from hoshikage_server.engines.wire import EngineSpec
+from hoshikage_server.messages import said
 
 log = logging.getLogger("hoshikage_server.engines.worker")
 
@@ -65,7 +66,7 @@ def load(spec: EngineSpec, on_progress: Callable[[float], object]) -> Loaded:
         shortage = error
     taken: tuple[str, ...] = ()
     for name, change in LADDER:
-        log.warning("%s; trying with %s", shortage, name)
+        log.warning(said("log_trying_with", shortage=shortage, step=name))
         try:
             return _load(spec, {**options, **change}, (*taken, name), on_progress)
         except InsufficientMemoryError as error:
@@ -73,7 +74,7 @@ def load(spec: EngineSpec, on_progress: Callable[[float], object]) -> Loaded:
             options |= change
             taken += (name,)
         except HoshikageError as error:  # as with a KV cache that this model cannot have: the next step goes without it
-            log.warning("%s is not possible: %s", name, error)
+            log.warning(said("log_step_impossible", step=name, reason=error))
     raise shortage
 
 

@@ -25,6 +25,7 @@ from hoshikage_server.engines import wire
 from hoshikage_server.engines.channel import Channel
 from hoshikage_server.engines.footprint import Footprint, Freed, Usage
 from hoshikage_server.engines.gpu import Gpu
+from hoshikage_server.messages import said
 
 log = logging.getLogger(__name__)
 
@@ -270,9 +271,9 @@ class EngineProcess:
                 if len(data) == _RECV_BYTES:
                     gevent.sleep(0)  # more is waiting, and recv would not let anybody else run
         except OSError as error:
-            log.debug("engine %d: %s", self.pid, error)
+            log.debug(said("log_engine_socket", pid=self.pid, reason=error))
         except wire.WireError as error:
-            log.error("engine %d sent nonsense: %s", self.pid, error)
+            log.error(said("log_engine_nonsense", pid=self.pid, reason=error))
         finally:
             self._bury()
 

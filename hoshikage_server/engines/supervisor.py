@@ -24,6 +24,7 @@ from hoshikage_server.engines.footprint import Freed, Usage
 from hoshikage_server.engines.health import Crash
 from hoshikage_server.engines.process import EngineEvent, EngineProcess
 from hoshikage_server.errors import LaneError
+from hoshikage_server.messages import said
 from hoshikage_server.settings import LiveSettings
 
 log = logging.getLogger(__name__)
@@ -215,7 +216,7 @@ class Supervisor:
                         self._fleet.on_time()
                 self._fleet.advance()
             except Exception:
-                log.exception("the engines' owner failed to handle a message")
+                log.exception(said("log_owner_failed"))
 
 
 def _snapshot(engine: Engine, idle_until: float | None) -> EngineSnapshot:

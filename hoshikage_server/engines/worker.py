@@ -33,6 +33,8 @@ from hoshikage_server.engines.failures import CannotGenerateError, failed
 from hoshikage_server.engines.loading import Loaded, load
 from hoshikage_server.engines.prompts import Prompts
 from hoshikage_server.engines.running import Running
+from hoshikage_server.messages import said
+from hoshikage_server.settings import language
 
 log = logging.getLogger("hoshikage_server.engines.worker")
 
@@ -73,7 +75,7 @@ class Worker:
         first = self._inbox.get()
         if not isinstance(first, wire.Load):
             raise wire.WireError(f"{type(first).__name__} before Load")
-        logs.configure(first.log_level)
+        logs.configure(first.log_level, language())
         self._at_work.set()
         loaded = self._load(first.spec)
         while loaded is None:  # the server has been told why; it ends this process
@@ -102,7 +104,7 @@ class Worker:
         except OSError:
             pass
         except wire.WireError:
-            log.exception("the server sent nonsense")
+            log.exception(said("log_server_nonsense"))
         finally:
             os._exit(0)  # nobody is left to work for
 
@@ -155,7 +157,7 @@ class Worker:
             self._send(msgspec.structs.replace(frame, code=code))
             return None
         except Exception as error:
-            log.exception("loading failed")
+            log.exception(said("log_loading_failed"))
             self._send(wire.Failed(0, "model_load_failed", str(error) or type(error).__name__))
             return None
         info = loaded.model.info
@@ -228,7 +230,7 @@ class Worker:
         try:
             engine.step()
         except HoshikageError as error:  # about the step as a whole: whom it served is not known
-            log.info("a step failed: %s", error)  # each of its requests is an error of its own
+            log.info(said("log_step_failed", reason=error))  # each of its requests is an error of its own
             for request_id, running in list(self._active.items()):
                 self._fail(request_id, error)
                 running.generation.close()

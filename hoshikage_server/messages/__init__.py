@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from typing import Protocol, runtime_checkable
+
 from hoshikage_server.messages.catalogue import CATALOGUE
 from hoshikage_server.messages.message import Message
 
 LANGUAGES = ("ja", "en")
 _VALUE_MAX = 1000  # characters: a request's body may be one long name
 
-__all__ = ["CATALOGUE", "LANGUAGES", "Message", "Size", "Words", "choose", "text"]
+__all__ = ["CATALOGUE", "LANGUAGES", "Message", "Said", "Sentence", "Size", "Words", "choose", "said", "text"]
 
 
 class Words(tuple[str, ...]):
@@ -24,7 +26,35 @@ class Size(int):
         return f"{self / 1024**3:.2f} GiB"
 
 
-def text(key: str, language: str, **values: object) -> str:
+@runtime_checkable
+class Sentence(Protocol):
+    """What can be put into words: something that was said, or an error. As a value of a message, in its language."""
+
+    def text(self, language: str) -> str:
+        """The sentence in a language."""
+
+
+class Said:
+    """A sentence that gets its words when it is known who reads it; for a program, as a string, it is English."""
+
+    def __init__(self, key: str, values: dict[str, object]) -> None:
+        self._key = key
+        self._values = values
+
+    def text(self, language: str) -> str:
+        """The sentence in a language."""
+        return text(self._key, language, **self._values)
+
+    def __str__(self) -> str:
+        return self.text("en")
+
+
+def said(key: str, /, **values: object) -> Said:
+    """A sentence for a log, or for the value of another one."""
+    return Said(key, values)
+
+
+def text(key: str, language: str, /, **values: object) -> str:
     """The sentence `key` in a language, with its placeholders filled.
 
     A sentence that lacks one of its values is still shown, bare: failing here would hide the error it tells of.
@@ -54,6 +84,8 @@ def choose(accept_language: str | None, default: str) -> str:
 def _in_language(value: object, language: str) -> object:
     if isinstance(value, str) and len(value) > _VALUE_MAX:
         return value[: _VALUE_MAX - 1] + "…"
+    if isinstance(value, Sentence):
+        return value.text(language)
     if not isinstance(value, Words):
         return value
     return text("or", language).join(text(key, language) for key in value)

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from hoshikage_server.messages.cli import CLI
 from hoshikage_server.messages.client import CLIENT
+from hoshikage_server.messages.log import LOG
 from hoshikage_server.messages.message import Message
 from hoshikage_server.messages.personas import PERSONAS
+from hoshikage_server.messages.registry import REGISTRY
 
 CATALOGUE: dict[str, Message] = {
     # Requests
@@ -408,7 +410,7 @@ CATALOGUE: dict[str, Message] = {
         "Listening on {address} is not possible: {reason}",
     ),
     "invalid_model_map": Message(
-        "モデル一覧 {path} を読めません: {reason}",
+        "モデル一覧 {path} を使えません。{reason}",
         "The model map {path} cannot be used: {reason}",
     ),
     "model_map_not_written": Message(
@@ -499,4 +501,6 @@ CATALOGUE: dict[str, Message] = {
     **CLI,
     **CLIENT,
     **PERSONAS,
+    **LOG,
+    **REGISTRY,
 }

@@ -78,9 +78,7 @@ PERSONAS: dict[str, Message] = {
         "文字コードがUTF-8ではありません。UTF-8で保存し直してください",
         "its text is not UTF-8: save it as UTF-8",
     ),
-    "persona_number": Message(
-        "nan や inf は使えません", "nan and inf cannot be used as numbers"
-    ),
+    "persona_number": Message("nan や inf は使えません", "nan and inf cannot be used as numbers"),
     "persona_date": Message(
         "日付や時刻は使えません。文字列にするには引用符で囲んでください",
         "dates and times cannot be used; put quotes around it to make it a text",
@@ -98,17 +96,18 @@ PERSONAS: dict[str, Message] = {
     "cli_persona_show_json": Message("内容をJSONで表示します。", "Print it as JSON."),
     "cli_persona_add": Message(
         "ペルソナ ID を、オプションまたは FILE.toml の内容で作ります。\n\n"
-        "例: hoshikage persona add haiku --name 俳人 --system \"俳句で答えてください。\"\n\n"
+        '例: hoshikage persona add haiku --name 俳人 --system "俳句で答えてください。"\n\n'
         "FILE.toml だけを指定すると、そのファイル名が ID になります。",
         "Make the persona ID from options, or from FILE.toml.\n\n"
-        "For example: hoshikage persona add haiku --name Poet --system \"Answer in haiku.\"\n\n"
+        'For example: hoshikage persona add haiku --name Poet --system "Answer in haiku."\n\n'
         "With FILE.toml alone, the file's name is the ID.",
     ),
     "cli_persona_add_name": Message("表示名。", "Its name for people."),
     "cli_persona_add_description": Message("短い説明。", "A word about it."),
     "cli_persona_add_system": Message("システムプロンプト。", "Its system prompt."),
     "cli_persona_add_model": Message(
-        "使うモデル。指定しなければ最初に登録されたモデル。", "The model it runs on; without it the first one registered."
+        "使うモデル。指定しなければ最初に登録されたモデル。",
+        "The model it runs on; without it the first one registered.",
     ),
     "cli_persona_add_language": Message("答える言語。", "The language it answers in."),
     "cli_persona_add_greeting": Message("会話を始めるときのあいさつ。", "What it says when a chat begins."),
@@ -116,9 +115,7 @@ PERSONAS: dict[str, Message] = {
     "cli_persona_add_stop": Message(
         "応答を終える文字列。何度でも指定できます。", "A text that ends an answer; may be given several times."
     ),
-    "cli_persona_add_thinking": Message(
-        "推論モデルに考えさせるかどうか。", "Whether a reasoning model reasons."
-    ),
+    "cli_persona_add_thinking": Message("推論モデルに考えさせるかどうか。", "Whether a reasoning model reasons."),
     "cli_persona_add_avatar": Message("アイコン: 絵文字など。", "Its picture: an emoji or the like."),
     "cli_persona_add_force": Message("同じ ID のペルソナを置き換えます。", "Replace a persona of the same ID."),
     "cli_persona_edit": Message(

@@ -53,9 +53,7 @@ class Served:
             return form
         return msgspec.structs.replace(form, enable_thinking=thinking)
 
-    def opening(
-        self, conversation: Sequence[dict[str, Any]], asked: str | None, language: str
-    ) -> list[dict[str, Any]]:
+    def opening(self, conversation: Sequence[dict[str, Any]], asked: str | None, language: str) -> list[dict[str, Any]]:
         """A conversation as the model gets it.
 
         It begins with one system message, as many templates take no more: the model's own text, the persona's, and the

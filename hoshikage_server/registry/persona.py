@@ -28,7 +28,7 @@ from msgspec import Meta
 from hoshikage_server.api import invalid
 from hoshikage_server.engines.wire import Sampling, Text
 from hoshikage_server.errors import PersonaError, RequestError, ServerError
-from hoshikage_server.messages import LANGUAGES
+from hoshikage_server.messages import LANGUAGES, Sentence, said
 
 if sys.version_info >= (3, 11):
     import tomllib
@@ -151,16 +151,16 @@ def from_toml(content: bytes, path: Path) -> Persona:
             field.
     """
     if len(content) > FILE_BYTES_MAX:
-        raise unusable(path, ServerError("persona_too_large", limit=FILE_BYTES_MAX))
+        raise unusable(path, said("persona_too_large", limit=FILE_BYTES_MAX))
     try:
         text = content.removeprefix(b"\xef\xbb\xbf").decode()
     except UnicodeDecodeError as error:
-        raise unusable(path, ServerError("persona_not_utf8"), content[: error.start].count(b"\n") + 1) from None
+        raise unusable(path, said("persona_not_utf8"), content[: error.start].count(b"\n") + 1) from None
     try:
         values = tomllib.loads(text)
     except (tomllib.TOMLDecodeError, RecursionError, ValueError) as error:  # ValueError: a number of too many digits
         found = _TOML_LINE.search(str(error))
-        reason = ServerError("persona_no_toml", reason=_TOML_LINE.sub("", str(error)).strip())
+        reason = said("persona_no_toml", reason=_TOML_LINE.sub("", str(error)).strip())
         raise unusable(path, reason, int(found[1]) if found else None) from None
     try:
         return _from_values(values)
@@ -176,7 +176,7 @@ def to_toml(persona: Persona) -> bytes:
     return tomli_w.dumps(plain, multiline_strings=not has_returns).encode()
 
 
-def unusable(path: Path, reason: ServerError | str, line: int | None = None) -> PersonaError:
+def unusable(path: Path, reason: Sentence | str, line: int | None = None) -> PersonaError:
     """The error for a file, and a line of it, as compilers name them."""
     return PersonaError("invalid_persona", where=path if line is None else f"{path}:{line}", reason=reason)
 

@@ -14,11 +14,12 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from filelock import FileLock, Timeout
+from filelock import Timeout
 
-from hoshikage_server.errors import PersonaError, RequestError, ServerError
+from hoshikage_server.errors import PersonaError, RequestError
+from hoshikage_server.messages import said
 from hoshikage_server.registry import persona as files
-from hoshikage_server.registry.files import Stamp, stamp, write_atomically
+from hoshikage_server.registry.files import LOCK_TIMEOUT_S, locked, write_atomically
 from hoshikage_server.registry.persona import Persona, checked_id, unusable
 from hoshikage_server.settings import Settings
 
@@ -27,7 +28,8 @@ log = logging.getLogger(__name__)
 BUILTIN = Path(__file__).resolve().parent.parent / "personas"
 PERSONAS_MAX = 1000
 _SUFFIX = ".toml"
-_LOCK_TIMEOUT_S = 10.0
+
+Stamp = tuple[int, ...]
 
 
 @dataclass(frozen=True)
@@ -96,7 +98,7 @@ class _Folder:
             found = entry.stat()
         except OSError as error:  # a link that leads nowhere
             found, failure = None, unusable(self.path / name, error.strerror or str(error))
-        now = stamp(found) if found is not None else ()
+        now = _stamp(found)
         if known is not None and known.stamp == now:
             return
         before = known.stored if known is not None else None
@@ -106,12 +108,12 @@ class _Folder:
             self.files[name] = _File(now, self._read(name, found), None)
         except PersonaError as error:
             self.files[name] = _File(now, before, error)
-            log.error("%s", error)
+            log.error(error)
 
     def _read(self, name: str, found: os.stat_result) -> Stored:
         path = self.path / name
         if not stat.S_ISREG(found.st_mode):  # opening another might wait for ever
-            raise unusable(path, ServerError("persona_no_file"))
+            raise unusable(path, said("persona_no_file"))
         try:
             persona_id = checked_id(name.removesuffix(_SUFFIX))
         except RequestError as error:
@@ -120,7 +122,7 @@ class _Folder:
 
     def _fail(self, error: PersonaError) -> None:
         if str(error) != str(self.error):
-            log.error("%s", error)
+            log.error(error)
         self.error = error
 
 
@@ -230,14 +232,18 @@ class Personas:
     @contextmanager
     def _locked(self, path: Path) -> Iterator[None]:
         try:
-            self.folder.mkdir(parents=True, exist_ok=True)
-            with FileLock(self.folder / ".lock", timeout=_LOCK_TIMEOUT_S):
+            with locked(self.folder):
+                self.folder.mkdir(exist_ok=True)
                 yield
         except Timeout:
-            reason = f"locked by another process for {_LOCK_TIMEOUT_S:g} s"
+            reason = said("map_locked", seconds=f"{LOCK_TIMEOUT_S:g}")
             raise PersonaError("persona_not_written", path=path, reason=reason) from None
         except OSError as error:
             raise PersonaError("persona_not_written", path=path, reason=error.strerror or str(error)) from error
+
+
+def _stamp(found: os.stat_result | None) -> Stamp:
+    return () if found is None else (found.st_mtime_ns, found.st_ctime_ns, found.st_size, found.st_ino)
 
 
 def _is_persona(name: str) -> bool:
