@@ -87,9 +87,9 @@ def from_validation(complaint: str, body: bytes, words: Mapping[str, str] = WORD
     if is_of_key:
         return _bad_key(path, what, body)
     if unknown := _UNKNOWN.match(what):
-        param, supported = path.lstrip("."), _supported(path.lstrip("."), words)
-        name = f"{param}.{shorten(unknown['field'])}".lstrip(".")
-        return RequestError("unknown_parameter", param=name, supported=supported)
+        where = path.lstrip(".")
+        name = f"{where}.{shorten(unknown['field'])}".lstrip(".")
+        return RequestError("unknown_parameter", param=name, supported=_supported(where, words))
     is_length = _LENGTH.match(what) is not None
     place = value_path.find(body, path, lambda value: not _is_fine(value, what), is_shallow=is_length)
     param, value = place.param or None, place.value

@@ -21,7 +21,7 @@ from hoshikage_server.engines.spec import spec_of
 from hoshikage_server.engines.supervisor import EngineSnapshot, Snapshot
 from hoshikage_server.engines.wire import EngineSpec
 from hoshikage_server.errors import EngineError, RequestError
-from hoshikage_server.registry.model_map import ModelMap
+from hoshikage_server.registry.catalog import Catalog
 from hoshikage_server.settings import LiveSettings
 
 _encode = msgspec.json.Encoder().encode
@@ -31,18 +31,19 @@ _BURIAL_S = 5.0  # from the end of a process until it is known what that gave ba
 
 
 class ModelList:
-    """All registered models."""
+    """All registered models, and the personas."""
 
-    def __init__(self, settings: LiveSettings, models: ModelMap, answers: Answers) -> None:
+    def __init__(self, settings: LiveSettings, catalog: Catalog, answers: Answers) -> None:
         self._settings = settings
-        self._models = models
+        self._catalog = catalog
         self._supervisor = answers.supervisor
 
     @operation("List models", answer=ModelPage)
     def on_get(self, request: falcon.Request, response: falcon.Response) -> None:
-        """Lists the registered models, loaded or not."""
-        entries = self._models.entries().values()
-        response.data = _encode(ModelPage(describe(entries, self._settings.now, self._supervisor)))
+        """Lists the registered models, loaded or not, and the personas that can be used."""
+        found = self._catalog.all()
+        described = describe(found, self._settings.now, self._supervisor, request.context.language)
+        response.data = _encode(ModelPage(described))
         response.content_type = falcon.MEDIA_JSON
 
 
@@ -52,29 +53,29 @@ class ModelItem:
     Ids may hold slashes, and Falcon's routes cannot go on behind one of those; so the verbs are told apart here.
     """
 
-    def __init__(self, settings: LiveSettings, models: ModelMap, answers: Answers) -> None:
+    def __init__(self, settings: LiveSettings, catalog: Catalog, answers: Answers) -> None:
         self._settings = settings
-        self._models = models
+        self._catalog = catalog
         self._answers = answers
 
     @operation("Retrieve model", answer=ModelObject)
     def on_get(self, request: falcon.Request, response: falcon.Response, model_id: str) -> None:
-        """Describes a model. Its id may hold slashes, escaped or not."""
+        """Describes a model, or a persona. Its id may hold slashes, escaped or not."""
         owner, _, verb = model_id.rpartition("/")
-        if verb in ("load", "unload") and owner in self._models.entries() and model_id not in self._models.entries():
+        if verb in ("load", "unload") and self._catalog.knows(owner) and not self._catalog.knows(model_id):
             raise falcon.HTTPMethodNotAllowed(["POST"])
-        entry = self._models.find(model_id, "model")
-        [described] = describe([entry], self._settings.now, self._answers.supervisor)
+        served = self._catalog.find(model_id, "model")
+        [described] = describe([served], self._settings.now, self._answers.supervisor, request.context.language)
         response.data = _encode(described)
         response.content_type = falcon.MEDIA_JSON
 
     @operation("Load model", answer=LoadObject, under="/load")
     @operation("Unload model", answer=UnloadObject, under="/unload", codes=("model_in_use",))
     def on_post(self, request: falcon.Request, response: falcon.Response, model_id: str) -> None:
-        """Loads or unloads it. A body is read, and says nothing."""
+        """Loads or unloads it; of a persona, its model. A body is read, and says nothing."""
         owner, _, verb = model_id.rpartition("/")
         if verb not in ("load", "unload"):
-            self._models.find(model_id, "model")
+            self._catalog.find(model_id, "model")
             raise falcon.HTTPMethodNotAllowed(["GET", "HEAD"])
         body.read(request, self._settings.now)
         request.context.model = owner
@@ -83,9 +84,10 @@ class ModelItem:
         response.data = _encode(done)
         response.content_type = falcon.MEDIA_JSON
 
-    def _load(self, model: str) -> LoadObject:
+    def _load(self, name: str) -> LoadObject:
         supervisor, limits = self._answers.supervisor, self._settings.now
-        spec = spec_of(self._models.find(model, "model"), limits)
+        entry = self._catalog.find(name, "model").entry
+        model, spec = entry.id, spec_of(entry, limits)
         lease = Lease(model, spec, _LOAD_RETRIES, insists=True)
         before = _engine_of(spec, supervisor.snapshot())
         if before is not None:  # nobody has to make place for it
@@ -100,7 +102,8 @@ class ModelItem:
 
     def _unload(self, model: str) -> UnloadObject:
         supervisor = self._answers.supervisor
-        entry = self._models.entries().get(model)
+        entry = self._catalog.find(model, "model").entry if self._catalog.knows(model) else None
+        model = model if entry is None else entry.id
         # A model may be registered under several names.
         same = None if entry is None else _engine_of(spec_of(entry, self._settings.now), supervisor.snapshot())
         is_loaded = any(engine.model == model for engine in supervisor.snapshot().engines)

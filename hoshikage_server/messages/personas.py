@@ -40,7 +40,8 @@ PERSONAS: dict[str, Message] = {
         "Register one with 'hoshikage add NAME FILE.gguf'.",
     ),
     "persona_not_found": Message(
-        "'{persona}' というペルソナはありません。一覧は 'hoshikage persona list' または GET /v1/personas で見られます。",
+        "'{persona}' というペルソナはありません。"
+        "一覧は 'hoshikage persona list' または GET /v1/personas で見られます。",
         "There is no persona '{persona}'. 'hoshikage persona list' and GET /v1/personas show those that there are.",
     ),
     "persona_exists": Message(
@@ -163,6 +164,7 @@ PERSONAS: dict[str, Message] = {
     "persona_is_own": Message("自分用", "yours"),
     "persona_is_override": Message("自分用（組み込みを置き換え）", "yours, in place of the built-in one"),
     "persona_any_model": Message("（最初のモデル）", "(the first one)"),
+    "row_personas": Message("ペルソナ", "Personas"),
     "row_persona_id": Message("ID", "Id"),
     "row_persona_name": Message("名前", "Name"),
     "row_persona_model": Message("モデル", "Model"),

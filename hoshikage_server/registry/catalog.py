@@ -125,6 +125,19 @@ class Catalog:
             raise RequestError("model_persona_not_found", param=param, model=entry.id, persona=persona_id)
         return Served(f"{entry.id}@{stored.id}", entry, stored.persona)
 
+    def knows(self, name: str) -> bool:
+        """Whether a name stands for something that can be used; raises as `find` does where a file is broken."""
+        try:
+            self.find(name)
+        except RequestError:
+            return False
+        return True
+
+    def all(self) -> list[Served]:
+        """All models, and behind them the personas that can be asked for by their own names."""
+        models = [Served(entry.id, entry) for entry in self.models.entries().values()]
+        return models + self._personas()
+
     def find_model(self, name: str) -> ModelEntry:
         """The same where a persona cannot act: what is no conversation; raises as `find` does.
 
@@ -137,8 +150,7 @@ class Catalog:
             raise RequestError("persona_only_chats", param="model", persona=persona, model=served.entry.id)
         return served.entry
 
-    def served_personas(self) -> list[Served]:
-        """The personas that can be asked for by their own names."""
+    def _personas(self) -> list[Served]:
         found = []
         for stored in self.personas.all().values():
             if self._model(stored.id) is None and (entry := self.model_of(stored.persona)) is not None:
