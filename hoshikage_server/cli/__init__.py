@@ -11,6 +11,7 @@ from hoshikage_server import __version__
 from hoshikage_server.cli.config import config
 from hoshikage_server.cli.engine import load, status, unload
 from hoshikage_server.cli.models import add, list_models, rm
+from hoshikage_server.cli.persona import persona
 from hoshikage_server.cli.serve import serve
 from hoshikage_server.cli.version import version
 from hoshikage_server.cli.words import Option, group, say, usage_error
@@ -26,7 +27,7 @@ INTERRUPTED = 130  # 128 + SIGINT, as shells tell it
 
 _STATUS_OF = {
     **dict.fromkeys(("server_unreachable", "server_silent", "server_unknown"), NO_SERVER),
-    "model_not_registered": NOT_FOUND,
+    **dict.fromkeys(("model_not_registered", "model_not_found", "persona_not_found"), NOT_FOUND),
 }
 
 
@@ -38,7 +39,7 @@ def hoshikage() -> None:
     """The commands' root; what it says of itself is in the catalogue."""
 
 
-for _command in (serve, status, load, unload, list_models, add, rm, config, version):
+for _command in (serve, status, load, unload, list_models, add, rm, persona, config, version):
     hoshikage.add_command(_command)
 
 

@@ -87,7 +87,7 @@ PERSONAS: dict[str, Message] = {
     "persona_too_large": Message("大きすぎます（{limit} バイトまで）", "it is too large (at most {limit} bytes)"),
     "persona_no_file": Message("通常のファイルではありません", "it is no ordinary file"),
     # The command line: helps
-    "cli_persona": Message(
+    "cli_personas": Message(
         "ペルソナ（答え方の設定）を見る・作る・試す。",
         "Show, make and try personas: named ways to answer.",
     ),
@@ -150,9 +150,9 @@ PERSONAS: dict[str, Message] = {
     ),
     "persona_edit_again": Message("もう一度編集しますか？", "Edit it again?"),
     "persona_left_broken": Message(
-        "書いた内容は {path} に残っています。'hoshikage persona edit {persona}' で直せます。"
+        "{error}\n書いた内容は {path} に残っています。'hoshikage persona edit {persona}' で直せます。"
         "それまで、動いているサーバーは前の内容を使います。",
-        "What you wrote is kept in {path}: correct it with 'hoshikage persona edit {persona}'. "
+        "{error}\nWhat you wrote is kept in {path}: correct it with 'hoshikage persona edit {persona}'. "
         "Until then a running server uses what it was before.",
     ),
     "editor_failed": Message(

@@ -44,7 +44,7 @@ _Short = Annotated[str, Meta(min_length=1, max_length=2000)]
 _Long = Annotated[str, Meta(min_length=1, max_length=100_000)]
 _AVATAR = r"^(.{1,16}|https://\S+|data:image/[a-z0-9.+-]+[;,]\S*)$" + invalid.NO_LINE_END
 
-_TOML_LINE = re.compile(r"\(at line (\d+), column \d+\)$")
+_TOML_PLACE = re.compile(r" ?\(at (?:line (\d+), column \d+|end of document)\)$")
 _LONG_TEXT = re.compile(r'("""|\'\'\').*?\1', re.DOTALL)
 _STEP = re.compile(r"([^.\[\]]+)(?:\[(\d+)\])?")
 
@@ -159,9 +159,10 @@ def from_toml(content: bytes, path: Path) -> Persona:
     try:
         values = tomllib.loads(text)
     except (tomllib.TOMLDecodeError, RecursionError, ValueError) as error:  # ValueError: a number of too many digits
-        found = _TOML_LINE.search(str(error))
-        reason = said("persona_no_toml", reason=_TOML_LINE.sub("", str(error)).strip())
-        raise unusable(path, reason, int(found[1]) if found else None) from None
+        found = _TOML_PLACE.search(str(error))
+        reason = said("persona_no_toml", reason=_TOML_PLACE.sub("", str(error)))
+        line = int(found[1] or text.rstrip().count("\n") + 1) if found else None
+        raise unusable(path, reason, line) from None
     try:
         return _from_values(values)
     except ServerError as error:
@@ -210,10 +211,12 @@ def _check_values(value: Any, param: str = "") -> None:
 def _line_of(text: str, param: str) -> int | None:
     """Where a field stands in a file, as well as a look at its lines can tell."""
     text = _LONG_TEXT.sub(lambda found: "\n" * found[0].count("\n"), text)
-    for name, index in reversed(_STEP.findall(param)):
+    line, begin = None, 0
+    for name, index in _STEP.findall(param):
         key = re.compile(rf"""(?m)^[ \t]*(?:\[+[ \t]*)?(?:[\w."']+\.)?["']?{re.escape(name)}["']?[ \t]*[=.\]]""")
-        places = [found.start() for found in key.finditer(text)]
-        if places:
-            place = places[min(int(index or 0), len(places) - 1)]
-            return text.count("\n", 0, place) + 1
-    return None
+        places = [found.start() for found in key.finditer(text, begin)]
+        if not places:
+            break
+        begin = places[min(int(index or 0), len(places) - 1)]
+        line = text.count("\n", 0, begin) + 1
+    return line

@@ -1,7 +1,7 @@
 """The personas there are: those that come with Hoshikage, and a folder of TOML files, one for each of a person's own.
 
-A file of the same name wins over a built-in persona. A broken file is reported, and never overwritten but by who means
-it; until it is mended, what it said before stays in use.
+A file of the same name wins over a built-in persona. A broken file is reported, and overwritten only by who says so;
+until it is mended, what it said before stays in use, or else the built-in persona.
 """
 
 from __future__ import annotations
@@ -118,7 +118,7 @@ class _Folder:
             persona_id = checked_id(name.removesuffix(_SUFFIX))
         except RequestError as error:
             raise unusable(path, error) from None
-        return Stored(persona_id, files.from_toml(_content(path), path), path, self.is_builtin)
+        return Stored(persona_id, files.from_toml(read_file(path), path), path, self.is_builtin)
 
     def _fail(self, error: PersonaError) -> None:
         if str(error) != str(self.error):
@@ -161,12 +161,12 @@ class Personas:
         """One of them; None if there is none of this name.
 
         Raises:
-            PersonaError: There is a file of this name, which never could be read.
+            PersonaError: There is a file of this name, which never could be read, and nothing else.
         """
         found = self.all().get(persona_id)
-        broken = self._own.files.get(f"{persona_id}{_SUFFIX}")
-        if broken is not None and broken.stored is None and broken.error is not None:
-            raise broken.error
+        file = self._own.files.get(f"{persona_id}{_SUFFIX}")
+        if found is None and file is not None and file.error is not None:
+            raise file.error
         return found
 
     def find(self, persona_id: str) -> Stored:
@@ -242,17 +242,22 @@ class Personas:
             raise PersonaError("persona_not_written", path=path, reason=error.strerror or str(error)) from error
 
 
+def read_file(path: Path) -> bytes:
+    """The content of a persona's file, or as much of it as shows that it is too large.
+
+    Raises:
+        PersonaError: It cannot be read.
+    """
+    try:
+        with path.open("rb") as file:
+            return file.read(files.FILE_BYTES_MAX + 1)
+    except OSError as error:
+        raise unusable(path, error.strerror or str(error)) from error
+
+
 def _stamp(found: os.stat_result | None) -> Stamp:
     return () if found is None else (found.st_mtime_ns, found.st_ctime_ns, found.st_size, found.st_ino)
 
 
 def _is_persona(name: str) -> bool:
     return name.endswith(_SUFFIX) and not name.startswith(".")
-
-
-def _content(path: Path) -> bytes:
-    try:
-        with path.open("rb") as file:
-            return file.read(files.FILE_BYTES_MAX + 1)
-    except OSError as error:
-        raise unusable(path, error.strerror or str(error)) from error

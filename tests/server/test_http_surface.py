@@ -204,12 +204,12 @@ def test_models_tell_more(make_api: MakeApi) -> None:
         return api.get("/v1/models/m").json["hoshikage"]
 
     unknown = {"arch": None, "quantisation": None, "n_params": None}
-    assert details() == {"state": "unloaded", "n_ctx": 4096, "size_bytes": None, **unknown}
+    assert details() == {"state": "unloaded", "n_ctx": 4096, "size_bytes": None, "persona": None, **unknown}
     assert said(api.chat("echo x")) == "x"
     wait_for(lambda: details()["state"] == "ready", "it waits for more")
     api.client.simulate_post("/v1/models/m/unload")
     known = {"arch": "fake", "quantisation": "Q4_0", "n_params": 7}
-    assert details() == {"state": "unloaded", "n_ctx": 4096, "size_bytes": None, **known}
+    assert details() == {"state": "unloaded", "n_ctx": 4096, "size_bytes": None, "persona": None, **known}
     assert set(ModelObject.__struct_fields__) == set(api.get("/v1/models").json["data"][0])
 
 
