@@ -13,6 +13,7 @@ import falcon
 
 from hoshikage_server import heap, logs
 from hoshikage_server.api import problems
+from hoshikage_server.api.admin import add_admin
 from hoshikage_server.api.answering import Answering
 from hoshikage_server.api.chat import ChatCompletions
 from hoshikage_server.api.completions import Completions
@@ -20,11 +21,12 @@ from hoshikage_server.api.embeddings import EmbeddingsResource
 from hoshikage_server.api.health import Health, Welcome
 from hoshikage_server.api.input_tokens import InputTokens
 from hoshikage_server.api.middleware import ApiKeys, RequestContext
-from hoshikage_server.api.models import ModelItem, ModelList
 from hoshikage_server.api.openapi import OpenApi
 from hoshikage_server.api.operations import App
 from hoshikage_server.api.origins import Origins
 from hoshikage_server.api.personas import PersonaItem, PersonaList
+from hoshikage_server.api.registrar import Registrar
+from hoshikage_server.api.registration import Model, Models
 from hoshikage_server.api.responses.routes import add_responses
 from hoshikage_server.api.status import Status
 from hoshikage_server.api.tokens import Detokenize, Tokenize
@@ -114,10 +116,12 @@ def create_app(deps: Deps) -> falcon.App[Any, Any]:
     app.add_route("/openapi.json", OpenApi(app.resources))
     app.add_route("/v1/api/version", Version())
     app.add_route("/v1/status", Status(settings, catalog, deps.answers))
-    app.add_route("/v1/models", ModelList(settings, catalog, deps.answers))
-    app.add_route("/v1/models/{model_id:path}", ModelItem(settings, catalog, deps.answers))
+    registrar = Registrar(settings, deps.models, deps.answers)
+    app.add_route("/v1/models", Models(settings, catalog, deps.answers, registrar))
+    app.add_route("/v1/models/{model_id:path}", Model(settings, catalog, deps.answers, registrar))
     app.add_route("/v1/personas", PersonaList(settings, catalog))
     app.add_route("/v1/personas/{persona_id}", PersonaItem(settings, catalog))
+    add_admin(app, settings, deps.models, deps.answers, registrar)
     answering = Answering(settings, deps.answers)
     app.add_route("/v1/chat/completions", ChatCompletions(settings, catalog, answering))
     app.add_route("/v1/completions", Completions(settings, catalog, answering, deps.answers.vocabulary))

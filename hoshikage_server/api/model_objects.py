@@ -10,6 +10,7 @@ import msgspec
 from hoshikage_server.engines.spec import spec_of
 from hoshikage_server.engines.supervisor import Supervisor
 from hoshikage_server.registry.catalog import Served
+from hoshikage_server.registry.entry import ModelEntry
 from hoshikage_server.registry.persona import in_language
 from hoshikage_server.settings import Settings
 
@@ -67,7 +68,14 @@ class ModelPage(msgspec.Struct, frozen=True):
     object: Literal["list"] = "list"
 
 
-def describe(found: Iterable[Served], settings: Settings, supervisor: Supervisor, language: str) -> list[ModelObject]:
+def describe(entries: Iterable[ModelEntry], settings: Settings, supervisor: Supervisor) -> list[ModelObject]:
+    """Models as they are now."""
+    return describe_served([Served(entry.id, entry) for entry in entries], settings, supervisor, "en")
+
+
+def describe_served(
+    found: Iterable[Served], settings: Settings, supervisor: Supervisor, language: str
+) -> list[ModelObject]:
     """Models and personas as they are now."""
     engines = {engine.spec: engine for engine in supervisor.snapshot().engines}
     cooling = supervisor.cooling()

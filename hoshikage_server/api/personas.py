@@ -57,13 +57,18 @@ class PersonaList(_Resource):
         page = PersonaPage([told(stored, self._catalog) for stored in self._personas.all().values()], errors)
         _answer(response, page)
 
-    @operation("Create persona", body=PersonaBody, answer=PersonaObject, admin=True, codes=("persona_exists",))
+    @operation(
+        "Create persona", body=PersonaBody, answer=PersonaObject, status=201, admin=True, codes=("persona_exists",)
+    )
     def on_post(self, request: falcon.Request, response: falcon.Response) -> None:
         """Makes a persona: a file in the personas folder. Its `id` is required here."""
         given = self._read(request)
         if given.id is None:
             raise RequestError("missing_required_parameter", param="id")
-        _answer(response, self._save(given.id, given, replace=False))
+        made = self._save(given.id, given, replace=False)
+        response.status = falcon.HTTP_201
+        response.location = f"/v1/personas/{falcon.uri.encode_value(made.id)}"
+        _answer(response, made)
 
 
 class PersonaItem(_Resource):

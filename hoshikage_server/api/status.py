@@ -36,6 +36,7 @@ class Status:
         usages = answers.supervisor.usages()  # may take a moment where there is a GPU; all else is of one moment
         snapshot = answers.supervisor.snapshot()
         loaded, unloaded = snapshot.last_load, snapshot.last_unload
+        language = request.context.language
         map_error = self._catalog.models.error
         status = StatusObject(
             state=snapshot.state,
@@ -52,8 +53,8 @@ class Status:
             crashes=tuple(CrashStatus(crash.at, crash.model, crash.reason) for crash in snapshot.crashes),
             retry_after_s={model: round(pause_s, 3) for model, pause_s in answers.supervisor.cooling().items()},
             last_error=snapshot.last_error,
-            model_map_error=str(map_error) if map_error else None,
-            persona_errors=tuple(str(error) for error in self._catalog.personas.errors),
+            model_map_error=map_error.text(language) if map_error else None,
+            persona_errors=tuple(error.text(language) for error in self._catalog.personas.errors),
             version=__version__,
             build=self._build,
             uptime_s=round(time.monotonic() - self._began, 3),

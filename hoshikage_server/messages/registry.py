@@ -9,8 +9,8 @@ REGISTRY: dict[str, Message] = {
     "setting_models_dir": Message(
         "モデルを置くフォルダ（':' で区切って複数）。API で登録できるのはこの中のファイルだけで、"
         "'hoshikage model scan' はここを探します",
-        "folders of models, with ':' between; the API registers only files in them, and 'hoshikage model scan' searches "
-        "them",
+        "folders of models, with ':' between; the API registers only files in them, and 'hoshikage model scan' looks "
+        "there",
     ),
     "setting_admin_keys": Message(
         "モデルやペルソナの登録・変更・削除ができるキー（カンマ区切り）。APIキーとしても使えます",
@@ -86,6 +86,67 @@ REGISTRY: dict[str, Message] = {
     "alias_taken": Message(
         "'{param}': '{alias}' は既にモデル '{model}' の名前です。別の名前にしてください。",
         "Invalid '{param}': '{alias}' is a name of the model '{model}' already. Choose another one.",
+    ),
+    "path_not_allowed": Message(
+        "'{param}' の {path} は、モデルのフォルダ（{folders}）の中にありません。"
+        "ファイルをそこに置くか、HOSHIKAGE_MODELS_DIR にそのフォルダを加えてください。",
+        "Invalid '{param}': {path} is not in a folder of models ({folders}). "
+        "Put the file there, or add its folder to HOSHIKAGE_MODELS_DIR.",
+    ),
+    "invalid_model_file": Message(
+        "{path} はモデルとして使えません: {reason}",
+        "{path} cannot be used as a model: {reason}",
+    ),
+    "not_the_first_part": Message(
+        "{path} は分割されたモデルの途中のファイルです。最初の {first} を指定してください。",
+        "{path} is not the first file of its model: name {first}.",
+    ),
+    "parts_missing": Message(
+        "{path} は分割されたモデルですが、足りないファイルがあります: {missing}",
+        "{path} is a model in several files, and some are missing: {missing}.",
+    ),
+    "gguf_version": Message(
+        "{path} は GGUF のバージョン {version} です。使えるのは 2 と 3 です。新しいファイルを使ってください。",
+        "{path} is of GGUF version {version}; 2 and 3 can be used. Convert it again, or get a newer file.",
+    ),
+    "gguf_truncated": Message(
+        "{path} は壊れているか、途中までしかありません。ダウンロードし直してください。",
+        "{path} is damaged or not all there: download it again.",
+    ),
+    "files_silent": Message(
+        "ディスクから {seconds} 秒以上応答がありません",
+        "the disk has not answered for {seconds} s",
+    ),
+    "admin_key_required": Message(
+        "この操作には管理キーが必要です。サーバーの HOSHIKAGE_ADMIN_KEYS に設定したキーを Authorization ヘッダーで"
+        "送ってください。",
+        "This needs an admin key: set HOSHIKAGE_ADMIN_KEYS on the server, and send one of them in the Authorization "
+        "header.",
+    ),
+    # Scanning
+    "scan_no_folder": Message(
+        "フォルダ {path} がありません。作るか、HOSHIKAGE_MODELS_DIR を変えてください。",
+        "There is no folder {path}: create it, or change HOSHIKAGE_MODELS_DIR.",
+    ),
+    "scan_projector": Message(
+        "{path} は画像などを読むための部品（mmproj）で、単独のモデルではありません。",
+        "{path} is the projector (mmproj) of a model and no model itself.",
+    ),
+    "scan_adapter": Message(
+        "{path} は LoRA アダプターです。使うモデルの 'lora' に書いてください。",
+        "{path} is a LoRA adapter: name it under 'lora' of the model it is for.",
+    ),
+    "scan_imatrix": Message(
+        "{path} は量子化に使う重要度行列で、モデルではありません。",
+        "{path} is an importance matrix for quantising and no model.",
+    ),
+    "scan_no_weights": Message(
+        "{path} には重みがなく、語彙だけです。",
+        "{path} has no weights, only a vocabulary.",
+    ),
+    "scan_leads_out": Message(
+        "{path} はモデルのフォルダの外へのリンクです。リンク先のフォルダを HOSHIKAGE_MODELS_DIR に加えてください。",
+        "{path} is a link that leads out of its folder of models: add where it leads to HOSHIKAGE_MODELS_DIR.",
     ),
     "no_such_home": Message(
         "'{param}' の {path} にあるユーザーのホームフォルダが分かりません。",

@@ -174,10 +174,7 @@ class Catalog:
         raise RequestError("persona_without_models", param=param, persona=persona_id)
 
     def _model(self, name: str) -> ModelEntry | None:
-        try:
-            return self.models.find(name)
-        except RequestError:
-            return None
+        return self.models.by_name().get(name)
 
 
 def _instructs(message: dict[str, Any]) -> bool:

@@ -34,19 +34,19 @@ class Clash(NamedTuple):
 
     Attributes:
         model_id: Whose alias it is.
-        index: Which of them.
+        place: Which of them.
         alias: The name.
         owner: The model of this name.
     """
 
     model_id: str
-    index: int
+    place: int
     alias: str
     owner: str
 
     def error(self) -> RequestError:
         """The error for who wrote it."""
-        return RequestError("alias_taken", param=f"aliases[{self.index}]", alias=self.alias, model=self.owner)
+        return RequestError("alias_taken", param=f"aliases[{self.place}]", alias=self.alias, model=self.owner)
 
 
 def parse(content: bytes, path: Path) -> dict[str, ModelEntry]:

@@ -53,6 +53,15 @@ class ModelMap:
             raise self.error
         return self._entries
 
+    def by_name(self) -> dict[str, ModelEntry]:
+        """All models by all that they are called, aliases too.
+
+        Raises:
+            ModelMapError: As for `entries`.
+        """
+        self.entries()
+        return self._names
+
     def reread(self) -> dict[str, ModelEntry]:
         """All models, read anew.
 
@@ -76,8 +85,7 @@ class ModelMap:
             ModelMapError: As for `entries`.
             RequestError: There is none of this name.
         """
-        self.entries()
-        entry = self._names.get(name)
+        entry = self.by_name().get(name)
         if entry is None:
             raise RequestError("model_not_found", param=param, model=name)
         return entry
@@ -158,7 +166,7 @@ class ModelMap:
         self._told_unused = frozenset(unused)
 
     def _update(self, model_id: str, change: Callable[[RawMap], bool]) -> bool:
-        """Has an entry changed, unless there is nothing to change; what comes of it is looked at before it is written."""
+        """Has an entry changed, where there is something to change; the result is checked before it is written."""
         try:
             with locked(self.path):
                 content = self._read_bytes()

@@ -255,7 +255,7 @@ def test_making_changing_and_deleting(make_api: MakeApi) -> None:
     """Each is a file; what GET tells may be sent back."""
     api = make_api()
     made = api.post({"id": "俳人", **CAT}, "/v1/personas")
-    assert made.status_code == 200, made.text
+    assert made.status_code == 201, made.text
     assert (made.json["id"], made.json["builtin"], made.json["usable"], made.json["runs_on"]) == (
         "俳人",
         False,
