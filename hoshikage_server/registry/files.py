@@ -1,0 +1,36 @@
+"""A GGUF file as a model, without an entry in the model map."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from hoshikage_server.errors import ServerError
+from hoshikage_server.registry.entry import Entry, ModelEntry
+from hoshikage_server.registry.model_map import ModelMap
+
+
+def find(models: ModelMap, name: str) -> ModelEntry:
+    """A registered model, or else the one in a file.
+
+    Raises:
+        ModelMapError: The map cannot be read.
+        RequestError: There is no model of this name.
+        ServerError: There is no such file.
+    """
+    entry = models.entries().get(name)
+    if entry is not None:
+        return entry
+    if not is_file_name(name):
+        return models.find(name, "model")
+    file = Path(name).expanduser().absolute()
+    if not file.is_file():
+        raise ServerError("file_not_found", path=file)
+    return ModelEntry(name, file, Entry(path=str(file.parent), model=file.name), file.parent)
+
+
+def is_file_name(name: str) -> bool:
+    """Whether a name that is no model's is meant to be a file's."""
+    try:
+        return name.endswith(".gguf") or ("/" in name and Path(name).expanduser().is_file())
+    except (OSError, RuntimeError, ValueError):  # ~ of somebody unknown, a name that is too long or holds a zero byte
+        return False
