@@ -17,7 +17,7 @@ from hoshikage_server.cli.models import add, list_models, rm
 from hoshikage_server.cli.run import run as ask
 from hoshikage_server.cli.serve import serve
 from hoshikage_server.cli.version import version
-from hoshikage_server.cli.words import Option, group, say, usage_error
+from hoshikage_server.cli.words import Option, PipeClosedError, group, say, usage_error
 from hoshikage_server.errors import ServerError
 from hoshikage_server.settings import cli_language
 
@@ -72,7 +72,7 @@ def run(arguments: list[str] | None = None) -> int:
     except (click.Abort, KeyboardInterrupt):
         click.echo(err=True)
         return INTERRUPTED
-    except BrokenPipeError:  # `| head`: nobody reads any more, and nobody is to be told
+    except (PipeClosedError, BrokenPipeError):  # nobody is left to be told
         _discard_output()
         return PIPE_CLOSED
     return status if isinstance(status, int) else 0

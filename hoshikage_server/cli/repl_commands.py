@@ -173,7 +173,8 @@ def _set(repl: Repl, argument: str) -> None:
     name, _, text = argument.partition(" ")
     name = name.replace("-", "_")
     if name not in _SETTABLE:
-        raise ServerError("chat_no_such_value", name=name, names=", ".join(_SETTABLE))
+        names = difflib.get_close_matches(name, _SETTABLE) or _SETTABLE
+        raise ServerError("chat_no_such_value", name=name, names=", ".join(names))
     text = text.strip()
     if not text:
         raise ServerError("chat_needs_argument", usage=f"/set {name} {say('chat_value')}")
@@ -206,7 +207,7 @@ def _changed(wishes: Wishes, name: str, value: object) -> Wishes:
         try:
             return msgspec.structs.replace(wishes, sampling=msgspec.convert(given, Sampling))
         except msgspec.ValidationError as error:
-            raise ServerError("chat_bad_value", name=name, reason=str(error)) from None
+            raise ServerError("chat_bad_value", name=name, reason=str(error).partition(" - at ")[0]) from None
     is_count = name == "max_tokens" and type(value) is int and 1 <= value <= INT32_MAX
     if value is not None and not is_count and not (name == "thinking" and isinstance(value, bool)):
         raise ServerError("chat_bad_value", name=name, reason=_shown(value))

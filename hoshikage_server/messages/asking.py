@@ -107,12 +107,12 @@ ASKING: dict[str, Message] = {
         "モデル '{model}' は答えられませんでした: {reason}", "The model '{model}' failed: {reason}"
     ),
     "answer_at_limit": Message(
-        "（答えは上限の {n} トークンで終わりました。--max-tokens で増やせます）",
-        "(the answer ended at its limit of {n} tokens: --max-tokens)",
+        "（上限の {n} トークンに達したため、答えは途中で終わりました）",
+        "(the answer reached its limit of {n} tokens and ends in the middle)",
     ),
     "answer_context_full": Message(
         "（コンテキストがいっぱいになり、答えは途中で終わりました）",
-        "(the context is full, and the answer ended in the middle)",
+        "(the context is full, and the answer ends in the middle)",
     ),
     # The chat
     "chat_waiting": Message("考えています…", "Waiting for the answer..."),
@@ -149,7 +149,7 @@ ASKING: dict[str, Message] = {
     ),
     "chat_nothing_yet": Message("まだ何も話していません。", "Nothing has been said yet."),
     "chat_no_such_value": Message(
-        "{name} という設定はありません。指定できるのは: {names}", "There is no {name} to set. There are: {names}"
+        "{name} という設定はありません。近いもの: {names}", "There is no {name} to set, but {names}"
     ),
     "chat_bad_value": Message(
         "{name} の値が正しくありません: {reason}", "The value of {name} cannot be used: {reason}"
@@ -196,5 +196,5 @@ ASKING: dict[str, Message] = {
     "chat_row_answer": Message("最後の答え", "Last answer"),
     "chat_row_first": Message("最初の文字まで", "First after"),
     "chat_row_all": Message("全部で", "All together"),
-    "chat_all": Message("質問 {n} 件、{n_tokens} トークン", "{n} questions, {n_tokens} tokens"),
+    "chat_all": Message("質問 {n} 件、{n_tokens} トークン", "questions: {n}, tokens: {n_tokens}"),
 }

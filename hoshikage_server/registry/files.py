@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from hoshikage_server.errors import ServerError
+from hoshikage_server.errors import ModelMapError, ServerError
 from hoshikage_server.registry.entry import Entry, ModelEntry
 from hoshikage_server.registry.model_map import ModelMap
 
@@ -13,15 +13,14 @@ def find(models: ModelMap, name: str) -> ModelEntry:
     """A registered model, or else the one in a file.
 
     Raises:
-        ModelMapError: The map cannot be read.
-        RequestError: There is no model of this name.
+        ModelMapError: The map cannot be read, or there is no model of this name.
         ServerError: There is no such file.
     """
     entry = models.entries().get(name)
     if entry is not None:
         return entry
     if not is_file_name(name):
-        return models.find(name, "model")
+        raise ModelMapError("model_not_registered", model=name)
     file = Path(name).expanduser().absolute()
     if not file.is_file():
         raise ServerError("file_not_found", path=file)
