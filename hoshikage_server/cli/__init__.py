@@ -9,6 +9,7 @@ import sys
 import click
 
 from hoshikage_server import __version__
+from hoshikage_server.cli.bench import bench
 from hoshikage_server.cli.chat import chat
 from hoshikage_server.cli.completion import completion
 from hoshikage_server.cli.config import config
@@ -43,7 +44,7 @@ def hoshikage() -> None:
     """The commands' root; what it says of itself is in the catalogue."""
 
 
-for _command in (serve, chat, ask, status, load, unload, list_models, add, rm, config, completion, version):
+for _command in (serve, chat, ask, status, load, unload, list_models, add, rm, bench, config, completion, version):
     hoshikage.add_command(_command)
 
 

@@ -114,6 +114,52 @@ ASKING: dict[str, Message] = {
         "（コンテキストがいっぱいになり、答えは途中で終わりました）",
         "(the context is full, and the answer ends in the middle)",
     ),
+    # The bench
+    "cli_bench": Message(
+        "モデル MODEL の速さを、このマシンで測ります。\n\n"
+        "プロンプトの処理（prefill）と、それに続く生成（decode）の速さを何度か測り、"
+        "中央値と、最小・最大を示します。サーバーは使いません。",
+        "Measure how fast MODEL is on this machine.\n\n"
+        "Prefill of a prompt and decode after it, several times: the median, and the least and the most. No server "
+        "takes part.",
+    ),
+    "cli_bench_prompt": Message("プロンプトのトークン数（512）。", "Tokens of the prompt (512)."),
+    "cli_bench_decode": Message("生成するトークン数（128）。", "Tokens to generate (128)."),
+    "cli_bench_repetitions": Message("繰り返す回数（5）。", "How often (5)."),
+    "cli_bench_threads": Message("計算スレッドの数（HOSHIKAGE_THREADS）。", "Compute threads (HOSHIKAGE_THREADS)."),
+    "cli_bench_n_ctx": Message(
+        "コンテキストの長さ（モデルの登録、または HOSHIKAGE_N_CTX）。",
+        "Tokens of context (the model's entry, or HOSHIKAGE_N_CTX).",
+    ),
+    "cli_bench_gpu_layers": Message(
+        "GPUに置く層の数、auto、all（HOSHIKAGE_GPU_LAYERS）。",
+        "Layers in GPU memory, auto or all (HOSHIKAGE_GPU_LAYERS).",
+    ),
+    "cli_bench_json": Message("すべての測定値をJSONで表示します。", "Print all samples as JSON."),
+    "bench_running": Message("測定しています", "Measuring"),
+    "bench_no_room": Message(
+        "{n_needed} トークンの測定には、コンテキスト（{n_ctx} トークン）が足りません。--n-ctx を大きくしてください。",
+        "{n_needed} tokens have no room in a context of {n_ctx}: raise --n-ctx.",
+    ),
+    "bench_busy": Message(
+        "ほかのプログラムがCPU {n} 個分を使っていました。この数字は目安にしかなりません。",
+        "Other programs kept {n} processors busy: take these figures as a rough idea.",
+    ),
+    "bench_gpu_layers": Message("整数、auto、all", "a number, auto, all"),
+    "bench_model": Message("モデル", "Model"),
+    "bench_machine": Message("マシン", "Machine"),
+    "bench_cores": Message(
+        "{cpu}（物理コア {cores}、スレッド {threads}）",
+        "{cpu} ({cores} cores, {threads} threads)",
+    ),
+    "bench_gpu": Message("GPU {gpus}（層: {layers}）", "GPU {gpus} (layers: {layers})"),
+    "bench_build": Message("ビルド", "Build"),
+    "bench_what": Message("測ったもの", "What"),
+    "bench_prefill": Message("プロンプト処理 {n} トークン", "prefill of {n} tokens"),
+    "bench_decode": Message("生成 {n} トークン", "decode of {n} tokens"),
+    "bench_median": Message("トークン/秒", "tokens/s"),
+    "bench_least": Message("最小", "least"),
+    "bench_most": Message("最大", "most"),
     # The chat
     "chat_waiting": Message("考えています…", "Waiting for the answer..."),
     "chat_loading": Message("モデル '{model}' を読み込んでいます", "Loading '{model}'"),
