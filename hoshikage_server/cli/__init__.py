@@ -70,7 +70,9 @@ def run(arguments: list[str] | None = None) -> int:
         return _tell(f"{usage_error(error)}\n{hint}", CALLED_WRONGLY)
     except click.ClickException as error:
         return _tell(error.format_message(), FAILED)
-    except (click.Abort, KeyboardInterrupt):
+    except click.Abort:  # what Click makes of Ctrl-C, once it has ended the line
+        return INTERRUPTED
+    except KeyboardInterrupt:
         click.echo(err=True)
         return INTERRUPTED
     except (PipeClosedError, BrokenPipeError):  # nobody is left to be told
