@@ -7,12 +7,13 @@ import uuid
 
 import falcon
 
-from hoshikage_server.api import body, conversation, reply, tools
+from hoshikage_server.api import body, reply, tools
 from hoshikage_server.api.answering import Answering, Asked, Source
 from hoshikage_server.api.operations import operation
+from hoshikage_server.api.question import question
 from hoshikage_server.api.schema import ChatRequest, decode_chat
 from hoshikage_server.errors import ServerError
-from hoshikage_server.registry.catalog import Catalog, Served
+from hoshikage_server.registry.catalog import Catalog
 from hoshikage_server.settings import LiveSettings
 
 # Errors of the engine that are about fields which it does not know by their names.
@@ -38,7 +39,7 @@ class ChatCompletions:
         served = self._catalog.find(chat.model)
         asked = Asked(
             served.entry,
-            (_question(chat, served, request.context.language),),
+            (question(chat, served, request.context.language),),
             is_streamed=chat.stream is True,
             new_events=lambda answer: reply.ChatEvents(_heading(chat, answer), _options(chat)),
             complete=lambda answer: reply.completion(_heading(chat, answer), answer, _options(chat)),
@@ -58,20 +59,6 @@ def blame(chat: ChatRequest, error: ServerError) -> None:
         error.param = field if isinstance(field, str) and field in ChatRequest.__struct_fields__ else error.param
     else:
         error.param = _FIELDS.get(error.code, error.param)
-
-
-def _question(chat: ChatRequest, served: Served, language: str) -> dict[str, object]:
-    return {
-        "messages": served.opening(conversation.plain(chat.messages), chat.language, language),
-        "sampling": chat.sampling().over(served.sampling),
-        "max_tokens": chat.token_limit,
-        "stop": (*chat.stops, *served.stop),
-        "form": served.form(chat.form()),
-        "n_choices": chat.n or 1,
-        "n_top_logprobs": chat.n_top_logprobs,
-        "wants_progress": chat.return_progress is True,
-        "wants_timings": chat.timings_per_token is True,
-    }
 
 
 def _heading(chat: ChatRequest, answer: Source) -> reply.Heading:

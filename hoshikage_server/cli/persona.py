@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,11 @@ import msgspec
 
 from hoshikage_server.api.invalid import from_validation
 from hoshikage_server.api.persona_objects import told
+from hoshikage_server.cli.answer_view import AnswerView
+from hoshikage_server.cli.asking import Wishes
+from hoshikage_server.cli.backends import backend_options, choose, prepare
+from hoshikage_server.cli.completing import complete_persona
+from hoshikage_server.cli.output import print_json, table
 from hoshikage_server.cli.persona_edit import edit
 from hoshikage_server.cli.persona_view import shown, summary
 from hoshikage_server.cli.words import command, group, json_option, option, say
@@ -22,6 +28,9 @@ from hoshikage_server.settings import Settings, cli_language, load_settings
 
 _SUFFIX = ".toml"
 _LANGUAGES = click.Choice(["ja", "en", "auto"])
+
+
+_persona_argument = click.argument("persona_id", metavar="ID", shell_complete=complete_persona)
 
 
 @group("persona", "cli_personas")
@@ -37,22 +46,22 @@ def list_personas(is_json: bool) -> None:
     errors = catalog.personas.errors
     found = list(catalog.personas.all().values())
     if is_json:
-        _print_json([told(stored, catalog) for stored in found])
+        print_json([told(stored, catalog) for stored in found])
     else:
-        click.echo("\n".join(summary(found, catalog.personas.builtin)))
+        table(*summary(found, catalog.personas.builtin))
     for error in errors:
         click.echo(f"hoshikage: {error.text(cli_language())}", err=True)
 
 
 @command("show", "cli_persona_show")
-@click.argument("persona_id", metavar="ID")
+@_persona_argument
 @json_option(words="cli_persona_show_json")
 def show(persona_id: str, is_json: bool) -> None:
     """Shows what a persona says: its file, or the same as JSON."""
     catalog = _catalog(load_settings())
     stored = catalog.personas.find(persona_id)
     if is_json:
-        _print_json(told(stored, catalog))
+        print_json(told(stored, catalog))
         return
     click.echo(f"# {stored.file}")
     click.echo(read_file(stored.file).decode().strip())
@@ -91,7 +100,7 @@ def add(persona_id: str, file: Path | None, force: bool, **given: Any) -> None:
 
 
 @command("rm", "cli_persona_rm")
-@click.argument("persona_id", metavar="ID")
+@_persona_argument
 def rm(persona_id: str) -> None:
     """Deletes a person's own persona."""
     personas = Personas(folder_of(load_settings()))
@@ -101,19 +110,32 @@ def rm(persona_id: str) -> None:
 
 
 @command("try", "cli_persona_try")
-@click.argument("persona_id", metavar="ID")
+@_persona_argument
 @click.argument("message", metavar="[MESSAGE]", required=False)
 @option("--language", type=_LANGUAGES, words="cli_persona_try_language")
-def try_persona(persona_id: str, message: str | None, language: str | None) -> None:
-    """Shows how a chat begins, and has a message answered."""
+@backend_options
+def try_persona(persona_id: str, message: str | None, language: str | None, url: str | None, local: bool) -> None:
+    """Shows how a chat begins, or has a message answered."""
     settings = load_settings()
-    catalog = _catalog(settings)
-    served = catalog.find(persona_id)
+    if message is not None:
+        _ask(settings, persona_id, message, language, url, local)
+        return
+    served = _catalog(settings).find(persona_id)
     if served.persona is None:
         raise RequestError("persona_not_found", persona=persona_id)
     opening = served.opening([], language, cli_language())
     greeting = in_language(served.persona.greeting, served.persona.spoken(language, cli_language()))
     click.echo("\n".join(shown(served, opening, greeting)))
+
+
+def _ask(
+    settings: Settings, persona_id: str, message: str, language: str | None, url: str | None, is_local: bool
+) -> None:
+    with choose(settings, persona_id, url, is_local) as (backend, name):
+        prepare(backend, name)
+        view = AnswerView()
+        with closing(backend.stream([{"role": "user", "content": message}], Wishes(name, language=language))) as pieces:
+            view.show(pieces)
 
 
 for _command in (list_personas, show, add, edit, rm, try_persona):
@@ -141,7 +163,3 @@ def _persona_of(persona_id: str, values: dict[str, Any]) -> Persona:
         return msgspec.json.decode(body, type=Persona)
     except msgspec.ValidationError as error:
         raise from_validation(str(error), body, WORDS) from None
-
-
-def _print_json(value: object) -> None:
-    click.echo(msgspec.json.format(msgspec.json.encode(value), indent=2).decode())

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import click
 
+from hoshikage_server.cli.completing import complete_persona
 from hoshikage_server.cli.words import command, say
 from hoshikage_server.errors import PersonaError, RequestError, ServerError
 from hoshikage_server.registry.persona import from_toml
@@ -15,7 +16,7 @@ from hoshikage_server.settings import cli_language, load_settings
 
 
 @command("edit", "cli_persona_edit")
-@click.argument("persona_id", metavar="ID")
+@click.argument("persona_id", metavar="ID", shell_complete=complete_persona)
 def edit(persona_id: str) -> None:
     """Opens an editor, and says what is wrong afterwards."""
     personas = Personas(folder_of(load_settings()))

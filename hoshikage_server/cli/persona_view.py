@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable, Sequence
 from typing import Any
 
-from hoshikage_server.cli.status_view import columns, printable
+from hoshikage_server.cli.output import readable
 from hoshikage_server.cli.words import say
 from hoshikage_server.registry.catalog import Served
 from hoshikage_server.registry.persona import in_language
@@ -15,9 +15,9 @@ from hoshikage_server.settings import cli_language
 _HEADINGS = ("id", "name", "model", "language", "origin")
 
 
-def summary(found: Iterable[Stored], builtin: Collection[str]) -> list[str]:
-    """A table, a persona a line."""
-    rows = [[say(f"row_persona_{name}") for name in _HEADINGS]]
+def summary(found: Iterable[Stored], builtin: Collection[str]) -> tuple[list[str], list[list[str]]]:
+    """A table's headings and its rows, a persona a row."""
+    rows = []
     for stored in found:
         origin = "builtin" if stored.is_builtin else "override" if stored.id in builtin else "own"
         persona = stored.persona
@@ -30,7 +30,7 @@ def summary(found: Iterable[Stored], builtin: Collection[str]) -> list[str]:
                 say(f"persona_is_{origin}"),
             ]
         )
-    return columns(rows)
+    return [say(f"row_persona_{name}") for name in _HEADINGS], rows
 
 
 def shown(served: Served, opening: Sequence[dict[str, Any]], greeting: str) -> list[str]:
@@ -43,7 +43,7 @@ def shown(served: Served, opening: Sequence[dict[str, Any]], greeting: str) -> l
 
 
 def _block(key: str, text: str) -> list[str]:
-    return [f"{say(key)}:", *(f"  {printable(line)}" for line in text.strip().splitlines())]
+    return [f"{say(key)}:", *(f"  {readable(line)}" for line in text.strip().splitlines())]
 
 
 def _emoji(avatar: str | None) -> str:

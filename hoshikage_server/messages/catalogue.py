@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from hoshikage_server.messages.asking import ASKING
 from hoshikage_server.messages.cli import CLI
 from hoshikage_server.messages.client import CLIENT
 from hoshikage_server.messages.log import LOG
@@ -506,4 +507,5 @@ CATALOGUE: dict[str, Message] = {
     **PERSONAS,
     **LOG,
     **REGISTRY,
+    **ASKING,
 }

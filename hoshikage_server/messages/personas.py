@@ -127,8 +127,9 @@ PERSONAS: dict[str, Message] = {
     "cli_persona_rm": Message("ペルソナ ID を削除します。", "Delete the persona ID."),
     "cli_persona_try": Message(
         "ペルソナ ID の会話がどう始まるかを表示します。\n\n"
-        "MESSAGE を付けると、動いているサーバーに送って応答を表示します。",
-        "Show how a chat with the persona ID begins.\n\nA MESSAGE is sent to the running server, and answered.",
+        "MESSAGE を付けると、代わりに応答を表示します（サーバーが動いていなければ、その場でモデルを読み込みます）。",
+        "Show how a chat with the persona ID begins.\n\n"
+        "A MESSAGE is answered instead, by the running server, or else right here.",
     ),
     "cli_persona_try_language": Message("答える言語。", "The language to answer in."),
     # The command line: what it says
@@ -174,5 +175,5 @@ PERSONAS: dict[str, Message] = {
     "row_persona_system": Message("システムプロンプト", "System prompt"),
     "row_persona_greeting": Message("あいさつ", "Greeting"),
     "row_persona_example": Message("例", "Example"),
-    "row_persona_answer": Message("応答", "Answer"),
+    "row_persona_answer": Message("その応答", "Its answer"),
 }
