@@ -344,3 +344,21 @@ def test_any_name_is_found_or_not(api: Api, name: str) -> None:
     """Never a 500, whatever a request names."""
     body = json.dumps({"model": name or "x", "messages": [{"role": "user", "content": "echo x"}]}).encode()
     assert api.post(body).status_code in (200, 400, 404)
+
+
+def test_changes_need_an_admin_key(make_api: MakeApi) -> None:
+    """Where there are keys; asking and listing does not."""
+    api = make_api(api_keys="user", admin_keys="admin")
+    body = json.dumps({"id": "x", "name": "x"})
+
+    def statuses(key: str) -> list[int]:
+        headers = {"Authorization": f"Bearer {key}"}
+        made = api.client.simulate_post("/v1/personas", body=body, headers=headers)
+        put = api.client.simulate_put("/v1/personas/x", body=body, headers=headers)
+        gone = api.client.simulate_delete("/v1/personas/x", headers=headers)
+        listed = api.get("/v1/personas", headers=headers)
+        return [made.status_code, put.status_code, gone.status_code, listed.status_code]
+
+    assert statuses("user") == [403, 403, 403, 200]
+    assert statuses("admin") == [201, 200, 200, 200]
+    assert statuses("nobody") == [401, 401, 401, 401]
