@@ -21,6 +21,7 @@ from hoshikage_server.cli.persona_view import shown, summary
 from hoshikage_server.cli.words import command, group, json_option, option, say
 from hoshikage_server.errors import PersonaError, RequestError
 from hoshikage_server.registry.catalog import Catalog
+from hoshikage_server.registry.gguf_files import find_served
 from hoshikage_server.registry.model_map import ModelMap
 from hoshikage_server.registry.persona import WORDS, Persona, from_toml, in_language, unusable
 from hoshikage_server.registry.personas import Personas, folder_of, read_file
@@ -120,8 +121,11 @@ def try_persona(persona_id: str, message: str | None, language: str | None, url:
     if message is not None:
         _ask(settings, persona_id, message, language, url, local)
         return
-    served = _catalog(settings).find(persona_id)
-    if served.persona is None:
+    catalog = _catalog(settings)
+    if "@" not in persona_id:
+        catalog.personas.find(persona_id)
+    served = find_served(catalog, persona_id)
+    if served.persona is None:  # a model of the persona's name wins
         raise RequestError("persona_not_found", persona=persona_id)
     opening = served.opening([], language, cli_language())
     greeting = in_language(served.persona.greeting, served.persona.spoken(language, cli_language()))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from hoshikage_server.errors import ModelMapError, ServerError
+from hoshikage_server.errors import ModelMapError, RequestError, ServerError
 from hoshikage_server.registry.catalog import Catalog, Served
 from hoshikage_server.registry.entry import Entry, ModelEntry
 from hoshikage_server.registry.model_map import ModelMap
@@ -41,7 +41,12 @@ def find_served(catalog: Catalog, name: str) -> Served:
     file, _, persona_id = name.rpartition("@")
     if is_file_name(file):
         return Served(name, find(catalog.models, file), catalog.personas.find(persona_id).persona)
-    return catalog.find(name)
+    try:
+        return catalog.find(name)
+    except RequestError as error:
+        if error.code != "model_not_found":
+            raise
+        raise ModelMapError("model_not_registered", model=name) from None
 
 
 def is_file_name(name: str) -> bool:

@@ -87,6 +87,8 @@ def test_a_file_is_taken_as_it_is(tmp_path: Path) -> None:
         (["edit", "nobody"], 4, "no persona 'nobody'"),
         (["rm", "assistant"], 1, "is built in"),
         (["try", "assistant"], 4, "none is registered"),
+        (["try", "nobody"], 4, "no persona 'nobody'"),
+        (["try", "nobody@assistant"], 4, "No model 'nobody@assistant'"),
     ],
     ids=str,
 )
