@@ -20,13 +20,11 @@ class PersonaDetails(msgspec.Struct, frozen=True):
 
     Attributes:
         model: The registered model that it runs on.
-        name: Its name for people, in the request's language, like the next.
-        description: A word about it; null where there is none.
+        name: Its name for people, in the request's language.
     """
 
     model: str
     name: str
-    description: str | None
 
 
 class ModelDetails(msgspec.Struct, frozen=True):
@@ -39,7 +37,9 @@ class ModelDetails(msgspec.Struct, frozen=True):
         arch: As the file names it; null, like the others below, until it has been loaded once.
         quantisation: Of most of its weights.
         n_params: Weights.
-        persona: What it is, where it is a persona; the others are its model's.
+        aliases: Further names that it is asked for by.
+        description: A word about it for people; a persona's in the request's language.
+        persona: What it is, where it is a persona; what is not about that is its model's.
     """
 
     state: Literal["unloaded", "loading", "ready", "generating", "unloading", "failed"]
@@ -48,7 +48,9 @@ class ModelDetails(msgspec.Struct, frozen=True):
     arch: str | None
     quantisation: str | None
     n_params: int | None
-    persona: PersonaDetails | None = None
+    aliases: tuple[str, ...]
+    description: str | None
+    persona: PersonaDetails | None
 
 
 class ModelObject(msgspec.Struct, frozen=True):
@@ -92,6 +94,8 @@ def describe_served(
             arch=info.get("arch"),
             quantisation=info.get("quantisation"),
             n_params=info.get("n_params"),
+            aliases=() if served.persona else entry.given.aliases,
+            description=_description(served, language),
             persona=_persona_details(served, language),
         )
         objects.append(ModelObject(served.id, spec.mtime_ns // 10**9, details))
@@ -99,8 +103,12 @@ def describe_served(
 
 
 def _persona_details(served: Served, language: str) -> PersonaDetails | None:
-    persona = served.persona
-    if persona is None:
+    if served.persona is None:
         return None
-    name, description = in_language(persona.name, language), in_language(persona.description, language)
-    return PersonaDetails(served.entry.id, name, description or None)
+    return PersonaDetails(served.entry.id, in_language(served.persona.name, language))
+
+
+def _description(served: Served, language: str) -> str | None:
+    if served.persona is None:
+        return served.entry.given.description
+    return in_language(served.persona.description, language) or None

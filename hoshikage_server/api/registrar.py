@@ -6,6 +6,7 @@ call after another. A model is looked at in a process of its own.
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable
 from typing import Any, TypeVar
 
@@ -17,6 +18,7 @@ from hoshikage_server.errors import ModelMapError, RequestError, ServerError
 from hoshikage_server.messages import said
 from hoshikage_server.registry.entry import Lora, ModelEntry
 from hoshikage_server.registry.folders import allowed_file, allowed_model
+from hoshikage_server.registry.gguf_header import read_header
 from hoshikage_server.registry.inspection import inspect
 from hoshikage_server.registry.model_map import ModelMap
 from hoshikage_server.registry.names import check_model_id
@@ -24,6 +26,8 @@ from hoshikage_server.registry.scanning import Scan, scan
 from hoshikage_server.settings import LiveSettings
 
 T = TypeVar("T")
+
+log = logging.getLogger(__name__)
 
 _FILES_S = 30.0
 _SCAN_S = 600.0  # of folders with hundreds of models on a disk that sleeps
@@ -63,6 +67,7 @@ class Registrar:
             if error.code in ("invalid_model_name", "model_exists"):
                 error.param = "id"
             raise
+        log.info(said("log_model_registered", model=asked.id, file=file))
         return self._models.find(asked.id)
 
     def change(self, model_id: str, asked: Registration) -> ModelEntry:
@@ -75,6 +80,7 @@ class Registrar:
         self.require(model_id)
         file = None if asked.path is None else self._look(asked.path)
         self._call(self._models.change, model_id, self._placed(asked), file)
+        log.info(said("log_model_changed", model=model_id))
         return self._models.find(model_id, "model")
 
     def remove(self, model_id: str) -> None:
@@ -90,6 +96,7 @@ class Registrar:
         self._unloading.make_removable(self.require(model_id))
         if not self._call(self._models.remove, model_id):
             raise _unknown(model_id)
+        log.info(said("log_model_removed", model=model_id))
 
     def require(self, model_id: str) -> ModelEntry:
         """A model by its id; aliases are not for changes.
@@ -110,9 +117,14 @@ class Registrar:
         folders = self._settings.now.models_dir
         file = self._call(allowed_model, path, folders)
         try:
+            self._call(read_header, file)  # most of what is no model shows here, without a process
             inspect(file)
+        except ModelMapError:
+            raise
         except ServerError as error:
             raise RequestError("invalid_model_file", param="path", path=path, reason=error) from error
+        except OSError as error:
+            raise RequestError("file_unreadable", param="path", path=path, reason=error.strerror) from error
         if self._call(allowed_model, str(file), folders) != file:  # a link was put in its way meanwhile
             raise RequestError("path_not_allowed", param="path", path=path, folders="-")
         return file

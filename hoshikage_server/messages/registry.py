@@ -82,6 +82,13 @@ REGISTRY: dict[str, Message] = {
         "モデル '{model}' の '{key}' は、この版ではまだ使われません（そのまま残します）",
         "'{key}' of the model '{model}' is kept, but this version does not use it yet",
     ),
+    "log_model_registered": Message(
+        "モデル '{model}' を登録しました: {file}", "the model '{model}' has been registered: {file}"
+    ),
+    "log_model_changed": Message("モデル '{model}' の設定を変更しました", "the model '{model}' has been changed"),
+    "log_model_removed": Message(
+        "モデル '{model}' の登録を外しました", "the model '{model}' has been taken off the list"
+    ),
     # Entries
     "alias_taken": Message(
         "'{param}': '{alias}' は既にモデル '{model}' の名前です。別の名前にしてください。",

@@ -31,8 +31,8 @@ def allowed_file(name: str, folders: Sequence[Path], param: str) -> Path:
     try:
         places = [_place(Path(name))] if os.path.isabs(name) else [_place(folder / name) for folder in folders]
         inside = [place for place in places if _is_inside(place, folders)]
-        file = next((place for place in inside if place.exists()), inside[0] if inside else None)
-    except (OSError, ValueError):  # a name that is too long, or has a zero byte in it
+        file = next((place for place in inside if os.path.exists(place)), inside[0] if inside else None)
+    except ValueError:  # a zero byte in it
         file = None
     if file is None:
         shown = os.pathsep.join(map(str, folders)) or "-"

@@ -99,14 +99,26 @@ class _Reader:
         if item in _NUMBERS:
             self._skip(count * _NUMBERS[item].size)
             return None
+        if item == _STRING:
+            self._skip_texts(count)
+            return None
         if depth > 2:
             raise ValueError("arrays within arrays")
         for _ in range(count):
-            if item == _STRING:
-                self._skip(self._u64())
-            else:
-                self._value(item, depth + 1)
+            self._value(item, depth + 1)
         return None
+
+    def _skip_texts(self, count: int) -> None:
+        """Most of a header are these: a vocabulary has some hundred thousand."""
+        self._count(count)
+        length_at, start, data = self._at, self._at, b""
+        for _ in range(count):
+            offset = length_at - start
+            if offset + _U64.size > len(data):
+                self._file.seek(length_at)
+                start, offset, data = length_at, 0, self._file.read(_BUFFER_BYTES)
+            length_at += _U64.size + _U64.unpack_from(data, offset)[0]
+        self._skip(length_at - self._at)
 
     def _text(self) -> str:
         length = self._u64()
@@ -121,11 +133,14 @@ class _Reader:
         return int(self._number(_U64))
 
     def _number(self, form: struct.Struct) -> int | float | bool:
-        self._n_left -= 1
-        if self._n_left < 0:
-            raise ValueError("no header is so long")
+        self._count(1)
         value: int | float | bool = form.unpack(self._take(form.size))[0]
         return value
+
+    def _count(self, n_items: int) -> None:
+        self._n_left -= n_items
+        if self._n_left < 0:
+            raise ValueError("no header is so long")
 
     def _take(self, n_bytes: int) -> bytes:
         data = self._file.read(n_bytes)
@@ -135,9 +150,6 @@ class _Reader:
         return data
 
     def _skip(self, n_bytes: int) -> None:
-        if n_bytes <= _MAX_KEPT:  # seeking would throw the buffer away
-            self._take(n_bytes)
-            return
         self._at += n_bytes
         if self._at > self._size:
             raise struct.error("the file ends here")

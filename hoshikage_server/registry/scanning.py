@@ -121,7 +121,8 @@ def _looked_at(file: Path, folder: Path, result: Scan) -> tuple[Path, ...]:
     if not _is_unicode(file):
         refused = Skipped(file, "scan_no_unicode", said("map_no_unicode", text=ascii(str(file))))
     elif missing:
-        refused = _skipped(file, "parts_missing", missing=", ".join(missing[:3]))
+        code = "file_not_found" if part is None else "parts_missing"  # a link to nowhere
+        refused = _skipped(file, code, missing=", ".join(missing[:3]))
     elif not all(is_inside(other, folder) for other in parts):
         refused = _skipped(file, "scan_leads_out")
     else:

@@ -52,7 +52,7 @@ def error_of(body: bytes) -> Any:
         (CHAT, {"Origin": "https://evil.example"}, 403),
         (CHAT, {"Host": "evil.example"}, 403),
         ("/v1/nowhere", {}, 404),
-        ("/v1/models", {}, 405),
+        ("/v1/status", {}, 405),
     ],
     ids=["size", "type", "encoding", "origin", "host", "path", "method"],
 )

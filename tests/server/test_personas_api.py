@@ -198,8 +198,10 @@ def test_among_the_models(api: Api) -> None:
         Model.model_validate(model, strict=True)
         assert api.get(f"/v1/models/{quote(model['id'], safe='')}").json == model
     cat = api.get("/v1/models/cat", headers={"Accept-Language": "ja"}).json["hoshikage"]
-    assert cat["persona"] == {"model": "m", "name": "ねこ", "description": None}
-    assert cat["n_ctx"] == 4096
+    assert cat["persona"] == {"model": "m", "name": "ねこ"}
+    assert (cat["n_ctx"], cat["description"]) == (4096, None)
+    assistant = api.get("/v1/models/assistant", headers={"Accept-Language": "ja"}).json["hoshikage"]
+    assert assistant["description"].startswith("質問に簡潔に")
     assert api.get("/v1/models/a@b@cat").json["id"] == "a@b@cat"
 
 
