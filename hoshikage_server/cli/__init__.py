@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import logging
 import os
 import sys
@@ -51,6 +52,8 @@ for _command in (serve, chat, ask, status, load, unload, list_models, add, rm, b
 def main() -> None:
     """Runs the command line; an error is one sentence."""
     logging.getLogger("hoshikage_server").addHandler(logging.NullHandler())  # a command tells its errors itself
+    if isinstance(sys.stdout, io.TextIOWrapper) and sys.stdout.errors == "strict":
+        sys.stdout.reconfigure(errors="replace")  # an answer may hold what the terminal's encoding does not
     sys.exit(run())
 
 
@@ -58,7 +61,8 @@ def run(arguments: list[str] | None = None) -> int:
     """Runs one command and returns its exit status."""
     try:
         status = hoshikage.main(arguments, prog_name="hoshikage", standalone_mode=False)
-        sys.stdout.flush()
+        if sys.stdout is not None:
+            sys.stdout.flush()
     except ServerError as error:
         code = error.values.get("told_code") or error.code  # the server's, where it told one
         return _tell(error.text(cli_language()), _STATUS_OF.get(str(code), FAILED))

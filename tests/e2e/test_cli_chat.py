@@ -47,8 +47,8 @@ def test_taking_back(tmp_path: Path, fake_server: ServerProcess) -> None:
     assert messages(shown) == [("user", "echo a"), ("assistant", "a"), ("user", "params")]
     shown, _ = chat(tmp_path, fake_server, "echo a", "/clear", "params")
     assert messages(shown) == [("user", "params")]
-    _, told = chat(tmp_path, fake_server, "/undo", "/retry", "/stats")
-    assert told.splitlines() == ["hoshikage: Nothing has been said yet."] * 3
+    _, told = chat(tmp_path, fake_server, "/undo", "/retry")
+    assert told.splitlines() == ["hoshikage: Nothing has been said yet."] * 2
 
 
 def test_system_and_values(tmp_path: Path, fake_server: ServerProcess) -> None:
@@ -69,6 +69,7 @@ def test_system_and_values(tmp_path: Path, fake_server: ServerProcess) -> None:
     ("line", "words"),
     [
         ("/hepl", "/help"),
+        ("/stats", "no figures"),
         ("/set temperatur 1", "temperature"),
         ("/set temperature 9", "2.0"),
         ("/set temperature hot", "hot"),
