@@ -14,21 +14,10 @@ struct hsk_parser {
     common_peg_arena arena;
     common_chat_format format;
     std::string generation_prompt;
+    bool has_single_quotes;
 };
 
 namespace {
-
-template <typename Body> std::string as_grammar_failure(Body &&body) {
-    try {
-        return body();
-    } catch (const std::bad_alloc &) {
-        throw;
-    } catch (const hsk::Failure &) {
-        throw;
-    } catch (const std::exception &exception) {
-        throw hsk::Failure(HSK_INVALID_GRAMMAR, exception.what());
-    }
-}
 
 std::unique_ptr<common_chat_peg_mapper> new_mapper(common_chat_format format, common_chat_msg &message) {
     switch (format) {
@@ -91,6 +80,7 @@ int32_t hsk_parser_new(const char *parser, size_t n_bytes, hsk_parser **out, hsk
         handle->format = static_cast<common_chat_format>(format);
         handle->generation_prompt = json.at("generation_prompt").get<std::string>();
         handle->arena = common_peg_arena::from_json(json.at("arena"));
+        handle->has_single_quotes = json.at("arena").dump().find("single-quoted") != std::string::npos;
         *out = handle.release();
     });
 }
@@ -104,6 +94,10 @@ int32_t hsk_parser_parse(const hsk_parser *parser, const char *text, size_t n_by
                          hsk_error *error) noexcept {
     return hsk::guarded(error, [&] {
         const std::string input = parser->generation_prompt + std::string(text, n_bytes);
+        if (!hsk::is_shallow(input, parser->has_single_quotes)) {
+            hsk::give(out, "null");
+            return;
+        }
         common_peg_parse_context context(input, is_partial != 0 ? COMMON_PEG_PARSE_FLAG_LENIENT : COMMON_PEG_PARSE_FLAG_NONE);
         const common_peg_parse_result result = parser->arena.parse(context);
         if (result.fail()) {
@@ -122,7 +116,7 @@ int32_t hsk_parser_parse(const hsk_parser *parser, const char *text, size_t n_by
 
 int32_t hsk_parser_arena(const char *request, size_t n_bytes, hsk_text *out, hsk_error *error) noexcept {
     return hsk::guarded(error, [&] {
-        hsk::give(out, as_grammar_failure([&] {
+        hsk::give(out, hsk::failing_with(HSK_INVALID_GRAMMAR, [&] {
                       hsk::require_json_depth({request, n_bytes});
                       return plain_format(common_json::parse(std::string(request, n_bytes))).save();
                   }));
@@ -131,7 +125,7 @@ int32_t hsk_parser_arena(const char *request, size_t n_bytes, hsk_text *out, hsk
 
 int32_t hsk_parser_grammar(const char *request, size_t n_bytes, hsk_text *out, hsk_error *error) noexcept {
     return hsk::guarded(error, [&] {
-        hsk::give(out, as_grammar_failure([&] {
+        hsk::give(out, hsk::failing_with(HSK_INVALID_GRAMMAR, [&] {
                       hsk::require_json_depth({request, n_bytes});
                       const common_json json = common_json::parse(std::string(request, n_bytes));
                       common_peg_arena arena = common_peg_arena::from_json(json.at("arena"));

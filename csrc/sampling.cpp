@@ -268,6 +268,8 @@ int32_t hsk_sampler_new(const hsk_model *model, const char *params, size_t n_byt
         const bool has_grammar = !common_grammar_value(sampling.grammar).empty();
         if (has_grammar) {
             hsk::require(min_tokens == 0, "min_tokens cannot be combined with a grammar");
+            // A grammar copies all open levels with each token: deep ones would take minutes.
+            hsk::require(hsk::is_shallow(sampling.generation_prompt, false), "the beginning of the answer is nested too deeply");
             require_grammar(model->vocab, common_grammar_value(sampling.grammar));
         }
         common_sampler_ptr sampler;
@@ -316,17 +318,9 @@ int32_t hsk_sampler_accept(hsk_sampler *sampler, const int32_t *tokens, size_t n
 
 int32_t hsk_schema_to_grammar(const char *schema, size_t n_bytes, hsk_text *out, hsk_error *error) noexcept {
     return hsk::guarded(error, [&] {
-        std::string grammar;
-        try {
-            hsk::require_json_depth({schema, n_bytes});
-            grammar = json_schema_to_grammar(common_json::parse(std::string(schema, n_bytes)));
-        } catch (const std::bad_alloc &) {
-            throw;
-        } catch (const hsk::Failure &) {
-            throw;
-        } catch (const std::exception &exception) {
-            throw hsk::Failure(HSK_INVALID_GRAMMAR, exception.what());
-        }
-        hsk::give(out, grammar);
+        hsk::give(out, hsk::failing_with(HSK_INVALID_GRAMMAR, [&] {
+                      hsk::require_json_depth({schema, n_bytes});
+                      return json_schema_to_grammar(common_json::parse(std::string(schema, n_bytes)));
+                  }));
     });
 }

@@ -258,8 +258,14 @@ def exclude(request: msgspec.Struct, name: str, other: str) -> None:
     Raises:
         RequestError: Both are given.
     """
-    if getattr(request, name) and getattr(request, other):
+    if _is_given(request, name) and _is_given(request, other):
         raise RequestError("parameters_conflict", param=name, other=other)
+
+
+def _is_given(request: msgspec.Struct, name: str) -> bool:
+    """Zero, False and empty lists ask for nothing; an empty schema is one all the same."""
+    value = getattr(request, name)
+    return bool(value) or isinstance(value, dict)
 
 
 def _check_utf8(body: bytes) -> None:

@@ -263,8 +263,8 @@ CATALOGUE: dict[str, Message] = {
         "The model '{model}' does not exist. GET /v1/models lists those that do.",
     ),
     "unknown_url": Message(
-        "URLが見つかりません: {method} {path}",
-        "Unknown request URL: {method} {path}. Please check the URL for typos.",
+        "URLが見つかりません: {method} {path}。APIのベースURLは /v1 で終わります。",
+        "Unknown request URL: {method} {path}. Please check the URL for typos; the API's base URL ends with /v1.",
     ),
     "method_not_supported": Message(
         "{path} に {method} は使えません（使えるメソッド: {allowed}）。",

@@ -220,7 +220,7 @@ HISTORIES = [
             ("arguments_not_json", '"x"'),
             ("arguments_not_json", '{"a": NaN}'),
             ("arguments_not_json", '{"a": "\\ud800"}'),
-            ("arguments_not_json", "[" * 100_000),
+            ("nested_too_deeply", "[" * 100_000),
             ("nested_too_deeply", json.dumps(nested(200))),
         )
     ),
