@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import logging
 import os
 import sys
@@ -33,7 +34,7 @@ PIPE_CLOSED = 141  # 128 + SIGPIPE
 
 _STATUS_OF = {
     **dict.fromkeys(("server_unreachable", "server_silent", "server_unknown"), NO_SERVER),
-    **dict.fromkeys(("model_not_registered", "model_not_found", "nobody_to_ask", "file_not_found"), NOT_FOUND),
+    **dict.fromkeys(("model_not_registered", "model_not_found", "nobody_to_ask"), NOT_FOUND),
     **dict.fromkeys(("persona_not_found", "model_persona_not_found"), NOT_FOUND),
     **dict.fromkeys(("persona_without_model", "persona_without_models"), NOT_FOUND),
 }
@@ -56,6 +57,8 @@ for _command in (
 def main() -> None:
     """Runs the command line; an error is one sentence."""
     logging.getLogger("hoshikage_server").addHandler(logging.NullHandler())  # a command tells its errors itself
+    if isinstance(sys.stdout, io.TextIOWrapper) and sys.stdout.errors == "strict":
+        sys.stdout.reconfigure(errors="replace")  # an answer may hold what the terminal's encoding does not
     sys.exit(run())
 
 
@@ -63,7 +66,8 @@ def run(arguments: list[str] | None = None) -> int:
     """Runs one command and returns its exit status."""
     try:
         status = hoshikage.main(arguments, prog_name="hoshikage", standalone_mode=False)
-        sys.stdout.flush()
+        if sys.stdout is not None:
+            sys.stdout.flush()
     except ServerError as error:
         code = error.values.get("told_code") or error.code  # the server's, where it told one
         return _tell(error.text(cli_language()), _STATUS_OF.get(str(code), FAILED))

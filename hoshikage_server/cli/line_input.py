@@ -53,7 +53,7 @@ def _entry(read: Callable[[str], str]) -> str:
 
 
 def _read_line(prompt: str) -> str:
-    line = sys.stdin.buffer.readline()
+    line = b"" if sys.stdin is None else sys.stdin.buffer.readline()
     if not line:
         raise EOFError
     try:

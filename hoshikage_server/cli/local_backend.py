@@ -11,6 +11,7 @@ from typing import Any
 import msgspec
 
 from hoshikage_core import Engine, HoshikageError
+from hoshikage_server import dumps
 from hoshikage_server.api.question import question
 from hoshikage_server.api.schema import decode_chat
 from hoshikage_server.cli.asking import Message, OnProgress, Piece, Usage, Wishes
@@ -42,6 +43,7 @@ class LocalBackend:
     """
 
     def __init__(self, settings: Settings) -> None:
+        dumps.leave_none()
         self._settings = settings
         self._catalog = Catalog(ModelMap(settings.model_map), Personas(folder_of(settings)))
         self._spec: wire.EngineSpec | None = None

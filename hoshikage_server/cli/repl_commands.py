@@ -216,8 +216,8 @@ def _changed(wishes: Wishes, name: str, value: object) -> Wishes:
 
 def _stats(repl: Repl, argument: str) -> None:
     answer = repl.view.answer
-    if answer.usage is None:
-        raise ServerError("chat_nothing_yet")
+    if answer.usage is None:  # there is none, or it was stopped
+        raise ServerError("chat_no_figures")
     usage = answer.usage
     speed = answer.tokens_per_s
     rows = [

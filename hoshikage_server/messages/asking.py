@@ -193,6 +193,10 @@ ASKING: dict[str, Message] = {
         "'{model}' というモデルもペルソナもありません。/model で一覧が見られます。",
         "There is no model or persona '{model}'; /model shows those that are.",
     ),
+    "chat_no_figures": Message(
+        "最後まで終わった答えがないので、数字はありません。",
+        "There are no figures: the last answer did not come to its end.",
+    ),
     "chat_nothing_yet": Message("まだ何も話していません。", "Nothing has been said yet."),
     "chat_no_such_value": Message(
         "{name} という設定はありません。近いもの: {names}", "There is no {name} to set, but {names}"

@@ -153,7 +153,7 @@ def test_nobody_to_ask(tmp_path: Path) -> None:
         ([], 2, "no question"),
         (["--local", "--url", "http://x", "q"], 1, "exclude"),
         (["-m", "none", "q"], 4, "hoshikage list"),
-        (["-m", "none.gguf", "q"], 4, "none.gguf"),
+        (["-m", "none.gguf", "q"], 1, "none.gguf"),
         (["-t", "3", "q"], 2, "--temperature"),
     ],
 )
@@ -260,6 +260,18 @@ def test_a_reader_that_leaves(tiny: Path, fake_server: ServerProcess, is_local: 
     assert process.stderr.read() == b""
     process.stderr.close()
     wait_for(lambda: fake_server.status["queue"]["running"] == 0, 5, "the answer is cancelled")
+
+
+def test_a_terminal_that_does_not_know_a_character(tmp_path: Path, fake_server: ServerProcess) -> None:
+    """The rest of the answer is shown."""
+    run = hoshikage(tmp_path, "run", "echo a 🌟 b", PYTHONIOENCODING="shift_jis", **at(fake_server))
+    assert (run.returncode, run.stdout) == (0, "a ? b\n")
+
+
+def test_no_standard_streams(tiny: Path) -> None:
+    """As some services start programs."""
+    command = f"{' '.join(COMMAND)} run -n 3 hello <&- >&- 2>&-"
+    assert subprocess.run(["sh", "-c", command], env=environment(tiny), check=False).returncode == 0
 
 
 def test_at_a_terminal(tmp_path: Path, fake_server: ServerProcess) -> None:
