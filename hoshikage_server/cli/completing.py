@@ -25,18 +25,16 @@ def complete_model(ctx: click.Context, param: click.Parameter, incomplete: str) 
 
 
 def complete_persona(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[CompletionItem]:
-    """Personas, with what people call them."""
+    """Personas, with what people call them; also those whose files are broken, for they are to be edited."""
     from hoshikage_server.errors import ServerError
     from hoshikage_server.registry.persona import in_language
     from hoshikage_server.registry.personas import Personas, folder_of
     from hoshikage_server.settings import cli_language, load_settings
 
     try:
-        found = Personas(folder_of(load_settings())).all()
-    except ServerError:
+        personas = Personas(folder_of(load_settings()))
+        found: dict[str, str | None] = dict.fromkeys(sorted(file.stem for file in personas.folder.glob("*.toml")))
+        found |= {name: in_language(stored.persona.name, cli_language()) for name, stored in personas.all().items()}
+    except (ServerError, OSError):
         found = {}
-    return [
-        CompletionItem(name, help=in_language(stored.persona.name, cli_language()))
-        for name, stored in found.items()
-        if name.startswith(incomplete)
-    ]
+    return [CompletionItem(name, help=label) for name, label in found.items() if name.startswith(incomplete)]
