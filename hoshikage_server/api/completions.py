@@ -19,8 +19,8 @@ from hoshikage_server.engines.spec import spec_of
 from hoshikage_server.engines.vocabulary import Vocabulary
 from hoshikage_server.engines.wire import TextPrompt
 from hoshikage_server.errors import ServerError
+from hoshikage_server.registry.catalog import Catalog
 from hoshikage_server.registry.entry import ModelEntry
-from hoshikage_server.registry.model_map import ModelMap
 from hoshikage_server.settings import LiveSettings
 
 # Errors of the engine that are about fields which it does not know by their names.
@@ -34,9 +34,9 @@ _FIELDS = {
 class Completions:
     """Continues texts, streamed or not; several prompts one after the other."""
 
-    def __init__(self, settings: LiveSettings, models: ModelMap, answering: Answering, vocabulary: Vocabulary) -> None:
+    def __init__(self, settings: LiveSettings, catalog: Catalog, answering: Answering, vocabulary: Vocabulary) -> None:
         self._settings = settings
-        self._models = models
+        self._catalog = catalog
         self._answering = answering
         self._vocabulary = vocabulary
 
@@ -44,7 +44,7 @@ class Completions:
     def on_post(self, request: falcon.Request, response: falcon.Response) -> None:
         """Answers."""
         wanted = decode_completion(body.read(request, self._settings.now))
-        entry = self._models.find(wanted.model)
+        entry = self._catalog.find_model(wanted.model)
         request.context.model = entry.id
         prompts = wanted.prompts()
         echoes = self._echoes(request, entry, prompts) if wanted.echo else ("",) * len(prompts)

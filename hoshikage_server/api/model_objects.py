@@ -9,8 +9,22 @@ import msgspec
 
 from hoshikage_server.engines.spec import spec_of
 from hoshikage_server.engines.supervisor import Supervisor
+from hoshikage_server.registry.catalog import Served
 from hoshikage_server.registry.entry import ModelEntry
+from hoshikage_server.registry.persona import in_language
 from hoshikage_server.settings import Settings
+
+
+class PersonaDetails(msgspec.Struct, frozen=True):
+    """What a persona among the models is.
+
+    Attributes:
+        model: The registered model that it runs on.
+        name: Its name for people, in the request's language.
+    """
+
+    model: str
+    name: str
 
 
 class ModelDetails(msgspec.Struct, frozen=True):
@@ -24,7 +38,8 @@ class ModelDetails(msgspec.Struct, frozen=True):
         quantisation: Of most of its weights.
         n_params: Weights.
         aliases: Further names that it is asked for by.
-        description: A word about it for people.
+        description: A word about it for people; a persona's in the request's language.
+        persona: What it is, where it is a persona; what is not about that is its model's.
     """
 
     state: Literal["unloaded", "loading", "ready", "generating", "unloading", "failed"]
@@ -35,6 +50,7 @@ class ModelDetails(msgspec.Struct, frozen=True):
     n_params: int | None
     aliases: tuple[str, ...]
     description: str | None
+    persona: PersonaDetails | None
 
 
 class ModelObject(msgspec.Struct, frozen=True):
@@ -48,7 +64,7 @@ class ModelObject(msgspec.Struct, frozen=True):
 
 
 class ModelPage(msgspec.Struct, frozen=True):
-    """The list of models, in the order of model_map.json."""
+    """The list of models, in the order of model_map.json, and behind them the personas that can be used."""
 
     data: list[ModelObject]
     object: Literal["list"] = "list"
@@ -56,10 +72,18 @@ class ModelPage(msgspec.Struct, frozen=True):
 
 def describe(entries: Iterable[ModelEntry], settings: Settings, supervisor: Supervisor) -> list[ModelObject]:
     """Models as they are now."""
+    return describe_served([Served(entry.id, entry) for entry in entries], settings, supervisor, "en")
+
+
+def describe_served(
+    found: Iterable[Served], settings: Settings, supervisor: Supervisor, language: str
+) -> list[ModelObject]:
+    """Models and personas as they are now."""
     engines = {engine.spec: engine for engine in supervisor.snapshot().engines}
     cooling = supervisor.cooling()
     objects = []
-    for entry in entries:
+    for served in found:
+        entry = served.entry
         spec = spec_of(entry, settings)
         engine = engines.get(spec)
         info = supervisor.info_of(spec)
@@ -70,8 +94,21 @@ def describe(entries: Iterable[ModelEntry], settings: Settings, supervisor: Supe
             arch=info.get("arch"),
             quantisation=info.get("quantisation"),
             n_params=info.get("n_params"),
-            aliases=entry.given.aliases,
-            description=entry.given.description,
+            aliases=() if served.persona else entry.given.aliases,
+            description=_description(served, language),
+            persona=_persona_details(served, language),
         )
-        objects.append(ModelObject(entry.id, spec.mtime_ns // 10**9, details))
+        objects.append(ModelObject(served.id, spec.mtime_ns // 10**9, details))
     return objects
+
+
+def _persona_details(served: Served, language: str) -> PersonaDetails | None:
+    if served.persona is None:
+        return None
+    return PersonaDetails(served.entry.id, in_language(served.persona.name, language))
+
+
+def _description(served: Served, language: str) -> str | None:
+    if served.persona is None:
+        return served.entry.given.description
+    return in_language(served.persona.description, language) or None

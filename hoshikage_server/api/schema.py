@@ -29,6 +29,7 @@ from hoshikage_server.api.tools import (
 from hoshikage_server.engines.wire import INT32_MAX, Form, ReasoningFormat, RepeatPenalty, Sampling, Text
 from hoshikage_server.errors import RequestError
 from hoshikage_server.messages import Words
+from hoshikage_server.registry.persona import AnswerLanguage
 
 TokenCount = Annotated[int, Meta(ge=1, le=INT32_MAX)]
 TopLogprobs = Annotated[int, Meta(ge=0, le=20)]
@@ -128,6 +129,8 @@ class ChatRequest(GenerateRequest, frozen=True, kw_only=True):
     chat_template_kwargs: dict[str, Any] | None = None
     reasoning_format: ReasoningFormat | None = None
     thinking_budget_tokens: Annotated[int, Meta(ge=-1, le=INT32_MAX)] | None = None
+    # Hoshikage's own
+    language: AnswerLanguage | None = None
     # Accepted without effect
     prediction: Prediction | None = None
     metadata: Metadata | None = None

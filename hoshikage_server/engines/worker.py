@@ -13,7 +13,6 @@ import ctypes
 import logging
 import os
 import queue
-import resource
 import signal
 import socket
 import sys
@@ -25,7 +24,7 @@ from typing import NoReturn
 import msgspec
 
 from hoshikage_core import Engine, HoshikageError, SamplingParams, build_info
-from hoshikage_server import __version__, logs
+from hoshikage_server import __version__, dumps, logs
 from hoshikage_server.engines import wire
 from hoshikage_server.engines.defaults import apply
 from hoshikage_server.engines.embedding_work import EmbeddingWork
@@ -290,13 +289,6 @@ def _die_with(parent: int) -> None:
         os._exit(0)
 
 
-def _leave_no_dump() -> None:
-    """Prompts do not belong on a disk. A limit of one byte turns away those handlers too that 0 does not: core(5)."""
-    hard = resource.getrlimit(resource.RLIMIT_CORE)[1]
-    if hard != 0:
-        resource.setrlimit(resource.RLIMIT_CORE, (1, 1))
-
-
 def main() -> None:
     """Entry point."""
     parser = argparse.ArgumentParser(prog="hoshikage-engine")
@@ -304,7 +296,7 @@ def main() -> None:
     parser.add_argument("--parent", type=int, required=True, help="the server's process id")
     arguments = parser.parse_args()
     _die_with(arguments.parent)
-    _leave_no_dump()
+    dumps.leave_none()
     # A service manager sends SIGTERM to all processes of a server at once; running answers shall finish all the same.
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, signal.SIG_IGN)

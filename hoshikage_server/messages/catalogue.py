@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from hoshikage_server.messages.asking import ASKING
 from hoshikage_server.messages.cli import CLI
 from hoshikage_server.messages.client import CLIENT
 from hoshikage_server.messages.log import LOG
 from hoshikage_server.messages.message import Message
+from hoshikage_server.messages.personas import PERSONAS
 from hoshikage_server.messages.registry import REGISTRY
 
 CATALOGUE: dict[str, Message] = {
@@ -502,6 +504,8 @@ CATALOGUE: dict[str, Message] = {
     ),
     **CLI,
     **CLIENT,
+    **PERSONAS,
     **LOG,
     **REGISTRY,
+    **ASKING,
 }

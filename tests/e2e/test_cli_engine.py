@@ -20,6 +20,7 @@ import pytest
 from server_process import FAKE_SERVER, ServerProcess, is_alive, read_until, wait_for
 
 from hoshikage_server.api.status_objects import StatusObject
+from hoshikage_server.cli import FAILED, INTERRUPTED, NO_SERVER, NOT_FOUND
 from hoshikage_server.cli.client import Client
 from hoshikage_server.cli.status_view import StatusView, columns, width
 from hoshikage_server.errors import ServerError
@@ -62,10 +63,10 @@ def told(server: ServerProcess, *arguments: str, **environ: str) -> str:
     return result.stdout
 
 
-def refused(server: ServerProcess | None, *arguments: str, **environ: str) -> str:
-    """The one sentence of a command that failed."""
+def refused(server: ServerProcess | None, *arguments: str, status: int = FAILED, **environ: str) -> str:
+    """The one sentence of a command that failed, with a status that says of which kind that was."""
     result = hoshikage(server, *arguments, **environ)
-    assert (result.returncode, result.stdout) == (1, "")
+    assert (result.returncode, result.stdout) == (status, "")
     assert result.stderr.startswith("hoshikage: ")
     assert len(result.stderr.splitlines()) == 1
     return result.stderr
@@ -157,18 +158,19 @@ def test_the_servers_errors_are_told_in_the_persons_language(server: ServerProce
     sentence = refused(server, "load", "poor", HOSHIKAGE_LANG=chosen)
     assert "7.00 GiB" in sentence
     assert ("quantisation" in sentence) is (chosen == "en")
-    assert "nope" in refused(server, "load", "nope", HOSHIKAGE_LANG=chosen)
+    assert "nope" in refused(server, "load", "nope", status=NOT_FOUND, HOSHIKAGE_LANG=chosen)
     assert "poor" in told(server, "status", HOSHIKAGE_LANG=chosen), "for how long it is left alone"
 
 
 @pytest.mark.parametrize("command", [("status",), ("status", "--json"), ("load", "m"), ("unload", "m")])
 def test_no_server(command: tuple[str, ...]) -> None:
     """One sentence with the address and what to do."""
-    sentence = refused(None, *command)
+    sentence = refused(None, *command, status=NO_SERVER)
     assert "http://127.0.0.1:1 " in sentence
     assert "hoshikage serve" in sentence
-    assert "unix:/nope" in refused(None, *command, "--url", "unix:/nope")
-    assert "HOSHIKAGE_PORT" in refused(None, *command, HOSHIKAGE_HOST="no-such-host.invalid")
+    assert "unix:/nope" in refused(None, *command, "--url", "unix:/nope", status=NO_SERVER)
+    sentence = refused(None, *command, status=NO_SERVER, HOSHIKAGE_HOST="no-such-host.invalid")
+    assert "HOSHIKAGE_PORT" in sentence
 
 
 @pytest.mark.parametrize("url", ["ftp://x", "http://", "http://x:y", "http://x:70000"])
@@ -228,7 +230,8 @@ def test_a_unix_socket(tmp_path: Path) -> None:
 def test_something_else_listens_there(answer: bytes) -> None:
     """One sentence with the address."""
     with listener(answer) as port:
-        assert f"http://127.0.0.1:{port}" in refused(None, "status", "--url", f"http://127.0.0.1:{port}")
+        url = f"http://127.0.0.1:{port}"
+        assert url in refused(None, "status", "--url", url, status=NO_SERVER)
 
 
 def test_a_server_that_does_not_answer(tmp_path: Path) -> None:
@@ -249,7 +252,7 @@ def test_who_gives_up_on_a_load_no_longer_waits(server: ServerProcess) -> None:
     wait_for(lambda: server.status["state"] == "loading", 10, "it loads")
     process.send_signal(signal.SIGINT)
     process.communicate(timeout=10)
-    assert process.returncode == 1
+    assert process.returncode == INTERRUPTED
     wait_for(lambda: server.status["queue"]["running"] == 0, 2, "the queue is free")
     assert "is loaded" in told(server, "load", "m")
 

@@ -14,12 +14,16 @@ import pytest
 from hoshikage_server import __version__, messages
 
 
-def hoshikage(folder: Path, *arguments: str, **environ: str) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-m", "hoshikage_server", *arguments]
+def environment(folder: Path, **environ: str) -> dict[str, str]:
     clean = {name: value for name, value in os.environ.items() if not name.startswith("HOSHIKAGE_")}
     clean |= {"HOSHIKAGE_CONFIG_DIR": str(folder), "HOSHIKAGE_LANG": "en", **environ}
-    clean["PYTHONPATH"] = os.pathsep.join(path for path in sys.path if path)
-    return subprocess.run(command, env=clean, capture_output=True, text=True, check=False, cwd=folder)
+    return clean | {"PYTHONPATH": os.pathsep.join(path for path in sys.path if path)}
+
+
+def hoshikage(folder: Path, *arguments: str, **environ: str) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "hoshikage_server", *arguments]
+    env = environment(folder, **environ)
+    return subprocess.run(command, env=env, capture_output=True, text=True, check=False, cwd=folder)
 
 
 def test_add_list_rm(tmp_path: Path) -> None:
@@ -137,11 +141,55 @@ def test_a_bad_port_on_the_command_line(tmp_path: Path) -> None:
     assert "--port" in result.stderr
 
 
-def test_no_gevent_for_a_command_that_serves_nothing(tmp_path: Path) -> None:
-    """Listing models does not wait for the server's imports."""
+SLOW = ("gevent", "falcon", "gunicorn", "hoshikage_core", "rich", "prompt_toolkit", "openai")
+
+
+@pytest.mark.parametrize("arguments", [["version"], ["--help"], ["run", "--help"], ["list"]])
+def test_a_command_waits_for_no_import_it_does_not_need(tmp_path: Path, arguments: list[str]) -> None:
+    """Neither for the server nor for the library nor for tables."""
     program = (
-        "import sys; from hoshikage_server.cli import hoshikage; hoshikage(['version'], standalone_mode=False);"
-        "print([name for name in ('gevent', 'falcon', 'gunicorn', 'hoshikage_core') if name in sys.modules])"
+        f"import sys; from hoshikage_server.cli import run; run({arguments!r});"
+        f"print([name for name in {SLOW!r} if name in sys.modules])"
     )
-    result = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    command = [sys.executable, "-c", program]
+    result = subprocess.run(command, env=environment(tmp_path), capture_output=True, text=True, check=True)
     assert result.stdout.splitlines()[-1] == "[]"
+
+
+def completed(folder: Path, *words: str) -> list[str]:
+    """What the shell is offered for the last word."""
+    line = {"COMP_WORDS": " ".join(["hoshikage", *words]), "COMP_CWORD": str(len(words))}
+    result = hoshikage(folder, _HOSHIKAGE_COMPLETE="bash_complete", **line)
+    assert result.stderr == ""
+    return result.stdout.splitlines()
+
+
+@pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
+def test_completion(tmp_path: Path, shell: str) -> None:
+    """A script that asks the command again."""
+    assert "_HOSHIKAGE_COMPLETE" in hoshikage(tmp_path, "completion", shell).stdout
+
+
+def test_what_is_completed(tmp_path: Path) -> None:
+    """Commands, options, and the names of models and personas."""
+    for name in ("one", "other"):
+        (tmp_path / "x.gguf").write_bytes(b"GGUF....")
+        hoshikage(tmp_path, "add", name, "x.gguf")
+    (tmp_path / "personas").mkdir()
+    (tmp_path / "personas" / "keeper.toml").touch()
+    assert completed(tmp_path, "benc") == ["plain,bench"]
+    assert completed(tmp_path, "run", "-m", "o") == ["plain,one", "plain,other"]
+    assert completed(tmp_path, "bench", "ot") == ["plain,other"]
+    assert completed(tmp_path, "bench", "./") == ["file,./"]
+    assert completed(tmp_path, "chat", "--persona", "k") == ["plain,keeper"]
+    assert "plain,--no-thinking" in completed(tmp_path, "run", "--no")
+    (tmp_path / "model_map.json").write_text("broken")
+    assert completed(tmp_path, "run", "-m", "o") == ["file,o"]
+
+
+def test_a_closed_pipe_is_no_error(tmp_path: Path) -> None:
+    """`| head` on any command."""
+    code = f"{sys.executable} -m hoshikage_server config | true; echo ${{PIPESTATUS[0]}}"
+    result = subprocess.run(["bash", "-c", code], env=environment(tmp_path), capture_output=True, text=True, check=True)
+    assert result.stderr == ""
+    assert result.stdout.strip() in ("0", "141")

@@ -203,7 +203,7 @@ def test_models_tell_more(make_api: MakeApi) -> None:
     def details() -> Any:
         return api.get("/v1/models/m").json["hoshikage"]
 
-    own = {"aliases": [], "description": None}
+    own = {"aliases": [], "description": None, "persona": None}
     unknown = {"arch": None, "quantisation": None, "n_params": None, **own}
     assert details() == {"state": "unloaded", "n_ctx": 4096, "size_bytes": None, **unknown}
     assert said(api.chat("echo x")) == "x"
