@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 from asking import COMMAND, at, environment, hoshikage, register, start
-from server_process import ServerProcess, read_until, wait_for
+from server_process import REAL_SERVER, ServerProcess, read_until, wait_for
 from terminal import Terminal
 from tiny_gguf import TinyModel
 
@@ -187,6 +187,24 @@ def test_the_models_entry_counts_without_a_server(tmp_path: Path, tiny_model_pat
     small = hoshikage(tmp_path, "run", "-m", "small", "hello " * 50)
     assert small.returncode == 1
     assert "16 tokens" in small.stderr
+
+
+def test_the_same_answer_with_and_without_a_server(tmp_path: Path, tiny_model_path: Path) -> None:
+    """Nobody has to know who answers: text, reason and counts are the same."""
+    sampling = {"temperature": 0.8, "top_k": 20, "repeat_penalty": 1.3}
+    entry = {"path": str(tiny_model_path.parent), "model": tiny_model_path.name, "sampling": sampling, "n_ctx": 256}
+    question = ("run", "--json", "--seed", "7", "-n", "30", "-s", "Be brief.", "hello")
+    with ServerProcess(tmp_path, {"tiny": entry}, command=REAL_SERVER, threads=1) as server:
+        served = json.loads(hoshikage(tmp_path, *question, **at(server)).stdout)
+        local = json.loads(hoshikage(tmp_path, *question, "--local", **at(server)).stdout)
+    for told in (served, local):
+        for name in ("prompt_ms", "predicted_ms"):
+            assert told["usage"].pop(name) > 0
+        assert told.pop("first_s") > 0
+        assert told.pop("total_s") > 0
+        assert told.pop("tokens_per_s") > 0
+    assert served == local
+    assert local["usage"]["completion_tokens"] == 30
 
 
 def test_a_broken_model_is_one_sentence(tmp_path: Path) -> None:
