@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import resource
 import signal
 import socket
 import subprocess
@@ -245,6 +246,16 @@ def test_ctrl_c_ends_an_answer_without_a_server(tiny: Path) -> None:
     process.send_signal(signal.SIGINT)
     _, err = process.communicate(timeout=10)
     assert (process.returncode, err) == (130, b"\n")
+
+
+def test_a_crash_would_leave_no_prompt_on_the_disk(tiny: Path) -> None:
+    """As little as one of the engine process."""
+    process = start(tiny, "run", "-t", "0", "hello", **LONG)
+    assert process.stdout is not None
+    process.stdout.read(100)
+    assert resource.prlimit(process.pid, resource.RLIMIT_CORE)[0] <= 1
+    process.send_signal(signal.SIGINT)
+    process.communicate(timeout=10)
 
 
 def test_ctrl_c_ends_a_prefill(tmp_path: Path) -> None:
