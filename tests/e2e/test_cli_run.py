@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import resource
 import signal
 import socket
 import subprocess
@@ -11,7 +12,7 @@ from pathlib import Path
 
 import pytest
 from asking import COMMAND, at, environment, hoshikage, register, start
-from server_process import ServerProcess, read_until, wait_for
+from server_process import REAL_SERVER, ServerProcess, read_until, wait_for
 from terminal import Terminal
 from tiny_gguf import TinyModel
 
@@ -189,6 +190,24 @@ def test_the_models_entry_counts_without_a_server(tmp_path: Path, tiny_model_pat
     assert "16 tokens" in small.stderr
 
 
+def test_the_same_answer_with_and_without_a_server(tmp_path: Path, tiny_model_path: Path) -> None:
+    """Nobody has to know who answers: text, reason and counts are the same."""
+    sampling = {"temperature": 0.8, "top_k": 20, "repeat_penalty": 1.3}
+    entry = {"path": str(tiny_model_path.parent), "model": tiny_model_path.name, "sampling": sampling, "n_ctx": 256}
+    question = ("run", "--json", "--seed", "7", "-n", "30", "-s", "Be brief.", "hello")
+    with ServerProcess(tmp_path, {"tiny": entry}, command=REAL_SERVER, threads=1) as server:
+        served = json.loads(hoshikage(tmp_path, *question, **at(server)).stdout)
+        local = json.loads(hoshikage(tmp_path, *question, "--local", **at(server)).stdout)
+    for told in (served, local):
+        for name in ("prompt_ms", "predicted_ms"):
+            assert told["usage"].pop(name) > 0
+        assert told.pop("first_s") > 0
+        assert told.pop("total_s") > 0
+        assert told.pop("tokens_per_s") > 0
+    assert served == local
+    assert local["usage"]["completion_tokens"] == 30
+
+
 def test_a_broken_model_is_one_sentence(tmp_path: Path) -> None:
     """In the words of the server."""
     (tmp_path / "broken.gguf").write_bytes(b"GGUF nonsense")
@@ -227,6 +246,16 @@ def test_ctrl_c_ends_an_answer_without_a_server(tiny: Path) -> None:
     process.send_signal(signal.SIGINT)
     _, err = process.communicate(timeout=10)
     assert (process.returncode, err) == (130, b"\n")
+
+
+def test_a_crash_would_leave_no_prompt_on_the_disk(tiny: Path) -> None:
+    """As little as one of the engine process."""
+    process = start(tiny, "run", "-t", "0", "hello", **LONG)
+    assert process.stdout is not None
+    process.stdout.read(100)
+    assert resource.prlimit(process.pid, resource.RLIMIT_CORE)[0] <= 1
+    process.send_signal(signal.SIGINT)
+    process.communicate(timeout=10)
 
 
 def test_ctrl_c_ends_a_prefill(tmp_path: Path) -> None:
