@@ -4,6 +4,7 @@ ServerError                  every error below has a stable `code` and the value
 ├── SettingsError            a setting has a value that cannot be used
 ├── ModelMapError            model_map.json, or an entry of it, cannot be used
 ├── DemoModelError           the demo model could not be fetched
+├── HubError                 a model could not be fetched from a hub
 ├── RequestError             the client asked for something that cannot be
 ├── LaneError                the request could not wait any longer, or not at all
 └── EngineError              the engine process refused, failed or died
@@ -66,6 +67,10 @@ class ModelMapError(ServerError):
 
 class DemoModelError(ServerError):
     """The demo model could not be fetched."""
+
+
+class HubError(ServerError):
+    """A model could not be fetched from a hub."""
 
 
 class RequestError(ServerError):

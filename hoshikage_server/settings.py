@@ -34,6 +34,8 @@ FILE_NAME = "hoshikage.toml"
 # Read by the build (build_support), which shares the prefix.
 BUILD_VARIABLES = frozenset({"BACKEND", "CUDA_ARCHS", "NATIVE", "SANITIZE"})
 
+_KEYS = ("api_keys", "admin_keys")
+
 Language = Literal["ja", "en"]
 Seconds = Annotated[float, Meta(gt=0, le=86400)]
 Idle = Annotated[float, Meta(ge=0, le=31_536_000)]
@@ -50,9 +52,11 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     config_dir: Path
     cache_dir: Path
     model_map: Path
+    models_dir: tuple[Path, ...]
     lang: Language = "ja"
     log_level: Literal["debug", "info", "warning", "error"] = "info"
     api_keys: tuple[str, ...] = ()
+    admin_keys: tuple[str, ...] = ()
     cors_origins: tuple[Origin, ...] = ()
 
     n_ctx: Annotated[int, Meta(ge=1, le=2**31 - 1)] = 4096
@@ -89,8 +93,14 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     def public(self) -> dict[str, object]:
         """All settings as plain values, keys blanked."""
         values: dict[str, object] = msgspec.to_builtins(self, enc_hook=str)
-        values["api_keys"] = ["***"] * len(self.api_keys)
+        for name in _KEYS:
+            values[name] = ["***"] * len(getattr(self, name))
         return values
+
+    @property
+    def keys(self) -> tuple[str, ...]:
+        """All keys that let somebody in; where there are none, nobody needs one."""
+        return (*self.api_keys, *self.admin_keys)
 
 
 # What the running server is built on. Everything else is read where it is used, and changes while the server runs.
@@ -205,6 +215,7 @@ def _gather(
         "config_dir": config_dir,
         "cache_dir": _folder(environ, "HOSHIKAGE_CACHE_DIR", "XDG_CACHE_HOME", ".cache"),
         "model_map": config_dir / "model_map.json",
+        "models_dir": [_folder(environ, None, "XDG_DATA_HOME", ".local/share") / "models"],
     }
     given_by: dict[str, str] = {}
     for name, value in from_file.items():
@@ -287,7 +298,9 @@ def _convert(name: str, value: object, source: str) -> Any:
     field_type = _FIELDS[name]
     if field_type is Path:
         return _absolute(str(value), source)
-    if name in ("api_keys", "cors_origins") and isinstance(value, str):
+    if name == "models_dir":
+        return _folders(value, source)
+    if name in (*_KEYS, "cors_origins") and isinstance(value, str):
         value = [item.strip() for item in value.split(",") if item.strip()]
     if name == "cors_origins" and isinstance(value, list):  # as people copy them from the address bar
         value = [item.rstrip("/").lower() if isinstance(item, str) else item for item in value]
@@ -313,12 +326,20 @@ def _config_dir(environ: Mapping[str, str]) -> Path:
     return _folder(environ, "HOSHIKAGE_CONFIG_DIR", "XDG_CONFIG_HOME", ".config")
 
 
-def _folder(environ: Mapping[str, str], own: str, xdg: str, fallback: str) -> Path:
-    if environ.get(own):
+def _folder(environ: Mapping[str, str], own: str | None, xdg: str, fallback: str) -> Path:
+    if own and environ.get(own):
         return _absolute(environ[own], own)
     if environ.get(xdg):
         return _absolute(environ[xdg], xdg) / "hoshikage"
-    return _absolute("~", own) / fallback / "hoshikage"
+    return _absolute("~", own or xdg) / fallback / "hoshikage"
+
+
+def _folders(value: object, source: str) -> tuple[Path, ...]:
+    """Several, with colons between; a list where the name of one has a colon in it."""
+    items = value.split(":") if isinstance(value, str) else value
+    if not isinstance(items, (list, tuple)) or not all(isinstance(item, (str, Path)) for item in items):
+        raise SettingsError(source, said("not_folders"))
+    return tuple(dict.fromkeys(_absolute(str(item), source) for item in items if str(item).strip()))
 
 
 def _absolute(text: str, source: str) -> Path:

@@ -9,8 +9,9 @@ import click
 
 from hoshikage_server import __version__
 from hoshikage_server.cli.config import config
+from hoshikage_server.cli.doctor import doctor
 from hoshikage_server.cli.engine import load, status, unload
-from hoshikage_server.cli.models import add, list_models, rm
+from hoshikage_server.cli.model import add, list_models, model, rm
 from hoshikage_server.cli.serve import serve
 from hoshikage_server.cli.version import version
 from hoshikage_server.cli.words import Option, group, say, usage_error
@@ -38,7 +39,7 @@ def hoshikage() -> None:
     """The commands' root; what it says of itself is in the catalogue."""
 
 
-for _command in (serve, status, load, unload, list_models, add, rm, config, version):
+for _command in (serve, status, load, unload, list_models, add, rm, model, doctor, config, version):
     hoshikage.add_command(_command)
 
 

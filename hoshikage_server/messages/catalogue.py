@@ -4,8 +4,11 @@ from __future__ import annotations
 
 from hoshikage_server.messages.cli import CLI
 from hoshikage_server.messages.client import CLIENT
+from hoshikage_server.messages.doctor import DOCTOR
 from hoshikage_server.messages.log import LOG
 from hoshikage_server.messages.message import Message
+from hoshikage_server.messages.models import MODELS
+from hoshikage_server.messages.settings import SETTINGS
 
 CATALOGUE: dict[str, Message] = {
     # Requests
@@ -421,8 +424,10 @@ CATALOGUE: dict[str, Message] = {
         "Listening on {host} needs HOSHIKAGE_API_KEYS: set keys, or set HOSHIKAGE_HOST to 127.0.0.1.",
     ),
     "no_models": Message(
-        "登録されたモデルはありません。'hoshikage add 名前 ファイル.gguf' で登録できます。",
-        "No models are registered. Register one with 'hoshikage add NAME FILE.gguf'.",
+        "登録されたモデルはありません。'hoshikage add ファイル.gguf 名前' で登録するか、'hoshikage model demo' "
+        "で小さなデモモデルを取得できます。",
+        "No models are registered. Register one with 'hoshikage add FILE.gguf NAME', or fetch a small demo model with "
+        "'hoshikage model demo'.",
     ),
     "model_added": Message(
         "モデル '{model}' を登録しました: {path}",
@@ -489,6 +494,12 @@ CATALOGUE: dict[str, Message] = {
         "デモモデルを {path} に書き込めませんでした: {reason}",
         "The demo model could not be written to {path}: {reason}",
     ),
+    "demo_busy": Message(
+        "別のプロセスが {seconds} 秒以上ダウンロードを続けています",
+        "another process has been at it for more than {seconds} seconds",
+    ),
+    "demo_space": Message("{needed} 必要ですが、空きは {free} です", "{needed} are needed, {free} are free"),
+    "folder_not_found": Message("フォルダ {path} が見つかりません。", "There is no folder {path}."),
     # The page at /
     "welcome": Message(
         "星影（Hoshikage）{version} — OpenAI互換APIは {url}/v1 です。\n"
@@ -499,4 +510,7 @@ CATALOGUE: dict[str, Message] = {
     **CLI,
     **CLIENT,
     **LOG,
+    **MODELS,
+    **SETTINGS,
+    **DOCTOR,
 }

@@ -56,19 +56,6 @@ CLI: dict[str, Message] = {
         "モデル NAME をメモリから下ろします。次のリクエストで読み込まれます。",
         "Take the model NAME out of memory; the next question loads it again.",
     ),
-    "cli_list": Message("登録されたモデルの一覧を表示します。", "List the registered models."),
-    "cli_add": Message("GGUFモデル FILE を NAME という名前で登録します。", "Register the GGUF model FILE under NAME."),
-    "cli_add_force": Message(
-        "同じ名前のモデルを置き換えます（ファイル、停止文字列、サンプリング、n_ctx）。",
-        "Replace the model of this name: its file, stop strings, sampling and n_ctx.",
-    ),
-    "cli_rm": Message(
-        "モデル NAME の登録を外します。ファイルは残ります。", "Take the model NAME off the list; its file stays."
-    ),
-    "cli_config": Message(
-        "有効な設定を JSON で表示します。キーは表示しません。",
-        "Print the settings in effect, as JSON; keys are not shown.",
-    ),
     "cli_root_version": Message("版を表示して終わります。", "Show the version and exit."),
     "cli_version": Message("版を表示します。", "Print the version."),
 }

@@ -9,7 +9,7 @@ import logging
 import os
 import stat
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -76,12 +76,13 @@ class ModelMap:
             raise RequestError("model_not_found", param=param, model=model_id)
         return entry
 
-    def add(self, model_id: str, file: Path, *, replace: bool = False) -> None:
+    def add(self, model_id: str, file: Path, given: Mapping[str, Any] = {}, *, replace: bool = False) -> None:
         """Registers a model, or points an existing entry to another file.
 
         Args:
             model_id: The name it is asked for by.
             file: The GGUF file.
+            given: What else it says.
             replace: Whether what an existing entry says of its model (stop, sampling, ...) goes with its old file.
 
         Raises:
@@ -92,7 +93,16 @@ class ModelMap:
             entry = raw.get(model_id, {"stop": []})
             if replace:
                 entry = {key: value for key, value in entry.items() if key not in Entry.__struct_fields__}
-            raw[model_id] = {**entry, "path": str(file.parent), "model": file.name}
+            raw[model_id] = {**entry, **given, "path": str(file.parent), "model": file.name}
+
+        self._update(change)
+
+    def change(self, model_id: str, keys: Mapping[str, Any]) -> None:
+        """Changes an entry's keys; None deletes one (stand-in)."""
+
+        def change(raw: RawMap) -> None:
+            raw[model_id] = _merged(raw[model_id], keys)
+            _parse_entry(model_id, msgspec.Raw(msgspec.json.encode(raw[model_id])), self.path)
 
         self._update(change)
 
@@ -143,6 +153,15 @@ class ModelMap:
         except OSError:
             return ()
         return found.st_mtime_ns, found.st_ctime_ns, found.st_size, found.st_ino
+
+
+def _merged(old: Any, new: Any) -> Any:
+    if not isinstance(new, dict):
+        return new
+    merged = {**(old if isinstance(old, dict) else {})}
+    for key, value in new.items():
+        merged[key] = _merged(merged.get(key), value)
+    return {key: value for key, value in merged.items() if value is not None}
 
 
 def parse(content: bytes, path: Path) -> dict[str, ModelEntry]:
