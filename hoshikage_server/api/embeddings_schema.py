@@ -12,6 +12,7 @@ from hoshikage_server.api import invalid
 from hoshikage_server.engines.embeddings import Inputs
 from hoshikage_server.engines.wire import INT32_MAX, Text
 from hoshikage_server.errors import RequestError
+from hoshikage_server.messages import said
 
 _INPUTS_MAX = 2048  # as OpenAI
 TokenId = Annotated[int, Meta(ge=0, le=INT32_MAX)]
@@ -94,5 +95,5 @@ def decode_embedding(body: bytes) -> EmbeddingRequest:
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
         raise RequestError("invalid_json", reason=str(error)) from None
     except RecursionError:
-        raise RequestError("invalid_json", reason="it is nested too deeply") from None
+        raise RequestError("invalid_json", reason=said("too_many_levels")) from None
     return request

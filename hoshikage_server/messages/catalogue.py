@@ -217,6 +217,7 @@ CATALOGUE: dict[str, Message] = {
         "'{param}' のスキーマは使えません。{path} の '{keyword}': {reason}",
         "Invalid schema for '{param}': '{keyword}' at {path} {reason}.",
     ),
+    "schema_no_object": Message("'object' でなければなりません", "must be 'object'"),
     "max_tokens_twice": Message(
         "'max_tokens' と 'max_completion_tokens' は同時に指定できません。",
         "Setting 'max_tokens' and 'max_completion_tokens' at the same time is not supported.",

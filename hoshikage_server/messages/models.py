@@ -135,7 +135,6 @@ MODELS: dict[str, Message] = {
     ),
     "verify_written": Message("書き込みました: {sha256}", "stored: {sha256}"),
     "verify_missing": Message("ファイルを読めません: {reason}", "its file cannot be read: {reason}"),
-    "verifying": Message("検証中", "verifying"),
     # A hub
     "hub_bad_reference": Message(
         "'{reference}' は読み取れません。hf:所有者/リポジトリ[:量子化] の形で指定してください。"
