@@ -14,18 +14,6 @@ struct hsk_chat {
 
 namespace {
 
-template <typename Body> auto as_template_failure(Body &&body) {
-    try {
-        return body();
-    } catch (const std::bad_alloc &) {
-        throw;
-    } catch (const hsk::Failure &) {
-        throw;
-    } catch (const std::exception &exception) {
-        throw hsk::Failure(HSK_TEMPLATE_FAILED, exception.what());
-    }
-}
-
 common_chat_templates_ptr load_templates(const hsk_model &model, const std::string &text) {
     try {
         return common_chat_templates_init(model.model.get(), text);
@@ -109,7 +97,7 @@ common_json describe_prompt(const common_chat_params &params) {
 int32_t hsk_chat_new(const hsk_model *model, const char *template_text, hsk_chat **out, hsk_error *error) noexcept {
     return hsk::guarded(error, [&] {
         const std::string text = template_text != nullptr ? template_text : "";
-        auto templates = as_template_failure([&] { return load_templates(*model, text); });
+        auto templates = hsk::failing_with(HSK_TEMPLATE_FAILED, [&] { return load_templates(*model, text); });
         *out = new hsk_chat{model->model, std::move(templates)};
     });
 }
@@ -120,14 +108,14 @@ void hsk_chat_free(hsk_chat *chat) noexcept {
 
 int32_t hsk_chat_info_get(const hsk_chat *chat, hsk_text *out, hsk_error *error) noexcept {
     return hsk::guarded(error, [&] {
-        const common_json info = as_template_failure([&] { return describe_template(chat->templates.get()); });
+        const common_json info = hsk::failing_with(HSK_TEMPLATE_FAILED, [&] { return describe_template(chat->templates.get()); });
         hsk::give(out, info.dump_safe());
     });
 }
 
 int32_t hsk_chat_render(const hsk_chat *chat, const char *request, size_t n_bytes, hsk_text *out, hsk_error *error) noexcept {
     return hsk::guarded(error, [&] {
-        const common_json prompt = as_template_failure([&] {
+        const common_json prompt = hsk::failing_with(HSK_TEMPLATE_FAILED, [&] {
             const common_chat_templates_inputs inputs = read_inputs(common_json::parse(std::string(request, n_bytes)));
             return describe_prompt(common_chat_templates_apply(chat->templates.get(), inputs));
         });

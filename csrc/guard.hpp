@@ -3,6 +3,7 @@
 
 #include "hoshikage.h"
 
+#include <new>
 #include <stdexcept>
 #include <string>
 #include <string_view>
@@ -39,6 +40,19 @@ template <typename Body> int32_t guarded(hsk_error *error, Body &&body) noexcept
         return HSK_OK;
     } catch (...) {
         return report_current_exception(error);
+    }
+}
+
+/// Runs `body`; what llama.cpp throws there has this status.
+template <typename Body> auto failing_with(hsk_status status, Body &&body) {
+    try {
+        return body();
+    } catch (const std::bad_alloc &) {
+        throw;
+    } catch (const Failure &) {
+        throw;
+    } catch (const std::exception &exception) {
+        throw Failure(status, exception.what());
     }
 }
 

@@ -18,18 +18,6 @@ struct hsk_parser {
 
 namespace {
 
-template <typename Body> std::string as_grammar_failure(Body &&body) {
-    try {
-        return body();
-    } catch (const std::bad_alloc &) {
-        throw;
-    } catch (const hsk::Failure &) {
-        throw;
-    } catch (const std::exception &exception) {
-        throw hsk::Failure(HSK_INVALID_GRAMMAR, exception.what());
-    }
-}
-
 std::unique_ptr<common_chat_peg_mapper> new_mapper(common_chat_format format, common_chat_msg &message) {
     switch (format) {
         case COMMON_CHAT_FORMAT_PEG_GEMMA4: return std::make_unique<common_chat_peg_gemma4_mapper>(message);
@@ -122,7 +110,7 @@ int32_t hsk_parser_parse(const hsk_parser *parser, const char *text, size_t n_by
 
 int32_t hsk_parser_arena(const char *request, size_t n_bytes, hsk_text *out, hsk_error *error) noexcept {
     return hsk::guarded(error, [&] {
-        hsk::give(out, as_grammar_failure([&] {
+        hsk::give(out, hsk::failing_with(HSK_INVALID_GRAMMAR, [&] {
                       hsk::require_json_depth({request, n_bytes});
                       return plain_format(common_json::parse(std::string(request, n_bytes))).save();
                   }));
@@ -131,7 +119,7 @@ int32_t hsk_parser_arena(const char *request, size_t n_bytes, hsk_text *out, hsk
 
 int32_t hsk_parser_grammar(const char *request, size_t n_bytes, hsk_text *out, hsk_error *error) noexcept {
     return hsk::guarded(error, [&] {
-        hsk::give(out, as_grammar_failure([&] {
+        hsk::give(out, hsk::failing_with(HSK_INVALID_GRAMMAR, [&] {
                       hsk::require_json_depth({request, n_bytes});
                       const common_json json = common_json::parse(std::string(request, n_bytes));
                       common_peg_arena arena = common_peg_arena::from_json(json.at("arena"));

@@ -316,17 +316,9 @@ int32_t hsk_sampler_accept(hsk_sampler *sampler, const int32_t *tokens, size_t n
 
 int32_t hsk_schema_to_grammar(const char *schema, size_t n_bytes, hsk_text *out, hsk_error *error) noexcept {
     return hsk::guarded(error, [&] {
-        std::string grammar;
-        try {
-            hsk::require_json_depth({schema, n_bytes});
-            grammar = json_schema_to_grammar(common_json::parse(std::string(schema, n_bytes)));
-        } catch (const std::bad_alloc &) {
-            throw;
-        } catch (const hsk::Failure &) {
-            throw;
-        } catch (const std::exception &exception) {
-            throw hsk::Failure(HSK_INVALID_GRAMMAR, exception.what());
-        }
-        hsk::give(out, grammar);
+        hsk::give(out, hsk::failing_with(HSK_INVALID_GRAMMAR, [&] {
+                      hsk::require_json_depth({schema, n_bytes});
+                      return json_schema_to_grammar(common_json::parse(std::string(schema, n_bytes)));
+                  }));
     });
 }

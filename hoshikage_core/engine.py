@@ -22,7 +22,7 @@ from hoshikage_core.errors import (
     NativeError,
 )
 from hoshikage_core.generation import Completion, Generation
-from hoshikage_core.params import ContextShape
+from hoshikage_core.params import THREADS_MAX, ContextShape
 from hoshikage_core.prompt import ChatPrompt
 from hoshikage_core.sampling import SamplingParams
 from hoshikage_core.sequence import Sequence
@@ -31,7 +31,6 @@ if TYPE_CHECKING:
     from hoshikage_core.chat import ChatTemplate
     from hoshikage_core.model import Model
 
-_THREADS_MAX = 512  # ggml's GGML_MAX_N_THREADS
 _CHOICES_MAX = 1024  # each keeps a sampler from the end of the prompt on
 
 
@@ -60,10 +59,10 @@ class Engine:
     ) -> None:
         default_threads = lib.hsk_thread_count_default() if n_threads is None else n_threads
         params = shape.native()
-        params.n_threads = _checks.integer("n_threads", default_threads, 1, _THREADS_MAX)
+        params.n_threads = _checks.integer("n_threads", default_threads, 1, THREADS_MAX)
         if n_threads_batch is None:
             n_threads_batch = default_threads
-        params.n_threads_batch = _checks.integer("n_threads_batch", n_threads_batch, 1, _THREADS_MAX)
+        params.n_threads_batch = _checks.integer("n_threads_batch", n_threads_batch, 1, THREADS_MAX)
 
         self.model = model
         self.n_ctx = shape.n_ctx

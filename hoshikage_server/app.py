@@ -13,6 +13,7 @@ import falcon
 
 from hoshikage_server import heap, logs
 from hoshikage_server.api import problems
+from hoshikage_server.api.admin import add_admin
 from hoshikage_server.api.answering import Answering
 from hoshikage_server.api.chat import ChatCompletions
 from hoshikage_server.api.completions import Completions
@@ -20,10 +21,11 @@ from hoshikage_server.api.embeddings import EmbeddingsResource
 from hoshikage_server.api.health import Health, Welcome
 from hoshikage_server.api.input_tokens import InputTokens
 from hoshikage_server.api.middleware import ApiKeys, RequestContext
-from hoshikage_server.api.models import ModelItem, ModelList
 from hoshikage_server.api.openapi import OpenApi
 from hoshikage_server.api.operations import App
 from hoshikage_server.api.origins import Origins
+from hoshikage_server.api.registrar import Registrar
+from hoshikage_server.api.registration import Model, Models
 from hoshikage_server.api.responses.routes import add_responses
 from hoshikage_server.api.status import Status
 from hoshikage_server.api.tokens import Detokenize, Tokenize
@@ -109,8 +111,10 @@ def create_app(deps: Deps) -> falcon.App[Any, Any]:
     app.add_route("/openapi.json", OpenApi(app.resources))
     app.add_route("/v1/api/version", Version())
     app.add_route("/v1/status", Status(settings, deps.models, deps.answers))
-    app.add_route("/v1/models", ModelList(settings, deps.models, deps.answers))
-    app.add_route("/v1/models/{model_id:path}", ModelItem(settings, deps.models, deps.answers))
+    registrar = Registrar(settings, deps.models, deps.answers)
+    app.add_route("/v1/models", Models(settings, deps.models, deps.answers, registrar))
+    app.add_route("/v1/models/{model_id:path}", Model(settings, deps.models, deps.answers, registrar))
+    add_admin(app, settings, deps.models, deps.answers, registrar)
     answering = Answering(settings, deps.answers)
     app.add_route("/v1/chat/completions", ChatCompletions(settings, deps.models, answering))
     app.add_route("/v1/completions", Completions(settings, deps.models, answering, deps.answers.vocabulary))

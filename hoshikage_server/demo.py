@@ -139,6 +139,8 @@ def prepare(settings: Settings, say: Say = lambda key: None) -> Path:
     path = demo_model_path(settings.cache_dir, say)
     model_map = ModelMap(settings.model_map)
     entry = model_map.entries().get(MODEL_ID)
-    if entry is None or not entry.file.is_file():
+    if entry is None:
         model_map.add(MODEL_ID, path)
+    elif not entry.file.is_file():
+        model_map.change(MODEL_ID, {}, path)
     return path

@@ -141,6 +141,9 @@ def _kinds() -> dict[str, Kind]:
             "duplicate_parameter",
             "empty_array",
             "empty_string",
+            "file_is_folder",
+            "file_not_found",
+            "file_unreadable",
             "integer_above_max_value",
             "integer_below_min_value",
             "invalid_argument",
@@ -149,6 +152,8 @@ def _kinds() -> dict[str, Kind]:
             "invalid_grammar",
             "invalid_gzip",
             "invalid_json_schema",
+            "invalid_model_file",
+            "invalid_model_name",
             "invalid_type",
             "invalid_value",
             "malformed_request",
@@ -157,9 +162,12 @@ def _kinds() -> dict[str, Kind]:
             "model_cannot_embed",
             "model_cannot_generate",
             "nested_too_deeply",
+            "not_a_gguf",
+            "not_the_first_part",
             "number_out_of_range",
             "object_above_max_properties",
             "output_without_call",
+            "parts_missing",
             "previous_response_not_found",
             "string_above_max_length",
             "token_not_in_vocabulary",
@@ -167,11 +175,11 @@ def _kinds() -> dict[str, Kind]:
             "unsupported_value",
         ),
         401: ("invalid_api_key",),
-        403: ("host_not_allowed", "origin_not_allowed"),
+        403: ("admin_key_required", "host_not_allowed", "origin_not_allowed", "path_not_allowed"),
         404: ("model_not_found", "unknown_url"),
         405: ("method_not_supported",),
         408: ("request_timeout",),
-        409: ("model_in_use",),
+        409: ("alias_taken", "model_exists", "model_in_use"),
         413: ("request_too_large",),
         414: ("request_line_too_long",),
         415: ("unsupported_charset", "unsupported_content_encoding", "unsupported_content_type"),
@@ -195,6 +203,7 @@ def _kinds() -> dict[str, Kind]:
         *("unknown_function_call", "unknown_tool_choice"),
     ):
         kinds[code] = Kind(400, invalid, None)
+    kinds["model_not_registered"] = Kind(404, invalid, "model_not_found")
     kinds["input_too_long"] = Kind(400, invalid, "context_length_exceeded")
     kinds["chat_template_failed"] = Kind(400, invalid, "chat_template_failed")
     kinds["http_error"] = Kind(400, invalid, None)  # whatever else falcon refuses; its own status is used

@@ -87,7 +87,7 @@ def check_exposure(host: str, settings: Settings) -> None:
     Raises:
         SettingsError: So it would be.
     """
-    if not settings.api_keys and not is_loopback(host):
+    if not settings.keys and not is_loopback(host):
         raise SettingsError("HOSHIKAGE_API_KEYS", messages.text("open_without_keys", settings.lang, host=host))
 
 
@@ -106,7 +106,7 @@ def greeting(settings: Settings, listener: socket.socket) -> str:
     if model is None:
         return "\n".join([*lines, messages.text("no_models", settings.lang)])
     question = {"model": model, "messages": [{"role": "user", "content": "Hello!"}], "stream": True}
-    key = ' -H "Authorization: Bearer $KEY"' if settings.api_keys else ""
+    key = ' -H "Authorization: Bearer $KEY"' if settings.keys else ""
     body = shlex.quote(msgspec.json.encode(question).decode())
     lines.append(f"curl -N {url}/v1/chat/completions{key} -H 'Content-Type: application/json' -d {body}")
     return "\n".join(lines)

@@ -53,7 +53,7 @@ def blame(chat: ChatRequest, error: ServerError) -> None:
     if error.code == "invalid_json_schema":
         is_own = chat.response_format is None
         param = "json_schema" if is_own else "response_format.json_schema.schema"
-        tools.blame_schema(error, param, are_functions=chat.functions is not None)
+        tools.blame_schema(error, param, chat.tools or (), chat.form().tools, are_functions=chat.functions is not None)
     elif error.code == "invalid_argument":
         field = error.values.get("field")
         error.param = field if isinstance(field, str) and field in ChatRequest.__struct_fields__ else error.param

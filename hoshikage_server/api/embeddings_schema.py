@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 from array import array
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
 import msgspec
 from msgspec import Meta
 
 from hoshikage_server.api import invalid
+from hoshikage_server.api.schema import decode
 from hoshikage_server.engines.embeddings import Inputs
 from hoshikage_server.engines.wire import INT32_MAX, Text
 from hoshikage_server.errors import RequestError
-from hoshikage_server.messages import said
 
 _INPUTS_MAX = 2048  # as OpenAI
 TokenId = Annotated[int, Meta(ge=0, le=INT32_MAX)]
@@ -79,7 +79,7 @@ class EmbeddingList(msgspec.Struct, frozen=True):
     object: Literal["list"] = "list"
 
 
-_decoder: msgspec.json.Decoder[Any] = msgspec.json.Decoder(EmbeddingRequest)
+_decoder: msgspec.json.Decoder[EmbeddingRequest] = msgspec.json.Decoder(EmbeddingRequest)
 
 
 def decode_embedding(body: bytes) -> EmbeddingRequest:
@@ -88,12 +88,4 @@ def decode_embedding(body: bytes) -> EmbeddingRequest:
     Raises:
         RequestError: The body is no JSON, or a field of it cannot be; `param` names the field.
     """
-    try:
-        request: EmbeddingRequest = _decoder.decode(body)
-    except msgspec.ValidationError as error:
-        raise invalid.from_validation(str(error), body) from None
-    except (msgspec.DecodeError, UnicodeDecodeError) as error:
-        raise RequestError("invalid_json", reason=str(error)) from None
-    except RecursionError:
-        raise RequestError("invalid_json", reason=said("too_many_levels")) from None
-    return request
+    return decode(_decoder, body)

@@ -8,10 +8,13 @@ import re
 import socket
 import time
 import uuid
+from collections.abc import Sequence
+from typing import Any
 
 import falcon
 
 from hoshikage_server import messages
+from hoshikage_server.api.operations import declared
 from hoshikage_server.api.origins import is_preflight
 from hoshikage_server.errors import RequestError
 from hoshikage_server.settings import LiveSettings
@@ -51,11 +54,15 @@ class RequestContext:
 
 
 class ApiKeys:
-    """Lets only those in who know a key; everybody where there are none."""
+    """Lets only those in who know a key; everybody where there are none.
+
+    `request.context.is_admin` says whether a request may also do what is declared with `admin=True`: with an admin key,
+    or where there are no keys at all.
+    """
 
     def __init__(self, settings: LiveSettings) -> None:
         self._settings = settings
-        self._digests = [_digest(key) for key in settings.now.api_keys]
+        self._reread()
         settings.on_change(self._reread)
 
     def process_request(self, request: falcon.Request, response: falcon.Response) -> None:
@@ -64,19 +71,38 @@ class ApiKeys:
         Raises:
             RequestError: missing_api_key or invalid_api_key.
         """
-        if not self._digests or request.path in _OPEN_PATHS or is_preflight(request):
+        request.context.is_admin = not (self._digests or self._admin_digests)
+        if request.context.is_admin or request.path in _OPEN_PATHS or is_preflight(request):
             return
         scheme, _, key = (request.get_header("Authorization") or "").partition(" ")
         headers = {"WWW-Authenticate": "Bearer"}
         if scheme.lower() != "bearer" or not key.strip():
             raise RequestError("missing_api_key", headers=headers)
         given = _digest(key.strip())
-        # Every key is compared, so that the time tells nothing.
-        if not sum(hmac.compare_digest(given, known) for known in self._digests):
+        request.context.is_admin = _is_among(given, self._admin_digests)
+        if not _is_among(given, self._digests) | request.context.is_admin:
             raise RequestError("invalid_api_key", headers=headers)
+
+    def process_resource(
+        self, request: falcon.Request, response: falcon.Response, resource: object, params: dict[str, Any]
+    ) -> None:
+        """Checks whether what is asked for needs an admin key.
+
+        Raises:
+            RequestError: admin_key_required.
+        """
+        responder = getattr(resource, f"on_{request.method.lower()}", None)
+        if any(one.admin for one in declared(responder)) and not request.context.is_admin:
+            raise RequestError("admin_key_required")
 
     def _reread(self) -> None:
         self._digests = [_digest(key) for key in self._settings.now.api_keys]
+        self._admin_digests = [_digest(key) for key in self._settings.now.admin_keys]
+
+
+def _is_among(given: bytes, known: Sequence[bytes]) -> bool:
+    """Every key is compared, so that the time tells nothing."""
+    return sum(hmac.compare_digest(given, key) for key in known) > 0
 
 
 def _digest(key: str) -> bytes:

@@ -2,32 +2,25 @@
 
 from __future__ import annotations
 
-import time
-
 import falcon
-import gevent
 import msgspec
 
 from hoshikage_server.api import body
 from hoshikage_server.api.client import ClientWatch
-from hoshikage_server.api.engine_status import engine_status, unload_status
+from hoshikage_server.api.engine_status import engine_status
 from hoshikage_server.api.model_objects import ModelObject, ModelPage, describe
 from hoshikage_server.api.operations import operation
 from hoshikage_server.api.status_objects import LoadObject, UnloadObject
+from hoshikage_server.api.unloading import Unloading, engine_of
 from hoshikage_server.engines.answers import Answers
 from hoshikage_server.engines.engine import Lease
-from hoshikage_server.engines.fleet import Unloaded
 from hoshikage_server.engines.spec import spec_of
-from hoshikage_server.engines.supervisor import EngineSnapshot, Snapshot
-from hoshikage_server.engines.wire import EngineSpec
-from hoshikage_server.errors import EngineError, RequestError
 from hoshikage_server.registry.model_map import ModelMap
 from hoshikage_server.settings import LiveSettings
 
 _encode = msgspec.json.Encoder().encode
 
 _LOAD_RETRIES = 1
-_BURIAL_S = 5.0  # from the end of a process until it is known what that gave back
 
 
 class ModelList:
@@ -56,12 +49,13 @@ class ModelItem:
         self._settings = settings
         self._models = models
         self._answers = answers
+        self._unloading = Unloading(settings, models, answers)
 
     @operation("Retrieve model", answer=ModelObject)
     def on_get(self, request: falcon.Request, response: falcon.Response, model_id: str) -> None:
         """Describes a model. Its id may hold slashes, escaped or not."""
         owner, _, verb = model_id.rpartition("/")
-        if verb in ("load", "unload") and owner in self._models.entries() and model_id not in self._models.entries():
+        if verb in ("load", "unload") and owner in self._models.by_name() and model_id not in self._models.by_name():
             raise falcon.HTTPMethodNotAllowed(["POST"])
         entry = self._models.find(model_id, "model")
         [described] = describe([entry], self._settings.now, self._answers.supervisor)
@@ -75,47 +69,27 @@ class ModelItem:
         owner, _, verb = model_id.rpartition("/")
         if verb not in ("load", "unload"):
             self._models.find(model_id, "model")
-            raise falcon.HTTPMethodNotAllowed(["GET", "HEAD"])
+            raise falcon.HTTPMethodNotAllowed(["GET", "HEAD", "PATCH", "DELETE"])
         body.read(request, self._settings.now)
-        request.context.model = owner
+        entry = self._models.by_name().get(owner)
+        request.context.model = entry.id if entry else owner
         with ClientWatch(request.env):
-            done = self._load(owner) if verb == "load" else self._unload(owner)
+            done = self._load(owner) if verb == "load" else self._unloading.unload(owner)
         response.data = _encode(done)
         response.content_type = falcon.MEDIA_JSON
 
-    def _load(self, model: str) -> LoadObject:
+    def _load(self, name: str) -> LoadObject:
         supervisor, limits = self._answers.supervisor, self._settings.now
-        spec = spec_of(self._models.find(model, "model"), limits)
+        entry = self._models.find(name, "model")
+        model, spec = entry.id, spec_of(entry, limits)
         lease = Lease(model, spec, _LOAD_RETRIES, insists=True)
-        before = _engine_of(spec, supervisor.snapshot())
+        before = engine_of(spec, supervisor.snapshot())
         if before is not None:  # nobody has to make place for it
             supervisor.lease(lease)
         else:
             with self._answers.lane.enter(spec, timeout_s=limits.queue_timeout, max_waiting=limits.max_queue):
                 supervisor.lease(lease)
         supervisor.close_lease(lease)
-        engine = _engine_of(spec, supervisor.settled())  # None if another model has made it go already
+        engine = engine_of(spec, supervisor.settled())  # None if another model has made it go already
         status = engine_status(engine, supervisor.usages().get(engine.pid)) if engine else None
         return LoadObject(model, before is not None and before.state in ("ready", "generating"), status)
-
-    def _unload(self, model: str) -> UnloadObject:
-        supervisor = self._answers.supervisor
-        entry = self._models.entries().get(model)
-        # A model may be registered under several names.
-        same = None if entry is None else _engine_of(spec_of(entry, self._settings.now), supervisor.snapshot())
-        is_loaded = any(engine.model == model for engine in supervisor.snapshot().engines)
-        if entry is None and not is_loaded:
-            raise RequestError("model_not_found", param="model", model=model)
-        timeout_s = self._settings.now.stop_timeout + _BURIAL_S
-        try:
-            freed = supervisor.unload(same.model if same else model, timeout_s)
-        except gevent.Timeout:
-            raise EngineError("unload_timeout", model=model, seconds=f"{timeout_s:g}") from None
-        if freed is None:
-            return UnloadObject(model, False, None)
-        return UnloadObject(model, True, unload_status(Unloaded(model, time.time(), freed)))
-
-
-def _engine_of(spec: EngineSpec, snapshot: Snapshot) -> EngineSnapshot | None:
-    alive = (engine for engine in snapshot.engines if engine.state != "unloading")
-    return next((engine for engine in alive if engine.spec == spec), None)

@@ -40,7 +40,7 @@ _INFO = {
 _KEY = {
     "type": "http",
     "scheme": "bearer",
-    "description": "One of HOSHIKAGE_API_KEYS; where there are none, none is needed.",
+    "description": "One of HOSHIKAGE_API_KEYS or HOSHIKAGE_ADMIN_KEYS; where there are none, none is needed.",
 }
 _REQUEST_ID = {
     "description": "The request's id, which the log names too; the client's own X-Request-Id if it sent one.",
@@ -122,15 +122,24 @@ def _described(
         "operationId": one.id,
         "summary": one.summary,
         "description": description,
-        "tags": [path.split("/")[2] if path.startswith("/v1/") else "server"],
+        "tags": [_tag(path)],
         "responses": _responses(path, verb, one, schema_of),
-        "security": [{}, {"key": []}] if path.startswith("/v1/") else [],
+        "security": [{}, {"key": []}] if _needs_key(path) else [],
     }
     if parameters := [*_path_parameters(path), *_query_parameters(one, schemas)]:
         described["parameters"] = parameters
     if one.body is not None:
         described["requestBody"] = {"required": True, "content": {"application/json": {"schema": schema_of[one.body]}}}
     return described
+
+
+def _needs_key(path: str) -> bool:
+    return path.startswith(("/v1/", "/admin/"))
+
+
+def _tag(path: str) -> str:
+    _, first, *rest = path.split("/")
+    return rest[0] if first == "v1" else first if first == "admin" else "server"
 
 
 def _responses(path: str, verb: str, one: Operation, schema_of: Mapping[Any, Any]) -> dict[str, Any]:
@@ -140,7 +149,7 @@ def _responses(path: str, verb: str, one: Operation, schema_of: Mapping[Any, Any
     if one.events is not None:
         content["text/event-stream"] = {"schema": schema_of[one.events]}
         description += f" {_EVENTS}"
-    responses = {"200": _response(description, content)}
+    responses = {str(one.status): _response(description, content)}
     failure = {"application/json": {"schema": schema_of[Envelope]}}
     for status, codes in sorted(_codes(path, verb, one).items()):
         phrase = HTTPStatus(status).phrase
@@ -157,8 +166,10 @@ def _codes(path: str, verb: str, one: Operation) -> dict[int, list[str]]:
     """The errors there may be, by status: the likely ones."""
     has_model = "{model" in path or (one.body is not None and "model" in one.body.__struct_fields__)
     names = [*one.codes, *_ALL]
-    if path.startswith("/v1/"):
+    if _needs_key(path):
         names += _WITH_KEY
+    if one.admin:
+        names.append("admin_key_required")
     if verb != "get":
         names += _WITH_BODY + _WITH_TYPES
     if one.body is not None:

@@ -35,6 +35,8 @@ class Operation:
         query: Its query parameters.
         under: What follows the route's path, for a resource that tells its verbs apart itself.
         codes: Errors beside those that follow from all this.
+        status: Of the response, when all is well.
+        admin: Whether it needs an admin key, where there are keys; `middleware.ApiKeys` sees to it.
     """
 
     summary: str
@@ -44,6 +46,8 @@ class Operation:
     query: Struct | None = None
     under: str = ""
     codes: tuple[str, ...] = ()
+    status: int = 200
+    admin: bool = False
 
     @property
     def id(self) -> str:

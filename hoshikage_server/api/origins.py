@@ -36,7 +36,7 @@ class Origins:
     """Lets pages of other origins use the API where the settings say so, and refuses what browsers can be tricked into.
 
     Args:
-        settings: `cors_origins`; without `api_keys`, also the names by which this server may be called.
+        settings: `cors_origins`; without keys, also the names by which this server may be called.
     """
 
     def __init__(self, settings: LiveSettings) -> None:
@@ -50,7 +50,7 @@ class Origins:
             RequestError: origin_not_allowed or host_not_allowed.
         """
         settings = self._settings.now
-        if not settings.api_keys and not self._is_local(request, settings):
+        if not settings.keys and not self._is_local(request, settings):
             raise RequestError("host_not_allowed", host=_host_of(request)[:100])
         origin = request.get_header("Origin")
         if origin is None or request.method in _SAFE_METHODS:

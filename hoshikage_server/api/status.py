@@ -51,7 +51,7 @@ class Status:
             crashes=tuple(CrashStatus(crash.at, crash.model, crash.reason) for crash in snapshot.crashes),
             retry_after_s={model: round(pause_s, 3) for model, pause_s in answers.supervisor.cooling().items()},
             last_error=snapshot.last_error,
-            model_map_error=str(self._models.error) if self._models.error else None,
+            model_map_error=self._models.error.text(request.context.language) if self._models.error else None,
             version=__version__,
             build=self._build,
             uptime_s=round(time.monotonic() - self._began, 3),

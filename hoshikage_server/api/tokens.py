@@ -102,10 +102,10 @@ class _Resource:
         self._models = models
         self._vocabulary = vocabulary
 
-    def _spec_of(self, model: str, request: falcon.Request) -> EngineSpec:
+    def _engine_of(self, model: str, request: falcon.Request) -> tuple[str, EngineSpec]:
         entry = self._models.find(model)
         request.context.model = entry.id
-        return spec_of(entry, self._settings.now)
+        return entry.id, spec_of(entry, self._settings.now)
 
 
 class Tokenize(_Resource):
@@ -121,10 +121,10 @@ class Tokenize(_Resource):
         text = asked.content if asked.prompt is None else asked.prompt
         if text is None:
             raise RequestError("missing_required_parameter", param="prompt")
-        spec = self._spec_of(asked.model, request)
+        model, spec = self._engine_of(asked.model, request)
         with ClientWatch(request.env):
             found = self._vocabulary.tokenize(
-                asked.model, spec, text, add_special=asked.adds_special, parse_special=asked.parse_special is not False
+                model, spec, text, add_special=asked.adds_special, parse_special=asked.parse_special is not False
             )
         response.data = _encode(_tokenized(asked, found, spec.n_ctx))
         response.content_type = falcon.MEDIA_JSON
@@ -137,10 +137,10 @@ class Detokenize(_Resource):
     def on_post(self, request: falcon.Request, response: falcon.Response) -> None:
         """Joins the model's tokens to text, special ones included. The model is not loaded for it."""
         asked = decode(_detokenize, body.read(request, self._settings.now))
-        spec = self._spec_of(asked.model, request)
+        model, spec = self._engine_of(asked.model, request)
         try:
             with ClientWatch(request.env):
-                text = self._vocabulary.detokenize(asked.model, spec, array("i", asked.tokens).tobytes())
+                text = self._vocabulary.detokenize(model, spec, array("i", asked.tokens).tobytes())
         except EngineError as error:
             if error.code == "invalid_argument":
                 error.param = "tokens"

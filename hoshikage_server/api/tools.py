@@ -6,6 +6,8 @@ Whether a schema can be enforced only the engine knows; what is wrong with it is
 
 from __future__ import annotations
 
+import re
+from collections.abc import Sequence
 from typing import Annotated, Any, Literal
 
 import msgspec
@@ -198,21 +200,31 @@ def require_object(schema: dict[str, Any], param: str, *, code: str = "invalid_j
         raise RequestError(code, param=param, path="#", keyword="type", reason=said("schema_no_object"))
 
 
-def blame_schema(error: ServerError, param: str, *, are_functions: bool = False) -> None:
+def blame_schema(
+    error: ServerError,
+    param: str,
+    tools: Sequence[Tool],
+    sent: Sequence[dict[str, Any]],
+    *,
+    are_functions: bool = False,
+) -> None:
     """Names the field in an error about a schema.
 
     Args:
-        error: The engine's; its `where` is a tool's number, or nothing.
+        error: The engine's; its `where` is the number of a tool that it was sent, or nothing.
         param: What is to blame if no tool is.
+        tools: The request's.
+        sent: Those that may be called, as `tools_form` made them.
         are_functions: Whether the request called its tools functions.
     """
-    where = error.values.get("where")
-    if isinstance(where, str) and where.startswith("tools["):
-        error.code = "invalid_function_parameters"
-        name = where.replace("tools[", "functions[") if are_functions else f"{where}.function"
-        error.param = f"{name}.parameters"
-    else:
+    where = re.match(r"tools\[(\d+)\]", str(error.values.get("where")))
+    if where is None:
         error.param = param
+        return
+    name = sent[int(where[1])]["function"]["name"]
+    index = [tool.function.name for tool in tools if isinstance(tool, FunctionTool)].index(name)
+    error.code = "invalid_function_parameters"
+    error.param = f"functions[{index}].parameters" if are_functions else f"tools[{index}].function.parameters"
 
 
 def _functions(tools: list[Tool]) -> dict[str, dict[str, Any]]:

@@ -31,7 +31,7 @@ class Client:
     """A server, as the command line sees it.
 
     Args:
-        settings: Where it listens unless `url` says otherwise, and its key.
+        settings: Where it listens unless `url` says otherwise, and a key.
         url: `http://HOST:PORT`, or `unix:/PATH`.
 
     Raises:
@@ -41,8 +41,8 @@ class Client:
     def __init__(self, settings: Settings, url: str | None = None) -> None:
         self.url = url or _url_of(settings)
         self._headers = {"Accept-Language": cli_language(), "Accept": "application/json", "Connection": "close"}
-        if settings.api_keys:
-            self._headers["Authorization"] = f"Bearer {settings.api_keys[0]}"
+        if settings.keys:
+            self._headers["Authorization"] = f"Bearer {settings.keys[0]}"
         if not self.url.startswith("unix:"):
             self.url = self.url if "://" in self.url else f"http://{self.url}"
             self.url = self.url.rstrip("/").removesuffix("/v1")

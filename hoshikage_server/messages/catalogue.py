@@ -8,6 +8,7 @@ from hoshikage_server.messages.doctor import DOCTOR
 from hoshikage_server.messages.log import LOG
 from hoshikage_server.messages.message import Message
 from hoshikage_server.messages.models import MODELS
+from hoshikage_server.messages.registry import REGISTRY
 from hoshikage_server.messages.settings import SETTINGS
 
 CATALOGUE: dict[str, Message] = {
@@ -267,8 +268,8 @@ CATALOGUE: dict[str, Message] = {
         "The model '{model}' does not exist. GET /v1/models lists those that do.",
     ),
     "unknown_url": Message(
-        "URLが見つかりません: {method} {path}",
-        "Unknown request URL: {method} {path}. Please check the URL for typos.",
+        "URLが見つかりません: {method} {path}。APIのベースURLは /v1 で終わります。",
+        "Unknown request URL: {method} {path}. Please check the URL for typos; the API's base URL ends with /v1.",
     ),
     "method_not_supported": Message(
         "{path} に {method} は使えません（使えるメソッド: {allowed}）。",
@@ -351,8 +352,8 @@ CATALOGUE: dict[str, Message] = {
     ),
     "device_host": Message("メインメモリ", "RAM"),
     "model_in_use": Message(
-        "モデル '{model}' は使用中です。応答が終わってからアンロードしてください。",
-        "The model '{model}' is in use: unload it when its answers have ended.",
+        "モデル '{model}' は使用中です。応答が終わってから、もう一度お試しください。",
+        "The model '{model}' is in use: try again when its answers have ended.",
     ),
     "model_failed": Message(
         "モデル '{model}' の推論エンジンが短い間に何度も異常終了したため、しばらく使えません。"
@@ -412,7 +413,7 @@ CATALOGUE: dict[str, Message] = {
         "Listening on {address} is not possible: {reason}",
     ),
     "invalid_model_map": Message(
-        "モデル一覧 {path} を読めません: {reason}",
+        "モデル一覧 {path} を使えません。{reason}",
         "The model map {path} cannot be used: {reason}",
     ),
     "model_map_not_written": Message(
@@ -439,16 +440,19 @@ CATALOGUE: dict[str, Message] = {
         "Removed model '{model}' from the list (its file stays).",
     ),
     "model_exists": Message(
-        "モデル '{model}' は既に登録されています。置き換えるには --force を付けてください。",
-        "A model '{model}' is registered already. Use --force to replace it.",
+        "モデル '{model}' は既に登録されています。"
+        "置き換えるには 'hoshikage add --force' を使うか、先に登録を外してください。",
+        "A model '{model}' is registered already. To replace it use 'hoshikage add --force', or remove it first.",
     ),
     "model_not_registered": Message(
         "モデル '{model}' は登録されていません。登録済みのモデルは 'hoshikage list' で分かります。",
         "No model '{model}' is registered. 'hoshikage list' shows those that are.",
     ),
     "invalid_model_name": Message(
-        "モデルの名前 {name} は使えません。空の名前や制御文字を含む名前は登録できません。",
-        "{name} cannot be a model's name: it must not be empty or hold control characters.",
+        "モデルの名前 {name} は使えません。名前は 200 文字までで、前後の空白や制御文字、"
+        "'/' で区切った空の部分や '.'、'..' は使えません。",
+        "{name} cannot be a model's name: it has up to 200 characters, none of them a control character, no spaces at "
+        "its ends, and no empty part, '.' or '..' between slashes.",
     ),
     "file_not_found": Message(
         "ファイル {path} が見つかりません。",
@@ -514,4 +518,5 @@ CATALOGUE: dict[str, Message] = {
     **MODELS,
     **SETTINGS,
     **DOCTOR,
+    **REGISTRY,
 }

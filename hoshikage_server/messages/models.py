@@ -86,14 +86,6 @@ MODELS: dict[str, Message] = {
         "ファイルと名前の順序が逆のようです。次のように入力してください: hoshikage add {path} {model}",
         "The file comes first, and then the name: hoshikage add {path} {model}",
     ),
-    "not_the_first_part": Message(
-        "{path} は分割されたモデルの途中のファイルです。最初のファイル {first} を指定してください。",
-        "{path} is a later part of a model in several files: name the first one, {first}.",
-    ),
-    "parts_missing": Message(
-        "分割されたモデルのファイルが足りません: {missing}",
-        "Parts of this model are missing: {missing}",
-    ),
     "file_missing": Message("ファイルなし", "no file"),
     "model_changed": Message(
         "モデル '{model}' の設定を変えました: {changes}", "Changed the model '{model}': {changes}"
@@ -106,7 +98,7 @@ MODELS: dict[str, Message] = {
         "'{key}' というキーはありません。使えるキー: {keys}。{guesses}",
         "There is no key '{key}'. There are: {keys}.{guesses}",
     ),
-    "no_n_models": Message("新しいモデルは見つかりませんでした: {folders}", "No new models in {folders}."),
+    "scan_none": Message("新しいモデルは見つかりませんでした: {folders}", "No new models in {folders}."),
     # show
     "show_name": Message("名前", "Name"),
     "show_file": Message("ファイル", "File"),

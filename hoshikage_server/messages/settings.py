@@ -21,10 +21,6 @@ SETTINGS: dict[str, Message] = {
     ),
     "setting_cache_dir": Message("ダウンロードとデモモデルの置き場所", "where downloads and the demo model go"),
     "setting_model_map": Message("モデル一覧のファイル", "the list of models"),
-    "setting_models_dir": Message(
-        "モデルのフォルダ。取得したモデルは最初のものに入ります",
-        "folders of models; what is pulled goes into the first one",
-    ),
     "setting_lang": Message(
         "メッセージの言語（クライアントの指定が優先）", "language of messages unless a client asks for another"
     ),
@@ -32,9 +28,6 @@ SETTINGS: dict[str, Message] = {
     "setting_api_keys": Message(
         "受け付けるAPIキー。ほかのマシンからの接続を受け付けるには必須",
         "accepted keys; needed to listen on more than this machine",
-    ),
-    "setting_admin_keys": Message(
-        "モデルの登録などの管理操作を許すAPIキー", "keys that may also register models and the like"
     ),
     "setting_cors_origins": Message(
         "APIを使ってよい、ほかのWebページ。'*' はすべて", "web pages elsewhere that may use the API; '*': all"

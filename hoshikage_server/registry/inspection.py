@@ -26,7 +26,7 @@ class Inspection(msgspec.Struct, frozen=True):
     memory: tuple[tuple[int, int, int | None], ...]
 
 
-def inspect(file: Path, timeout_s: float) -> Inspection:
+def inspect(file: Path, timeout_s: float = 60.0) -> Inspection:
     """What a GGUF file is."""
     size = file.stat().st_size
     template = "line one\nline two\n3\n4\n5\n6\n7"

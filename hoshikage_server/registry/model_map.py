@@ -6,31 +6,28 @@ Keys that are not known here are kept when the file is written. A broken file is
 from __future__ import annotations
 
 import logging
-import os
-import stat
-import tempfile
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-import msgspec
-from filelock import FileLock, Timeout
+from filelock import Timeout
 
 from hoshikage_server.errors import ModelMapError, RequestError
-from hoshikage_server.registry.entry import Entry, ModelEntry
+from hoshikage_server.messages import Sentence, said
+from hoshikage_server.registry import raw_map
+from hoshikage_server.registry.entries import by_name, first_clash, parse, read_entry
+from hoshikage_server.registry.entry import UNUSED, Entry, ModelEntry
+from hoshikage_server.registry.files import LOCK_TIMEOUT_S, locked, write_atomically
+from hoshikage_server.registry.raw_map import RawMap
 
 log = logging.getLogger(__name__)
-
-_LOCK_TIMEOUT_S = 10.0
-_PERMISSIONS = 0o644  # of a new file
-
-RawMap = dict[str, dict[str, Any]]
 
 
 class ModelMap:
     """The file, read again whenever it has changed.
 
-    While it is broken the entries of its last good state stay in use; `error` says what is wrong with it.
+    While it is broken the entries of its last good state stay in use; `error` says what is wrong with it. What changes
+    the file waits for others that do, and for the disk: that is not for the event loop.
     """
 
     def __init__(self, path: Path) -> None:
@@ -38,6 +35,8 @@ class ModelMap:
         self.error: ModelMapError | None = None
         self._stamp: tuple[int, ...] | None = None
         self._entries: dict[str, ModelEntry] | None = None
+        self._names: dict[str, ModelEntry] = {}
+        self._told_unused: frozenset[tuple[str, str]] = frozenset()
 
     def entries(self) -> dict[str, ModelEntry]:
         """All models by id, as the file has them now.
@@ -47,64 +46,97 @@ class ModelMap:
         """
         stamp = self._stamp_now()
         if self._entries is None or stamp != self._stamp:
-            has_changed, self._stamp = stamp != self._stamp, stamp
-            try:
-                self._entries = parse(self._read_bytes(), self.path)
-                self.error = None
-            except ModelMapError as error:
-                self.error = error
-                if has_changed:
-                    log.error(error)
+            self._read(has_changed=stamp != self._stamp)
+            self._stamp = stamp
         if self._entries is None:
             assert self.error is not None
             raise self.error
         return self._entries
 
-    def find(self, model_id: str, param: str | None = None) -> ModelEntry:
+    def by_name(self) -> dict[str, ModelEntry]:
+        """All models by all that they are called, aliases too.
+
+        Raises:
+            ModelMapError: As for `entries`.
+        """
+        self.entries()
+        return self._names
+
+    def reread(self) -> dict[str, ModelEntry]:
+        """All models, read anew.
+
+        Raises:
+            ModelMapError: The file is broken, whether or not there is an earlier state.
+        """
+        self._stamp = None
+        entries = self.entries()
+        if self.error is not None:
+            raise self.error
+        return entries
+
+    def find(self, name: str, param: str | None = None) -> ModelEntry:
         """One of them, for a request.
 
         Args:
-            model_id: Its name.
+            name: Its id, or one of its aliases.
             param: The request's field that names it, if it is to be blamed.
 
         Raises:
             ModelMapError: As for `entries`.
             RequestError: There is none of this name.
         """
-        entry = self.entries().get(model_id)
+        entry = self.by_name().get(name)
         if entry is None:
-            raise RequestError("model_not_found", param=param, model=model_id)
+            raise RequestError("model_not_found", param=param, model=name)
         return entry
 
-    def add(self, model_id: str, file: Path, given: Mapping[str, Any] = {}, *, replace: bool = False) -> None:
-        """Registers a model, or points an existing entry to another file.
+    def add(self, model_id: str, file: Path, given: Mapping[str, Any] | None = None, *, replace: bool = False) -> None:
+        """Registers a model.
 
         Args:
             model_id: The name it is asked for by.
-            file: The GGUF file.
-            given: What else it says.
-            replace: Whether what an existing entry says of its model (stop, sampling, ...) goes with its old file.
+            file: The GGUF file, absolute.
+            given: What else its entry shall say, by key.
+            replace: Whether it may take the place of another of this name; keys that are not known here stay then.
 
         Raises:
-            ModelMapError: The map on disk is broken, locked, or cannot be written.
+            ModelMapError: There is a model of this name, or the map on disk is broken, locked, or cannot be written.
+            RequestError: A value that is given cannot be used; `param` names the key.
         """
 
-        def change(raw: RawMap) -> None:
-            entry = raw.get(model_id, {"stop": []})
-            if replace:
-                entry = {key: value for key, value in entry.items() if key not in Entry.__struct_fields__}
-            raw[model_id] = {**entry, **given, "path": str(file.parent), "model": file.name}
+        def change(raw: RawMap) -> bool:
+            before = raw_map.entries(raw).get(model_id)
+            if before is not None and not replace:
+                raise ModelMapError("model_exists", model=model_id)
+            kept = {key: value for key, value in (before or {}).items() if key not in Entry.__struct_fields__}
+            usual: dict[str, object] = {} if before else {"stop": []}
+            raw[model_id] = raw_map.merged(kept, {**usual, **(given or {}), **_where(file)})
+            return True
 
-        self._update(change)
+        self._update(model_id, change)
 
-    def change(self, model_id: str, keys: Mapping[str, Any]) -> None:
-        """Changes an entry's keys; None deletes one (stand-in)."""
+    def change(self, model_id: str, keys: Mapping[str, Any], file: Path | None = None) -> None:
+        """Changes what an entry says.
 
-        def change(raw: RawMap) -> None:
-            raw[model_id] = _merged(raw[model_id], keys)
-            _parse_entry(model_id, msgspec.Raw(msgspec.json.encode(raw[model_id])), self.path)
+        Args:
+            model_id: The model.
+            keys: A JSON merge patch (RFC 7396): None takes a key away, the members of an object go into the one that is
+                there, all else replaces.
+            file: Another GGUF file, absolute.
 
-        self._update(change)
+        Raises:
+            ModelMapError: There is no such model, or the map on disk is broken, locked, or cannot be written.
+            RequestError: A value cannot be used; `param` names the key.
+        """
+
+        def change(raw: RawMap) -> bool:
+            before = raw_map.entries(raw).get(model_id)
+            if before is None:
+                raise ModelMapError("model_not_registered", model=model_id)
+            raw[model_id] = raw_map.merged(before, {**keys, **({} if file is None else _where(file))})
+            return True
+
+        self._update(model_id, change)
 
     def remove(self, model_id: str) -> bool:
         """Takes a model off the list; False when it was not on it.
@@ -112,26 +144,60 @@ class ModelMap:
         Raises:
             ModelMapError: The map on disk is broken, locked, or cannot be written.
         """
-        if model_id not in parse(self._read_bytes(), self.path):
-            return False
-        self._update(lambda raw: raw.pop(model_id, None))
-        return True
 
-    def _update(self, change: Callable[[RawMap], object]) -> None:
+        def change(raw: RawMap) -> bool:
+            return model_id in raw_map.entries(raw) and raw.pop(model_id) is not None
+
+        return self._update(model_id, change)
+
+    def _read(self, *, has_changed: bool) -> None:
         try:
-            self.path.parent.mkdir(parents=True, exist_ok=True)
-            with FileLock(f"{self.path}.lock", timeout=_LOCK_TIMEOUT_S):
+            self._entries = parse(self._read_bytes(), self.path)
+        except ModelMapError as error:
+            self.error = error
+            if has_changed:
+                log.error(error)
+            return
+        self.error = None
+        self._names = by_name(self._entries.values())
+        unused = {(entry.id, key) for entry in self._entries.values() for key in UNUSED if _says(entry, key)}
+        for model_id, key in sorted(unused - self._told_unused):
+            log.warning(said("log_unused_key", model=model_id, key=key))
+        self._told_unused = frozenset(unused)
+
+    def _update(self, model_id: str, change: Callable[[RawMap], bool]) -> bool:
+        """Has an entry changed, where there is something to change; the result is checked before it is written."""
+        try:
+            with locked(self.path):
                 content = self._read_bytes()
-                parse(content, self.path)  # refuses a broken file before anything is written
-                raw: RawMap = msgspec.json.decode(content, type=RawMap) if content.strip() else {}
-                change(raw)
-                _write_atomically(self.path, msgspec.json.format(msgspec.json.encode(raw), indent=2) + b"\n")
+                entries = parse(content, self.path)  # refuses a broken file before anything is written
+                raw = raw_map.read(content, self.path)
+                if not change(raw):
+                    return False
+                self._check(model_id, raw, entries)
+                new = raw_map.write(raw)
+                parse(new, self.path)
+                write_atomically(self.path, new)
         except Timeout:
-            raise self._unwritable(f"locked by another process for {_LOCK_TIMEOUT_S:g} s") from None
+            raise self._unwritable(said("map_locked", seconds=f"{LOCK_TIMEOUT_S:g}")) from None
         except UnicodeEncodeError as error:  # the name of a file may be any bytes, JSON cannot
-            raise self._unwritable(str(error)) from error
+            raise self._unwritable(said("map_no_unicode", text=ascii(error.object))) from error
         except OSError as error:
             raise self._unwritable(error.strerror or str(error)) from error
+        return True
+
+    def _check(self, model_id: str, raw: RawMap, before: dict[str, ModelEntry]) -> None:
+        """Blames the one entry that has changed for what would be wrong with the file."""
+        entry = raw_map.entries(raw).get(model_id)
+        if entry is None:
+            return
+        others = {name: other for name, other in before.items() if name != model_id}
+        owner = by_name(others.values()).get(model_id)
+        if owner is not None:
+            raise RequestError("alias_taken", param="id", alias=model_id, model=owner.id)
+        clash = first_clash({**others, model_id: read_entry(model_id, entry, self.path.parent)})
+        if clash is not None:
+            raise clash.error()
 
     def _read_bytes(self) -> bytes:
         try:
@@ -139,12 +205,9 @@ class ModelMap:
         except FileNotFoundError:
             return b""
         except OSError as error:
-            raise self._failure(error.strerror or str(error)) from error
+            raise ModelMapError("invalid_model_map", path=self.path, reason=error.strerror or str(error)) from error
 
-    def _failure(self, reason: str) -> ModelMapError:
-        return ModelMapError("invalid_model_map", path=self.path, reason=reason)
-
-    def _unwritable(self, reason: str) -> ModelMapError:
+    def _unwritable(self, reason: str | Sentence) -> ModelMapError:
         return ModelMapError("model_map_not_written", path=self.path, reason=reason)
 
     def _stamp_now(self) -> tuple[int, ...]:
@@ -155,61 +218,9 @@ class ModelMap:
         return found.st_mtime_ns, found.st_ctime_ns, found.st_size, found.st_ino
 
 
-def _merged(old: Any, new: Any) -> Any:
-    if not isinstance(new, dict):
-        return new
-    merged = {**(old if isinstance(old, dict) else {})}
-    for key, value in new.items():
-        merged[key] = _merged(merged.get(key), value)
-    return {key: value for key, value in merged.items() if value is not None}
+def _where(file: Path) -> dict[str, Any]:
+    return {"path": str(file.parent), "model": file.name}
 
 
-def parse(content: bytes, path: Path) -> dict[str, ModelEntry]:
-    """The entries of a model map; an empty file has none.
-
-    Raises:
-        ModelMapError: It is no JSON, or an entry lacks what it needs; the reason says which.
-    """
-    if not content.strip():
-        return {}
-    try:
-        entries = msgspec.json.decode(content, type=dict[str, msgspec.Raw])
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-        raise ModelMapError("invalid_model_map", path=path, reason=str(error)) from error
-    return {model_id: _parse_entry(model_id, raw, path) for model_id, raw in entries.items()}
-
-
-def _parse_entry(model_id: str, raw: msgspec.Raw, path: Path) -> ModelEntry:
-    try:
-        entry = msgspec.json.decode(raw, type=Entry)
-        file = path.parent / Path(entry.path).expanduser() / entry.model
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError, RuntimeError, ValueError) as error:
-        raise ModelMapError("invalid_model_map", path=path, reason=f"{model_id}: {error}") from error
-    return ModelEntry(model_id, file, entry, path.parent)
-
-
-def _write_atomically(path: Path, content: bytes) -> None:
-    target = path.resolve()  # a link stays a link
-    descriptor, temporary = tempfile.mkstemp(prefix=f".{target.name}.", dir=target.parent)
-    try:
-        with os.fdopen(descriptor, "wb") as file:
-            file.write(content)
-            os.fchmod(file.fileno(), _permissions(target))
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(temporary, target)
-    except BaseException:
-        os.unlink(temporary)
-        raise
-    folder = os.open(target.parent, os.O_RDONLY)
-    try:
-        os.fsync(folder)
-    finally:
-        os.close(folder)
-
-
-def _permissions(path: Path) -> int:
-    try:
-        return stat.S_IMODE(path.stat().st_mode)
-    except FileNotFoundError:
-        return _PERMISSIONS
+def _says(entry: ModelEntry, key: str) -> bool:
+    return getattr(entry.given, key) is not None

@@ -15,16 +15,16 @@ class Part(NamedTuple):
     Attributes:
         stem: What all their names begin with.
         number: Which it is, from 1.
-        count: How many there are.
+        total: How many there are.
     """
 
     stem: str
     number: int
-    count: int
+    total: int
 
     def name(self, number: int) -> str:
         """The name of another one."""
-        return f"{self.stem}-{number:05}-of-{self.count:05}.gguf"
+        return f"{self.stem}-{number:05}-of-{self.total:05}.gguf"
 
 
 def part_of(name: str) -> Part | None:
@@ -33,7 +33,7 @@ def part_of(name: str) -> Part | None:
     if found is None:
         return None
     part = Part(found["stem"], int(found["number"]), int(found["count"]))
-    return part if 1 <= part.number <= part.count else None
+    return part if 1 <= part.number <= part.total else None
 
 
 def all_parts(file: Path) -> tuple[Path, ...]:
@@ -41,4 +41,4 @@ def all_parts(file: Path) -> tuple[Path, ...]:
     part = part_of(file.name)
     if part is None:
         return (file,)
-    return tuple(file.with_name(part.name(number)) for number in range(1, part.count + 1))
+    return tuple(file.with_name(part.name(number)) for number in range(1, part.total + 1))

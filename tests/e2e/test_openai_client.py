@@ -230,3 +230,24 @@ def test_kill_9_of_the_engine(client: OpenAI, server: ServerProcess) -> None:
     assert not is_alive(pid)
     assert server.status["engines"][0]["pid"] != pid
     assert "_native" not in Path(f"/proc/{server.worker_pid()}/maps").read_text()
+
+
+def test_a_bad_tool_is_named_by_its_place_in_the_request(client: OpenAI) -> None:
+    """Also where only some of the tools may be called, and where they are called functions."""
+    good = {"name": "good", "parameters": {"type": "object", "properties": {}}}
+    remote = {"type": "object", "properties": {"a": {"$ref": "https://example.com/x"}}}
+    functions: Any = [good, {"name": "bad", "parameters": remote}]
+    tools: Any = [{"type": "function", "function": function} for function in functions]
+    only = {"mode": "auto", "tools": [{"type": "function", "function": {"name": "bad"}}]}
+    kinds: list[tuple[dict[str, Any], str]] = [
+        ({"tools": tools}, "tools[1].function.parameters"),
+        (
+            {"tools": tools, "tool_choice": {"type": "allowed_tools", "allowed_tools": only}},
+            "tools[1].function.parameters",
+        ),
+        ({"functions": functions}, "functions[1].parameters"),
+    ]
+    for fields, param in kinds:
+        with pytest.raises(openai.BadRequestError) as caught:
+            client.chat.completions.create(model="smollm2", messages=QUESTION, **fields)
+        assert (caught.value.code, caught.value.param) == ("invalid_function_parameters", param)

@@ -181,7 +181,7 @@ def test_unknown_path_and_method(api: Api) -> None:
     result = api.get("/v1/chat/completions")
     assert error_of(result, 405)["code"] == "method_not_supported"
     assert "POST" in result.headers["allow"]
-    assert error_of(api.client.simulate_post("/v1/models"), 405)["code"] == "method_not_supported"
+    assert error_of(api.client.simulate_post("/v1/status"), 405)["code"] == "method_not_supported"
 
 
 def test_models(api: Api) -> None:

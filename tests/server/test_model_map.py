@@ -14,7 +14,8 @@ from hypothesis import strategies as st
 
 from hoshikage_server.engines.wire import Sampling
 from hoshikage_server.errors import ModelMapError
-from hoshikage_server.registry.model_map import ModelMap, parse
+from hoshikage_server.registry.entries import parse
+from hoshikage_server.registry.model_map import ModelMap
 
 PATH = Path("/config/model_map.json")
 
@@ -53,10 +54,10 @@ def test_the_reason_names_the_entry() -> None:
 @pytest.mark.parametrize(
     ("values", "field"),
     [
-        ({"stop": [""]}, r"\$\.stop"),
-        ({"sampling": {"temperature": -5}}, r"\$\.sampling\.temperature"),
-        ({"sampling": {"top_p": 1.5}}, r"\$\.sampling\.top_p"),
-        ({"n_ctx": 0}, r"\$\.n_ctx"),
+        ({"stop": [""]}, "stop"),
+        ({"sampling": {"temperature": -5}}, r"sampling\.temperature"),
+        ({"sampling": {"top_p": 1.5}}, r"sampling\.top_p"),
+        ({"n_ctx": 0}, "n_ctx"),
     ],
 )
 def test_a_value_no_request_may_have_is_the_maps_error(values: dict[str, object], field: str) -> None:
@@ -147,7 +148,7 @@ def test_add_and_remove_keep_what_they_do_not_know(tmp_path: Path) -> None:
     raw["a"]["mine"] = [1]
     raw["b"] = {"path": "p", "model": "q", "persona": {"x": 1}}
     path.write_text(json.dumps(raw))
-    model_map.add("a", Path("/new/z.gguf"))
+    model_map.change("a", {}, Path("/new/z.gguf"))
     assert json.loads(path.read_text()) == {
         "a": {"stop": [], "path": "/new", "model": "z.gguf", "mine": [1]},
         "b": {"path": "p", "model": "q", "persona": {"x": 1}},

@@ -152,7 +152,7 @@ def _literals(nodes: Iterable[ast.AST], is_text: Callable[[str], object]) -> Ite
 
 def _constant(node: ast.AST) -> Iterator[str]:
     for part in (node.body, node.orelse) if isinstance(node, ast.IfExp) else (node,):
-        if isinstance(part, ast.Constant) and isinstance(part.value, str):
+        if isinstance(part, ast.Constant) and isinstance(part.value, str) and part.value:
             yield part.value
 
 

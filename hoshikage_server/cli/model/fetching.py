@@ -8,7 +8,7 @@ from pathlib import Path
 import click
 
 from hoshikage_server import demo as demo_model
-from hoshikage_server.cli.model.registering import check_is_gguf, check_is_new, check_name
+from hoshikage_server.cli.model.registering import check_is_gguf, check_is_new
 from hoshikage_server.cli.progress import progress
 from hoshikage_server.cli.words import command, option, say
 from hoshikage_server.errors import HubError
@@ -17,6 +17,7 @@ from hoshikage_server.hub.choosing import RemoteFile
 from hoshikage_server.hub.fetching import Hub, safe_path
 from hoshikage_server.messages import Size
 from hoshikage_server.registry.model_map import ModelMap
+from hoshikage_server.registry.names import check_model_id
 from hoshikage_server.settings import load_settings
 
 
@@ -30,7 +31,7 @@ def pull(reference: str, name: str | None, mmproj: bool, force: bool) -> None:
     settings = load_settings()
     asked = choosing.parse(reference)
     label = asked.label if name is None else name
-    check_name(label)
+    check_model_id(label)
     model_map = ModelMap(settings.model_map)
     hub = Hub(asked.repo)
     choice = choosing.choose(choosing.choices(hub.files), asked)

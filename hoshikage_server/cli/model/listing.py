@@ -70,7 +70,7 @@ def given_keys(entry: Entry) -> dict[str, Any]:
 
 def print_json(value: object) -> None:
     """Prints a value for other programs."""
-    click.echo(msgspec.json.format(msgspec.json.encode(value), indent=2).decode())
+    click.echo(msgspec.json.format(msgspec.json.encode(value, enc_hook=str), indent=2).decode())
 
 
 def _told(entry: ModelEntry) -> dict[str, object]:

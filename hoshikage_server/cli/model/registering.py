@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 import shlex
-import unicodedata
 from pathlib import Path
 from typing import Any
 
 import click
 import msgspec
 
+from hoshikage_server.cli.model.listing import print_json
 from hoshikage_server.cli.words import command, json_option, option, say
 from hoshikage_server.errors import ModelMapError, ServerError
+from hoshikage_server.registry import scanning
 from hoshikage_server.registry.model_map import ModelMap
+from hoshikage_server.registry.names import check_model_id
 from hoshikage_server.registry.parts import all_parts, part_of
-from hoshikage_server.settings import load_settings
+from hoshikage_server.settings import cli_language, load_settings
 
 _GGUF_MAGIC = b"GGUF"
 _SHOWN = 10
@@ -31,7 +33,7 @@ def add(path: Path, label: str, stop: tuple[str, ...], n_ctx: int | None, thinki
     """Registers a GGUF model."""
     model_map = ModelMap(load_settings().model_map)
     _check_order(path, label)
-    check_name(label)
+    check_model_id(label)
     check_is_new(model_map, label, force)
     check_is_gguf(path)
     given: dict[str, Any] = {"stop": list(stop) or None, "n_ctx": n_ctx, "thinking": thinking}
@@ -54,13 +56,24 @@ def rm(label: str) -> None:
 @json_option(words="cli_json")
 def scan(folder: Path | None, is_json: bool) -> None:
     """Registers what is new in folders."""
-    from hoshikage_server.registry import scanning
-
     settings = load_settings()
-    if folder is not None and not folder.is_dir():
-        raise ServerError("folder_not_found", path=folder)
     folders = [folder.absolute()] if folder is not None else list(settings.models_dir)
-    raise NotImplementedError((scanning, folders, is_json))
+    model_map = ModelMap(settings.model_map)
+    result = scanning.scan(folders, model_map.entries())
+    for found in result.found:
+        model_map.add(found.id, found.file)
+        if not is_json:
+            click.echo(say("model_added", model=found.id, path=found.file))
+    if is_json:
+        language = cli_language()
+        added = [{"id": found.id, "file": found.file, "size_bytes": found.size_bytes} for found in result.found]
+        skipped = [{"path": one.path, "code": one.code, "reason": one.reason.text(language)} for one in result.skipped]
+        print_json({"added": added, "skipped": skipped})
+        return
+    if not result.found:
+        click.echo(say("scan_none", folders=", ".join(map(str, folders))))
+    for one in result.skipped:
+        click.echo(one.reason.text(cli_language()), err=True)
 
 
 @command("schema", "cli_schema")
@@ -75,13 +88,6 @@ def check_is_new(model_map: ModelMap, label: str, force: bool) -> None:
     """Refuses a name that is taken, unless its model shall be replaced."""
     if label in model_map.entries() and not force:
         raise ModelMapError("model_exists", model=label)
-
-
-def check_name(label: str) -> None:
-    """Refuses what cannot be a name."""
-    # Cs: bytes of the command line that are no UTF-8
-    if not label.strip() or any(unicodedata.category(char) in ("Cc", "Cs") for char in label):
-        raise ModelMapError("invalid_model_name", name=ascii(label))
 
 
 def check_is_gguf(file: Path) -> None:
