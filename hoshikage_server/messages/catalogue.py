@@ -504,7 +504,6 @@ CATALOGUE: dict[str, Message] = {
         "another process has been at it for more than {seconds} seconds",
     ),
     "demo_space": Message("{needed} 必要ですが、空きは {free} です", "{needed} are needed, {free} are free"),
-    "folder_not_found": Message("フォルダ {path} が見つかりません。", "There is no folder {path}."),
     # The page at /
     "welcome": Message(
         "星影（Hoshikage）{version} — OpenAI互換APIは {url}/v1 です。\n"

@@ -23,6 +23,17 @@ CLI: dict[str, Message] = {
     "cli_expected_range": Message(
         "{least} から {most} までで指定してください。", "expected a number from {least} to {most}."
     ),
+    "cli_reference": Message(
+        "# コマンド\n\n"
+        "各コマンドの --help から `python -m build_support.cli_reference` で作られています。[English](cli.md)\n\n"
+        "終了ステータスは、0 が成功、1 が失敗、2 が使い方の誤り、3 がサーバーに接続できない、4 が見つからない、"
+        "130 が Ctrl-C です。",
+        "# Commands\n\n"
+        "Made from what each says of itself, by `python -m build_support.cli_reference`. [日本語](cli.ja.md)\n\n"
+        "The exit status is 0 when all went well, 1 for a failure, 2 for a wrong call, 3 where no server "
+        "answers, 4 where "
+        "something is not found, 130 after Ctrl-C.",
+    ),
     # Helps: the first line stands in the list of commands.
     "cli_hoshikage": Message(
         "星影（Hoshikage）: 手元のマシンで動く言語モデルを、OpenAI互換APIで。",

@@ -6,8 +6,8 @@ from hoshikage_server.messages.message import Message
 
 DOCTOR: dict[str, Message] = {
     "cli_doctor": Message(
-        "動作に必要なものを調べ、問題があれば直し方を表示します。エラーがあれば終了ステータスは 1 です。",
-        "Look at all that Hoshikage needs, and say how to mend it. The exit status is 1 where there is an error.",
+        "動作に必要なものを調べ、問題があれば直し方を表示します。\n\nエラーがあれば終了ステータスは 1 です。",
+        "Look at all that Hoshikage needs, and say how to mend it.\n\nThe exit status is 1 where there is an error.",
     ),
     "doctor_ok": Message("問題なし", "OK"),
     "doctor_warning": Message("注意", "warning"),

@@ -6,8 +6,8 @@ from hoshikage_server.messages.message import Message
 
 SETTINGS: dict[str, Message] = {
     "cli_config": Message(
-        "すべての設定について、いまの値、どこで決まったか、意味を表示します。キーの値は表示しません。",
-        "Show every setting: its value, where that comes from, and what it means. Keys are not shown.",
+        "すべての設定について、いまの値、どこで決まったか、意味を表示します。\n\nキーの値は表示しません。",
+        "Show every setting: its value, where that comes from, and what it means.\n\nKeys are not shown.",
     ),
     "origin_default": Message("既定値", "default"),
     "config_setting": Message("設定", "Setting"),

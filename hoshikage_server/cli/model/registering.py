@@ -57,6 +57,8 @@ def rm(label: str) -> None:
 def scan(folder: Path | None, is_json: bool) -> None:
     """Registers what is new in folders."""
     settings = load_settings()
+    if folder is not None and not folder.is_dir():
+        raise ServerError("scan_no_folder", path=folder)
     folders = [folder.absolute()] if folder is not None else list(settings.models_dir)
     model_map = ModelMap(settings.model_map)
     result = scanning.scan(folders, model_map.entries())
