@@ -21,3 +21,9 @@ def test_both_have_the_same_commands() -> None:
     assert english == japanese
     assert {"hoshikage model pull", "hoshikage doctor", "hoshikage add"} <= set(english)
     assert "Usage" not in reference("ja")
+
+
+@pytest.mark.parametrize("language", sorted(FILES))
+def test_all_of_it_is_in_the_catalogue(language: str) -> None:
+    """No key of the catalogue is left in any help."""
+    assert "cli_" not in reference(language).replace("cli_reference", "")
