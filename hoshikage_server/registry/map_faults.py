@@ -15,6 +15,7 @@ from hoshikage_server.registry.json_text import Step
 
 _BYTE = re.compile(r"^JSON is malformed: (?P<what>.*) \(byte (?P<at>\d+)\)$")
 _STEP = re.compile(r"\[(\d+)\]|\.?([^.\[\]]+)")
+_SURROGATE = re.compile(rb"\\u[dD][89a-fA-F][0-9a-fA-F]{2}")
 _COMMENTS = b"/#"
 _BRACKETS = b"}]"
 # By what msgspec says; what is not here is told as "no JSON".
@@ -26,10 +27,8 @@ _SYNTAX = {
     "object keys must be strings": "json_quotes_missing",
     "trailing comma in object": "json_comma_at_end",
     "trailing comma in array": "json_comma_at_end",
-    "trailing characters": "json_goes_on",
     "invalid escape character in string": "json_backslash",
     "invalid character in unicode escape": "json_backslash",
-    "invalid utf16 surrogate pair": "half_a_surrogate_pair",
     "unexpected end of hex escape": "json_backslash",
 }
 
@@ -78,7 +77,14 @@ def _explain(content: bytes, offset: int, what: str) -> tuple[int, Sentence]:
         return len(before) - 1, said("json_comma_at_end")
     if char in (b"\n", b"\t", b"\r") and what == "invalid character":
         return offset, said("json_text_not_closed")
+    if before.endswith(b"\\"):
+        return len(before) - 1, said("json_backslash")
+    if what == "trailing characters":  # the first of them has been read
+        return offset - 1, said("json_goes_on")
     key = _SYNTAX.get(what)
+    if key == "json_backslash" or "surrogate" in what:
+        escape = max(content.rfind(b"\\", 0, offset), 0)
+        return escape, said("half_a_surrogate_pair" if _SURROGATE.match(content, escape) else "json_backslash")
     if key == "json_comma_missing":  # it is missing where the value before it ends
         return len(before), said(key)
     return offset, said(key or "json_malformed")
