@@ -12,7 +12,6 @@ import platform
 import shutil
 import subprocess
 import sys
-import time
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from datetime import datetime, timezone
@@ -20,47 +19,17 @@ from pathlib import Path
 from statistics import median
 from typing import NoReturn
 
+try:
+    from hoshikage_server.machine import busy_cpus, cpu_model, physical_cores
+except ImportError:
+    sys.exit(f"error: hoshikage is not installed for {sys.executable}: run `make install` and use .venv/bin/python")
+
 ROOT = Path(__file__).resolve().parent.parent
 
 
 def fail(reason: str) -> NoReturn:
     """Ends the script with one clear sentence."""
     sys.exit(f"error: {reason}")
-
-
-def cpu_model() -> str:
-    """The processor's own name."""
-    try:
-        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
-    except OSError:
-        lines = []
-    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
-    return names[0] if names else platform.processor() or platform.machine()
-
-
-def physical_cores() -> int:
-    """Physical cores among the processors this process may use: what the engines use unless told otherwise."""
-    cores = set()
-    for cpu in os.sched_getaffinity(0):
-        siblings = Path(f"/sys/devices/system/cpu/cpu{cpu}/topology/thread_siblings_list")
-        cores.add(siblings.read_text(encoding="ascii") if siblings.exists() else str(cpu))
-    return len(cores)
-
-
-def busy_cpus(watch_s: float = 1.0) -> float:
-    """How many processors others keep busy just now; 0 where that cannot be told."""
-
-    def idle_and_all() -> tuple[int, int]:
-        jiffies = [int(number) for number in Path("/proc/stat").read_text(encoding="ascii").split("\n")[0].split()[1:]]
-        return sum(jiffies[3:5]), sum(jiffies[:8])
-
-    try:
-        idle, total = idle_and_all()
-        time.sleep(watch_s)
-        idle_after, total_after = idle_and_all()
-    except OSError:
-        return 0.0
-    return (os.cpu_count() or 1) * (1 - (idle_after - idle) / max(1, total_after - total))
 
 
 def checkout_commit() -> str:

@@ -8,7 +8,6 @@ tokenize, sample and make text; the two servers also speak HTTP, and their speed
 from __future__ import annotations
 
 import argparse
-import importlib.util
 import json
 import signal
 import subprocess
@@ -20,8 +19,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import oracle
-from common import ROOT, Report, check_plot_support, fail, physical_cores
+from common import ROOT, Report, check_plot_support, fail
 from streams import HOST, StreamTiming, free_port, running_server, stream_chat
+
+from hoshikage_server.machine import physical_cores
 
 BENCH, CORE, HTTP, SERVER = "llama-bench", "hoshikage_core", "hoshikage HTTP", "llama-server HTTP"
 REFERENCES = (BENCH, SERVER)
@@ -194,8 +195,6 @@ def main() -> None:
     options = parse_options()
     if options.tokens < 2 or options.repetitions < 1 or options.threads < 1 or options.sentences < 0:
         fail("--tokens must be at least 2, --repetitions and --threads at least 1")
-    if importlib.util.find_spec("hoshikage_core") is None or importlib.util.find_spec("hoshikage_server") is None:
-        fail(f"hoshikage is not installed for {sys.executable}: run `make install` and use .venv/bin/python")
     if options.plot:
         check_plot_support()
     if options.model is None:

@@ -162,7 +162,7 @@ int32_t hsk_parser_new(const char *parser, size_t n_bytes, hsk_parser **out, hsk
 void hsk_parser_free(hsk_parser *parser) HSK_NOEXCEPT;
 
 /* Splits generated text into {"role", "content", "reasoning_content"?, "tool_calls"?, "rest": what follows the end of the
- * format}; null where it is not of the parser's format: whatever may follow if is_partial, as it stands otherwise. Any thread. */
+ * format}; null where it is not of the parser's format (or nested so deep that it cannot be parsed): whatever may follow if is_partial, as it stands otherwise. Any thread. */
 int32_t hsk_parser_parse(const hsk_parser *parser, const char *text, size_t n_bytes, int32_t is_partial, hsk_text *out,
                          hsk_error *error) HSK_NOEXCEPT;
 

@@ -5,11 +5,14 @@
 #include <algorithm>
 #include <cstdlib>
 #include <string>
+#include <utility>
 
 namespace hsk {
 namespace {
 
 constexpr int depth_max = 256;
+constexpr int parsed_depth_max = 500;  // a level takes 2 KiB of stack
+constexpr int nowhere = -1;
 
 // The position after a quoted literal or character class that begins at `begin`.
 size_t skip_quoted(std::string_view text, size_t begin, char close) {
@@ -57,6 +60,38 @@ void require_json_depth(std::string_view json) {
         require_depth(depth, "the schema");
         i++;
     }
+}
+
+// Nobody knows where the value begins, nor so which quotes open a string: the deepest of all possible readings counts.
+bool is_shallow(std::string_view text, bool has_single_quotes) {
+    int outside = nowhere;
+    int in_string[2] = {nowhere, nowhere};  // in double and in single quotes
+    int in_escape[2] = {nowhere, nowhere};
+    for (const char c : text) {
+        const int escaped[2] = {in_escape[0], in_escape[1]};
+        in_escape[0] = in_escape[1] = nowhere;
+        if (c == '\\') {
+            std::swap(in_escape, in_string);
+        } else if (c == '"') {
+            std::swap(outside, in_string[0]);
+        } else if (c == '\'' && has_single_quotes) {
+            // Also an apostrophe outside of strings.
+            const int before = outside;
+            outside = std::max(outside, in_string[1]);
+            in_string[1] = before;
+        } else if (c == '[' || c == '{') {
+            outside = std::max(outside, 0) + 1;
+        } else if ((c == ']' || c == '}') && outside != nowhere) {
+            outside--;
+        }
+        for (int quote = 0; quote < 2; quote++) {
+            in_string[quote] = std::max(in_string[quote], escaped[quote]);
+        }
+        if (outside > parsed_depth_max) {
+            return false;
+        }
+    }
+    return true;
 }
 
 void require_sane_grammar(std::string_view grammar) {

@@ -14,6 +14,7 @@ struct hsk_parser {
     common_peg_arena arena;
     common_chat_format format;
     std::string generation_prompt;
+    bool has_single_quotes;
 };
 
 namespace {
@@ -79,6 +80,7 @@ int32_t hsk_parser_new(const char *parser, size_t n_bytes, hsk_parser **out, hsk
         handle->format = static_cast<common_chat_format>(format);
         handle->generation_prompt = json.at("generation_prompt").get<std::string>();
         handle->arena = common_peg_arena::from_json(json.at("arena"));
+        handle->has_single_quotes = json.at("arena").dump().find("single-quoted") != std::string::npos;
         *out = handle.release();
     });
 }
@@ -92,6 +94,10 @@ int32_t hsk_parser_parse(const hsk_parser *parser, const char *text, size_t n_by
                          hsk_error *error) noexcept {
     return hsk::guarded(error, [&] {
         const std::string input = parser->generation_prompt + std::string(text, n_bytes);
+        if (!hsk::is_shallow(input, parser->has_single_quotes)) {
+            hsk::give(out, "null");
+            return;
+        }
         common_peg_parse_context context(input, is_partial != 0 ? COMMON_PEG_PARSE_FLAG_LENIENT : COMMON_PEG_PARSE_FLAG_NONE);
         const common_peg_parse_result result = parser->arena.parse(context);
         if (result.fail()) {

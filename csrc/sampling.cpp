@@ -268,6 +268,8 @@ int32_t hsk_sampler_new(const hsk_model *model, const char *params, size_t n_byt
         const bool has_grammar = !common_grammar_value(sampling.grammar).empty();
         if (has_grammar) {
             hsk::require(min_tokens == 0, "min_tokens cannot be combined with a grammar");
+            // A grammar copies all open levels with each token: deep ones would take minutes.
+            hsk::require(hsk::is_shallow(sampling.generation_prompt, false), "the beginning of the answer is nested too deeply");
             require_grammar(model->vocab, common_grammar_value(sampling.grammar));
         }
         common_sampler_ptr sampler;

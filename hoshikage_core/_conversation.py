@@ -74,22 +74,26 @@ def text_of(message: Mapping[str, Any]) -> str:
 def _call_text(call: Mapping[str, Any]) -> str:
     function = call["function"]
     arguments = function.get("arguments", {})
-    with contextlib.suppress(ValueError):  # what is no JSON, the model sees as it is
+    with contextlib.suppress(ValueError, RecursionError):  # what is no JSON, the model sees as it is
         arguments = json.loads(arguments) if isinstance(arguments, str) else arguments
     value = json.dumps({"name": function["name"], "arguments": arguments}, ensure_ascii=False)
     return f"<tool_call>\n{value}\n</tool_call>"
 
 
 def _merge_neighbours(messages: Sequence[Mapping[str, Any]], roles: Sequence[str]) -> list[Message]:
-    merged: list[Message] = []
+    runs: list[list[Mapping[str, Any]]] = []
     for message in messages:
-        last = merged[-1] if merged else {}
+        last = runs[-1][-1] if runs else {}
         same = last.get("role") == message.get("role") or {last.get("role"), message.get("role")} <= set(_SYSTEM)
         if same and message.get("role") in roles and not (last.get("tool_calls") or message.get("tool_calls")):
-            merged[-1] = _with_text(last, "\n\n".join(filter(None, [text_of(last), text_of(message)])))
+            runs[-1].append(message)
         else:
-            merged.append(dict(message))
-    return merged
+            runs.append([message])
+    return [_with_text(run[0], _joined(run)) if len(run) > 1 else dict(run[0]) for run in runs]
+
+
+def _joined(messages: Iterable[Mapping[str, Any]]) -> str:
+    return "\n\n".join(filter(None, map(text_of, messages)))
 
 
 def _with_text(message: Mapping[str, Any], text: str) -> Message:

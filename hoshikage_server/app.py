@@ -24,6 +24,7 @@ from hoshikage_server.api.middleware import ApiKeys, RequestContext
 from hoshikage_server.api.openapi import OpenApi
 from hoshikage_server.api.operations import App
 from hoshikage_server.api.origins import Origins
+from hoshikage_server.api.personas import PersonaItem, PersonaList
 from hoshikage_server.api.registrar import Registrar
 from hoshikage_server.api.registration import Model, Models
 from hoshikage_server.api.responses.routes import add_responses
@@ -37,7 +38,9 @@ from hoshikage_server.engines.gpu import Gpu
 from hoshikage_server.engines.lane import Lane
 from hoshikage_server.engines.process import EngineProcess
 from hoshikage_server.engines.supervisor import Supervisor
+from hoshikage_server.registry.catalog import Catalog
 from hoshikage_server.registry.model_map import ModelMap
+from hoshikage_server.registry.personas import Personas, folder_of
 from hoshikage_server.settings import LiveSettings
 
 ENGINE_COMMAND = (sys.executable, "-m", "hoshikage_server.engines.worker")
@@ -50,6 +53,7 @@ class Deps:
     settings: LiveSettings
     models: ModelMap
     answers: Answers
+    personas: Personas
 
     def close(self) -> None:
         """Ends the engines."""
@@ -84,7 +88,7 @@ def build_deps(settings: LiveSettings, engine_command: Sequence[str] = ENGINE_CO
     apply_limits()
     settings.on_change(apply_limits)
     answers = Answers(lane, engines, vocabulary.Vocabulary(counters, settings), settings)
-    return Deps(settings, models, answers)
+    return Deps(settings, models, answers, Personas(folder_of(settings.now)))
 
 
 def serving_app(settings: LiveSettings, engine_command: Sequence[str] = ENGINE_COMMAND) -> falcon.App[Any, Any]:
@@ -100,6 +104,7 @@ def serving_app(settings: LiveSettings, engine_command: Sequence[str] = ENGINE_C
 def create_app(deps: Deps) -> falcon.App[Any, Any]:
     """Makes the WSGI application."""
     settings = deps.settings
+    catalog = Catalog(deps.models, deps.personas)
     app = App()
     app.req_options.strip_url_path_trailing_slash = True
     app.add_middleware(RequestContext(settings))
@@ -110,19 +115,21 @@ def create_app(deps: Deps) -> falcon.App[Any, Any]:
     app.add_route("/health", Health())
     app.add_route("/openapi.json", OpenApi(app.resources))
     app.add_route("/v1/api/version", Version())
-    app.add_route("/v1/status", Status(settings, deps.models, deps.answers))
+    app.add_route("/v1/status", Status(settings, catalog, deps.answers))
     registrar = Registrar(settings, deps.models, deps.answers)
-    app.add_route("/v1/models", Models(settings, deps.models, deps.answers, registrar))
-    app.add_route("/v1/models/{model_id:path}", Model(settings, deps.models, deps.answers, registrar))
+    app.add_route("/v1/models", Models(settings, catalog, deps.answers, registrar))
+    app.add_route("/v1/models/{model_id:path}", Model(settings, catalog, deps.answers, registrar))
+    app.add_route("/v1/personas", PersonaList(settings, catalog))
+    app.add_route("/v1/personas/{persona_id}", PersonaItem(settings, catalog))
     add_admin(app, settings, deps.models, deps.answers, registrar)
     answering = Answering(settings, deps.answers)
-    app.add_route("/v1/chat/completions", ChatCompletions(settings, deps.models, answering))
-    app.add_route("/v1/completions", Completions(settings, deps.models, answering, deps.answers.vocabulary))
-    app.add_route("/v1/tokenize", Tokenize(settings, deps.models, deps.answers.vocabulary))
-    app.add_route("/v1/detokenize", Detokenize(settings, deps.models, deps.answers.vocabulary))
-    input_tokens = InputTokens(settings, deps.models, deps.answers.vocabulary)
+    app.add_route("/v1/chat/completions", ChatCompletions(settings, catalog, answering))
+    app.add_route("/v1/completions", Completions(settings, catalog, answering, deps.answers.vocabulary))
+    app.add_route("/v1/tokenize", Tokenize(settings, catalog, deps.answers.vocabulary))
+    app.add_route("/v1/detokenize", Detokenize(settings, catalog, deps.answers.vocabulary))
+    input_tokens = InputTokens(settings, catalog, deps.answers.vocabulary)
     app.add_route("/v1/chat/completions/input_tokens", input_tokens)
     embeddings = Embeddings(deps.answers.lane, deps.answers.supervisor, settings)
-    app.add_route("/v1/embeddings", EmbeddingsResource(settings, deps.models, embeddings))
-    add_responses(app, settings, deps.models, deps.answers)
+    app.add_route("/v1/embeddings", EmbeddingsResource(settings, catalog, embeddings))
+    add_responses(app, settings, catalog, deps.answers)
     return app

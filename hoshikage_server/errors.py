@@ -3,6 +3,7 @@
 ServerError                  every error below has a stable `code` and the values its message speaks of
 ├── SettingsError            a setting has a value that cannot be used
 ├── ModelMapError            model_map.json, or an entry of it, cannot be used
+├── PersonaError             a persona's file cannot be used, or not be written
 ├── DemoModelError           the demo model could not be fetched
 ├── HubError                 a model could not be fetched from a hub
 ├── RequestError             the client asked for something that cannot be
@@ -63,6 +64,10 @@ class SettingsError(ServerError):
 
 class ModelMapError(ServerError):
     """model_map.json, or an entry of it, cannot be used."""
+
+
+class PersonaError(ServerError):
+    """A persona's file cannot be used, or not be written."""
 
 
 class DemoModelError(ServerError):
@@ -154,6 +159,7 @@ def _kinds() -> dict[str, Kind]:
             "invalid_json_schema",
             "invalid_model_file",
             "invalid_model_name",
+            "invalid_persona_id",
             "invalid_type",
             "invalid_value",
             "malformed_request",
@@ -168,18 +174,21 @@ def _kinds() -> dict[str, Kind]:
             "object_above_max_properties",
             "output_without_call",
             "parts_missing",
+            "persona_only_chats",
             "previous_response_not_found",
             "string_above_max_length",
             "token_not_in_vocabulary",
+            "too_many_personas",
+            "unknown_parameter",
             "unsupported_parameter",
             "unsupported_value",
         ),
         401: ("invalid_api_key",),
         403: ("admin_key_required", "host_not_allowed", "origin_not_allowed", "path_not_allowed"),
-        404: ("model_not_found", "unknown_url"),
+        404: ("model_not_found", "persona_not_found", "unknown_url"),
         405: ("method_not_supported",),
         408: ("request_timeout",),
-        409: ("alias_taken", "model_exists", "model_in_use"),
+        409: ("alias_taken", "model_exists", "model_in_use", "persona_builtin", "persona_exists"),
         413: ("request_too_large",),
         414: ("request_line_too_long",),
         415: ("unsupported_charset", "unsupported_content_encoding", "unsupported_content_type"),
@@ -188,6 +197,8 @@ def _kinds() -> dict[str, Kind]:
         501: ("unsupported_transfer_coding",),
     }
     kinds = {code: Kind(status, invalid, code) for status, codes in table.items() for code in codes}
+    for code in ("model_persona_not_found", "persona_without_model", "persona_without_models"):
+        kinds[code] = Kind(404, invalid, "model_not_found")
     # OpenAI leaves these codes null.
     for status, code in ((404, "response_not_found"), (404, "item_not_found"), (400, "response_not_in_background")):
         kinds[code] = Kind(status, invalid, None)
@@ -215,7 +226,7 @@ def _kinds() -> dict[str, Kind]:
         kinds[code] = Kind(503, "server_error", code)
     for code in (
         *("engine_crashed", "internal_error", "reader_too_slow"),
-        *("invalid_model_map", "model_map_not_written"),
+        *("invalid_model_map", "model_map_not_written", "invalid_persona", "persona_not_written"),
     ):
         kinds[code] = Kind(500, "server_error", code)
     return kinds

@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from hoshikage_core.json_schema.automaton import metered
 from hoshikage_core.json_schema.carrier import Carrier
 from hoshikage_core.json_schema.document import Document
 from hoshikage_core.json_schema.emit import Emitter
@@ -33,7 +34,12 @@ def enforceable(schema: Mapping[str, Any] | bool, *, strict: bool = True) -> dic
     Raises:
         JsonSchemaError: The schema is malformed, contradicts itself, is too large, or cannot be enforced.
     """
-    document = Document(schema, is_strict=strict)
+    with metered():
+        return _enforceable(schema, strict)
+
+
+def _enforceable(schema: Mapping[str, Any] | bool, is_strict: bool) -> dict[str, Any]:
+    document = Document(schema, is_strict=is_strict)
     gatherer = Gatherer(document)
     root = gatherer.place(document.root)
     finite = Finite(gatherer, root)

@@ -2,22 +2,80 @@
 
 from __future__ import annotations
 
+import contextlib
+import functools
 from collections import deque
-from collections.abc import Callable, Hashable, Iterable, Sequence
+from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
+from contextvars import ContextVar
 from dataclasses import dataclass
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from hoshikage_core.json_schema import charsets
 from hoshikage_core.json_schema.charsets import Ranges
 
 N_STATES_MAX = 6_000
+WORK_MAX = 5_000_000  # nodes looked at for one schema; a few seconds
 
+R = TypeVar("R")
 State = TypeVar("State", bound=Hashable)
 Step = Callable[[State], Iterable[tuple[Ranges, State]]]
 
 
 class TooManyStatesError(Exception):
-    """The automaton would be larger than what is sensible as a grammar."""
+    """The automaton would be larger than what is sensible as a grammar, or take too long to make."""
+
+
+_work: ContextVar[list[int] | None] = ContextVar("work", default=None)
+
+
+@contextlib.contextmanager
+def metered() -> Iterator[list[int]]:
+    """Bounds the work of what is made inside; gives the meter, a list of one number."""
+    meter = [0]
+    token = _work.set(meter)
+    try:
+        yield meter
+    finally:
+        _work.reset(token)
+
+
+def spend(n_nodes: int) -> None:
+    """Puts work on the meter.
+
+    Raises:
+        TooManyStatesError: It was too much.
+    """
+    meter = _work.get()
+    if meter is not None:
+        meter[0] += n_nodes
+        if meter[0] > WORK_MAX:
+            raise TooManyStatesError
+
+
+def remembered(n_kept: int) -> Callable[[Callable[..., R]], Callable[..., R]]:
+    """Keeps results of a function, and what they cost: nothing depends on whether one was kept."""
+
+    def decorate(make: Callable[..., R]) -> Callable[..., R]:
+        @functools.lru_cache(maxsize=n_kept)
+        def measured(*arguments: Any) -> tuple[R | None, int]:
+            with metered() as meter:
+                try:
+                    return make(*arguments), meter[0]
+                except TooManyStatesError:
+                    return None, max(meter[0], WORK_MAX // 4)
+
+        @functools.wraps(make)
+        def remembering(*arguments: Any) -> R:
+            spend(0)
+            made, cost = measured(*arguments)
+            spend(cost)
+            if made is None:
+                raise TooManyStatesError
+            return made
+
+        return remembering
+
+    return decorate
 
 
 @dataclass(frozen=True)
@@ -56,6 +114,7 @@ def explore(start: State, step: Step[State], accepts: Callable[[State], bool]) -
                 numbers[target] = len(numbers)
                 queue.append(target)
             targets.setdefault(numbers[target], []).extend(ranges)
+        spend(1 + len(targets))
         edges.append({target: charsets.union(ranges) for target, ranges in targets.items()})
     return _trim(edges, [accepts(state) for state in numbers])
 

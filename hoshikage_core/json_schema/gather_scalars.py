@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import functools
 from collections.abc import Iterator
 from fractions import Fraction
 from math import gcd, lcm
 from typing import Any
 
 from hoshikage_core.json_schema.alternatives import Alternative
-from hoshikage_core.json_schema.automaton import Dfa, TooManyStatesError, intersect
+from hoshikage_core.json_schema.automaton import Dfa, TooManyStatesError, intersect, remembered
 from hoshikage_core.json_schema.document import Document
 from hoshikage_core.json_schema.formats import FORMATS, INTEGER_BOUNDS, NUMBER_FORMATS, TEXT_FORMATS
 from hoshikage_core.json_schema.numbers import Interval, NumberRangeError, exact, number_rule
@@ -50,7 +49,7 @@ def gather_text(document: Document, option: Alternative) -> Iterator[Text]:
         yield Text(dfa=dfa)
 
 
-@functools.lru_cache(maxsize=128)
+@remembered(128)
 def _intersect(dfas: tuple[Dfa, ...], min_length: int, max_length: int | None) -> Dfa:
     return intersect(dfas, min_length, max_length)
 

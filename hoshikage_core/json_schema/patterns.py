@@ -2,20 +2,19 @@
 
 from __future__ import annotations
 
-import functools
 import itertools
 from collections.abc import Iterable
 from typing import Literal
 
 from hoshikage_core.json_schema import charsets, regex
-from hoshikage_core.json_schema.automaton import Dfa, explore
+from hoshikage_core.json_schema.automaton import Dfa, explore, remembered, spend
 from hoshikage_core.json_schema.charsets import Ranges
 from hoshikage_core.json_schema.regex import Anchor, Choice, Node, RegexError, Repeat, Sequence
 
 _N_NODES_MAX = 20_000
 
 
-@functools.lru_cache(maxsize=256)
+@remembered(256)
 def compile_pattern(pattern: str) -> Dfa:
     """The texts in which a pattern is found.
 
@@ -109,6 +108,7 @@ def _determinize(tree: Node) -> Dfa:
                     continue
                 seen.add(target)
                 queue.append(target)
+        spend(len(seen))
         return frozenset(seen)
 
     def step(state: tuple[_States, bool]) -> Iterable[tuple[Ranges, tuple[_States, bool]]]:
@@ -116,6 +116,7 @@ def _determinize(tree: Node) -> Dfa:
         if rest in nodes:
             # Found: nothing that follows changes that.
             return [(charsets.ANY, (frozenset([final, rest]), False))]
+        spend(len(nodes))
         edges = [edge for node in nodes if (edge := nfa.chars[node]) is not None]
         return [(ranges, (closure(targets), False)) for ranges, targets in _split(edges)]
 

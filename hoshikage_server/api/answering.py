@@ -102,8 +102,10 @@ class Answering:
     def _ask(self, asked: Asked, request_id: str, watch: ClientWatch) -> Source:
         spec = spec_of(asked.entry, self._settings.now)
 
-        def ask(question: dict[str, Any]) -> Answer:
-            return self._answers.ask(request_id, asked.entry.id, spec, question, on_overflow=watch.hang_up)
+        def ask(question: dict[str, Any], goes_on: bool = False) -> Answer:
+            return self._answers.ask(
+                request_id, asked.entry.id, spec, question, on_overflow=watch.hang_up, goes_on=goes_on
+            )
 
         return ask(asked.questions[0]) if len(asked.questions) == 1 else Series(ask, asked.questions)
 

@@ -7,13 +7,13 @@ import uuid
 
 import falcon
 
-from hoshikage_server.api import body, conversation, reply, tools
+from hoshikage_server.api import body, reply, tools
 from hoshikage_server.api.answering import Answering, Asked, Source
 from hoshikage_server.api.operations import operation
+from hoshikage_server.api.question import question
 from hoshikage_server.api.schema import ChatRequest, decode_chat
 from hoshikage_server.errors import ServerError
-from hoshikage_server.registry.entry import ModelEntry
-from hoshikage_server.registry.model_map import ModelMap
+from hoshikage_server.registry.catalog import Catalog
 from hoshikage_server.settings import LiveSettings
 
 # Errors of the engine that are about fields which it does not know by their names.
@@ -27,19 +27,19 @@ _FIELDS = {
 class ChatCompletions:
     """Answers a conversation, streamed or not."""
 
-    def __init__(self, settings: LiveSettings, models: ModelMap, answering: Answering) -> None:
+    def __init__(self, settings: LiveSettings, catalog: Catalog, answering: Answering) -> None:
         self._settings = settings
-        self._models = models
+        self._catalog = catalog
         self._answering = answering
 
     @operation("Create chat completion", body=ChatRequest, answer=reply.ChatCompletion, events=reply.ChatChunk)
     def on_post(self, request: falcon.Request, response: falcon.Response) -> None:
         """Answers."""
         chat = decode_chat(body.read(request, self._settings.now))
-        entry = self._models.find(chat.model)
+        served = self._catalog.find(chat.model)
         asked = Asked(
-            entry,
-            (_question(chat, entry),),
+            served.entry,
+            (question(chat, served, request.context.language),),
             is_streamed=chat.stream is True,
             new_events=lambda answer: reply.ChatEvents(_heading(chat, answer), _options(chat)),
             complete=lambda answer: reply.completion(_heading(chat, answer), answer, _options(chat)),
@@ -59,20 +59,6 @@ def blame(chat: ChatRequest, error: ServerError) -> None:
         error.param = field if isinstance(field, str) and field in ChatRequest.__struct_fields__ else error.param
     else:
         error.param = _FIELDS.get(error.code, error.param)
-
-
-def _question(chat: ChatRequest, entry: ModelEntry) -> dict[str, object]:
-    return {
-        "messages": conversation.plain(chat.messages),
-        "sampling": chat.sampling().over(entry.given.sampling),
-        "max_tokens": chat.token_limit,
-        "stop": (*chat.stops, *entry.stop),
-        "form": chat.form(),
-        "n_choices": chat.n or 1,
-        "n_top_logprobs": chat.n_top_logprobs,
-        "wants_progress": chat.return_progress is True,
-        "wants_timings": chat.timings_per_token is True,
-    }
 
 
 def _heading(chat: ChatRequest, answer: Source) -> reply.Heading:

@@ -10,6 +10,7 @@ import falcon
 
 from hoshikage_server.api import body
 from hoshikage_server.api.answering import Answering, Asked, Source
+from hoshikage_server.api.client import ClientWatch
 from hoshikage_server.api.completions_reply import Completion, CompletionEvents, completion
 from hoshikage_server.api.completions_schema import CompletionRequest, decode_completion
 from hoshikage_server.api.operations import operation
@@ -18,8 +19,8 @@ from hoshikage_server.engines.spec import spec_of
 from hoshikage_server.engines.vocabulary import Vocabulary
 from hoshikage_server.engines.wire import TextPrompt
 from hoshikage_server.errors import ServerError
+from hoshikage_server.registry.catalog import Catalog
 from hoshikage_server.registry.entry import ModelEntry
-from hoshikage_server.registry.model_map import ModelMap
 from hoshikage_server.settings import LiveSettings
 
 # Errors of the engine that are about fields which it does not know by their names.
@@ -33,9 +34,9 @@ _FIELDS = {
 class Completions:
     """Continues texts, streamed or not; several prompts one after the other."""
 
-    def __init__(self, settings: LiveSettings, models: ModelMap, answering: Answering, vocabulary: Vocabulary) -> None:
+    def __init__(self, settings: LiveSettings, catalog: Catalog, answering: Answering, vocabulary: Vocabulary) -> None:
         self._settings = settings
-        self._models = models
+        self._catalog = catalog
         self._answering = answering
         self._vocabulary = vocabulary
 
@@ -43,10 +44,10 @@ class Completions:
     def on_post(self, request: falcon.Request, response: falcon.Response) -> None:
         """Answers."""
         wanted = decode_completion(body.read(request, self._settings.now))
-        entry = self._models.find(wanted.model)
+        entry = self._catalog.find_model(wanted.model)
         request.context.model = entry.id
         prompts = wanted.prompts()
-        echoes = self._texts_of(entry, prompts) if wanted.echo else ("",) * len(prompts)
+        echoes = self._echoes(request, entry, prompts) if wanted.echo else ("",) * len(prompts)
         # A choice begins with its prompt's echo; each prompt has `n` choices.
         beginnings = tuple(echo for echo in echoes for _ in range(wanted.n or 1))
         asked = Asked(
@@ -59,12 +60,18 @@ class Completions:
         )
         self._answering.respond(request, response, asked)
 
-    def _texts_of(self, entry: ModelEntry, prompts: Sequence[TextPrompt]) -> tuple[str, ...]:
+    def _echoes(self, request: falcon.Request, entry: ModelEntry, prompts: Sequence[TextPrompt]) -> tuple[str, ...]:
         spec = spec_of(entry, self._settings.now)
-        return tuple(
-            self._vocabulary.detokenize(entry.id, spec, prompt.tokens) if prompt.tokens else prompt.text
-            for prompt in prompts
-        )
+        try:
+            with ClientWatch(request.env):
+                texts = {
+                    tokens: self._vocabulary.detokenize(entry.id, spec, tokens)
+                    for tokens in dict.fromkeys(prompt.tokens for prompt in prompts if prompt.tokens)
+                }
+        except ServerError as error:
+            _blame(error)
+            raise
+        return tuple(texts.get(prompt.tokens, prompt.text) for prompt in prompts)
 
 
 def _question(wanted: CompletionRequest, entry: ModelEntry, prompt: TextPrompt) -> dict[str, object]:
@@ -93,7 +100,8 @@ def _heading(wanted: CompletionRequest, answer: Source) -> Heading:
 
 def _blame(error: ServerError) -> None:
     if error.code == "invalid_argument":
-        field = error.values.get("field")
-        error.param = {"tokens": "prompt"}.get(str(field), str(field)) if field else error.param
+        field = str(error.values.get("field"))
+        field = {"tokens": "prompt"}.get(field, field)
+        error.param = field if field in CompletionRequest.__struct_fields__ else error.param
     else:
         error.param = _FIELDS.get(error.code, error.param)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 from collections.abc import Sequence
 from typing import Literal
 
@@ -80,7 +81,7 @@ def completion(heading: Heading, answer: Source, beginnings: Sequence[str], want
             done.choice,
             texts[done.choice],
             _finish_reason(done),
-            None if wanted.logprobs is None else _logprobs(logprobs[done.choice], 0),
+            None if wanted.logprobs is None else _logprobs(logprobs[done.choice], _Offsets()),
         )
         for done in ends
     )
@@ -97,7 +98,7 @@ class CompletionEvents:
         self._usage: msgspec.UnsetType | None = None if wanted.wants_usage else msgspec.UNSET
         self._ends: list[Done] = []
         self._choice = -1
-        self._n_characters = 0
+        self._offsets = _Offsets()
 
     def opening(self) -> bytes:
         """Nothing: the first event is the first piece."""
@@ -109,7 +110,7 @@ class CompletionEvents:
             return self._event((), prompt_progress=progress_of(frame))
         made = b""
         if frame.choice != self._choice:
-            self._choice, self._n_characters = frame.choice, 0
+            self._choice, self._offsets = frame.choice, _Offsets()
             if beginning := self._beginnings[frame.choice]:
                 made = self._event((Choice(frame.choice, beginning, None),))
         if frame.text or frame.logprobs:
@@ -122,8 +123,7 @@ class CompletionEvents:
         return event(body)
 
     def _text(self, frame: Token | Done) -> Choice:
-        logprobs = None if self._wanted.logprobs is None else _logprobs(frame.logprobs, self._n_characters)
-        self._n_characters += len(frame.text)
+        logprobs = None if self._wanted.logprobs is None else _logprobs(frame.logprobs, self._offsets)
         return Choice(frame.choice, frame.text, None, logprobs)
 
     def _ended(self, done: Done) -> bytes:
@@ -169,18 +169,27 @@ def _object(
     )
 
 
-def _logprobs(logprobs: Sequence[Logprob], begin: int) -> Logprobs:
-    """Probabilities of a piece that begins at a character of its choice's text."""
-    tokens = [_text_of(logprob.chosen.text) for logprob in logprobs]
-    offsets, offset = [], begin
-    for token in tokens:
-        offsets.append(offset)
-        offset += len(token)
+class _Offsets:
+    """Where in the text of a choice its tokens begin: one that goes on with a character begins behind that."""
+
+    def __init__(self) -> None:
+        self._decoder = codecs.getincrementaldecoder("utf-8")("replace")
+        self._n_characters = 0
+
+    def next(self, token: bytes) -> int:
+        """The next token's."""
+        begin = self._n_characters
+        self._n_characters += len(self._decoder.decode(token))
+        return begin
+
+
+def _logprobs(logprobs: Sequence[Logprob], offsets: _Offsets) -> Logprobs:
+    """Probabilities of the next piece of a choice."""
     return Logprobs(
-        tokens,
+        [_text_of(logprob.chosen.text) for logprob in logprobs],
         [max(logprob.chosen.logprob, _LOGPROB_MIN) for logprob in logprobs],
         [{_text_of(prob.text): max(prob.logprob, _LOGPROB_MIN) for prob in logprob.top} for logprob in logprobs],
-        offsets,
+        [offsets.next(logprob.chosen.text) for logprob in logprobs],
     )
 
 

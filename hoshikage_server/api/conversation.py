@@ -195,9 +195,9 @@ def _check_message(message: Message, path: str) -> None:
             if isinstance(call, CustomCall):
                 where = f"{path}.tool_calls[{index}].type"
                 raise RequestError("unsupported_value", param=where, got="'custom'", supported="'function'")
-            _check_arguments(call.function, f"{path}.tool_calls[{index}].function")
+            check_arguments(call.function.arguments, f"{path}.tool_calls[{index}].function.arguments")
         if message.function_call is not None:
-            _check_arguments(message.function_call, f"{path}.function_call")
+            check_arguments(message.function_call.arguments, f"{path}.function_call.arguments")
         _check_ids(message, path)
         if message.content is None and message.refusal is None and not _calls(message):
             raise RequestError("missing_required_parameter", param=f"{path}.content")
@@ -220,14 +220,21 @@ def _check_ids(message: AssistantMessage, path: str) -> None:
         seen.add(call.id)
 
 
-def _check_arguments(call: FunctionCall, path: str) -> None:
+def check_arguments(arguments: str, param: str) -> None:
+    """Refuses arguments of a call that are no JSON object.
+
+    Raises:
+        RequestError: `param` names them.
+    """
     try:
-        arguments = msgspec.json.decode(call.arguments or "{}")
-    except (msgspec.DecodeError, RecursionError):
-        arguments = None
-    invalid.check_depth(arguments, f"{path}.arguments")
-    if not isinstance(arguments, dict):
-        raise RequestError("arguments_not_json", param=f"{path}.arguments")
+        decoded = msgspec.json.decode(arguments or "{}")
+    except (msgspec.DecodeError, UnicodeEncodeError):
+        decoded = None
+    except RecursionError:
+        raise RequestError("nested_too_deeply", param=param, limit=invalid.NESTING_MAX) from None
+    invalid.check_depth(decoded, param)
+    if not isinstance(decoded, dict):
+        raise RequestError("arguments_not_json", param=param)
 
 
 def _plain(message: Message) -> dict[str, Any]:

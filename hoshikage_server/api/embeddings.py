@@ -23,7 +23,7 @@ from hoshikage_server.api.operations import operation
 from hoshikage_server.engines.embeddings import Embeddings, Vectors
 from hoshikage_server.engines.spec import spec_of
 from hoshikage_server.errors import EngineError
-from hoshikage_server.registry.model_map import ModelMap
+from hoshikage_server.registry.catalog import Catalog
 from hoshikage_server.settings import LiveSettings
 
 _encode = msgspec.json.Encoder().encode
@@ -33,9 +33,9 @@ _BYTES_AT_ONCE = 256 * 1024  # of vectors, until others get their turn: writing 
 class EmbeddingsResource:
     """Turns texts into vectors."""
 
-    def __init__(self, settings: LiveSettings, models: ModelMap, embeddings: Embeddings) -> None:
+    def __init__(self, settings: LiveSettings, catalog: Catalog, embeddings: Embeddings) -> None:
         self._settings = settings
-        self._models = models
+        self._catalog = catalog
         self._embeddings = embeddings
 
     @operation("Create embeddings", body=EmbeddingRequest, answer=EmbeddingList)
@@ -44,7 +44,7 @@ class EmbeddingsResource:
         settings = self._settings.now
         asked = decode_embedding(body.read(request, settings))
         inputs = asked.inputs()
-        entry = self._models.find(asked.model)
+        entry = self._catalog.find_model(asked.model)
         request.context.model = entry.id
         with ClientWatch(request.env):
             try:

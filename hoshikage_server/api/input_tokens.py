@@ -15,7 +15,7 @@ from hoshikage_server.api.schema import ChatRequest, decode_chat
 from hoshikage_server.engines.spec import spec_of
 from hoshikage_server.engines.vocabulary import Vocabulary
 from hoshikage_server.errors import ServerError
-from hoshikage_server.registry.model_map import ModelMap
+from hoshikage_server.registry.catalog import Catalog
 from hoshikage_server.settings import LiveSettings
 
 _encode = msgspec.json.Encoder().encode
@@ -31,9 +31,9 @@ class InputTokensObject(msgspec.Struct, frozen=True):
 class InputTokens:
     """Counts what a chat request would make the model read; takes the same body."""
 
-    def __init__(self, settings: LiveSettings, models: ModelMap, vocabulary: Vocabulary) -> None:
+    def __init__(self, settings: LiveSettings, catalog: Catalog, vocabulary: Vocabulary) -> None:
         self._settings = settings
-        self._models = models
+        self._catalog = catalog
         self._vocabulary = vocabulary
 
     @operation("Count chat tokens", body=ChatRequest, answer=InputTokensObject)
@@ -41,12 +41,13 @@ class InputTokens:
         """Counts; a prompt that does not fit is counted like any other."""
         settings = self._settings.now
         chat = decode_chat(body.read(request, settings))
-        entry = self._models.find(chat.model)
+        served = self._catalog.find(chat.model)
+        entry, form = served.entry, served.form(chat.form())
         request.context.model = entry.id
-        messages = conversation.plain(chat.messages)
+        messages = served.opening(conversation.plain(chat.messages), chat.language, request.context.language)
         try:
             with ClientWatch(request.env):
-                n_tokens = self._vocabulary.count(entry.id, spec_of(entry, settings), messages, form=chat.form())
+                n_tokens = self._vocabulary.count(entry.id, spec_of(entry, settings), messages, form=form)
         except ServerError as error:
             blame(chat, error)
             raise

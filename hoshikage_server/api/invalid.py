@@ -27,6 +27,7 @@ _INT64_MIN, _UINT64_MAX = -(2**63), 2**64 - 1  # what msgpack can say
 
 _AT, _OF_KEY = " - at `", "key` in `"
 _MISSING = re.compile(r"^Object missing required field `(?P<field>[^`]+)`$")
+_UNKNOWN = re.compile(r"^Object contains unknown field `(?P<field>.*)`$", re.DOTALL)
 _BOUND = re.compile(r"^Expected `(?P<type>int|float)` (?P<sign>>=|<=|>|<) (?P<limit>\S+)$")
 _LENGTH = re.compile(r"^Expected `(?P<type>str|array|object)` of length (?P<sign>>=|<=) (?P<limit>\d+)$")
 _PATTERN = re.compile(r"^Expected `str` matching regex (?P<pattern>['\"].*)$")
@@ -59,6 +60,7 @@ WORDS = {
     "prediction.type": "'content'",
     "reasoning_effort": "'none', 'minimal', 'low', 'medium', 'high', 'xhigh', 'max'",
     "verbosity": "'low', 'medium', 'high'",
+    "language": "'ja', 'en', 'auto'",
     "service_tier": "'auto', 'default', 'flex', 'scale', 'priority', 'fast'",
     "reasoning_format": "'none', 'auto', 'deepseek', 'deepseek-legacy'",
 }
@@ -84,6 +86,10 @@ def from_validation(complaint: str, body: bytes, words: Mapping[str, str] = WORD
         return RequestError("missing_required_parameter", param=f"{path}.{missing['field']}".lstrip("."))
     if is_of_key:
         return _bad_key(path, what, body)
+    if unknown := _UNKNOWN.match(what):
+        where = path.lstrip(".")
+        name = f"{where}.{shorten(unknown['field'])}".lstrip(".")
+        return RequestError("unknown_parameter", param=name, supported=_supported(where, words))
     is_length = _LENGTH.match(what) is not None
     place = value_path.find(body, path, lambda value: not _is_fine(value, what), is_shallow=is_length)
     param, value = place.param or None, place.value

@@ -8,14 +8,14 @@ import msgspec
 from hoshikage_server.api import body
 from hoshikage_server.api.client import ClientWatch
 from hoshikage_server.api.engine_status import engine_status
-from hoshikage_server.api.model_objects import ModelObject, ModelPage, describe
+from hoshikage_server.api.model_objects import ModelObject, ModelPage, describe_served
 from hoshikage_server.api.operations import operation
 from hoshikage_server.api.status_objects import LoadObject, UnloadObject
 from hoshikage_server.api.unloading import Unloading, engine_of
 from hoshikage_server.engines.answers import Answers
 from hoshikage_server.engines.engine import Lease
 from hoshikage_server.engines.spec import spec_of
-from hoshikage_server.registry.model_map import ModelMap
+from hoshikage_server.registry.catalog import Catalog
 from hoshikage_server.settings import LiveSettings
 
 _encode = msgspec.json.Encoder().encode
@@ -24,18 +24,19 @@ _LOAD_RETRIES = 1
 
 
 class ModelList:
-    """All registered models."""
+    """All registered models, and the personas."""
 
-    def __init__(self, settings: LiveSettings, models: ModelMap, answers: Answers) -> None:
+    def __init__(self, settings: LiveSettings, catalog: Catalog, answers: Answers) -> None:
         self._settings = settings
-        self._models = models
+        self._catalog = catalog
         self._supervisor = answers.supervisor
 
     @operation("List models", answer=ModelPage)
     def on_get(self, request: falcon.Request, response: falcon.Response) -> None:
-        """Lists the registered models, loaded or not."""
-        entries = self._models.entries().values()
-        response.data = _encode(ModelPage(describe(entries, self._settings.now, self._supervisor)))
+        """Lists the registered models, loaded or not, and the personas that can be used."""
+        found = self._catalog.all()
+        described = describe_served(found, self._settings.now, self._supervisor, request.context.language)
+        response.data = _encode(ModelPage(described))
         response.content_type = falcon.MEDIA_JSON
 
 
@@ -45,42 +46,43 @@ class ModelItem:
     Ids may hold slashes, and Falcon's routes cannot go on behind one of those; so the verbs are told apart here.
     """
 
-    def __init__(self, settings: LiveSettings, models: ModelMap, answers: Answers) -> None:
+    def __init__(self, settings: LiveSettings, catalog: Catalog, answers: Answers) -> None:
         self._settings = settings
-        self._models = models
+        self._catalog = catalog
         self._answers = answers
-        self._unloading = Unloading(settings, models, answers)
+        self._unloading = Unloading(settings, catalog.models, answers)
 
     @operation("Retrieve model", answer=ModelObject)
     def on_get(self, request: falcon.Request, response: falcon.Response, model_id: str) -> None:
-        """Describes a model. Its id may hold slashes, escaped or not."""
+        """Describes a model, or a persona. Its id may hold slashes, escaped or not."""
         owner, _, verb = model_id.rpartition("/")
-        if verb in ("load", "unload") and owner in self._models.by_name() and model_id not in self._models.by_name():
+        if verb in ("load", "unload") and self._catalog.knows(owner) and not self._catalog.knows(model_id):
             raise falcon.HTTPMethodNotAllowed(["POST"])
-        entry = self._models.find(model_id, "model")
-        [described] = describe([entry], self._settings.now, self._answers.supervisor)
+        served = self._catalog.find(model_id, "model")
+        supervisor, language = self._answers.supervisor, request.context.language
+        [described] = describe_served([served], self._settings.now, supervisor, language)
         response.data = _encode(described)
         response.content_type = falcon.MEDIA_JSON
 
     @operation("Load model", answer=LoadObject, under="/load")
     @operation("Unload model", answer=UnloadObject, under="/unload", codes=("model_in_use",))
     def on_post(self, request: falcon.Request, response: falcon.Response, model_id: str) -> None:
-        """Loads or unloads it. A body is read, and says nothing."""
+        """Loads or unloads it; of a persona, its model. A body is read, and says nothing."""
         owner, _, verb = model_id.rpartition("/")
         if verb not in ("load", "unload"):
-            self._models.find(model_id, "model")
+            self._catalog.find(model_id, "model")
             raise falcon.HTTPMethodNotAllowed(["GET", "HEAD", "PATCH", "DELETE"])
         body.read(request, self._settings.now)
-        entry = self._models.by_name().get(owner)
-        request.context.model = entry.id if entry else owner
+        model = self._catalog.find(owner).entry.id if self._catalog.knows(owner) else owner
+        request.context.model = model
         with ClientWatch(request.env):
-            done = self._load(owner) if verb == "load" else self._unloading.unload(owner)
+            done = self._load(owner) if verb == "load" else self._unloading.unload(model)
         response.data = _encode(done)
         response.content_type = falcon.MEDIA_JSON
 
     def _load(self, name: str) -> LoadObject:
         supervisor, limits = self._answers.supervisor, self._settings.now
-        entry = self._models.find(name, "model")
+        entry = self._catalog.find(name, "model").entry
         model, spec = entry.id, spec_of(entry, limits)
         lease = Lease(model, spec, _LOAD_RETRIES, insists=True)
         before = engine_of(spec, supervisor.snapshot())

@@ -15,7 +15,7 @@ from hoshikage_server.api.operations import operation
 from hoshikage_server.api.registrar import Registrar
 from hoshikage_server.api.registration_schema import ChangedModel, NewModel, decode_changed, decode_new
 from hoshikage_server.engines.answers import Answers
-from hoshikage_server.registry.model_map import ModelMap
+from hoshikage_server.registry.catalog import Catalog
 from hoshikage_server.settings import LiveSettings
 
 _encode = msgspec.json.Encoder().encode
@@ -35,8 +35,8 @@ class DeletedModel(msgspec.Struct, frozen=True):
 class Models(ModelList):
     """All registered models, and room for one more."""
 
-    def __init__(self, settings: LiveSettings, models: ModelMap, answers: Answers, registrar: Registrar) -> None:
-        super().__init__(settings, models, answers)
+    def __init__(self, settings: LiveSettings, catalog: Catalog, answers: Answers, registrar: Registrar) -> None:
+        super().__init__(settings, catalog, answers)
         self._registrar = registrar
 
     @operation(
@@ -63,8 +63,8 @@ class Models(ModelList):
 class Model(ModelItem):
     """One registered model, which can be changed and removed."""
 
-    def __init__(self, settings: LiveSettings, models: ModelMap, answers: Answers, registrar: Registrar) -> None:
-        super().__init__(settings, models, answers)
+    def __init__(self, settings: LiveSettings, catalog: Catalog, answers: Answers, registrar: Registrar) -> None:
+        super().__init__(settings, catalog, answers)
         self._registrar = registrar
 
     @operation(

@@ -29,6 +29,7 @@ from hoshikage_server.api.tools import (
 from hoshikage_server.engines.wire import INT32_MAX, Form, ReasoningFormat, RepeatPenalty, Sampling, Text
 from hoshikage_server.errors import RequestError
 from hoshikage_server.messages import Words
+from hoshikage_server.registry.persona import AnswerLanguage
 
 TokenCount = Annotated[int, Meta(ge=1, le=INT32_MAX)]
 TopLogprobs = Annotated[int, Meta(ge=0, le=20)]
@@ -128,6 +129,8 @@ class ChatRequest(GenerateRequest, frozen=True, kw_only=True):
     chat_template_kwargs: dict[str, Any] | None = None
     reasoning_format: ReasoningFormat | None = None
     thinking_budget_tokens: Annotated[int, Meta(ge=-1, le=INT32_MAX)] | None = None
+    # Hoshikage's own
+    language: AnswerLanguage | None = None
     # Accepted without effect
     prediction: Prediction | None = None
     metadata: Metadata | None = None
@@ -258,8 +261,14 @@ def exclude(request: msgspec.Struct, name: str, other: str) -> None:
     Raises:
         RequestError: Both are given.
     """
-    if getattr(request, name) and getattr(request, other):
+    if _is_given(request, name) and _is_given(request, other):
         raise RequestError("parameters_conflict", param=name, other=other)
+
+
+def _is_given(request: msgspec.Struct, name: str) -> bool:
+    """Zero, False and empty lists ask for nothing; an empty schema is one all the same."""
+    value = getattr(request, name)
+    return bool(value) or isinstance(value, dict)
 
 
 def _check_utf8(body: bytes) -> None:

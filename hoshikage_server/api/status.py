@@ -13,7 +13,7 @@ from hoshikage_server.api.engine_status import engine_status, rounded, unload_st
 from hoshikage_server.api.operations import operation
 from hoshikage_server.api.status_objects import CrashStatus, LoadStatus, QueueStatus, RequestStatus, StatusObject
 from hoshikage_server.engines.answers import Answer, Answers
-from hoshikage_server.registry.model_map import ModelMap
+from hoshikage_server.registry.catalog import Catalog
 from hoshikage_server.settings import LiveSettings
 
 _encode = msgspec.json.Encoder().encode
@@ -22,9 +22,9 @@ _encode = msgspec.json.Encoder().encode
 class Status:
     """The state of the server."""
 
-    def __init__(self, settings: LiveSettings, models: ModelMap, answers: Answers) -> None:
+    def __init__(self, settings: LiveSettings, catalog: Catalog, answers: Answers) -> None:
         self._settings = settings
-        self._models = models
+        self._catalog = catalog
         self._answers = answers
         self._build = read_build()
         self._began = time.monotonic()
@@ -36,6 +36,8 @@ class Status:
         usages = answers.supervisor.usages()  # may take a moment where there is a GPU; all else is of one moment
         snapshot = answers.supervisor.snapshot()
         loaded, unloaded = snapshot.last_load, snapshot.last_unload
+        language = request.context.language
+        map_error = self._catalog.models.error
         status = StatusObject(
             state=snapshot.state,
             since=snapshot.since,
@@ -51,7 +53,8 @@ class Status:
             crashes=tuple(CrashStatus(crash.at, crash.model, crash.reason) for crash in snapshot.crashes),
             retry_after_s={model: round(pause_s, 3) for model, pause_s in answers.supervisor.cooling().items()},
             last_error=snapshot.last_error,
-            model_map_error=self._models.error.text(request.context.language) if self._models.error else None,
+            model_map_error=map_error.text(language) if map_error else None,
+            persona_errors=tuple(error.text(language) for error in self._catalog.personas.errors),
             version=__version__,
             build=self._build,
             uptime_s=round(time.monotonic() - self._began, 3),

@@ -20,7 +20,7 @@ from hoshikage_server.engines.spec import spec_of
 from hoshikage_server.engines.vocabulary import Vocabulary
 from hoshikage_server.engines.wire import INT32_MAX, EngineSpec, Text, Tokens
 from hoshikage_server.errors import EngineError, RequestError
-from hoshikage_server.registry.model_map import ModelMap
+from hoshikage_server.registry.catalog import Catalog
 from hoshikage_server.settings import LiveSettings
 
 _LONGEST = 1_000_000  # characters, or tokens: of more the answer would take hundreds of megabytes
@@ -97,13 +97,13 @@ _detokenize = msgspec.json.Decoder(DetokenizeRequest)
 class _Resource:
     """What both have in common."""
 
-    def __init__(self, settings: LiveSettings, models: ModelMap, vocabulary: Vocabulary) -> None:
+    def __init__(self, settings: LiveSettings, catalog: Catalog, vocabulary: Vocabulary) -> None:
         self._settings = settings
-        self._models = models
+        self._catalog = catalog
         self._vocabulary = vocabulary
 
     def _engine_of(self, model: str, request: falcon.Request) -> tuple[str, EngineSpec]:
-        entry = self._models.find(model)
+        entry = self._catalog.find(model).entry
         request.context.model = entry.id
         return entry.id, spec_of(entry, self._settings.now)
 

@@ -3,18 +3,24 @@
 from __future__ import annotations
 
 import logging
+import os
 import sys
 
 import click
 
 from hoshikage_server import __version__
+from hoshikage_server.cli.bench import bench
+from hoshikage_server.cli.chat import chat
+from hoshikage_server.cli.completion import completion
 from hoshikage_server.cli.config import config
 from hoshikage_server.cli.doctor import doctor
 from hoshikage_server.cli.engine import load, status, unload
 from hoshikage_server.cli.model import add, list_models, model, rm
+from hoshikage_server.cli.persona import persona
+from hoshikage_server.cli.run import run as ask
 from hoshikage_server.cli.serve import serve
 from hoshikage_server.cli.version import version
-from hoshikage_server.cli.words import Option, group, say, usage_error
+from hoshikage_server.cli.words import Option, PipeClosedError, group, say, usage_error
 from hoshikage_server.errors import ServerError
 from hoshikage_server.settings import cli_language
 
@@ -24,10 +30,12 @@ CALLED_WRONGLY = 2  # as Click and most others have it
 NO_SERVER = 3
 NOT_FOUND = 4
 INTERRUPTED = 130  # 128 + SIGINT, as shells tell it
+PIPE_CLOSED = 141  # 128 + SIGPIPE
 
 _STATUS_OF = {
     **dict.fromkeys(("server_unreachable", "server_silent", "server_unknown"), NO_SERVER),
-    "model_not_registered": NOT_FOUND,
+    **dict.fromkeys(("model_not_registered", "model_not_found", "nobody_to_ask", "file_not_found"), NOT_FOUND),
+    "persona_not_found": NOT_FOUND,
 }
 
 
@@ -39,7 +47,10 @@ def hoshikage() -> None:
     """The commands' root; what it says of itself is in the catalogue."""
 
 
-for _command in (serve, status, load, unload, list_models, add, rm, model, doctor, config, version):
+for _command in (
+    *(serve, chat, ask, status, load, unload, list_models, add, rm, model, persona),
+    *(bench, doctor, config, completion, version),
+):
     hoshikage.add_command(_command)
 
 
@@ -53,8 +64,10 @@ def run(arguments: list[str] | None = None) -> int:
     """Runs one command and returns its exit status."""
     try:
         status = hoshikage.main(arguments, prog_name="hoshikage", standalone_mode=False)
+        sys.stdout.flush()
     except ServerError as error:
-        return _tell(error.text(cli_language()), _STATUS_OF.get(error.code, FAILED))
+        code = error.values.get("told_code") or error.code  # the server's, where it told one
+        return _tell(error.text(cli_language()), _STATUS_OF.get(str(code), FAILED))
     except click.exceptions.NoArgsIsHelpError as error:
         click.echo(error.format_message(), err=True)
         return CALLED_WRONGLY
@@ -63,10 +76,22 @@ def run(arguments: list[str] | None = None) -> int:
         return _tell(f"{usage_error(error)}\n{hint}", CALLED_WRONGLY)
     except click.ClickException as error:
         return _tell(error.format_message(), FAILED)
-    except (click.Abort, KeyboardInterrupt):
+    except click.Abort:  # what Click makes of Ctrl-C, once it has ended the line
+        return INTERRUPTED
+    except KeyboardInterrupt:
         click.echo(err=True)
         return INTERRUPTED
+    except (PipeClosedError, BrokenPipeError):  # nobody is left to be told
+        _discard_output()
+        return PIPE_CLOSED
     return status if isinstance(status, int) else 0
+
+
+def _discard_output() -> None:
+    """Keeps what is left in the buffer from being an error when the interpreter ends."""
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nowhere, sys.stdout.fileno())
+    os.close(nowhere)
 
 
 def _tell(sentence: str, status: int) -> int:

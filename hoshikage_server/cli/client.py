@@ -4,16 +4,19 @@ from __future__ import annotations
 
 import http.client
 import socket
-from typing import TypeVar
+from collections.abc import Generator, Iterator
+from typing import Any, TypeVar
 from urllib.parse import quote, urlsplit
 
 import msgspec
 
+from hoshikage_server.cli.sse import EventTooLongError, SseDecoder
 from hoshikage_server.errors import ServerError
 from hoshikage_server.settings import Settings, cli_language
 
 _CONNECT_S = 5.0
 _ANSWER_BYTES = 16 * 1024 * 1024
+_PIECE_BYTES = 64 * 1024
 _ANY_ADDRESS = {"0.0.0.0": "127.0.0.1", "::": "::1", "": "127.0.0.1"}  # to listen on, but not to connect to
 
 T = TypeVar("T")
@@ -21,6 +24,7 @@ T = TypeVar("T")
 
 class _Error(msgspec.Struct):
     message: str
+    code: str | None = None
 
 
 class _Refusal(msgspec.Struct):
@@ -66,32 +70,104 @@ class Client:
         """The answer to a POST without a body; raises as `get` does."""
         return self._decode(*self._ask("POST", path, timeout_s), kind)
 
+    def stream(self, path: str, body: dict[str, Any], silence_s: float) -> Generator[bytes]:
+        """The data of the events that answer a POST. Closing the iterator hangs up, which cancels the answer.
+
+        Args:
+            path: Where.
+            body: What to send, as JSON.
+            silence_s: How long nothing may come; the server sends comments while it has nothing to tell.
+
+        Raises:
+            ServerError: As for `get`; also where an event tells of an error, and where the stream breaks off.
+        """
+        connection = self._connection()
+        try:
+            response = self._sent(connection, "POST", path, silence_s, _encode(body))
+            if response.status != 200:
+                raise self._failure(response.status, response.read(_ANSWER_BYTES))
+            if response.headers.get_content_type() != "text/event-stream":
+                raise ServerError("server_unknown", url=self.url, status=response.status)
+            yield from self._events(response)
+        except TimeoutError:
+            raise self._silent(connection, silence_s) from None
+        except (OSError, UnicodeError) as error:  # or no name of a host
+            raise self._unreachable(error) from None
+        except (http.client.HTTPException, EventTooLongError):
+            raise ServerError("server_unknown", url=self.url, status="?") from None
+        finally:
+            connection.close()
+
+    def _events(self, response: http.client.HTTPResponse) -> Iterator[bytes]:
+        decoder = SseDecoder()
+        while piece := self._piece(response):
+            for data in decoder.feed(piece):
+                if data == b"[DONE]":
+                    return
+                if data.startswith(b'{"error"'):
+                    raise self._failure(response.status, data)
+                yield data
+        raise ServerError("answer_broke_off", url=self.url)
+
+    def _piece(self, response: http.client.HTTPResponse) -> bytes:
+        try:
+            return response.read1(_PIECE_BYTES)
+        except TimeoutError:
+            raise
+        except (OSError, http.client.IncompleteRead):
+            return b""
+
     def _ask(self, method: str, path: str, timeout_s: float) -> tuple[int, bytes]:
         connection = self._connection()
         try:
-            connection.connect()
-            connection.sock.settimeout(timeout_s)
-            connection.request(method, self._prefix() + path, headers=self._headers)
-            response = connection.getresponse()
+            response = self._sent(connection, method, path, timeout_s)
             return response.status, response.read(_ANSWER_BYTES)
         except TimeoutError:
-            seconds = f"{timeout_s if connection.sock else _CONNECT_S:g}"
-            raise ServerError("server_silent", url=self.url, seconds=seconds) from None
-        except OSError as error:
-            raise ServerError("server_unreachable", url=self.url, reason=error.strerror or str(error)) from None
+            raise self._silent(connection, timeout_s) from None
+        except (OSError, UnicodeError) as error:  # or no name of a host
+            raise self._unreachable(error) from None
         except http.client.HTTPException:
             raise ServerError("server_unknown", url=self.url, status="?") from None
         finally:
             connection.close()
 
+    def _sent(
+        self,
+        connection: http.client.HTTPConnection,
+        method: str,
+        path: str,
+        timeout_s: float,
+        body: bytes | None = None,
+    ) -> http.client.HTTPResponse:
+        connection.connect()
+        connection.sock.settimeout(timeout_s)
+        headers = self._headers if body is None else {**self._headers, "Content-Type": "application/json"}
+        connection.request(method, self._prefix() + path, body, headers)
+        return connection.getresponse()
+
+    def _silent(self, connection: http.client.HTTPConnection, timeout_s: float) -> ServerError:
+        seconds = f"{timeout_s if connection.sock else _CONNECT_S:g}"
+        return ServerError("server_silent", url=self.url, seconds=seconds)
+
+    def _unreachable(self, error: OSError | UnicodeError) -> ServerError:
+        reason = getattr(error, "strerror", None) or str(error)
+        return ServerError("server_unreachable", url=self.url, reason=reason)
+
     def _decode(self, status: int, body: bytes, kind: type[T]) -> T:
+        if status != 200:
+            raise self._failure(status, body)
         try:
-            if status == 200:
-                return msgspec.json.decode(body, type=kind)
-            reason = msgspec.json.decode(body, type=_Refusal).error.message
+            return msgspec.json.decode(body, type=kind)
         except (msgspec.MsgspecError, UnicodeDecodeError):
             raise ServerError("server_unknown", url=self.url, status=status) from None
-        raise ServerError("server_refused", reason=reason)
+
+    def _failure(self, status: int, body: bytes) -> ServerError:
+        """What the body of an error tells."""
+        try:
+            told = msgspec.json.decode(body, type=_Refusal).error
+        except (msgspec.MsgspecError, UnicodeDecodeError):
+            return ServerError("server_unknown", url=self.url, status=status)
+        return ServerError("server_refused", reason=told.message, told_code=told.code)
 
     def _prefix(self) -> str:
         return "" if self.url.startswith("unix:") else urlsplit(self.url).path
@@ -120,6 +196,13 @@ class _UnixConnection(http.client.HTTPConnection):
         self.sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
         self.sock.settimeout(_CONNECT_S)
         self.sock.connect(self._path)
+
+
+def _encode(body: dict[str, Any]) -> bytes:
+    try:
+        return msgspec.json.encode(body)
+    except UnicodeEncodeError:  # bytes of the command line that are no UTF-8
+        raise ServerError("text_not_utf8") from None
 
 
 def model_path(model: str) -> str:

@@ -45,6 +45,7 @@ class StatusView:
             ("retry", columns(self._pause_cells(status))),
             ("error", [status.last_error] if status.last_error else []),
             ("model_map", [status.model_map_error] if status.model_map_error else []),
+            ("personas", list(status.persona_errors)),
         ]
         cells = ([say(f"row_{name}") if i == 0 else "", line] for name, lines in rows for i, line in enumerate(lines))
         return "\n".join(columns(cells))

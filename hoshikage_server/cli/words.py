@@ -24,6 +24,10 @@ def say(key: str, /, **values: object) -> str:
     return messages.text(key, cli_language(), **values)
 
 
+class PipeClosedError(Exception):
+    """Nobody reads the output any more, as behind `| head`."""
+
+
 class Option(click.Option):
     """An option whose help is the catalogue's sentence `words`."""
 
@@ -36,11 +40,24 @@ class Option(click.Option):
         self.help = say(self._words)
         return super().get_help_record(ctx)
 
+    def get_help_extra(self, ctx: click.Context) -> click.types.OptionHelpExtra:
+        """What stands behind the help; a range is told where it is missed, or in the help's own words."""
+        extra = super().get_help_extra(ctx)
+        extra.pop("range", None)
+        return extra
+
 
 class _Worded(click.Command):
     """What commands and groups have in common."""
 
     words = ""
+
+    def invoke(self, ctx: click.Context) -> Any:
+        """Runs it. Click would make a failure of a pipe that is closed."""
+        try:
+            return super().invoke(ctx)
+        except BrokenPipeError:
+            raise PipeClosedError from None
 
     def get_short_help_str(self, limit: int = 45) -> str:
         """The first sentence of its help, as the list of commands shows it."""
@@ -57,7 +74,7 @@ class _Worded(click.Command):
 
     def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         """Its options."""
-        options = [param for param in self.get_params(ctx) if isinstance(param, click.Option)]
+        options = (param for param in self.get_params(ctx) if isinstance(param, click.Option))
         records = [record for option in options if (record := option.get_help_record(ctx)) is not None]
         if records:
             with formatter.section(say("cli_options")):

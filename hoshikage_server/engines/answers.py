@@ -48,9 +48,11 @@ class Answer:
         spec: EngineSpec,
         question: dict[str, Any],
         on_overflow: Callable[[], None] | None,
+        goes_on: bool,
     ) -> None:
         self._answers = answers
         self._spec = spec
+        self._goes_on = goes_on
         self._journal = Journal(question)
         self._channel = Channel(request_id, self._journal, answers.settings.now.max_unsent, on_overflow)
         self._lease: Lease | None = None
@@ -138,7 +140,9 @@ class Answer:
             is_checked = has_shape(question.get("form", NO_FORM)) and self._answers.lane.is_busy
             if is_checked:
                 vocabulary.refuse_early(self.model, self._spec, question)
-            with self._answers.lane.enter(self._spec, timeout_s=limits.queue_timeout, max_waiting=limits.max_queue):
+            with self._answers.lane.enter(
+                self._spec, timeout_s=limits.queue_timeout, max_waiting=limits.max_queue, goes_on=self._goes_on
+            ):
                 self._phase = "loading"
                 self._spec = as_it_is(self._spec)
                 if not is_checked and not supervisor.is_awake(self._spec):
@@ -207,6 +211,8 @@ class Answers:
         spec: EngineSpec,
         question: dict[str, Any],
         on_overflow: Callable[[], None] | None = None,
+        *,
+        goes_on: bool = False,
     ) -> Answer:
         """Begins an answer; it waits for its turn, for an engine and for the prompt by itself.
 
@@ -216,8 +222,9 @@ class Answers:
             spec: The engine it needs.
             question: The fields of `wire.Generate`, without the id.
             on_overflow: Called when the answer is given up because nobody reads it.
+            goes_on: It is a part of a request that has been let in already.
         """
-        answer = Answer(self, request_id, model, spec, question, on_overflow)
+        answer = Answer(self, request_id, model, spec, question, on_overflow, goes_on)
         self.running.add(answer)
         return answer
 

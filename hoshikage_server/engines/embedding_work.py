@@ -127,11 +127,13 @@ class EmbeddingWork:
         except _InputError as wrong:
             self._send(failed(job.frame.id, wrong.error, index=wrong.index))
             is_done = True
-        except HoshikageError as error:
+        except Exception as error:
             self._send(failed(job.frame.id, error))
             is_done = True
         if not is_done:
-            self._jobs.append(job)
+            # Who pools in another way needs another embedder: it waits until this one is done with.
+            is_needed = job.embedding is not None and any(other.frame.pooling != self._pooling for other in self._jobs)
+            (self._jobs.appendleft if is_needed else self._jobs.append)(job)
             return
         with self._lock:
             self._wanted.discard(job.frame.id)

@@ -2,8 +2,14 @@
 
 from __future__ import annotations
 
+import logging
+
 from hoshikage_core import HoshikageError
+from hoshikage_server import logs
 from hoshikage_server.engines import wire
+from hoshikage_server.messages import said
+
+log = logging.getLogger("hoshikage_server.engines.worker")
 
 
 class CannotGenerateError(HoshikageError):
@@ -40,8 +46,14 @@ class TooManyDimensionsError(HoshikageError):
         self.limit = limit
 
 
-def failed(request_id: int, error: HoshikageError, **more: int) -> wire.Failed:
-    """The frame that tells of an error, with the error's data and what else is known."""
+def failed(request_id: int, error: Exception, **more: int) -> wire.Failed:
+    """The frame that tells of an error, with the error's data and what else is known.
+
+    One that nobody foresaw is logged without its words, which may quote what somebody wrote.
+    """
+    if not isinstance(error, HoshikageError):
+        log.error(said("log_request_failed", way=logs.way_of(error)))
+        return wire.Failed(request_id, "internal_error", type(error).__name__)
     values = {name: int(value) if isinstance(value, bool) else value for name, value in vars(error).items()} | more
     fields: dict[str, int | float | str | None] = {
         name: value for name, value in values.items() if isinstance(value, (int, float, str))

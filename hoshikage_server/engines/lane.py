@@ -95,13 +95,14 @@ class Lane:
         self._overtake_limit_s = overtake_limit_s
         self._call_next()
 
-    def enter(self, spec: EngineSpec, *, timeout_s: float, max_waiting: int) -> Permit:
+    def enter(self, spec: EngineSpec, *, timeout_s: float, max_waiting: int, goes_on: bool = False) -> Permit:
         """Waits for a permit. An exception thrown into the waiting greenlet leaves the queue at once.
 
         Args:
             spec: The engine it needs.
             timeout_s: How long to wait.
             max_waiting: Requests that may wait; one more is refused.
+            goes_on: It is a part of a request that has been let in already, and is not refused.
 
         Raises:
             LaneError: queue_full, or queue_timeout after `timeout_s`.
@@ -109,7 +110,7 @@ class Lane:
         if not self.is_busy:
             self._n_running += 1
             return Permit(self)
-        if len(self._queue) >= max_waiting:
+        if len(self._queue) >= max_waiting and not goes_on:
             raise LaneError.full(len(self._queue))
         waiter = _Waiter(spec, self._clock())
         self._queue.append(waiter)

@@ -6,7 +6,7 @@ import itertools
 import time
 from array import array
 
-from hoshikage_core import Event, Generation, MessageDelta, MessageParser, TokenLogprobs
+from hoshikage_core import Event, Generation, MessageDelta, MessageParser, Model, TokenLogprobs
 from hoshikage_server.engines import wire
 
 _NOTHING = MessageDelta()
@@ -137,6 +137,8 @@ class Running:
         taken, self._logprobs = self._logprobs, []
         if not taken or not added.content:
             return ()
+        if self._parser is not None:
+            taken = self._tail(taken, len(added.content.encode("utf-8", "replace")))
         return tuple(
             wire.Logprob(
                 self._prob(entry.token, entry.logprob),
@@ -145,9 +147,20 @@ class Running:
             for entry in taken
         )
 
+    def _tail(self, entries: list[TokenLogprobs], n_bytes: int) -> list[TokenLogprobs]:
+        """The last of them, which made so many bytes of text: what was before was a marker, or reasoning."""
+        begin = len(entries)
+        while begin > 0 and n_bytes > 0:
+            begin -= 1
+            n_bytes -= len(self._model.token_to_bytes(entries[begin].token))
+        return entries[begin:]
+
     def _prob(self, token: int, logprob: float) -> wire.TokenProb:
-        model = self.generation.sequence.engine.model
-        return wire.TokenProb(token, model.token_to_bytes(token, special=True), logprob)
+        return wire.TokenProb(token, self._model.token_to_bytes(token, special=True), logprob)
+
+    @property
+    def _model(self) -> Model:
+        return self.generation.sequence.engine.model
 
     @property
     def _timings(self) -> wire.Timings:

@@ -18,15 +18,15 @@ class Series:
     The choices of the second question count on from those of the first, and so on; only the last one's end is last.
 
     Args:
-        ask: Begins an answer.
+        ask: Begins an answer; told whether it goes on with what has been let in already.
         questions: The fields of `wire.Generate` without the id; at least one.
     """
 
-    def __init__(self, ask: Callable[[dict[str, Any]], Answer], questions: Sequence[dict[str, Any]]) -> None:
+    def __init__(self, ask: Callable[[dict[str, Any], bool], Answer], questions: Sequence[dict[str, Any]]) -> None:
         self._ask = ask
         self._questions = questions
         self._index = 0
-        self._answer = ask(questions[0])
+        self._answer = ask(questions[0], False)
 
     @property
     def error(self) -> Exception | None:
@@ -73,5 +73,5 @@ class Series:
         if frame.is_last and not is_last:
             self._index += 1
             self._answer.close()
-            self._answer = self._ask(self._questions[self._index])
+            self._answer = self._ask(self._questions[self._index], True)
         return msgspec.structs.replace(frame, choice=choice, is_last=is_last)

@@ -128,7 +128,8 @@ class Vocabulary:
         try:
             self.count(model, spec, messages, spec.n_ctx, form=form, text=text)
         except (EngineError, LaneError) as error:
-            if error.code in _REFUSALS:
+            # A form of which two processes have died is not to take the model along.
+            if error.code in _REFUSALS or (error.code == "engine_crashed" and has_shape(form)):
                 raise
 
     def _ask(self, model: str, spec: EngineSpec, question: Callable[[EngineProcess], R | Failed]) -> R | Failed:

@@ -201,7 +201,7 @@ class Worker:
                 self._send(prompts.tokenize(frame))
             else:
                 self._send(prompts.detokenize(frame))
-        except HoshikageError as error:
+        except Exception as error:
             self._fail(frame.id, error)
 
     def _admit(self, prompts: Prompts, engine: Engine, defaults: SamplingParams) -> None:
@@ -215,7 +215,7 @@ class Worker:
             return
         try:
             running = Running(prompts.start(engine, frame, apply(frame.sampling, defaults)), frame)
-        except HoshikageError as error:
+        except Exception as error:
             self._fail(frame.id, error)
             return
         with self._lock:
@@ -253,7 +253,7 @@ class Worker:
         if running.generation.failure is not None:
             self._fail(request_id, running.generation.failure)
 
-    def _fail(self, request_id: int, error: HoshikageError) -> None:
+    def _fail(self, request_id: int, error: Exception) -> None:
         self._forget(request_id)
         self._send(failed(request_id, error))
 

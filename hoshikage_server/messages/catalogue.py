@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from hoshikage_server.messages.asking import ASKING
 from hoshikage_server.messages.cli import CLI
 from hoshikage_server.messages.client import CLIENT
 from hoshikage_server.messages.doctor import DOCTOR
 from hoshikage_server.messages.log import LOG
 from hoshikage_server.messages.message import Message
 from hoshikage_server.messages.models import MODELS
+from hoshikage_server.messages.personas import PERSONAS
 from hoshikage_server.messages.registry import REGISTRY
 from hoshikage_server.messages.settings import SETTINGS
 
@@ -513,9 +515,11 @@ CATALOGUE: dict[str, Message] = {
     ),
     **CLI,
     **CLIENT,
+    **PERSONAS,
     **LOG,
     **MODELS,
     **SETTINGS,
     **DOCTOR,
     **REGISTRY,
+    **ASKING,
 }

@@ -47,6 +47,7 @@ LOG: dict[str, Message] = {
     # In the engine
     "log_loading_failed": Message("読み込みに失敗しました", "loading failed"),
     "log_step_failed": Message("計算の1ステップに失敗しました: {reason}", "a step failed: {reason}"),
+    "log_request_failed": Message("リクエストの処理に失敗しました\n{way}", "a request failed\n{way}"),
     "log_trying_with": Message("{shortage}。{step} にして読み込み直します", "{shortage}; trying with {step}"),
     "log_step_impossible": Message("{step} にはできません: {reason}", "{step} is not possible: {reason}"),
     "log_metadata_ignored": Message(

@@ -6,7 +6,7 @@ from hoshikage_server.messages.message import Message
 
 MODELS: dict[str, Message] = {
     # Helps
-    "cli_model": Message(
+    "cli_model_group": Message(
         "モデルの登録、一覧、設定、検証、ダウンロードをします。サーバーが動いていなくても使えます。",
         "Register, list, set up, verify and fetch models. No server is needed.",
     ),

@@ -466,6 +466,10 @@ def nested(depth: int) -> dict[str, Any]:
             "$defs": {str(i): {"$ref": f"#/$defs/{i + 1}", "minimum": i} for i in range(500)} | {"500": {}},
             "$ref": "#/$defs/0",
         },
+        {
+            "type": "object",
+            "properties": {str(i): {"type": "string", "pattern": f"^x{i}.?.?(.?){{1900}}$"} for i in range(25)},
+        },
     ],
     ids=[
         "deep",
@@ -479,6 +483,7 @@ def nested(depth: int) -> dict[str, Any]:
         "states",
         "groups",
         "refs",
+        "work",
     ],
 )
 def test_too_much_is_refused(schema: dict[str, Any]) -> None:

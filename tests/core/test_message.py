@@ -185,3 +185,32 @@ def test_ids(prompts: dict[str, ChatPrompt]) -> None:
     assert len(message["tool_calls"][0]["id"]) == 29
     message, _ = parse(prompts["mistralai-Mistral-Nemo-Instruct-2407"], WRITTEN["mistralai-Mistral-Nemo-Instruct-2407"])
     assert len(message["tool_calls"][0]["id"]) == 9
+
+
+@pytest.mark.parametrize("n_levels", [100, 5000, 100_000])
+@pytest.mark.parametrize("name", ["ChatML", "Qwen-Qwen3-0.6B", "meta-llama-Llama-3.1-8B-Instruct"])
+def test_deep_nesting(prompts: dict[str, ChatPrompt], name: str, n_levels: int) -> None:
+    """llama.cpp's parser recurses: what is nested too deeply for the stack is content, and nothing is lost."""
+    is_llama = name.startswith("meta")
+    begin = '{"name": "look", "parameters": {"n": ' if is_llama else '<tool_call>\n{"name": "look", "arguments": {"n": '
+    text = begin + "[" * n_levels
+    message, _ = parse(prompts[name], [text[:40], text[40:]])
+    told = (message["content"] or "") + "".join(call["function"]["arguments"] for call in message.get("tool_calls", ()))
+    assert told.count("[") == n_levels
+
+
+@given(
+    values=st.recursive(
+        st.text("[]{}\\'\"a"),
+        lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text("[\"'a"), inner, max_size=3),
+    ),
+    before=st.text("[{\"'\\ a"),
+)
+@settings(max_examples=100, deadline=None)
+def test_ordinary_nesting_is_read(prompts: dict[str, ChatPrompt], values: Any, before: str) -> None:
+    """Brackets in strings, and quotes and brackets before a call, do not make it look deep."""
+    arguments = {"star": json.dumps(values), "n": 1, "start": "[" * 300}
+    call = json.dumps({"name": "look", "arguments": arguments})
+    message, _ = parse(prompts["Qwen-Qwen3-0.6B"], [before, f"<tool_call>\n{call}\n</tool_call>"])
+    (found,) = message["tool_calls"]
+    assert json.loads(found["function"]["arguments"]) == arguments

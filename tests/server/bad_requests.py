@@ -220,7 +220,7 @@ HISTORIES = [
             ("arguments_not_json", '"x"'),
             ("arguments_not_json", '{"a": NaN}'),
             ("arguments_not_json", '{"a": "\\ud800"}'),
-            ("arguments_not_json", "[" * 100_000),
+            ("nested_too_deeply", "[" * 100_000),
             ("nested_too_deeply", json.dumps(nested(200))),
         )
     ),
@@ -435,6 +435,9 @@ OTHERS = [
     field("reasoning_effort", 3, "invalid_type"),
     field("verbosity", "x", "invalid_value"),
     field("verbosity", {}, "invalid_type"),
+    field("language", "fr", "invalid_value"),
+    field("language", "", "invalid_value"),
+    field("language", ["ja"], "invalid_type"),
     field("verbosity", "x' - at `$.model`", "invalid_value"),
     field("verbosity", " - at `key` in `$.logit_bias`", "invalid_value"),
     field("modalities", "text", "invalid_type"),

@@ -95,6 +95,7 @@ _COMMON: dict[str, Any] = {
     "timings_per_token": True,
     "reasoning_format": "auto",
     "thinking_budget_tokens": 8,
+    "language": "ja",
     "chat_template_kwargs": {"enable_thinking": False, "a": [1, {"b": None}]},
     "no_such_field": {"a": [1, None]},
 }

@@ -188,7 +188,8 @@ def test_models(api: Api) -> None:
     """The list, and each by its id, whatever is in it."""
     listed = api.get("/v1/models").json
     assert listed["object"] == "list"
-    assert [model["id"] for model in listed["data"]] == ["m", "refuse", "die", "a/b:c@d"]
+    personas = ["assistant", "storyteller", "translator"]
+    assert [model["id"] for model in listed["data"]] == ["m", "refuse", "die", "a/b:c@d", *personas]
     for model in listed["data"]:
         Model.model_validate(model, strict=True)
         assert api.get(f"/v1/models/{model['id']}").json == model

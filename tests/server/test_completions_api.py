@@ -6,8 +6,9 @@ import json
 from array import array
 from typing import Any
 
+import gevent
 import pytest
-from api_client import Api, events_of
+from api_client import Api, MakeApi, events_of, wait_for
 from falcon import testing
 from openai.types import Completion
 
@@ -157,6 +158,36 @@ def test_log_probabilities_in_the_old_form() -> None:
     }
     second = probabilities(Token(1, "xy", (2, 3), logprobs=(prob(b"x"), prob(b"\xff"))))
     assert (second["tokens"], second["text_offset"]) == (["x", "bytes:\\xff"], [1, 2])
+
+
+@pytest.mark.parametrize("n_pieces", [1, 4])
+def test_offsets_of_parts_of_characters(n_pieces: int) -> None:
+    """A token that goes on with a character begins behind it, however the stream was cut; OpenAI's byte spelling has
+    no part in that.
+    """
+    wanted = decode_completion(b'{"model": "m", "prompt": "x", "logprobs": 0}')
+    events = CompletionEvents(Heading("cmpl-1", 1, "m", "fp"), [""], wanted)
+    tokens = [b"\xe6\x98", b"\x9f", "影".encode(), b"!"]  # 星影!
+    size = len(tokens) // n_pieces
+    offsets: list[int] = []
+    for begin in range(0, len(tokens), size):
+        probs = tuple(Logprob(TokenProb(1, token, -0.5)) for token in tokens[begin : begin + size])
+        piece = events.piece(Token(1, "星影!" if begin == 0 else "", (1,), logprobs=probs))
+        offsets += json.loads(piece[6:].split(b"\n\n")[0])["choices"][0]["logprobs"]["text_offset"]
+    assert offsets == [0, 0, 1, 2]
+
+
+def test_prompts_after_the_first_are_let_in(make_api: MakeApi) -> None:
+    """A request that has begun is not refused in the middle because the queue has filled up since."""
+    api = make_api(max_queue=1)
+    begun = gevent.spawn(complete, api, ["wait 300 a", "echo b", "echo c"])
+    lane = api.deps.answers.lane
+    wait_for(lambda: lane.n_running, "it has begun")
+    other = gevent.spawn(complete, api, "wait 300 x")
+    wait_for(lambda: lane.n_waiting, "the queue is full")
+    assert complete(api, "echo d").status_code == 429
+    assert texts(begun.get(timeout=10))[1:] == ["b", "c"]
+    assert other.get(timeout=10).status_code == 200
 
 
 def test_ids_cross_as_they_are() -> None:

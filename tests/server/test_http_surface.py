@@ -56,7 +56,7 @@ def test_head_of_what_is_not_there(api: Api) -> None:
 
 @pytest.mark.parametrize(
     ("path", "allowed"),
-    [(CHAT, "POST, OPTIONS"), ("/v1/models", "GET, HEAD, POST, OPTIONS"), ("/health", "GET, HEAD, OPTIONS")],
+    [(CHAT, "POST, OPTIONS"), ("/v1/models", "GET, HEAD, OPTIONS"), ("/health", "GET, HEAD, OPTIONS")],
 )
 def test_methods(api: Api, path: str, allowed: str) -> None:
     """OPTIONS lists them; another one is a 405 that lists them too."""
@@ -204,12 +204,12 @@ def test_models_tell_more(make_api: MakeApi) -> None:
         return api.get("/v1/models/m").json["hoshikage"]
 
     unknown = {"arch": None, "quantisation": None, "n_params": None}
-    assert details() == {"state": "unloaded", "n_ctx": 4096, "size_bytes": None, **unknown}
+    assert details() == {"state": "unloaded", "n_ctx": 4096, "size_bytes": None, "persona": None, **unknown}
     assert said(api.chat("echo x")) == "x"
     wait_for(lambda: details()["state"] == "ready", "it waits for more")
     api.client.simulate_post("/v1/models/m/unload")
     known = {"arch": "fake", "quantisation": "Q4_0", "n_params": 7}
-    assert details() == {"state": "unloaded", "n_ctx": 4096, "size_bytes": None, **known}
+    assert details() == {"state": "unloaded", "n_ctx": 4096, "size_bytes": None, "persona": None, **known}
     assert set(ModelObject.__struct_fields__) == set(api.get("/v1/models").json["data"][0])
 
 

@@ -5,8 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-import msgspec
-
+from hoshikage_server.api.conversation import check_arguments
 from hoshikage_server.api.responses import free_text
 from hoshikage_server.api.responses.items import KEPT, Placed, unseal
 from hoshikage_server.api.responses.objects import (
@@ -39,15 +38,16 @@ def messages_of(instructions: str | None, items: Sequence[Placed]) -> list[dict[
         conversation.say("system", instructions)
     for placed in items:
         conversation.add(placed)
-    conversation.end_turn()
-    if not conversation.messages:
+    messages = conversation.messages()
+    if not messages:
         raise RequestError("missing_required_parameter", param="input")
-    return conversation.messages
+    return messages
 
 
 class _Conversation:
     def __init__(self, results: dict[str, str]) -> None:
-        self.messages: list[dict[str, Any]] = []
+        self._opening: list[str] = []
+        self._messages: list[dict[str, Any]] = []
         self._results = results
         self._called: set[str] = set()
         self._begin_turn()
@@ -60,11 +60,16 @@ class _Conversation:
     def say(self, role: str, text: str) -> None:
         """Somebody but the assistant says something."""
         self.end_turn()
-        messages = self.messages
-        if role in _INSTRUCTING and messages and all(message["role"] in _INSTRUCTING for message in messages):
-            messages[-1]["content"] += f"\n\n{text}"
+        if role in _INSTRUCTING and not self._messages:
+            self._opening.append(text)
         else:
-            messages.append({"role": "system" if role in _INSTRUCTING and not messages else role, "content": text})
+            self._messages.append({"role": role, "content": text})
+
+    def messages(self) -> list[dict[str, Any]]:
+        """All of it."""
+        self.end_turn()
+        opening = [{"role": "system", "content": "\n\n".join(self._opening)}] if self._opening else []
+        return opening + self._messages
 
     def add(self, placed: Placed) -> None:
         """The next item."""
@@ -95,9 +100,9 @@ class _Conversation:
             message["reasoning_content"] = thought
         if self._calls:
             message["tool_calls"] = self._calls
-        self.messages.append(message)
+        self._messages.append(message)
         for call in self._calls:
-            self.messages.append({"role": "tool", "tool_call_id": call["id"], "content": self._results[call["id"]]})
+            self._messages.append({"role": "tool", "tool_call_id": call["id"], "content": self._results[call["id"]]})
         self._begin_turn()
 
     def _end_message(self) -> None:
@@ -115,7 +120,7 @@ class _Conversation:
             arguments = free_text.as_arguments(item.input)
         else:
             arguments = item.arguments or "{}"
-            _check_arguments(arguments, path)
+            check_arguments(arguments, _field(path, "arguments"))
         function = {"name": function_name(item.name, item.namespace), "arguments": arguments}
         self._calls.append({"id": item.call_id, "type": "function", "function": function})
 
@@ -130,15 +135,6 @@ def _results(items: Sequence[Placed]) -> dict[str, str]:
             output = item.output
             results[item.call_id] = output if isinstance(output, str) else "\n".join(part.text for part in output)
     return results
-
-
-def _check_arguments(arguments: str, path: str) -> None:
-    try:
-        is_object = isinstance(msgspec.json.decode(arguments), dict)
-    except (msgspec.DecodeError, UnicodeEncodeError, RecursionError):
-        is_object = False
-    if not is_object:
-        raise RequestError("arguments_not_json", param=_field(path, "arguments"))
 
 
 def _field(path: str, name: str) -> str:

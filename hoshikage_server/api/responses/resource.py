@@ -26,8 +26,7 @@ from hoshikage_server.engines.spec import spec_of
 from hoshikage_server.engines.vocabulary import Vocabulary
 from hoshikage_server.engines.wire import Form
 from hoshikage_server.errors import RequestError, ServerError
-from hoshikage_server.registry.entry import ModelEntry
-from hoshikage_server.registry.model_map import ModelMap
+from hoshikage_server.registry.catalog import Catalog, Served
 from hoshikage_server.settings import LiveSettings
 
 # Errors of the engine that are about fields which it does not know by their names.
@@ -46,7 +45,7 @@ class Conversation:
     Attributes:
         request: The request.
         items: The whole conversation.
-        messages: The same as the chat template takes it.
+        messages: The same in the form that a chat template takes.
         toolbox: The tools.
         form: What the answer has to look like.
     """
@@ -95,9 +94,9 @@ def read_conversation(data: bytes, store: ResponseStore) -> Conversation:
 class Responses:
     """Answers a conversation, streamed or not, and keeps the answer unless told otherwise."""
 
-    def __init__(self, settings: LiveSettings, models: ModelMap, answering: Answering, store: ResponseStore) -> None:
+    def __init__(self, settings: LiveSettings, catalog: Catalog, answering: Answering, store: ResponseStore) -> None:
         self._settings = settings
-        self._models = models
+        self._catalog = catalog
         self._answering = answering
         self._store = store
 
@@ -106,19 +105,19 @@ class Responses:
         """Answers."""
         conversation = read_conversation(body.read(request, self._settings.now), self._store)
         wanted = conversation.request
-        entry = self._models.find(wanted.model)
+        served = self._catalog.find(wanted.model)
 
         def parts() -> tuple[Response, Output]:
             output = Output(conversation.toolbox.called, seals_reasoning=wanted.seals_reasoning)
-            return self._begin(conversation, entry), output
+            return self._begin(conversation, served), output
 
         def keep(made: Response) -> None:
             if made.store:
                 self._store.keep(made, [placed.item for placed in conversation.items])
 
         asked = Asked(
-            entry,
-            (_question(conversation, entry),),
+            served.entry,
+            (_question(conversation, served, request.context.language),),
             is_streamed=wanted.stream is True,
             new_events=lambda answer: ResponseEvents(*parts(), keep),
             complete=lambda answer: complete(answer, *parts(), keep),
@@ -126,9 +125,9 @@ class Responses:
         )
         self._answering.respond(request, response, asked)
 
-    def _begin(self, conversation: Conversation, entry: ModelEntry) -> Response:
+    def _begin(self, conversation: Conversation, served: Served) -> Response:
         wanted = conversation.request
-        sampling = wanted.sampling().over(entry.given.sampling)
+        sampling = wanted.sampling().over(served.sampling)
         return Response(
             id=new_id("resp"),
             created_at=int(time.time()),
@@ -156,9 +155,9 @@ class Responses:
 class ResponseInputTokens:
     """Counts what a request would make the model read, without computing or waking anything."""
 
-    def __init__(self, settings: LiveSettings, models: ModelMap, vocabulary: Vocabulary, store: ResponseStore) -> None:
+    def __init__(self, settings: LiveSettings, catalog: Catalog, vocabulary: Vocabulary, store: ResponseStore) -> None:
         self._settings = settings
-        self._models = models
+        self._catalog = catalog
         self._vocabulary = vocabulary
         self._store = store
 
@@ -167,12 +166,14 @@ class ResponseInputTokens:
         """Counts; a prompt that does not fit is counted like any other."""
         settings = self._settings.now
         conversation = read_conversation(body.read(request, settings), self._store)
-        entry = self._models.find(conversation.request.model)
-        request.context.model = entry.id
-        spec = spec_of(entry, settings)
+        served = self._catalog.find(conversation.request.model)
+        request.context.model = served.entry.id
+        spec, form = spec_of(served.entry, settings), served.form(conversation.form)
+        asked_language = conversation.request.language
+        messages = served.opening(conversation.messages, asked_language, request.context.language)
         try:
             with ClientWatch(request.env):
-                n_tokens = self._vocabulary.count(entry.id, spec, conversation.messages, form=conversation.form)
+                n_tokens = self._vocabulary.count(served.entry.id, spec, messages, form=form)
         except ServerError as error:
             conversation.blame(error)
             raise
@@ -184,13 +185,13 @@ def _or_unset(text: str | None) -> str | msgspec.UnsetType:
     return msgspec.UNSET if text is None else text
 
 
-def _question(conversation: Conversation, entry: ModelEntry) -> dict[str, Any]:
+def _question(conversation: Conversation, served: Served, language: str) -> dict[str, Any]:
     wanted = conversation.request
     return {
-        "messages": conversation.messages,
-        "sampling": wanted.sampling().over(entry.given.sampling),
+        "messages": served.opening(conversation.messages, wanted.language, language),
+        "sampling": wanted.sampling().over(served.sampling),
         "max_tokens": wanted.max_output_tokens,
-        "stop": (*wanted.stops, *entry.stop),
-        "form": conversation.form,
+        "stop": (*wanted.stops, *served.stop),
+        "form": served.form(conversation.form),
         "n_top_logprobs": wanted.n_top_logprobs,
     }

@@ -11,15 +11,15 @@ from hoshikage_server.api.responses.kept import KeptCancel, KeptInput, KeptRespo
 from hoshikage_server.api.responses.resource import ResponseInputTokens, Responses
 from hoshikage_server.api.responses.store import ResponseStore
 from hoshikage_server.engines.answers import Answers
-from hoshikage_server.registry.model_map import ModelMap
+from hoshikage_server.registry.catalog import Catalog
 from hoshikage_server.settings import LiveSettings
 
 
-def add_responses(app: falcon.App[Any, Any], settings: LiveSettings, models: ModelMap, answers: Answers) -> None:
+def add_responses(app: falcon.App[Any, Any], settings: LiveSettings, catalog: Catalog, answers: Answers) -> None:
     """Adds /v1/responses and everything below it; what is kept lives as long as the application."""
     store = ResponseStore(settings)
-    app.add_route("/v1/responses", Responses(settings, models, Answering(settings, answers), store))
-    app.add_route("/v1/responses/input_tokens", ResponseInputTokens(settings, models, answers.vocabulary, store))
+    app.add_route("/v1/responses", Responses(settings, catalog, Answering(settings, answers), store))
+    app.add_route("/v1/responses/input_tokens", ResponseInputTokens(settings, catalog, answers.vocabulary, store))
     app.add_route("/v1/responses/{response_id}", KeptResponse(store))
     app.add_route("/v1/responses/{response_id}/cancel", KeptCancel(store))
     app.add_route("/v1/responses/{response_id}/input_items", KeptInput(store))

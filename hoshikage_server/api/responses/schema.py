@@ -14,6 +14,7 @@ from hoshikage_server.api.schema import GenerateRequest, Metadata, ReasoningEffo
 from hoshikage_server.api.tools import Name, require_object
 from hoshikage_server.engines.wire import INT32_MAX, Text
 from hoshikage_server.errors import RequestError
+from hoshikage_server.registry.persona import AnswerLanguage
 
 ITEMS_MAX = 10_000
 _LOGPROBS = "message.output_text.logprobs"
@@ -91,6 +92,8 @@ class ResponseRequest(GenerateRequest, frozen=True, kw_only=True):
     # llama-server's and vLLM's
     chat_template_kwargs: dict[str, Any] | None = None
     thinking_budget_tokens: Annotated[int, Meta(ge=-1, le=INT32_MAX)] | None = None
+    # Hoshikage's own
+    language: AnswerLanguage | None = None
     # Accepted without effect
     max_tool_calls: Annotated[int, Meta(ge=1, le=INT32_MAX)] | None = None
     prompt_cache_key: str | None = None

@@ -21,6 +21,7 @@ _WORDS = {
     "output.type": "'input_text'",
     "summary.type": "'summary_text'",
     "role": _ROLES,
+    "language": "'ja', 'en', 'auto'",
     "status": "'in_progress', 'completed', 'incomplete'",
     "format.type": "'text', 'grammar'",
     "format.syntax": "'lark', 'regex'",

@@ -12,7 +12,7 @@ from hoshikage_server.cli.words import group
 __all__ = ["add", "list_models", "model", "rm"]
 
 
-@group("model", "cli_model")
+@group("model", "cli_model_group")
 def model() -> None:
     """The commands' group; what it says of itself is in the catalogue."""
 

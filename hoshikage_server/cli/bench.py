@@ -1,0 +1,96 @@
+"""hoshikage bench: how fast a model is on this machine."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import click
+import msgspec
+
+from hoshikage_server.cli.completing import complete_model
+from hoshikage_server.cli.output import ProgressBar, print_json, table
+from hoshikage_server.cli.words import command, json_option, option, say
+from hoshikage_server.engines.wire import INT32_MAX
+from hoshikage_server.settings import load_settings
+
+if TYPE_CHECKING:
+    from hoshikage_server.cli.measuring import Report, Speed
+
+_BUSY_CPUS = 0.25  # from here on a warning
+
+
+def _layers(ctx: click.Context, param: click.Parameter, value: str | None) -> int | str | None:
+    """A number of layers, or one of two words."""
+    if value is None or value in ("auto", "all"):
+        return value
+    if not value.isdecimal() or int(value) > INT32_MAX:
+        raise click.BadParameter(say("cli_expected", what=say("bench_gpu_layers")), ctx, param)
+    return int(value)
+
+
+@command("bench", "cli_bench")
+@click.argument("model", shell_complete=complete_model)
+@option("--prompt", "n_prompt", type=click.IntRange(1, INT32_MAX), default=512, metavar="N", words="cli_bench_prompt")
+@option("--decode", "n_decode", type=click.IntRange(1, INT32_MAX), default=128, metavar="N", words="cli_bench_decode")
+@option("-r", "--repetitions", type=click.IntRange(1, 1000), default=5, metavar="N", words="cli_bench_repetitions")
+@option("--threads", type=click.IntRange(1, 512), metavar="N", words="cli_bench_threads")
+@option("--n-ctx", type=click.IntRange(1, INT32_MAX), metavar="N", words="cli_bench_n_ctx")
+@option("--gpu-layers", callback=_layers, metavar="N|auto|all", words="cli_bench_gpu_layers")
+@json_option(words="cli_bench_json")
+def bench(
+    model: str,
+    n_prompt: int,
+    n_decode: int,
+    repetitions: int,
+    threads: int | None,
+    n_ctx: int | None,
+    gpu_layers: int | str | None,
+    is_json: bool,
+) -> None:
+    """Measures a model."""
+    from hoshikage_server.cli.measuring import Task, measure
+    from hoshikage_server.engines.spec import spec_of
+    from hoshikage_server.registry import gguf_files
+    from hoshikage_server.registry.model_map import ModelMap
+
+    settings = load_settings()
+    entry = gguf_files.find(ModelMap(settings.model_map), model)
+    given = {"n_threads": threads, "n_ctx": n_ctx, "gpu_layers": gpu_layers, "parallel": 1}
+    spec = msgspec.structs.replace(
+        spec_of(entry, settings), **{name: value for name, value in given.items() if value is not None}
+    )
+    task = Task(n_prompt, n_decode, repetitions)
+    with ProgressBar(say("bench_running")) as bar:
+        report = measure(model, spec, task, lambda _: None, lambda done: bar.tell(done / repetitions))
+    if is_json:
+        print_json(report)
+    else:
+        _show(report)
+
+
+def _show(report: Report) -> None:
+    machine = say("bench_cores", cpu=report.cpu, cores=report.physical_cores, threads=report.n_threads)
+    gpus = say("bench_gpu", gpus=", ".join(report.gpus), layers=report.gpu_layers)
+    build = f"Hoshikage {report.version}, {report.backend}, llama.cpp {report.llama_cpp_commit[:10]}"
+    about = [
+        (say("bench_model"), f"{report.model} ({report.description}, n_ctx {report.n_ctx})"),
+        (say("bench_machine"), machine),
+        *([("", gpus)] if report.gpus else []),
+        (say("bench_build"), build),
+    ]
+    table(("", ""), about)
+    click.echo()
+    headings = (say("bench_what"), say("bench_median"), say("bench_least"), say("bench_most"))
+    rows = [
+        (say("bench_prefill", n=report.task.n_prompt), *_figures(report.prefill)),
+        (say("bench_decode", n=report.task.n_decode), *_figures(report.decode)),
+    ]
+    table(headings, rows, right=(1, 2, 3))
+    if report.degraded:
+        click.echo(say("status_degraded", steps=", ".join(report.degraded)), err=True)
+    if report.busy_cpus > _BUSY_CPUS:
+        click.echo(say("bench_busy", n=f"{report.busy_cpus:.1f}"), err=True)
+
+
+def _figures(speed: Speed) -> tuple[str, str, str]:
+    return f"{speed.median:.1f}", f"{speed.least:.1f}", f"{speed.most:.1f}"

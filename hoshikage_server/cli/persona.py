@@ -1,0 +1,165 @@
+"""hoshikage persona list, show, add, rm and try; `edit` has a file of its own."""
+
+from __future__ import annotations
+
+from contextlib import closing
+from pathlib import Path
+from typing import Any
+
+import click
+import msgspec
+
+from hoshikage_server.api.invalid import from_validation
+from hoshikage_server.api.persona_objects import told
+from hoshikage_server.cli.answer_view import AnswerView
+from hoshikage_server.cli.asking import Wishes
+from hoshikage_server.cli.backends import backend_options, choose, prepare
+from hoshikage_server.cli.completing import complete_persona
+from hoshikage_server.cli.output import print_json, table
+from hoshikage_server.cli.persona_edit import edit
+from hoshikage_server.cli.persona_view import shown, summary
+from hoshikage_server.cli.words import command, group, json_option, option, say
+from hoshikage_server.errors import PersonaError, RequestError
+from hoshikage_server.registry.catalog import Catalog
+from hoshikage_server.registry.model_map import ModelMap
+from hoshikage_server.registry.persona import WORDS, Persona, from_toml, in_language, unusable
+from hoshikage_server.registry.personas import Personas, folder_of, read_file
+from hoshikage_server.settings import Settings, cli_language, load_settings
+
+_SUFFIX = ".toml"
+_LANGUAGES = click.Choice(["ja", "en", "auto"])
+
+
+_persona_argument = click.argument("persona_id", metavar="ID", shell_complete=complete_persona)
+
+
+@group("persona", "cli_personas")
+def persona() -> None:
+    """Named ways to answer."""
+
+
+@command("list", "cli_persona_list")
+@json_option(words="cli_persona_list_json")
+def list_personas(is_json: bool) -> None:
+    """Lists the personas; what is wrong with files goes to stderr."""
+    catalog = _catalog(load_settings())
+    errors = catalog.personas.errors
+    found = list(catalog.personas.all().values())
+    if is_json:
+        print_json([told(stored, catalog) for stored in found])
+    else:
+        table(*summary(found, catalog.personas.builtin))
+    for error in errors:
+        click.echo(f"hoshikage: {error.text(cli_language())}", err=True)
+
+
+@command("show", "cli_persona_show")
+@_persona_argument
+@json_option(words="cli_persona_show_json")
+def show(persona_id: str, is_json: bool) -> None:
+    """Shows what a persona says: its file, or the same as JSON."""
+    catalog = _catalog(load_settings())
+    stored = catalog.personas.find(persona_id)
+    if is_json:
+        print_json(told(stored, catalog))
+        return
+    click.echo(f"# {stored.file}")
+    click.echo(read_file(stored.file).decode().strip())
+
+
+@command("add", "cli_persona_add")
+@click.argument("persona_id", metavar="ID")
+@click.argument("file", metavar="[FILE.toml]", required=False, type=click.Path(path_type=Path))
+@option("--name", words="cli_persona_add_name")
+@option("--description", words="cli_persona_add_description")
+@option("--system", words="cli_persona_add_system")
+@option("--model", words="cli_persona_add_model")
+@option("--language", type=_LANGUAGES, words="cli_persona_add_language")
+@option("--greeting", words="cli_persona_add_greeting")
+@option("--temperature", type=float, words="cli_persona_add_temperature")
+@option("--stop", multiple=True, words="cli_persona_add_stop")
+@option("--thinking/--no-thinking", default=None, words="cli_persona_add_thinking")
+@option("--avatar", words="cli_persona_add_avatar")
+@option("--force", is_flag=True, words="cli_persona_add_force")
+def add(persona_id: str, file: Path | None, force: bool, **given: Any) -> None:
+    """Makes a persona from options, or from a file."""
+    values = {name: value for name, value in given.items() if value not in (None, ())}
+    if file is None and persona_id.endswith(_SUFFIX) and not values and Path(persona_id).exists():
+        file = Path(persona_id)
+        persona_id = file.name.removesuffix(_SUFFIX)
+    personas = Personas(folder_of(load_settings()))
+    if file is None:
+        personas.save(persona_id, _persona_of(persona_id, values), replace=force)
+    elif values:
+        raise PersonaError("persona_file_and_options")
+    else:
+        content = read_file(file)
+        from_toml(content, file)
+        personas.save_bytes(persona_id, content, replace=force)
+    click.echo(say("persona_added", persona=persona_id, path=personas.file_of(persona_id)))
+
+
+@command("rm", "cli_persona_rm")
+@_persona_argument
+def rm(persona_id: str) -> None:
+    """Deletes a person's own persona."""
+    personas = Personas(folder_of(load_settings()))
+    personas.remove(persona_id)
+    key = "persona_restored" if persona_id in personas.builtin else "persona_removed"
+    click.echo(say(key, persona=persona_id))
+
+
+@command("try", "cli_persona_try")
+@_persona_argument
+@click.argument("message", metavar="[MESSAGE]", required=False)
+@option("--language", type=_LANGUAGES, words="cli_persona_try_language")
+@backend_options
+def try_persona(persona_id: str, message: str | None, language: str | None, url: str | None, local: bool) -> None:
+    """Shows how a chat begins, or has a message answered."""
+    settings = load_settings()
+    if message is not None:
+        _ask(settings, persona_id, message, language, url, local)
+        return
+    served = _catalog(settings).find(persona_id)
+    if served.persona is None:
+        raise RequestError("persona_not_found", persona=persona_id)
+    opening = served.opening([], language, cli_language())
+    greeting = in_language(served.persona.greeting, served.persona.spoken(language, cli_language()))
+    click.echo("\n".join(shown(served, opening, greeting)))
+
+
+def _ask(
+    settings: Settings, persona_id: str, message: str, language: str | None, url: str | None, is_local: bool
+) -> None:
+    with choose(settings, persona_id, url, is_local) as (backend, name):
+        prepare(backend, name)
+        view = AnswerView()
+        with closing(backend.stream([{"role": "user", "content": message}], Wishes(name, language=language))) as pieces:
+            view.show(pieces)
+
+
+for _command in (list_personas, show, add, edit, rm, try_persona):
+    persona.add_command(_command)
+
+
+def _catalog(settings: Settings) -> Catalog:
+    return Catalog(ModelMap(settings.model_map), Personas(folder_of(settings)))
+
+
+def _persona_of(persona_id: str, values: dict[str, Any]) -> Persona:
+    if "name" not in values and "system" not in values:
+        raise PersonaError("persona_needs_name")
+    temperature = values.pop("temperature", None)
+    fields = {
+        "name": persona_id,
+        **values,
+        **({} if temperature is None else {"sampling": {"temperature": temperature}}),
+    }
+    try:
+        body = msgspec.json.encode(fields)
+    except UnicodeEncodeError as error:  # bytes of the command line that are no UTF-8
+        raise unusable(Path(f"{persona_id}{_SUFFIX}"), str(error)) from None
+    try:
+        return msgspec.json.decode(body, type=Persona)
+    except msgspec.ValidationError as error:
+        raise from_validation(str(error), body, WORDS) from None
