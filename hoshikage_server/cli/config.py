@@ -5,6 +5,7 @@ from __future__ import annotations
 import click
 import msgspec
 
+from hoshikage_server.cli.output import print_json
 from hoshikage_server.cli.status_view import columns
 from hoshikage_server.cli.words import command, json_option, say
 from hoshikage_server.settings import Settings, Source, load_settings, sources
@@ -17,7 +18,7 @@ def config(is_json: bool) -> None:
     values, found = load_settings().public(), sources()
     if is_json:
         origin = {name: source._asdict() for name, source in found.items()}
-        click.echo(msgspec.json.format(msgspec.json.encode({**values, "origin": origin}), indent=2).decode())
+        print_json({**values, "origin": origin})
         return
     head = [say("config_setting"), say("config_value"), say("config_origin"), say("config_meaning")]
     rows = (

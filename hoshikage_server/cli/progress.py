@@ -7,6 +7,8 @@ import sys
 from collections.abc import Callable, Iterator
 from typing import Any
 
+from hoshikage_server.cli.output import console, is_terminal, readable
+
 
 class Bars:
     """Bars below each other; none where nobody looks.
@@ -33,11 +35,9 @@ class Bars:
 @contextlib.contextmanager
 def progress() -> Iterator[Bars]:
     """Shows bars while its block runs."""
-    if not sys.stderr.isatty():
+    if not is_terminal(sys.stderr):
         yield Bars()
         return
-    from rich.console import Console
-    from rich.markup import escape
     from rich.progress import (
         BarColumn,
         DownloadColumn,
@@ -51,8 +51,8 @@ def progress() -> Iterator[Bars]:
 
     class Name(ProgressColumn):
         def render(self, task: Task) -> Text:
-            return Text(escape(task.description))
+            return Text(readable(task.description))
 
     columns = (Name(), BarColumn(), DownloadColumn(binary_units=True), TransferSpeedColumn(), TimeRemainingColumn())
-    with Progress(*columns, console=Console(stderr=True), transient=True) as shown:
+    with Progress(*columns, console=console(err=True), transient=True) as shown:
         yield Bars(shown)

@@ -70,7 +70,7 @@ def test_only_gguf_files_are_added(tmp_path: Path) -> None:
         ("x.txt/y", "no file"),
     ):
         result = hoshikage(tmp_path, "add", name, "mine")
-        assert result.returncode == 1
+        assert result.returncode == (4 if reason == "no file" else 1)
         assert reason in result.stderr
     assert not (tmp_path / "model_map.json").exists()
 

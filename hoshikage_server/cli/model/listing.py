@@ -8,6 +8,7 @@ from typing import Any
 import click
 import msgspec
 
+from hoshikage_server.cli.output import print_json
 from hoshikage_server.cli.status_view import columns
 from hoshikage_server.cli.words import command, json_option, option, say
 from hoshikage_server.errors import ModelMapError
@@ -66,11 +67,6 @@ def given_keys(entry: Entry) -> dict[str, Any]:
     """What an entry says besides where its file is."""
     told: dict[str, Any] = msgspec.to_builtins(entry)
     return {key: value for key, value in told.items() if key not in _FILE_KEYS}
-
-
-def print_json(value: object) -> None:
-    """Prints a value for other programs."""
-    click.echo(msgspec.json.format(msgspec.json.encode(value, enc_hook=str), indent=2).decode())
 
 
 def _told(entry: ModelEntry) -> dict[str, object]:

@@ -7,9 +7,8 @@ from pathlib import Path
 from typing import Any
 
 import click
-import msgspec
 
-from hoshikage_server.cli.model.listing import print_json
+from hoshikage_server.cli.output import print_json
 from hoshikage_server.cli.words import command, json_option, option, say
 from hoshikage_server.errors import ModelMapError, ServerError
 from hoshikage_server.registry import scanning
@@ -83,7 +82,7 @@ def schema() -> None:
     """Prints the JSON Schema of model_map.json."""
     from hoshikage_server.registry.schema import json_schema
 
-    click.echo(msgspec.json.format(msgspec.json.encode(json_schema()), indent=2).decode())
+    print_json(json_schema())
 
 
 def check_is_new(model_map: ModelMap, label: str, force: bool) -> None:

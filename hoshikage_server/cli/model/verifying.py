@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from hoshikage_server.cli.model.listing import print_json
+from hoshikage_server.cli.output import print_json
 from hoshikage_server.cli.progress import progress
 from hoshikage_server.cli.status_view import columns
 from hoshikage_server.cli.words import command, json_option, option, say
