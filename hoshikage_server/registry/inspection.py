@@ -6,6 +6,8 @@ from pathlib import Path
 
 import msgspec
 
+from hoshikage_server.registry.gguf_header import read_header
+
 
 class Inspection(msgspec.Struct, frozen=True):
     """What a GGUF file is."""
@@ -28,6 +30,7 @@ class Inspection(msgspec.Struct, frozen=True):
 
 def inspect(file: Path, timeout_s: float = 60.0) -> Inspection:
     """What a GGUF file is."""
+    read_header(file)
     size = file.stat().st_size
     template = "line one\nline two\n3\n4\n5\n6\n7"
     return Inspection(
