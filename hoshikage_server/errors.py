@@ -5,6 +5,7 @@ ServerError                  every error below has a stable `code` and the value
 ├── ModelMapError            model_map.json, or an entry of it, cannot be used
 ├── PersonaError             a persona's file cannot be used, or not be written
 ├── DemoModelError           the demo model could not be fetched
+├── HubError                 a model could not be fetched from a hub
 ├── RequestError             the client asked for something that cannot be
 ├── LaneError                the request could not wait any longer, or not at all
 └── EngineError              the engine process refused, failed or died
@@ -71,6 +72,10 @@ class PersonaError(ServerError):
 
 class DemoModelError(ServerError):
     """The demo model could not be fetched."""
+
+
+class HubError(ServerError):
+    """A model could not be fetched from a hub."""
 
 
 class RequestError(ServerError):

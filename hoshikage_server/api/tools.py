@@ -15,6 +15,7 @@ from msgspec import Meta
 
 from hoshikage_server.api import invalid
 from hoshikage_server.errors import RequestError, ServerError
+from hoshikage_server.messages import said
 
 Name = Annotated[str, Meta(min_length=1, max_length=64, pattern=r"^[a-zA-Z0-9_-]+$" + invalid.NO_LINE_END)]
 
@@ -196,7 +197,7 @@ def require_object(schema: dict[str, Any], param: str, *, code: str = "invalid_j
         "type" not in schema and ("$ref" in schema or "properties" in schema)
     )
     if not is_object:
-        raise RequestError(code, param=param, path="#", keyword="type", reason="must be 'object'")
+        raise RequestError(code, param=param, path="#", keyword="type", reason=said("schema_no_object"))
 
 
 def blame_schema(

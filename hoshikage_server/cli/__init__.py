@@ -14,8 +14,9 @@ from hoshikage_server.cli.bench import bench
 from hoshikage_server.cli.chat import chat
 from hoshikage_server.cli.completion import completion
 from hoshikage_server.cli.config import config
+from hoshikage_server.cli.doctor import doctor
 from hoshikage_server.cli.engine import load, status, unload
-from hoshikage_server.cli.models import add, list_models, rm
+from hoshikage_server.cli.model import add, list_models, model, rm
 from hoshikage_server.cli.persona import persona
 from hoshikage_server.cli.run import run as ask
 from hoshikage_server.cli.serve import serve
@@ -49,7 +50,8 @@ def hoshikage() -> None:
 
 
 for _command in (
-    *(serve, chat, ask, status, load, unload, list_models, add, rm, persona, bench, config, completion, version),
+    *(serve, chat, ask, status, load, unload, list_models, add, rm, model, persona),
+    *(bench, doctor, config, completion, version),
 ):
     hoshikage.add_command(_command)
 

@@ -91,7 +91,7 @@ class Client:
             yield from self._events(response)
         except TimeoutError:
             raise self._silent(connection, silence_s) from None
-        except OSError as error:
+        except (OSError, UnicodeError) as error:  # or no name of a host
             raise self._unreachable(error) from None
         except (http.client.HTTPException, EventTooLongError):
             raise ServerError("server_unknown", url=self.url, status="?") from None
@@ -124,7 +124,7 @@ class Client:
             return response.status, response.read(_ANSWER_BYTES)
         except TimeoutError:
             raise self._silent(connection, timeout_s) from None
-        except OSError as error:
+        except (OSError, UnicodeError) as error:  # or no name of a host
             raise self._unreachable(error) from None
         except http.client.HTTPException:
             raise ServerError("server_unknown", url=self.url, status="?") from None
@@ -149,8 +149,9 @@ class Client:
         seconds = f"{timeout_s if connection.sock else _CONNECT_S:g}"
         return ServerError("server_silent", url=self.url, seconds=seconds)
 
-    def _unreachable(self, error: OSError) -> ServerError:
-        return ServerError("server_unreachable", url=self.url, reason=error.strerror or str(error))
+    def _unreachable(self, error: OSError | UnicodeError) -> ServerError:
+        reason = getattr(error, "strerror", None) or str(error)
+        return ServerError("server_unreachable", url=self.url, reason=reason)
 
     def _decode(self, status: int, body: bytes, kind: type[T]) -> T:
         if status != 200:

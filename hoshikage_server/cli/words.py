@@ -112,8 +112,8 @@ class Group(_Worded, click.Group):
         """The command that is called for."""
         name = args[0]
         if self.get_command(ctx, name) is None and not name.startswith("-"):
-            guesses = _guesses(name, self.list_commands(ctx))
-            raise click.UsageError(say("cli_no_such_command", name=name) + guesses, ctx)
+            close = guesses(name, self.list_commands(ctx))
+            raise click.UsageError(say("cli_no_such_command", name=name) + close, ctx)
         return super().resolve_command(ctx, args)
 
     def list_commands(self, ctx: click.Context) -> list[str]:
@@ -160,9 +160,7 @@ url_option = option("--url", words="cli_url")  # of the server that is talked to
 def usage_error(error: click.ClickException) -> str:
     """What is wrong with how a command was called."""
     if isinstance(error, click.NoSuchOption):
-        return say("cli_no_such_option", name=error.option_name) + _guesses(
-            error.option_name, error.possibilities or ()
-        )
+        return say("cli_no_such_option", name=error.option_name) + guesses(error.option_name, error.possibilities or ())
     if isinstance(error, click.MissingParameter):
         return say("cli_missing_parameter", name=_name(error))
     if isinstance(error, click.BadOptionUsage):
@@ -190,6 +188,7 @@ def _expected(error: click.BadParameter) -> str:
     return error.message
 
 
-def _guesses(name: str, names: Iterable[str]) -> str:
+def guesses(name: str, names: Iterable[str]) -> str:
+    """The names that one may have been meant, as a sentence; empty where none is like it."""
     close = difflib.get_close_matches(name, list(names))
     return say("cli_did_you_mean", names=", ".join(close)) if close else ""

@@ -18,6 +18,7 @@ from hoshikage_server.engines.supervisor import Supervisor
 from hoshikage_server.engines.vocabulary import NO_FORM, Vocabulary, has_shape
 from hoshikage_server.engines.wire import Accepted, Done, EngineSpec
 from hoshikage_server.errors import EngineError
+from hoshikage_server.messages import Said
 from hoshikage_server.settings import LiveSettings
 
 Phase = Literal["queued", "loading", "prefill", "decode"]
@@ -166,7 +167,7 @@ class Answer:
             lease = Lease(self.model, self._spec, lease.n_retries - 1, goes_on=self._journal.is_accepted)
             self.n_resumed += 1
 
-    def _use(self, lease: Lease) -> str | None:
+    def _use(self, lease: Lease) -> str | Said | None:
         """Lets one engine work: None when the answer has ended, else how the engine has."""
         supervisor = self._answers.supervisor
         previous, self._lease = self._lease, lease

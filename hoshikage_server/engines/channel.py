@@ -10,6 +10,7 @@ from gevent.queue import Empty, SimpleQueue
 from hoshikage_server.engines.journal import Journal
 from hoshikage_server.engines.wire import Accepted, Done, Failed, Progress, Token
 from hoshikage_server.errors import EngineError
+from hoshikage_server.messages import Said
 
 Piece = Progress | Token | Done
 AnswerFrame = Accepted | Piece
@@ -43,7 +44,7 @@ class Channel:
         self._max_unsent = max_unsent
         self._on_overflow = on_overflow
         self._is_left = Event()
-        self._broken: str | None = None
+        self._broken: str | Said | None = None
 
     # ---- the engine's side; nothing here switches greenlets
 
@@ -77,12 +78,12 @@ class Channel:
             self._queue.put(error)
             self._end()
 
-    def break_off(self, reason: str) -> None:
+    def break_off(self, reason: str | Said) -> None:
         """Says that the engine is gone: nothing more comes unless another one continues."""
         self._broken = reason
         self._is_left.set()
 
-    def wait_for_engine(self) -> str | None:
+    def wait_for_engine(self) -> str | Said | None:
         """Waits until the engine has nothing more to do here: None at the end of the answer, else how it broke off."""
         self._is_left.wait()
         if self.is_ended:

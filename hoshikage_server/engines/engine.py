@@ -29,7 +29,7 @@ class Process(Protocol):
     def stop(self) -> None:
         """Asks it to end."""
 
-    def kill(self, reason: str) -> None:
+    def kill(self, reason: str | Said) -> None:
         """Ends it."""
 
 
@@ -94,7 +94,7 @@ class Engine:
     busy_since: float = 0.0
     idle_since: float = 0.0
     deadline: float | None = None
-    doomed: str | None = None
+    doomed: str | Said | None = None
 
     def is_idle(self) -> bool:
         """Whether nobody uses it, so that it may be ended."""

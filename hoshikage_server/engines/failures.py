@@ -7,6 +7,7 @@ import logging
 from hoshikage_core import HoshikageError
 from hoshikage_server import logs
 from hoshikage_server.engines import wire
+from hoshikage_server.messages import said
 
 log = logging.getLogger("hoshikage_server.engines.worker")
 
@@ -51,7 +52,7 @@ def failed(request_id: int, error: Exception, **more: int) -> wire.Failed:
     One that nobody foresaw is logged without its words, which may quote what somebody wrote.
     """
     if not isinstance(error, HoshikageError):
-        log.error("a request failed\n%s", logs.way_of(error))
+        log.error(said("log_request_failed", way=logs.way_of(error)))
         return wire.Failed(request_id, "internal_error", type(error).__name__)
     values = {name: int(value) if isinstance(value, bool) else value for name, value in vars(error).items()} | more
     fields: dict[str, int | float | str | None] = {

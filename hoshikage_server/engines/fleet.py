@@ -179,7 +179,7 @@ class Fleet:
             if engine.state == "unloading":
                 log.warning(said("log_engine_late", pid=engine.process.pid))
                 engine.deadline = None
-                engine.process.kill("it did not end when it was told to")
+                engine.process.kill(said("engine_did_not_end"))
             elif engine.state == "loading" and engine.deadline is not None and now >= engine.deadline:
                 self._on_failed_load(engine, EngineError("load_timeout", seconds=f"{self._limits.load_timeout:g}"))
             elif engine.state == "loading" or engine.n_users:
@@ -314,7 +314,7 @@ class Fleet:
         """Ends it, and tells everybody who waits for it unless there is another way."""
         if engine.state != "loading":
             return
-        engine.doomed = str(error)
+        engine.doomed = said("engine_load_failed", reason=error)
         engine.process.kill(engine.doomed)
         self._enter(engine, "unloading")
         idle = self._longest_idle()
@@ -336,7 +336,7 @@ class Fleet:
 
     def _on_stall(self, engine: Engine) -> None:
         """Kills it, and its end is a crash."""
-        engine.doomed = f"no sign of life for {self._limits.stall_timeout:g} s"
+        engine.doomed = said("engine_stalled", seconds=f"{self._limits.stall_timeout:g}")
         engine.process.kill(engine.doomed)
 
     def _on_gone(self, engine: Engine, event: Gone) -> None:
@@ -358,8 +358,8 @@ class Fleet:
     def _on_crash(self, engine: Engine, event: Gone) -> None:
         health, now = self._health(engine.model), self._clock()
         health.on_crash(now, self._limits)
-        self.crashes.append(Crash(time.time(), engine.model, event.reason))
-        self._note_failure(f"engine: {event.reason}")
+        self.crashes.append(Crash(time.time(), engine.model, str(event.reason)))
+        self._note_failure(str(said("engine_ended_with", reason=event.reason)))
         log.warning(
             said(
                 "log_engine_died",
@@ -376,7 +376,9 @@ class Fleet:
             if lease.n_retries:
                 lease.n_retries -= 1
             else:  # no pause before the next load: too many deaths lead to one anyway
-                self._refuse(lease, EngineError("model_load_failed", reason=f"engine: {event.reason}"))
+                self._refuse(
+                    lease, EngineError("model_load_failed", reason=said("engine_ended_with", reason=event.reason))
+                )
 
     def _on_freed(self, process: Process, freed: Freed) -> None:
         engine = self._buried.pop(process, None)

@@ -25,7 +25,7 @@ from hoshikage_server.engines import wire
 from hoshikage_server.engines.channel import Channel
 from hoshikage_server.engines.footprint import Footprint, Freed, Usage
 from hoshikage_server.engines.gpu import Gpu
-from hoshikage_server.messages import said
+from hoshikage_server.messages import Said, said
 
 log = logging.getLogger(__name__)
 
@@ -49,7 +49,7 @@ class Gone:
         last_words: The last lines it wrote to stderr.
     """
 
-    reason: str
+    reason: str | Said
     labels: tuple[str, ...] = ()
     last_words: tuple[str, ...] = ()
 
@@ -94,7 +94,7 @@ class EngineProcess:
         self._outbox: SimpleQueue[bytes | None] = SimpleQueue()  # bounded by the lane: two frames a request
         self._last_words: deque[str] = deque(maxlen=_LINES_KEPT)
         self._gone: Gone | None = None
-        self._kill_reason: str | None = None
+        self._kill_reason: str | Said | None = None
         self._footprint = Footprint(None if spec.is_vocab_only else gpu)
         self._socket, theirs = socket.socketpair()
         try:
@@ -229,7 +229,7 @@ class EngineProcess:
         """Asks the process to end, after a look at what it holds."""
         gevent.spawn(self._stop)
 
-    def kill(self, reason: str) -> None:
+    def kill(self, reason: str | Said) -> None:
         """Ends the process without asking it; `reason` becomes the reason of its end."""
         if self._gone is None and self._process.poll() is None:
             self._kill_reason = self._kill_reason or reason
@@ -315,7 +315,7 @@ class EngineProcess:
     def _bury(self) -> None:
         code = self._wait()
         if code is None:
-            self.kill("it closed its socket and went on")
+            self.kill(said("engine_went_on"))
             code = self._wait()
         self._outbox.put(None)
         self._socket.close()
@@ -333,19 +333,19 @@ class EngineProcess:
         self._notify(self, self._footprint.freed(self.pid))
 
 
-def _crashed(request_id: int, reason: str) -> wire.Failed:
-    return wire.Failed(request_id, "engine_crashed", "", {"reason": reason})
+def _crashed(request_id: int, reason: str | Said) -> wire.Failed:
+    return wire.Failed(request_id, "engine_crashed", "", {"reason": str(reason)})
 
 
-def _exit_reason(code: int | None) -> str:
+def _exit_reason(code: int | None) -> Said:
     if code is None:
-        return "it does not end"
+        return said("engine_does_not_end")
     if code >= 0:
-        return f"exit status {code}"
+        return said("engine_exit_status", status=code)
     try:
-        return f"signal {signal.Signals(-code).name}"
+        return said("engine_signal", signal=signal.Signals(-code).name)
     except ValueError:
-        return f"signal {-code}"
+        return said("engine_signal", signal=-code)
 
 
 def _fingerprint(ready: wire.Ready, spec: wire.EngineSpec) -> str:

@@ -18,6 +18,7 @@ from hoshikage_server.engines.spec import vocabulary_of
 from hoshikage_server.engines.supervisor import Supervisor
 from hoshikage_server.engines.wire import Counted, EngineSpec, Failed, Form, Plain, TextPrompt, Tokens
 from hoshikage_server.errors import EngineError, LaneError
+from hoshikage_server.messages import said
 from hoshikage_server.settings import LiveSettings
 
 R = TypeVar("R", Counted, Tokens, Plain)
@@ -146,7 +147,7 @@ class Vocabulary:
         try:
             return question(engine)
         except gevent.Timeout:
-            reason = f"no answer within {timeout_s:g} s"
+            reason = said("engine_no_answer", seconds=f"{timeout_s:g}")
             engine.kill(reason)
             raise EngineError("engine_crashed", reason=reason) from None
         finally:

@@ -292,8 +292,8 @@ def _die_with(parent: int) -> None:
 def main() -> None:
     """Entry point."""
     parser = argparse.ArgumentParser(prog="hoshikage-engine")
-    parser.add_argument("--fd", type=int, required=True, help="the socket to the server")
-    parser.add_argument("--parent", type=int, required=True, help="the server's process id")
+    parser.add_argument("--fd", type=int, required=True)  # the socket to the server
+    parser.add_argument("--parent", type=int, required=True)  # the server's process id
     arguments = parser.parse_args()
     _die_with(arguments.parent)
     dumps.leave_none()

@@ -5,10 +5,13 @@ from __future__ import annotations
 from hoshikage_server.messages.asking import ASKING
 from hoshikage_server.messages.cli import CLI
 from hoshikage_server.messages.client import CLIENT
+from hoshikage_server.messages.doctor import DOCTOR
 from hoshikage_server.messages.log import LOG
 from hoshikage_server.messages.message import Message
+from hoshikage_server.messages.models import MODELS
 from hoshikage_server.messages.personas import PERSONAS
 from hoshikage_server.messages.registry import REGISTRY
+from hoshikage_server.messages.settings import SETTINGS
 
 CATALOGUE: dict[str, Message] = {
     # Requests
@@ -217,6 +220,7 @@ CATALOGUE: dict[str, Message] = {
         "'{param}' のスキーマは使えません。{path} の '{keyword}': {reason}",
         "Invalid schema for '{param}': '{keyword}' at {path} {reason}.",
     ),
+    "schema_no_object": Message("'object' でなければなりません", "must be 'object'"),
     "max_tokens_twice": Message(
         "'max_tokens' と 'max_completion_tokens' は同時に指定できません。",
         "Setting 'max_tokens' and 'max_completion_tokens' at the same time is not supported.",
@@ -424,8 +428,10 @@ CATALOGUE: dict[str, Message] = {
         "Listening on {host} needs HOSHIKAGE_API_KEYS: set keys, or set HOSHIKAGE_HOST to 127.0.0.1.",
     ),
     "no_models": Message(
-        "登録されたモデルはありません。'hoshikage add 名前 ファイル.gguf' で登録できます。",
-        "No models are registered. Register one with 'hoshikage add NAME FILE.gguf'.",
+        "登録されたモデルはありません。'hoshikage add ファイル.gguf 名前' で登録するか、'hoshikage model demo' "
+        "で小さなデモモデルを取得できます。",
+        "No models are registered. Register one with 'hoshikage add FILE.gguf NAME', or fetch a small demo model with "
+        "'hoshikage model demo'.",
     ),
     "model_added": Message(
         "モデル '{model}' を登録しました: {path}",
@@ -495,6 +501,11 @@ CATALOGUE: dict[str, Message] = {
         "デモモデルを {path} に書き込めませんでした: {reason}",
         "The demo model could not be written to {path}: {reason}",
     ),
+    "demo_busy": Message(
+        "別のプロセスが {seconds} 秒以上ダウンロードを続けています",
+        "another process has been at it for more than {seconds} seconds",
+    ),
+    "demo_space": Message("{needed} 必要ですが、空きは {free} です", "{needed} are needed, {free} are free"),
     # The page at /
     "welcome": Message(
         "星影（Hoshikage）{version} — OpenAI互換APIは {url}/v1 です。\n"
@@ -506,6 +517,9 @@ CATALOGUE: dict[str, Message] = {
     **CLIENT,
     **PERSONAS,
     **LOG,
+    **MODELS,
+    **SETTINGS,
+    **DOCTOR,
     **REGISTRY,
     **ASKING,
 }

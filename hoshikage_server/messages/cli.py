@@ -23,6 +23,17 @@ CLI: dict[str, Message] = {
     "cli_expected_range": Message(
         "{least} から {most} までで指定してください。", "expected a number from {least} to {most}."
     ),
+    "cli_reference": Message(
+        "# コマンド\n\n"
+        "各コマンドの --help から `python -m build_support.cli_reference` で作られています。[English](cli.md)\n\n"
+        "終了ステータスは、0 が成功、1 が失敗、2 が使い方の誤り、3 がサーバーに接続できない、4 が見つからない、"
+        "130 が Ctrl-C です。",
+        "# Commands\n\n"
+        "Made from what each says of itself, by `python -m build_support.cli_reference`. [日本語](cli.ja.md)\n\n"
+        "The exit status is 0 when all went well, 1 for a failure, 2 for a wrong call, 3 where no server "
+        "answers, 4 where "
+        "something is not found, 130 after Ctrl-C.",
+    ),
     # Helps: the first line stands in the list of commands.
     "cli_hoshikage": Message(
         "星影（Hoshikage）: 手元のマシンで動く言語モデルを、OpenAI互換APIで。",
@@ -55,19 +66,6 @@ CLI: dict[str, Message] = {
     "cli_unload": Message(
         "モデル NAME をメモリから下ろします。次のリクエストで読み込まれます。",
         "Take the model NAME out of memory; the next question loads it again.",
-    ),
-    "cli_list": Message("登録されたモデルの一覧を表示します。", "List the registered models."),
-    "cli_add": Message("GGUFモデル FILE を NAME という名前で登録します。", "Register the GGUF model FILE under NAME."),
-    "cli_add_force": Message(
-        "同じ名前のモデルを置き換えます（ファイル、停止文字列、サンプリング、n_ctx）。",
-        "Replace the model of this name: its file, stop strings, sampling and n_ctx.",
-    ),
-    "cli_rm": Message(
-        "モデル NAME の登録を外します。ファイルは残ります。", "Take the model NAME off the list; its file stays."
-    ),
-    "cli_config": Message(
-        "有効な設定を JSON で表示します。キーは表示しません。",
-        "Print the settings in effect, as JSON; keys are not shown.",
     ),
     "cli_root_version": Message("版を表示して終わります。", "Show the version and exit."),
     "cli_version": Message("版を表示します。", "Print the version."),

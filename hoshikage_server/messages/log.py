@@ -44,9 +44,20 @@ LOG: dict[str, Message] = {
     "log_owner_failed": Message(
         "エンジンの管理役がメッセージを処理できませんでした", "the engines' owner failed to handle a message"
     ),
+    # How an engine has ended
+    "engine_exit_status": Message("終了ステータス {status}", "exit status {status}"),
+    "engine_signal": Message("シグナル {signal}", "signal {signal}"),
+    "engine_does_not_end": Message("終了しない", "it does not end"),
+    "engine_did_not_end": Message("終了の指示に応じない", "it did not end when it was told to"),
+    "engine_went_on": Message("接続を閉じたのに動き続けた", "it closed its socket and went on"),
+    "engine_stalled": Message("{seconds} 秒間反応なし", "no sign of life for {seconds} s"),
+    "engine_no_answer": Message("{seconds} 秒以内に応答なし", "no answer within {seconds} s"),
+    "engine_load_failed": Message("読み込みに失敗: {reason}", "{reason}"),
+    "engine_ended_with": Message("推論エンジン: {reason}", "engine: {reason}"),
     # In the engine
     "log_loading_failed": Message("読み込みに失敗しました", "loading failed"),
     "log_step_failed": Message("計算の1ステップに失敗しました: {reason}", "a step failed: {reason}"),
+    "log_request_failed": Message("リクエストの処理に失敗しました\n{way}", "a request failed\n{way}"),
     "log_trying_with": Message("{shortage}。{step} にして読み込み直します", "{shortage}; trying with {step}"),
     "log_step_impossible": Message("{step} にはできません: {reason}", "{step} is not possible: {reason}"),
     "log_metadata_ignored": Message(

@@ -30,12 +30,12 @@ def test_add_list_rm(tmp_path: Path) -> None:
     """A model's way onto the list and off it."""
     (tmp_path / "x.gguf").write_bytes(b"GGUF....")
     assert "No models" in hoshikage(tmp_path, "list").stdout
-    assert hoshikage(tmp_path, "add", "mine", "x.gguf").returncode == 0
+    assert hoshikage(tmp_path, "add", "x.gguf", "mine").returncode == 0
     assert hoshikage(tmp_path, "list").stdout == f"mine\t{tmp_path}/x.gguf\n"
-    again = hoshikage(tmp_path, "add", "mine", "x.gguf")
+    again = hoshikage(tmp_path, "add", "x.gguf", "mine")
     assert again.returncode == 1
     assert "--force" in again.stderr
-    assert hoshikage(tmp_path, "add", "--force", "mine", "x.gguf").returncode == 0
+    assert hoshikage(tmp_path, "add", "--force", "x.gguf", "mine").returncode == 0
     assert hoshikage(tmp_path, "rm", "mine").returncode == 0
     assert (tmp_path / "x.gguf").exists()
     gone = hoshikage(tmp_path, "rm", "mine")
@@ -48,7 +48,7 @@ def test_add_list_rm(tmp_path: Path) -> None:
 def test_names_that_cannot_be(tmp_path: Path, name: str) -> None:
     """A name is shown in lists and logs, and written into JSON."""
     (tmp_path / "x.gguf").write_bytes(b"GGUF....")
-    result = hoshikage(tmp_path, "add", name, "x.gguf")
+    result = hoshikage(tmp_path, "add", "x.gguf", name)
     assert result.returncode == 1
     assert "name" in result.stderr
     assert len(result.stderr.splitlines()) == 1
@@ -60,7 +60,7 @@ def test_force_replaces(tmp_path: Path) -> None:
     (tmp_path / "x.gguf").write_bytes(b"GGUF....")
     entry = {"path": "/old", "model": "y.gguf", "stop": ["x"], "sampling": {"top_k": 1}}
     (tmp_path / "model_map.json").write_text(json.dumps({"mine": entry}))
-    assert hoshikage(tmp_path, "add", "--force", "mine", "x.gguf").returncode == 0
+    assert hoshikage(tmp_path, "add", "--force", "x.gguf", "mine").returncode == 0
     assert json.loads((tmp_path / "model_map.json").read_text()) == {"mine": {"path": str(tmp_path), "model": "x.gguf"}}
 
 
@@ -73,8 +73,8 @@ def test_only_gguf_files_are_added(tmp_path: Path) -> None:
         (".", "a folder"),
         ("x.txt/y", "no file"),
     ):
-        result = hoshikage(tmp_path, "add", "mine", name)
-        assert result.returncode == 1
+        result = hoshikage(tmp_path, "add", name, "mine")
+        assert result.returncode == (4 if reason == "no file" else 1)
         assert reason in result.stderr
     assert not (tmp_path / "model_map.json").exists()
 
@@ -83,7 +83,7 @@ def test_version_and_config(tmp_path: Path) -> None:
     """What is installed, and what is in effect."""
     for spelling in ("version", "--version"):
         assert hoshikage(tmp_path, spelling).stdout == f"hoshikage {__version__}\n"
-    shown = json.loads(hoshikage(tmp_path, "config", HOSHIKAGE_API_KEYS="secret", HOSHIKAGE_PORT="99").stdout)
+    shown = json.loads(hoshikage(tmp_path, "config", "--json", HOSHIKAGE_API_KEYS="secret", HOSHIKAGE_PORT="99").stdout)
     assert shown["port"] == 99
     assert shown["api_keys"] == ["***"]
     assert shown["config_dir"] == str(tmp_path)

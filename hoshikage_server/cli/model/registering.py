@@ -1,0 +1,118 @@
+"""hoshikage model add, rm, scan and schema: what gets onto the list and off it."""
+
+from __future__ import annotations
+
+import shlex
+from pathlib import Path
+from typing import Any
+
+import click
+
+from hoshikage_server.cli.output import print_json
+from hoshikage_server.cli.words import command, json_option, option, say
+from hoshikage_server.errors import ModelMapError, ServerError
+from hoshikage_server.registry import scanning
+from hoshikage_server.registry.model_map import ModelMap
+from hoshikage_server.registry.names import check_model_id
+from hoshikage_server.registry.parts import all_parts, part_of
+from hoshikage_server.settings import cli_language, load_settings
+
+_GGUF_MAGIC = b"GGUF"
+_SHOWN = 10
+
+
+@command("add", "cli_add")
+@click.argument("path", type=click.Path(path_type=Path))
+@click.argument("label")
+@click.argument("stop", nargs=-1)
+@option("--n-ctx", type=click.IntRange(1, 2**31 - 1), words="cli_add_n_ctx")
+@option("--thinking/--no-thinking", default=None, words="cli_add_thinking")
+@option("--force", is_flag=True, words="cli_add_force")
+def add(path: Path, label: str, stop: tuple[str, ...], n_ctx: int | None, thinking: bool | None, force: bool) -> None:
+    """Registers a GGUF model."""
+    model_map = ModelMap(load_settings().model_map)
+    _check_order(path, label)
+    check_model_id(label)
+    check_is_new(model_map, label, force)
+    check_is_gguf(path)
+    given: dict[str, Any] = {"stop": list(stop) or None, "n_ctx": n_ctx, "thinking": thinking}
+    given = {key: value for key, value in given.items() if value is not None}
+    model_map.add(label, path.absolute(), given, replace=force)
+    click.echo(say("model_added", model=label, path=path.absolute()))
+
+
+@command("rm", "cli_rm")
+@click.argument("label")
+def rm(label: str) -> None:
+    """Takes a model off the list."""
+    if not ModelMap(load_settings().model_map).remove(label):
+        raise ModelMapError("model_not_registered", model=label)
+    click.echo(say("model_removed", model=label))
+
+
+@command("scan", "cli_scan")
+@click.argument("folder", required=False, type=click.Path(path_type=Path))
+@json_option(words="cli_json")
+def scan(folder: Path | None, is_json: bool) -> None:
+    """Registers what is new in folders."""
+    settings = load_settings()
+    if folder is not None and not folder.is_dir():
+        raise ServerError("scan_no_folder", path=folder)
+    folders = [folder.absolute()] if folder is not None else list(settings.models_dir)
+    model_map = ModelMap(settings.model_map)
+    result = scanning.scan(folders, model_map.entries())
+    for found in result.found:
+        model_map.add(found.id, found.file)
+        if not is_json:
+            click.echo(say("model_added", model=found.id, path=found.file))
+    if is_json:
+        language = cli_language()
+        added = [{"id": found.id, "file": found.file, "size_bytes": found.size_bytes} for found in result.found]
+        skipped = [{"path": one.path, "code": one.code, "reason": one.reason.text(language)} for one in result.skipped]
+        print_json({"added": added, "skipped": skipped})
+        return
+    if not result.found:
+        click.echo(say("scan_none", folders=", ".join(map(str, folders))))
+    for one in result.skipped:
+        click.echo(one.reason.text(cli_language()), err=True)
+
+
+@command("schema", "cli_schema")
+def schema() -> None:
+    """Prints the JSON Schema of model_map.json."""
+    from hoshikage_server.registry.schema import json_schema
+
+    print_json(json_schema())
+
+
+def check_is_new(model_map: ModelMap, label: str, force: bool) -> None:
+    """Refuses a name that is taken, unless its model shall be replaced."""
+    if label in model_map.entries() and not force:
+        raise ModelMapError("model_exists", model=label)
+
+
+def check_is_gguf(file: Path) -> None:
+    """Refuses what cannot be a model, or is not all of it."""
+    try:
+        with file.open("rb") as opened:
+            is_gguf = opened.read(len(_GGUF_MAGIC)) == _GGUF_MAGIC
+    except (FileNotFoundError, NotADirectoryError):
+        raise ServerError("file_not_found", path=file) from None
+    except IsADirectoryError:
+        raise ServerError("file_is_folder", path=file) from None
+    except OSError as error:
+        raise ServerError("file_unreadable", path=file, reason=error.strerror) from error
+    if not is_gguf:
+        raise ServerError("not_a_gguf", path=file)
+    part = part_of(file.name)
+    if part is not None and part.number != 1:
+        raise ServerError("not_the_first_part", path=file, first=part.name(1))
+    if missing := [other.name for other in all_parts(file) if not other.is_file()]:
+        raise ServerError("parts_missing", path=file, missing=", ".join(missing[:_SHOWN]))
+
+
+def _check_order(path: Path, label: str) -> None:
+    """Helps those who write the name first, as an earlier version had it."""
+    looks_like_file = label.endswith(".gguf") or ("/" in label and Path(label).is_file())
+    if not path.exists() and looks_like_file and not str(path).endswith(".gguf"):
+        raise ServerError("arguments_swapped", path=shlex.quote(label), model=shlex.quote(str(path)))

@@ -1,0 +1,1 @@
+"""Looking at what Hoshikage needs on this machine, and saying what to do where something is wrong."""

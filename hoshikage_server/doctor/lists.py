@@ -1,0 +1,85 @@
+"""Checks of what people have written: the list of models, and personas."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from hoshikage_server.doctor.finding import Finding, shell
+from hoshikage_server.errors import ModelMapError
+from hoshikage_server.messages import said
+from hoshikage_server.registry.entry import UNUSED, Entry, ModelEntry
+from hoshikage_server.registry.model_map import ModelMap
+from hoshikage_server.registry.parts import all_parts
+from hoshikage_server.settings import Settings
+
+
+def models(settings: Settings) -> list[Finding]:
+    """The list, and whether what it names is there."""
+    path = settings.model_map
+    try:
+        entries = ModelMap(path).entries()
+    except ModelMapError as error:
+        return [Finding("models", "error", error, _editor(path))]
+    if not entries:
+        return [Finding("models", "warning", said("no_models"), "hoshikage model demo")]
+    found = [*_twice(path), *_missing(entries), *_same_file(entries), *_keys(path, entries)]
+    return found or [Finding("models", "ok", said("doctor_models", n=len(entries), path=path))]
+
+
+def personas(settings: Settings) -> list[Finding]:
+    """Whether their files can be read."""
+    from hoshikage_server.registry.personas import Personas, folder_of
+
+    there = Personas(folder_of(settings))
+    found = [Finding("personas", "error", error) for error in there.errors]
+    return found or [Finding("personas", "ok", said("doctor_personas", n=len(there.all())))]
+
+
+def _missing(entries: dict[str, ModelEntry]) -> Iterator[Finding]:
+    for model_id, entry in entries.items():
+        gone = next((part for part in all_parts(entry.file) if not part.is_file()), None)
+        if gone is not None:
+            told = said("doctor_model_gone", model=model_id, path=gone)
+            yield Finding("models", "error", told, shell("hoshikage", "rm", model_id))
+
+
+def _same_file(entries: dict[str, ModelEntry]) -> Iterator[Finding]:
+    by_file: dict[Path, list[str]] = {}
+    for model_id, entry in entries.items():
+        by_file.setdefault(entry.file.resolve(), []).append(model_id)
+    for file, names in by_file.items():
+        if len(names) > 1:
+            yield Finding("models", "warning", said("doctor_same_file", path=file, models=", ".join(names)))
+
+
+def _keys(path: Path, entries: dict[str, ModelEntry]) -> Iterator[Finding]:
+    raw: dict[str, dict[str, Any]] = json.loads(path.read_bytes())
+    for model_id in entries:
+        for key in raw[model_id]:
+            if key in UNUSED:
+                fix = shell("hoshikage", "model", "set", model_id, f"{key}=")
+                yield Finding("models", "warning", said("doctor_key_unused", model=model_id, key=key), fix)
+            elif key not in Entry.__struct_fields__:
+                fix = shell("hoshikage", "model", "set", model_id, f"{key}=")
+                yield Finding("models", "warning", said("doctor_key_unknown", model=model_id, key=key), fix)
+
+
+def _twice(path: Path) -> Iterator[Finding]:
+    """Names that stand in the file more than once: the last one counts."""
+    twice: set[str] = set()
+
+    def note(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+        names = [name for name, _ in pairs]
+        twice.update(name for name in names if names.count(name) > 1)
+        return dict(pairs)
+
+    json.loads(path.read_bytes(), object_pairs_hook=note)
+    for name in sorted(twice):
+        yield Finding("models", "warning", said("doctor_twice", name=name, path=path), _editor(path))
+
+
+def _editor(path: Path) -> str:
+    return f"${{EDITOR:-vi}} {shell(path)}"

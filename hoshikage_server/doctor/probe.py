@@ -1,0 +1,96 @@
+"""A look at what may crash or hang, in a process of its own: `python -m hoshikage_server.doctor.probe backend|gpu`.
+
+It prints JSON; what is wrong is a field of it as long as the process lives to tell.
+"""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from collections.abc import Callable
+from typing import Any
+
+LIMIT_S = 12.0
+
+
+class ProbeError(Exception):
+    """The process did not tell; `reason` is why, `is_crash` whether it died of it."""
+
+    def __init__(self, reason: str, *, is_crash: bool = False) -> None:
+        super().__init__(reason)
+        self.reason = reason
+        self.is_crash = is_crash
+
+
+def ask(what: str, limit_s: float = LIMIT_S) -> dict[str, Any]:
+    """Has a process look.
+
+    Raises:
+        ProbeError: It died, or did not end.
+    """
+    command = [sys.executable, "-m", __spec__.name, what]
+    try:
+        result = subprocess.run(
+            command, stdin=subprocess.DEVNULL, capture_output=True, text=True, errors="replace", timeout=limit_s
+        )
+    except subprocess.TimeoutExpired:
+        raise ProbeError("timeout") from None
+    except OSError as error:
+        raise ProbeError(error.strerror or str(error)) from error
+    if result.returncode:
+        words = (result.stderr.strip().splitlines() or [f"exit status {result.returncode}"])[-1]
+        raise ProbeError(words, is_crash=result.returncode < 0)
+    told: dict[str, Any] = json.loads(result.stdout.splitlines()[-1])
+    return told
+
+
+def _backend() -> dict[str, Any]:
+    try:
+        import hoshikage_core
+        from hoshikage_core.memory import available_bytes
+    except ImportError as error:
+        return {"error": str(error)}
+    info = hoshikage_core.build_info()
+    return {
+        "backend": info.backend,
+        "backends": info.backends,
+        "cpu_features": info.cpu_features,
+        "commit": info.llama_cpp_commit,
+        "available_bytes": available_bytes(),
+    }
+
+
+def _gpu() -> dict[str, Any]:
+    import pynvml
+
+    try:
+        pynvml.nvmlInit()
+        cuda = pynvml.nvmlSystemGetCudaDriverVersion()
+        return {
+            "driver": _text(pynvml.nvmlSystemGetDriverVersion()),
+            "cuda": f"{cuda // 1000}.{cuda % 1000 // 10}",
+            "gpus": [_one_gpu(pynvml, index) for index in range(pynvml.nvmlDeviceGetCount())],
+        }
+    except pynvml.NVMLError as error:
+        return {"error": str(error)}
+
+
+def _one_gpu(nvml: Any, index: int) -> dict[str, Any]:
+    device = nvml.nvmlDeviceGetHandleByIndex(index)
+    name = _text(nvml.nvmlDeviceGetName(device))
+    try:
+        memory = nvml.nvmlDeviceGetMemoryInfo(device)
+    except nvml.NVMLError:  # as with MIG
+        return {"name": name, "free_bytes": None, "total_bytes": None}
+    return {"name": name, "free_bytes": memory.free, "total_bytes": memory.total}
+
+
+def _text(value: str | bytes) -> str:
+    return value.decode("utf-8", "replace") if isinstance(value, bytes) else value
+
+
+PROBES: dict[str, Callable[[], dict[str, Any]]] = {"backend": _backend, "gpu": _gpu}
+
+if __name__ == "__main__":
+    sys.stdout.write(f"{json.dumps(PROBES[sys.argv[1]]())}\n")
