@@ -96,6 +96,7 @@ typedef struct hsk_model_params {
     hsk_context_params fit; /* read only with fits_layers */
     int32_t use_mmap;       /* map the file instead of reading it */
     int32_t vocab_only;     /* tokenizer, template and metadata only; leaves the GPU alone */
+    int32_t no_weights;     /* the same with all that the file says of its layers: it has to be whole, but no weights are read */
     int32_t check_tensors;  /* look for NaN and infinity in every tensor */
 } hsk_model_params;
 

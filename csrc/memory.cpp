@@ -61,8 +61,12 @@ ModelParams native_params(const char *path, const hsk_model_params &params) {
     native.n_gpu_layers = params.n_gpu_layers;
     native.load_mode = params.use_mmap != 0 ? LLAMA_LOAD_MODE_AUTO : LLAMA_LOAD_MODE_NONE;
     native.vocab_only = params.vocab_only != 0;
+    native.no_alloc = params.no_weights != 0;
+    if (native.no_alloc) {
+        native.load_mode = LLAMA_LOAD_MODE_NONE;
+    }
     native.check_tensors = params.check_tensors != 0;
-    if (native.vocab_only || native.n_gpu_layers == 0) {
+    if (native.vocab_only || native.no_alloc || native.n_gpu_layers == 0) {
         leave_gpu_alone(native);
     } else if (params.fits_layers != 0 && native.n_gpu_layers < 0 && has_gpu()) {
         fit_layers(path, params.fit, result);

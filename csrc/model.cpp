@@ -154,7 +154,7 @@ int32_t hsk_model_load(const char *path, hsk_model_params *params, hsk_load *loa
             throw hsk::Failure(HSK_MODEL_LOAD_FAILED, reason.empty() ? "llama.cpp gave no reason" : reason);
         }
         const llama_vocab *vocab = llama_model_get_vocab(model.get());
-        *out = new hsk_model{std::move(model), vocab, fitted.native.vocab_only};
+        *out = new hsk_model{std::move(model), vocab, fitted.native.vocab_only || fitted.native.no_alloc};
         params->n_gpu_layers = fitted.native.n_gpu_layers;
         params->fits_layers = 0;
     });

@@ -30,7 +30,7 @@ from hoshikage_core.errors import (
 from hoshikage_core.generation import Completion, Generation, Timings
 from hoshikage_core.json_schema import complete_grammar, enforceable
 from hoshikage_core.logprobs import TokenLogprob, TokenLogprobs
-from hoshikage_core.memory import require_memory
+from hoshikage_core.memory import DeviceMemory, memory_needed, require_memory
 from hoshikage_core.message import MessageDelta, MessageParser, ToolCallDelta
 from hoshikage_core.model import Model, ModelInfo
 from hoshikage_core.params import ContextShape
@@ -49,6 +49,7 @@ __all__ = [
     "ContextFullError",
     "ContextLengthError",
     "ContextShape",
+    "DeviceMemory",
     "Embedder",
     "Embedding",
     "Engine",
@@ -79,6 +80,7 @@ __all__ = [
     "choice_seed",
     "complete_grammar",
     "enforceable",
+    "memory_needed",
     "require_memory",
     "schema_to_grammar",
 ]

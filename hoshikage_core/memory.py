@@ -100,6 +100,25 @@ def require_memory(
     _require(what, weights_bytes + host.context_bytes + host.compute_bytes, free_bytes)
 
 
+def memory_needed(
+    path: StrPath, *, gpu_layers: GpuLayers = "auto", n_ctx: int = 4096, kv_type: str = "f16"
+) -> tuple[DeviceMemory, ...]:
+    """What a model and an engine on it would take, device by device, the host last; loads and allocates nothing.
+
+    Args:
+        path: The .gguf file (the first one of a split model).
+        gpu_layers: As for ``Model``; anything but 0 wakes GPUs up.
+        n_ctx: As for ``Model.engine()``.
+        kv_type: As for ``Model.engine()``.
+
+    Raises:
+        InvalidArgumentError: A value is out of range.
+        NativeError: The file is no usable model.
+    """
+    shape = ContextShape(n_ctx=n_ctx, kv_type=kv_type)
+    return estimate_memory(os.fsdecode(path), model_params(gpu_layers, shape), shape)
+
+
 def _needed_on_host(needed_bytes: int, gpus_free_bytes: int) -> int:
     """What the host needs at least, where llama.cpp cannot be asked: what GPUs cannot take, but enough to load it."""
     return max(needed_bytes - gpus_free_bytes, min(needed_bytes, _TO_ESTIMATE_BYTES))

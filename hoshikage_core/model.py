@@ -120,6 +120,7 @@ class Model:
         fit: With "auto": the engine that must fit beside the layers; None: one with the defaults of ``engine()``.
         use_mmap: Map the file instead of reading it: faster to load, shared with the page cache.
         vocab_only: Only what tokenizing and templates need; such a model cannot generate.
+        no_weights: The same, with all that ``info`` tells; no weights are read, however large the file is.
         check_tensors: Look for invalid values in every tensor; slow.
         on_progress: Called with 0.0 to 1.0 on the calling thread while loading. If it returns False or raises, loading
             stops.
@@ -137,6 +138,7 @@ class Model:
         fit: ContextShape | None = None,
         use_mmap: bool = True,
         vocab_only: bool = False,
+        no_weights: bool = False,
         check_tensors: bool = False,
         on_progress: Callable[[float], object] | None = None,
     ) -> None:
@@ -144,9 +146,15 @@ class Model:
         _require_file(self.path)
         fit = ContextShape() if fit is None else fit
         self._params = model_params(gpu_layers, fit)
-        if gpu_layers == "auto" and not vocab_only and fits_every_gpu(self.path, fit):
+        if gpu_layers == "auto" and not (vocab_only or no_weights) and fits_every_gpu(self.path, fit):
             self._params.fits_layers = False  # llama.cpp would read the whole header to find that out
-        for name, flag in (("use_mmap", use_mmap), ("vocab_only", vocab_only), ("check_tensors", check_tensors)):
+        flags = {
+            "use_mmap": use_mmap,
+            "vocab_only": vocab_only,
+            "no_weights": no_weights,
+            "check_tensors": check_tensors,
+        }
+        for name, flag in flags.items():
             setattr(self._params, name, _checks.instance(name, flag, bool, "True or False"))
         self.native = Handle(_load(self.path, self._params, on_progress), lib.hsk_model_free, "model")
         self._engines: weakref.WeakSet[Engine | Embedder] = weakref.WeakSet()

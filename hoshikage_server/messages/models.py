@@ -103,7 +103,6 @@ MODELS: dict[str, Message] = {
     "show_name": Message("名前", "Name"),
     "show_file": Message("ファイル", "File"),
     "show_arch": Message("アーキテクチャ", "Architecture"),
-    "show_kind": Message("種類", "Kind"),
     "show_size": Message("大きさ", "Size"),
     "show_quantisation": Message("量子化", "Quantisation"),
     "show_context": Message("学習時のコンテキスト", "Trained context"),

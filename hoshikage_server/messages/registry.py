@@ -98,6 +98,14 @@ REGISTRY: dict[str, Message] = {
         "Invalid '{param}': {path} is not in a folder of models ({folders}). "
         "Put the file there, or add its folder to HOSHIKAGE_MODELS_DIR.",
     ),
+    "gguf_refused": Message("llama.cpp が読み込めません（{reason}）。", "llama.cpp cannot load it ({reason})."),
+    "inspection_timeout": Message(
+        "{seconds} 秒以内に調べ終わりませんでした", "it was not done within {seconds} seconds"
+    ),
+    "inspection_died": Message(
+        "調べている間に異常終了しました（終了コード {status}）。ファイルが壊れているようです",
+        "it died of it with exit status {status}: the file seems to be damaged",
+    ),
     "invalid_model_file": Message(
         "{path} はモデルとして使えません: {reason}",
         "{path} cannot be used as a model: {reason}",

@@ -1,21 +1,49 @@
-"""Stand-in until helper A's part is merged."""
+"""What a model's file is, as llama.cpp finds it: asked in a process of its own, see `engines.inspector`."""
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from pathlib import Path
 
 import msgspec
 
-from hoshikage_server.registry.gguf_header import read_header
+from hoshikage_server.errors import ServerError
+from hoshikage_server.messages import said
+from hoshikage_server.registry.parts import all_parts
+
+_COMMAND = (sys.executable, "-m", "hoshikage_server.engines.inspector")
 
 
-class Inspection(msgspec.Struct, frozen=True):
-    """What a GGUF file is."""
+class MemoryNeed(msgspec.Struct, frozen=True):
+    """What a model takes with so many tokens of context; no VRAM where there is no GPU."""
+
+    n_ctx: int
+    ram_bytes: int
+    vram_bytes: int | None = None
+
+
+class Inspection(msgspec.Struct, frozen=True, tag="inspection"):
+    """What a model's file is.
+
+    Attributes:
+        arch: llama.cpp's name of the architecture.
+        name: What the file calls it.
+        size_bytes: Of all its files.
+        quantisation: Of most of its weights.
+        n_params: Weights.
+        n_ctx_train: Tokens of context it was trained with.
+        n_layer: Its layers.
+        chat_template: The file's Jinja text.
+        supports_thinking: Whether the template knows of reasoning.
+        pooling: How an embedding model pools.
+        license: As the file says.
+        memory: What it takes with some sizes of context, where that was asked for.
+        n_parts: How many files it has.
+    """
 
     arch: str
     name: str
-    kind: str
-    n_parts: int
     size_bytes: int
     quantisation: str
     n_params: int
@@ -25,27 +53,42 @@ class Inspection(msgspec.Struct, frozen=True):
     supports_thinking: bool
     pooling: str | None
     license: str | None
-    memory: tuple[tuple[int, int, int | None], ...]
+    memory: tuple[MemoryNeed, ...]
+    n_parts: int = 1
 
 
-def inspect(file: Path, timeout_s: float = 60.0) -> Inspection:
-    """What a GGUF file is."""
-    read_header(file)
-    size = file.stat().st_size
-    template = "line one\nline two\n3\n4\n5\n6\n7"
-    return Inspection(
-        "llama",
-        "Tiny",
-        "generate",
-        1,
-        size,
-        "F16",
-        134_515_008,
-        2048,
-        2,
-        template,
-        False,
-        None,
-        "MIT",
-        ((4096, size, None),),
-    )
+class Refused(msgspec.Struct, frozen=True, tag="refused"):
+    """Why llama.cpp cannot load it."""
+
+    reason: str
+
+
+_decoder = msgspec.json.Decoder(Inspection | Refused)
+
+
+def inspect(file: Path, timeout_s: float = 30.0, *, with_memory: bool = False) -> Inspection:
+    """Asks what a file is; under gevent other greenlets go on meanwhile.
+
+    Args:
+        file: The .gguf file, the first one of a split model.
+        timeout_s: How long that may take.
+        with_memory: Also work out what it needs, which asks the GPU.
+
+    Raises:
+        ServerError: file_not_found (also of a part), or gguf_refused with llama.cpp's reason.
+    """
+    parts = all_parts(file)
+    for part in parts:
+        if not part.is_file():
+            raise ServerError("file_not_found", path=part)
+    options = ["--memory"] if with_memory else []
+    try:
+        done = subprocess.run([*_COMMAND, str(file), *options], capture_output=True, timeout=timeout_s, check=False)
+        found: Inspection | Refused = _decoder.decode(done.stdout)
+    except subprocess.TimeoutExpired:
+        raise ServerError("gguf_refused", reason=said("inspection_timeout", seconds=f"{timeout_s:g}")) from None
+    except msgspec.MsgspecError:  # it died, as llama.cpp does of some files
+        raise ServerError("gguf_refused", reason=said("inspection_died", status=done.returncode)) from None
+    if isinstance(found, Refused):
+        raise ServerError("gguf_refused", reason=found.reason)
+    return msgspec.structs.replace(found, n_parts=len(parts))

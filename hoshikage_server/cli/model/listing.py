@@ -15,7 +15,7 @@ from hoshikage_server.errors import ModelMapError
 from hoshikage_server.hub.checksums import size_of
 from hoshikage_server.messages import Size
 from hoshikage_server.registry.entry import Entry, ModelEntry
-from hoshikage_server.registry.inspection import Inspection, inspect
+from hoshikage_server.registry.inspection import Inspection, MemoryNeed, inspect
 from hoshikage_server.registry.model_map import ModelMap
 from hoshikage_server.settings import load_settings
 
@@ -51,11 +51,10 @@ def show(name: str, is_json: bool) -> None:
     if entry is None and not Path(name).is_file():
         raise ModelMapError("model_not_registered", model=name)
     file = Path(name).absolute() if entry is None else entry.file
-    found = inspect(file, timeout_s=_INSPECT_S)
+    found = inspect(file, timeout_s=_INSPECT_S, with_memory=True)
     if is_json:
         told = {"id": None if entry is None else entry.id, "file": str(file), **msgspec.to_builtins(found)}
-        memory = [dict(zip(("n_ctx", "ram_bytes", "vram_bytes"), need, strict=True)) for need in found.memory]
-        print_json({**told, "memory": memory, "entry": None if entry is None else given_keys(entry.given)})
+        print_json({**told, "entry": None if entry is None else given_keys(entry.given)})
         return
     rows = [(say(f"show_{key}"), line) for key, lines in _rows(entry, file, found) for line in lines]
     shown = columns([label if i == 0 or rows[i - 1][0] != label else "", line] for i, (label, line) in enumerate(rows))
@@ -98,7 +97,6 @@ def _rows(entry: ModelEntry | None, file: Path, found: Inspection) -> list[tuple
         ("name", [found.name] if found.name else []),
         ("file", [str(file)]),
         ("arch", [arch]),
-        ("kind", [found.kind]),
         ("size", [size]),
         ("quantisation", [found.quantisation]),
         ("context", [say("show_tokens", n=found.n_ctx_train)]),
@@ -106,7 +104,7 @@ def _rows(entry: ModelEntry | None, file: Path, found: Inspection) -> list[tuple
         ("thinking", [say("yes")] if found.supports_thinking else []),
         ("pooling", [found.pooling] if found.pooling else []),
         ("license", [found.license] if found.license else []),
-        ("memory", [_memory(*need) for need in found.memory]),
+        ("memory", [_memory(need) for need in found.memory]),
         ("entry", [] if entry is None else _words(entry.given)),
     ]
     return rows
@@ -120,11 +118,11 @@ def _template(template: str | None) -> list[str]:
     return [*shown, say("show_more_lines", n=len(lines))] if len(lines) > _TEMPLATE_LINES else shown
 
 
-def _memory(n_ctx: int, ram_bytes: int, vram_bytes: int | None) -> str:
-    sizes = f"RAM {Size(ram_bytes)}"
-    if vram_bytes:
-        sizes += f", VRAM {Size(vram_bytes)}"
-    return f"{say('show_tokens', n=n_ctx)}: {sizes}"
+def _memory(need: MemoryNeed) -> str:
+    sizes = f"RAM {Size(need.ram_bytes)}"
+    if need.vram_bytes:
+        sizes += f", VRAM {Size(need.vram_bytes)}"
+    return f"{say('show_tokens', n=need.n_ctx)}: {sizes}"
 
 
 def _billions(n_params: int) -> str:

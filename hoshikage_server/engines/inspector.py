@@ -1,0 +1,79 @@
+"""`python -m hoshikage_server.engines.inspector FILE [--memory]`: what llama.cpp finds a file to be, as JSON on stdout.
+
+A process of its own: a file made to do harm may make llama.cpp abort, and a header takes it some tenths of a second.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import msgspec
+
+from hoshikage_core import ChatTemplateError, HoshikageError, Model, ModelInfo, memory_needed
+from hoshikage_core.memory import model_file_bytes
+from hoshikage_server.registry.gguf_header import read_header
+from hoshikage_server.registry.inspection import Inspection, MemoryNeed, Refused
+from hoshikage_server.registry.parts import all_parts
+
+_N_CTX_FIRST, _FACTOR = 2048, 4
+
+
+def inspect(path: str, *, with_memory: bool) -> Inspection:
+    """Looks at a file; no weights are loaded.
+
+    Args:
+        path: The first file of the model.
+        with_memory: Also work out what it needs, which asks the GPU.
+
+    Raises:
+        HoshikageError: llama.cpp cannot load it.
+        ServerError: It is no GGUF file, or not a whole one.
+        OSError: It cannot be read.
+    """
+    for part in all_parts(Path(path)):
+        read_header(part)
+    with Model(path, no_weights=True) as model:
+        info = model.info
+        supports_thinking = False
+        if info.chat_template is not None:
+            with contextlib.suppress(ChatTemplateError):  # which the model may be used without
+                supports_thinking = model.chat().supports_thinking
+    return Inspection(
+        arch=info.arch,
+        name=info.name,
+        size_bytes=model_file_bytes(path),
+        quantisation=info.quantisation,
+        n_params=info.n_params,
+        n_ctx_train=info.n_ctx_train,
+        n_layer=info.n_layer,
+        chat_template=info.chat_template,
+        supports_thinking=supports_thinking,
+        pooling=info.pooling,
+        license=info.metadata.get("general.license"),
+        memory=tuple(_needs(path, info)) if with_memory else (),
+    )
+
+
+def _needs(path: str, info: ModelInfo) -> Iterator[MemoryNeed]:
+    n_ctx = min(_N_CTX_FIRST, info.n_ctx_train)
+    while n_ctx:
+        with contextlib.suppress(HoshikageError):  # as of a model that embeds only
+            *gpus, host = memory_needed(path, n_ctx=n_ctx)
+            yield MemoryNeed(n_ctx, host.needed_bytes, sum(gpu.needed_bytes for gpu in gpus) if gpus else None)
+        n_ctx = min(n_ctx * _FACTOR, info.n_ctx_train) if n_ctx < info.n_ctx_train else 0
+
+
+def main() -> None:
+    """Entry point."""
+    try:
+        answer: Inspection | Refused = inspect(sys.argv[1], with_memory="--memory" in sys.argv[2:])
+    except HoshikageError as error:
+        answer = Refused(getattr(error, "reason", None) or str(error))
+    sys.stdout.buffer.write(msgspec.json.encode(answer))
+
+
+if __name__ == "__main__":
+    main()
