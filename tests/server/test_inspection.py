@@ -1,0 +1,132 @@
+"""What a model's file is: asked in a process of its own, so that no file can do harm here."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import gguf
+import pytest
+from tiny_gguf import TinyModel, write_aborting
+
+from hoshikage_server.errors import ServerError
+from hoshikage_server.registry import inspection
+from hoshikage_server.registry.inspection import inspect
+
+
+def refusal(file: Path, **options: float) -> tuple[str, str]:
+    with pytest.raises(ServerError) as caught:
+        inspect(file, **options)
+    return caught.value.code, caught.value.text("en")
+
+
+def test_a_model(tiny_model_path: Path) -> None:
+    """What people want to know of it, without loading a weight."""
+    found = inspect(tiny_model_path, with_memory=True)
+    assert (found.arch, found.name, found.n_layer, found.n_ctx_train) == ("llama", "tiny", 2, 2048)
+    assert (found.size_bytes, found.n_parts) == (tiny_model_path.stat().st_size, 1)
+    assert found.n_params > 100_000
+    assert found.quantisation == "all F32"
+    assert "im_start" in (found.chat_template or "")
+    assert [need.n_ctx for need in found.memory] == [2048]
+    assert found.memory[0].ram_bytes > found.size_bytes / 2
+    assert inspect(tiny_model_path).memory == ()
+
+
+def test_an_embedding_model(tiny_bert_path: Path) -> None:
+    """It says how it pools."""
+    found = inspect(tiny_bert_path)
+    assert (found.arch, found.pooling) == ("bert", "mean")
+
+
+def test_memory_grows_with_the_context(smollm2_path: Path) -> None:
+    """Up to the context it was trained with."""
+    needs = inspect(smollm2_path, with_memory=True).memory
+    assert [need.n_ctx for need in needs] == [2048, 8192]
+    assert needs[0].ram_bytes < needs[1].ram_bytes
+
+
+def test_a_model_in_parts(tmp_path: Path) -> None:
+    """Counted together; a part that is missing is named."""
+    whole = TinyModel().write(tmp_path / "whole.gguf")
+    names = [tmp_path / f"m-0000{number}-of-00002.gguf" for number in (1, 2)]
+    reader = gguf.GGUFReader(whole)
+    for index, name in enumerate(names):
+        write_part(reader, name, index, len(names))
+    found = inspect(names[0])
+    assert found.n_parts == 2
+    assert found.size_bytes == sum(name.stat().st_size for name in names)
+    names[1].unlink()
+    code, text = refusal(names[0])
+    assert code == "file_not_found"
+    assert names[1].name in text
+
+
+def write_part(reader: gguf.GGUFReader, path: Path, index: int, total: int) -> None:
+    """Half of the tensors, as gguf-split writes them; the first part has the metadata."""
+    writer = gguf.GGUFWriter(path, "llama")
+    writer.add_uint16("split.no", index)
+    writer.add_uint16("split.count", total)
+    writer.add_int32("split.tensors.count", len(reader.tensors))
+    if index == 0:
+        for field in reader.fields.values():
+            if not field.name.startswith(("GGUF.", "general.architecture")):
+                kind = field.types[0]
+                inner = field.types[-1] if kind == gguf.GGUFValueType.ARRAY else None
+                writer.add_key_value(field.name, field.contents(), kind, inner)
+    half = len(reader.tensors) // 2
+    for tensor in reader.tensors[:half] if index == 0 else reader.tensors[half:]:
+        writer.add_tensor(tensor.name, tensor.data)
+    writer.write_header_to_file()
+    writer.write_kv_data_to_file()
+    writer.write_tensors_to_file()
+    writer.close()
+
+
+@pytest.mark.parametrize("kind", ["random", "cut", "empty", "text", "arch", "aborting"])
+def test_what_is_no_model(tmp_path: Path, tiny_model_path: Path, kind: str) -> None:
+    """One sentence says why; also where llama.cpp itself dies of the file."""
+    file = tmp_path / "bad.gguf"
+    whole = tiny_model_path.read_bytes()
+    data = {"random": os.urandom(5000), "cut": whole[: len(whole) // 2], "empty": b"", "text": b"GGUF is nice" * 99}
+    if kind == "arch":
+        TinyModel().write(file, arch="nobody-knows")
+    elif kind == "aborting":
+        write_aborting(file)
+    else:
+        file.write_bytes(data[kind])
+    code, text = refusal(file)
+    assert code in ("not_a_gguf", "gguf_truncated", "gguf_version", "gguf_refused")
+    assert "Traceback" not in text
+    assert {"arch": "nobody-knows", "aborting": "damaged"}.get(kind, "") in text
+
+
+def test_it_does_not_wait_forever(tmp_path: Path, tiny_model_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A program that says nothing is ended, and other greenlets go on meanwhile."""
+    monkeypatch.setattr(inspection, "_COMMAND", (sys.executable, "-c", "import time; time.sleep(60)"))
+    began = time.monotonic()
+    code, text = refusal(tiny_model_path, timeout_s=0.5)
+    assert (code, "0.5 seconds" in text) == ("gguf_refused", True)
+    assert time.monotonic() - began < 20
+
+
+def test_under_gevent(tiny_model_path: Path) -> None:
+    """In a patched process the hub is not blocked."""
+    code = (
+        "from gevent import monkey; monkey.patch_all()\n"
+        "import gevent, sys, pathlib\n"
+        "from hoshikage_server.registry.inspection import inspect\n"
+        "ticks = []\n"
+        "def tick():\n"
+        "    while True:\n"
+        "        ticks.append(1); gevent.sleep(0.01)\n"
+        "gevent.spawn(tick)\n"
+        "found = inspect(pathlib.Path(sys.argv[1]))\n"
+        "assert 'hoshikage_core' not in sys.modules\n"
+        "print(found.arch, len(ticks) > 3)\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code, str(tiny_model_path)], capture_output=True, text=True)
+    assert done.stdout.split() == ["llama", "True"], done.stderr
