@@ -68,6 +68,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     max_loaded_models: Annotated[int, Meta(ge=1, le=64)] = 1
     degrade: bool = False
     memory_check: bool = True
+    cache_ram: Annotated[int, Meta(ge=0)] | None = None
 
     max_queue: Annotated[int, Meta(ge=0, le=100_000)] = 64
     queue_timeout: Seconds = 180.0

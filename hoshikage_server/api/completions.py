@@ -86,6 +86,7 @@ def _question(wanted: CompletionRequest, entry: ModelEntry, prompt: TextPrompt) 
         "n_top_logprobs": wanted.logprobs,
         "wants_progress": wanted.return_progress is True,
         "wants_timings": wanted.timings_per_token is True,
+        "reuses": wanted.cache_prompt is not False,
     }
 
 

@@ -25,4 +25,5 @@ def question(chat: ChatRequest, served: Served, language: str) -> dict[str, obje
         "n_top_logprobs": chat.n_top_logprobs,
         "wants_progress": chat.return_progress is True,
         "wants_timings": chat.timings_per_token is True,
+        "reuses": chat.cache_prompt is not False,
     }

@@ -35,7 +35,7 @@ PIPE_CLOSED = 141  # 128 + SIGPIPE
 
 _STATUS_OF = {
     **dict.fromkeys(("server_unreachable", "server_silent", "server_unknown"), NO_SERVER),
-    **dict.fromkeys(("model_not_registered", "model_not_found", "nobody_to_ask"), NOT_FOUND),
+    **dict.fromkeys(("file_not_found", "model_not_registered", "model_not_found", "nobody_to_ask"), NOT_FOUND),
     **dict.fromkeys(("persona_not_found", "model_persona_not_found"), NOT_FOUND),
     **dict.fromkeys(("persona_without_model", "persona_without_models"), NOT_FOUND),
 }

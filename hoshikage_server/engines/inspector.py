@@ -14,6 +14,7 @@ import msgspec
 
 from hoshikage_core import ChatTemplateError, HoshikageError, Model, ModelInfo, memory_needed
 from hoshikage_core.memory import model_file_bytes
+from hoshikage_server.errors import ServerError
 from hoshikage_server.registry.gguf_header import read_header
 from hoshikage_server.registry.inspection import Inspection, MemoryNeed, Refused
 from hoshikage_server.registry.parts import all_parts
@@ -71,7 +72,10 @@ def main() -> None:
     try:
         answer: Inspection | Refused = inspect(sys.argv[1], with_memory="--memory" in sys.argv[2:])
     except HoshikageError as error:
-        answer = Refused(getattr(error, "reason", None) or str(error))
+        answer = Refused("gguf_refused", getattr(error, "reason", None) or str(error))
+    except ServerError as error:
+        # One that speaks of more than the file is told in English.
+        answer = Refused(error.code if error.values.keys() == {"path"} else "gguf_refused", str(error))
     sys.stdout.buffer.write(msgspec.json.encode(answer))
 
 

@@ -101,7 +101,7 @@ def _load(
 
 def _engine(model: Model, spec: EngineSpec, shape: dict[str, Any]) -> Engine | None:
     try:
-        return model.engine(n_threads=spec.n_threads, **shape)
+        return model.engine(n_threads=spec.n_threads, cache_bytes=spec.cache_bytes, **shape)
     except UnsupportedError:
         if model.info.has_encoder and model.info.has_decoder:  # it cannot embed either
             raise

@@ -70,6 +70,7 @@ class Prompts:
             n_choices=frame.n_choices,
             first_choice=0 if so_far is None else so_far.choice,
             thinking_budget=frame.form.thinking_budget,
+            reuse=frame.reuses,
         )
 
     def tokenize(self, frame: wire.Tokenize) -> wire.Tokens:

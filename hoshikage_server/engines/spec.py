@@ -10,6 +10,8 @@ from hoshikage_server.engines.wire import EngineSpec
 from hoshikage_server.registry.entry import ModelEntry
 from hoshikage_server.settings import Settings
 
+_CACHE_BYTES = 1024**3
+
 
 def spec_of(entry: ModelEntry, settings: Settings) -> EngineSpec:
     """What its engine is made of."""
@@ -21,8 +23,14 @@ def spec_of(entry: ModelEntry, settings: Settings) -> EngineSpec:
         gpu_layers=settings.gpu_layers,
         may_degrade=settings.degrade if entry.given.degrade is None else entry.given.degrade,
         checks_memory=settings.memory_check,
+        cache_bytes=_cache_bytes() if settings.cache_ram is None else settings.cache_ram,
     )
     return as_it_is(asked)
+
+
+def _cache_bytes() -> int:
+    """Host memory for the KV of other conversations, where nobody says: little enough not to be missed."""
+    return min(_CACHE_BYTES, os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") // 10)
 
 
 def as_it_is(spec: EngineSpec) -> EngineSpec:

@@ -75,6 +75,7 @@ class EngineSpec(msgspec.Struct, frozen=True):
     checks_memory: bool = True
     mtime_ns: int = 0
     size_bytes: int = 0
+    cache_bytes: int = 0
 
 
 class Sampling(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -179,7 +180,7 @@ class Logprob(msgspec.Struct, frozen=True, array_like=True):
 
 
 class Timings(msgspec.Struct, frozen=True, array_like=True):
-    """Where an answer's time went: how many tokens, and how long they took."""
+    """Where an answer's time went: how many tokens were computed, and how long they took."""
 
     n_prompt: int
     prompt_ms: float
@@ -219,6 +220,7 @@ class Generate(Frame, frozen=True):
         n_top_logprobs: Tell the probability of each token, and of so many likely ones in its place.
         wants_progress: Tell how far the prompt is computed.
         wants_timings: Tell with each piece how long it took.
+        reuses: Begin with what was computed for earlier prompts that begin alike.
     """
 
     id: int
@@ -233,6 +235,7 @@ class Generate(Frame, frozen=True):
     n_top_logprobs: int | None = None
     wants_progress: bool = False
     wants_timings: bool = False
+    reuses: bool = True
 
 
 class Count(Frame, frozen=True):

@@ -98,7 +98,9 @@ REGISTRY: dict[str, Message] = {
         "Invalid '{param}': {path} is not in a folder of models ({folders}). "
         "Put the file there, or add its folder to HOSHIKAGE_MODELS_DIR.",
     ),
-    "gguf_refused": Message("llama.cpp が読み込めません（{reason}）。", "llama.cpp cannot load it ({reason})."),
+    "gguf_refused": Message(
+        "llama.cpp は {path} を読み込めません（{reason}）。", "llama.cpp cannot load {path} ({reason})."
+    ),
     "inspection_timeout": Message(
         "{seconds} 秒以内に調べ終わりませんでした", "it was not done within {seconds} seconds"
     ),

@@ -100,5 +100,9 @@ SETTINGS: dict[str, Message] = {
     ),
     "setting_max_connections": Message("同時接続数", "connections at once"),
     "setting_responses_max": Message("メモリに保存する応答の数。0 は保存しない", "responses kept in memory; 0: none"),
+    "setting_cache_ram": Message(
+        "ほかの会話の計算結果（KVキャッシュ）を取っておくメインメモリのバイト数。0 なら取っておかない",
+        "bytes of RAM for what was computed of other conversations (their KV cache); 0: none",
+    ),
     "setting_responses_max_bytes": Message("その合計のバイト数", "bytes of all of them"),
 }

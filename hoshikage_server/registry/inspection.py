@@ -58,8 +58,9 @@ class Inspection(msgspec.Struct, frozen=True, tag="inspection"):
 
 
 class Refused(msgspec.Struct, frozen=True, tag="refused"):
-    """Why llama.cpp cannot load it."""
+    """Why it cannot be used: the code of an error that speaks of a `path` and a `reason`."""
 
+    code: str
     reason: str
 
 
@@ -75,7 +76,7 @@ def inspect(file: Path, timeout_s: float = 30.0, *, with_memory: bool = False) -
         with_memory: Also work out what it needs, which asks the GPU.
 
     Raises:
-        ServerError: file_not_found (also of a part), or gguf_refused with llama.cpp's reason.
+        ServerError: file_not_found (also of a part), not_a_gguf, gguf_truncated, or gguf_refused with the reason.
     """
     parts = all_parts(file)
     for part in parts:
@@ -86,9 +87,15 @@ def inspect(file: Path, timeout_s: float = 30.0, *, with_memory: bool = False) -
         done = subprocess.run([*_COMMAND, str(file), *options], capture_output=True, timeout=timeout_s, check=False)
         found: Inspection | Refused = _decoder.decode(done.stdout)
     except subprocess.TimeoutExpired:
-        raise ServerError("gguf_refused", reason=said("inspection_timeout", seconds=f"{timeout_s:g}")) from None
+        raise _refused(file, said("inspection_timeout", seconds=f"{timeout_s:g}")) from None
     except msgspec.MsgspecError:  # it died, as llama.cpp does of some files
-        raise ServerError("gguf_refused", reason=said("inspection_died", status=done.returncode)) from None
+        raise _refused(file, said("inspection_died", status=done.returncode)) from None
     if isinstance(found, Refused):
-        raise ServerError("gguf_refused", reason=found.reason)
+        error = _refused(file, found.reason)
+        error.code = found.code
+        raise error
     return msgspec.structs.replace(found, n_parts=len(parts))
+
+
+def _refused(file: Path, reason: object) -> ServerError:
+    return ServerError("gguf_refused", path=file, reason=reason)

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 from api_client import Api, MakeApi
-from gguf_files import write_gguf
+from tiny_gguf import TinyModel
 
 from hoshikage_server.api.openapi import operations
 from hoshikage_server.api.operations import App
@@ -40,7 +40,7 @@ ALL = pytest.mark.parametrize(("method", "path", "body"), CHANGES, ids=lambda va
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
-    write_gguf(tmp_path / "x.gguf")
+    TinyModel().write(tmp_path / "x.gguf")
     return tmp_path
 
 

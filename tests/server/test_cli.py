@@ -174,7 +174,7 @@ def test_what_is_completed(tmp_path: Path) -> None:
     """Commands, options, and the names of models and personas."""
     for name in ("one", "other"):
         (tmp_path / "x.gguf").write_bytes(b"GGUF....")
-        hoshikage(tmp_path, "add", name, "x.gguf")
+        hoshikage(tmp_path, "add", "x.gguf", name)
     (tmp_path / "personas").mkdir()
     (tmp_path / "personas" / "keeper.toml").touch()
     assert completed(tmp_path, "benc") == ["plain,bench"]

@@ -56,7 +56,7 @@ def test_head_of_what_is_not_there(api: Api) -> None:
 
 @pytest.mark.parametrize(
     ("path", "allowed"),
-    [(CHAT, "POST, OPTIONS"), ("/v1/models", "GET, HEAD, OPTIONS"), ("/health", "GET, HEAD, OPTIONS")],
+    [(CHAT, "POST, OPTIONS"), ("/v1/models", "GET, HEAD, POST, OPTIONS"), ("/health", "GET, HEAD, OPTIONS")],
 )
 def test_methods(api: Api, path: str, allowed: str) -> None:
     """OPTIONS lists them; another one is a 405 that lists them too."""

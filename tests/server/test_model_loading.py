@@ -225,7 +225,7 @@ def test_what_there_is_not(api: Api) -> None:
         assert refused.headers["allow"] == "POST"
     refused = post(api, "/v1/models/m")
     assert code_of(refused, 405) == "method_not_supported"
-    assert refused.headers["allow"] == "GET, HEAD"
+    assert refused.headers["allow"] == "GET, HEAD, PATCH, DELETE"
     assert api.get("/v1/models/星/load").json["id"] == "星/load"
     assert status(api)["n_engine_starts"] == 0
 
@@ -260,7 +260,7 @@ def test_the_queue_is_bounded(make_api: MakeApi) -> None:
 
 def test_an_engine_that_takes_too_long_to_end(api: Api, monkeypatch: pytest.MonkeyPatch) -> None:
     """503 after a time that is known; it ends all the same."""
-    monkeypatch.setattr("hoshikage_server.api.models._BURIAL_S", -0.9)
+    monkeypatch.setattr("hoshikage_server.api.unloading._BURIAL_S", -0.9)
     load(api, "stubborn")
     assert code_of(unload(api, "stubborn"), 503) == "unload_timeout"
     wait_for(lambda: status(api)["last_unload"], "it has ended")

@@ -194,4 +194,5 @@ def _question(conversation: Conversation, served: Served, language: str) -> dict
         "stop": (*wanted.stops, *served.stop),
         "form": served.form(conversation.form),
         "n_top_logprobs": wanted.n_top_logprobs,
+        "reuses": wanted.cache_prompt is not False,
     }
