@@ -6,6 +6,7 @@ with Model("model.gguf") as model, model.engine(n_ctx=4096) as engine:
     print(engine.generate("The lighthouse", SamplingParams(temperature=0), max_tokens=32).text)
 """
 
+from hoshikage_core._saved import SleepingPrefix
 from hoshikage_core.answer import Event, FinishReason
 from hoshikage_core.build_info import BuildInfo, build_info
 from hoshikage_core.chat import ChatTemplate
@@ -71,6 +72,7 @@ __all__ = [
     "Pooling",
     "SamplingParams",
     "Sequence",
+    "SleepingPrefix",
     "Timings",
     "TokenLogprob",
     "TokenLogprobs",

@@ -4,21 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from collections.abc import Sequence as SequenceOf
-from typing import Any
 
 from hoshikage_core._ffi import Handle, call, ffi, lib
+from hoshikage_core._saved import Bed, InFile, InMemory, Saved, SleepingPrefix
 from hoshikage_core.errors import ContextFullError, HoshikageError
 
 _N_SAVED_MIN = 16  # fewer tokens are computed as fast as they are copied
-
-
-class _Saved:
-    """A sequence in host memory."""
-
-    def __init__(self, tokens: list[int], data: Any, n_bytes: int) -> None:
-        self.tokens = tokens
-        self.data = data
-        self.n_bytes = n_bytes
+_ANY = 2**63
 
 
 class Prefixes:
@@ -41,7 +33,7 @@ class Prefixes:
         self._can_cut = can_cut
         self._room_bytes = room_bytes
         self._kept: dict[int, list[int]] = {}  # by sequence id, the least recently used first
-        self._saved: list[_Saved] = []  # the same
+        self._saved: list[Saved] = []  # the same
 
     @property
     def n_free(self) -> int:
@@ -100,6 +92,33 @@ class Prefixes:
         self._leave(best, n_best)
         return best
 
+    def lie_down(self, bed: Bed, s_per_token: float) -> tuple[SleepingPrefix, ...]:
+        """Puts all there is into a file, what was used last first; the engine is of no use afterwards.
+
+        Args:
+            bed: The file.
+            s_per_token: How long a token takes to compute.
+        """
+        before = [saved.place for saved in self._saved if isinstance(saved, InFile)]
+        taken: list[list[int]] = []
+
+        def put(saved: Saved | None) -> bool:
+            if saved is None or any(count_common(other, saved.tokens) == len(saved.tokens) for other in taken):
+                return True
+            taken.append(saved.tokens)
+            return bed.put(saved, len(saved.tokens) * s_per_token)
+
+        kept = reversed(self._kept.items())
+        copies = (self._copy(seq_id, tokens, _ANY) for seq_id, tokens in kept if len(tokens) >= _N_SAVED_MIN)
+        if all(map(put, copies)):
+            all(map(put, reversed(self._saved)))
+        bed.tidy(before)
+        return tuple(bed.places)
+
+    def wake(self, file: int, places: Iterable[SleepingPrefix]) -> None:
+        """Takes over what another engine has put into a file; it is read where it is needed."""
+        self._saved[:0] = [InFile(file, place) for place in reversed(list(places))]
+
     def _common(self, kept: list[int], wanted: list[int]) -> int:
         n_common = count_common(kept, wanted)
         return n_common if self._can_cut or n_common == len(kept) else 0
@@ -120,33 +139,40 @@ class Prefixes:
     def _save(self, seq_id: int, tokens: list[int]) -> None:
         if any(count_common(saved.tokens, tokens) == len(tokens) for saved in self._saved):
             return
+        copy = self._copy(seq_id, tokens, self._room_bytes)
+        if copy is not None:
+            self._saved = [saved for saved in self._saved if count_common(saved.tokens, tokens) < len(saved.tokens)]
+            self._add(copy)
+
+    def _copy(self, seq_id: int, tokens: list[int], room_bytes: int) -> InMemory | None:
         size = ffi.new("size_t *")
         with self._context as context:
             call(lib.hsk_sequence_size_get, context, seq_id, size)
-            n_bytes = size[0]
-            if n_bytes > self._room_bytes:
-                return
+            if size[0] > room_bytes:
+                return None
             try:
-                data = ffi.new("char[]", n_bytes)
-                call(lib.hsk_sequence_save, context, seq_id, data, n_bytes)
+                data = ffi.new("char[]", size[0])
+                call(lib.hsk_sequence_save, context, seq_id, data, size[0])
             except (HoshikageError, MemoryError):
-                return
-        self._saved = [saved for saved in self._saved if count_common(saved.tokens, tokens) < len(saved.tokens)]
-        self._add(_Saved(tokens, data, n_bytes))
+                return None
+        return InMemory(tokens, data, size[0])
 
-    def _add(self, saved: _Saved) -> None:
+    def _add(self, saved: Saved) -> None:
         self._saved.append(saved)
-        while sum(saved.n_bytes for saved in self._saved) > self._room_bytes:
-            del self._saved[0]
+        while sum(saved.n_bytes_in_memory for saved in self._saved) > self._room_bytes:
+            self._saved.remove(next(saved for saved in self._saved if saved.n_bytes_in_memory))
 
-    def _restore(self, seq_id: int, saved: _Saved, n_stay: int) -> None:
+    def _restore(self, seq_id: int, saved: Saved, n_stay: int) -> None:
         self._saved.remove(saved)
         self._leave(seq_id, 0)
         self.make_room(len(saved.tokens))
         n_held = ffi.new("int32_t *")
+        data = saved.load()
+        if data is None:
+            return
         with self._context as context:
             try:
-                call(lib.hsk_sequence_restore, context, seq_id, saved.data, saved.n_bytes)
+                call(lib.hsk_sequence_restore, context, seq_id, data, saved.n_bytes)
             except ContextFullError:
                 return
             call(lib.hsk_sequence_cut, context, seq_id, n_stay, n_held)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import math
 import threading
+import time
 import weakref
 from collections.abc import Iterable, Mapping
 from collections.abc import Sequence as SequenceOf
@@ -12,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 from hoshikage_core import _checks
 from hoshikage_core._ffi import Handle, call, ffi, lib
 from hoshikage_core._prefixes import Prefixes
+from hoshikage_core._saved import Bed, SleepingPrefix
 from hoshikage_core._step import NativeStep, Part
 from hoshikage_core.errors import (
     CancelledError,
@@ -32,6 +35,7 @@ if TYPE_CHECKING:
     from hoshikage_core.chat import ChatTemplate
     from hoshikage_core.model import Model
 
+_N_MEASURED = 32  # tokens of a step that tells how fast prompts are computed
 _CHOICES_MAX = 1024  # each keeps a sampler from the end of the prompt on
 
 
@@ -76,6 +80,7 @@ class Engine:
         self._closing = False
         self._computing: SequenceOf[Part] = ()
         self._chat: ChatTemplate | None = None
+        self._s_per_token = math.inf  # of a prompt, lately
         self.native_step = NativeStep(self.parallel, self.n_batch)
         self.native = Handle(_new_context(model, shape, params), lib.hsk_context_free, "engine")
         self._prefixes = Prefixes(
@@ -345,6 +350,38 @@ class Engine:
                     generation.on_logits()
             return True
 
+    def lie_down(self, file: int, *, room_bytes: int, limit_s: float) -> tuple[SleepingPrefix, ...]:
+        """Puts what it has computed into a file, for the next engine of the same model and parameters; then closes.
+
+        Args:
+            file: A descriptor; what ``wake`` was told of stays where it is, as far as it is still of use.
+            room_bytes: How much of the file may be used.
+            limit_s: How long that may take; what is not written by then is left out.
+
+        Raises:
+            ClosedError: The engine is closed.
+        """
+        with self.lock:
+            self._end_running()
+            self.require_open()
+            bed = Bed(file, room_bytes, time.monotonic() + limit_s)
+            places = self._prefixes.lie_down(bed, self._s_per_token)
+            self.close()
+            return places
+
+    def wake(self, file: int, places: Iterable[SleepingPrefix]) -> None:
+        """Takes over what another engine has left by ``lie_down``. It is read when a prompt needs it.
+
+        What is damaged is computed again.
+
+        Args:
+            file: A descriptor of that file; it stays the caller's, and open as long as the engine.
+            places: What ``lie_down`` returned.
+        """
+        with self.lock:
+            self.require_open()
+            self._prefixes.wake(file, places)
+
     @property
     def progress(self) -> int:
         """A number that grows while a step computes: on the CPU hundreds of times a step, on a GPU once.
@@ -412,8 +449,12 @@ class Engine:
             for part in parts:
                 if part[0].cancelled or self._closing:
                     raise CancelledError("the step was cancelled")
+            begun = time.monotonic()
             with self.native as context:
-                return self.native_step.run(context, parts)
+                tokens = self.native_step.run(context, parts)
+            if n_tokens >= _N_MEASURED:
+                self._s_per_token = (time.monotonic() - begun) / n_tokens
+            return tokens
         except KeyboardInterrupt:
             # Ctrl-C came somewhere in between: what the sampler and the sequence know may differ by a token.
             for sequence, _, _ in parts:

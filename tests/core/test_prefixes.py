@@ -7,38 +7,18 @@ from collections.abc import Iterator
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from tiny_gguf import TinyModel
+from prefix_models import ROOM, is_near, logits, text, write_model
 
-from hoshikage_core import Engine, Model, SamplingParams
+from hoshikage_core import Model, SamplingParams
 from hoshikage_core._prefixes import count_common
 
-ROOM = 64 * 1024 * 1024
 GREEDY = SamplingParams(temperature=0)
-NEAR = 0.1  # computed one by one or together they differ by 0.01; those of another prompt by several units
 
 
 @pytest.fixture(scope="module", params=["llama", "sliding", "mamba"])
 def model(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Model]:
-    path = tmp_path_factory.mktemp("models") / f"{request.param}.gguf"
-    tiny = TinyModel(n_layer=4)
-    {"llama": tiny.write, "sliding": tiny.write_sliding, "mamba": tiny.write_mamba}[request.param](path)
-    with Model(path) as made:
+    with Model(write_model(request.param, tmp_path_factory.mktemp("models"))) as made:
         yield made
-
-
-def logits(engine: Engine, tokens: list[int], *, reuse: bool = True) -> tuple[int, list[float]]:
-    """How many tokens were cached, and the logits after the last."""
-    with engine.open(tokens, reuse=reuse) as sequence:
-        sequence.prefill()
-        return sequence.n_cached, list(sequence.logits())
-
-
-def is_near(left: list[float], right: list[float]) -> bool:
-    return max(abs(a - b) for a, b in zip(left, right, strict=True)) < NEAR
-
-
-def text(n: int, seed: int = 0) -> list[int]:
-    return [3 + (seed * 31 + i * 7) % 500 for i in range(n)]
 
 
 def test_the_next_turn(model: Model) -> None:

@@ -1,0 +1,151 @@
+"""Sequences that the KV cache has no room for: in host memory, or in a file that outlives the engine."""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import time
+import zlib
+from array import array
+from dataclasses import dataclass
+from typing import Any
+
+from hoshikage_core._ffi import ffi
+
+_CHUNK_BYTES = 4 * 1024 * 1024
+_BLOCK_BYTES = 4096
+_FALLOC_FL_KEEP_SIZE, _FALLOC_FL_PUNCH_HOLE = 1, 2
+
+
+@dataclass(frozen=True)
+class SleepingPrefix:
+    """A sequence in a file: what another engine needs to go on with it.
+
+    Attributes:
+        tokens: Its tokens, as the bytes of native 32-bit integers.
+        offset: Where in the file its bytes begin.
+        n_bytes: How many they are.
+        crc: Their CRC-32.
+    """
+
+    tokens: bytes
+    offset: int
+    n_bytes: int
+    crc: int
+
+
+class InMemory:
+    """A sequence in host memory."""
+
+    def __init__(self, tokens: list[int], data: Any, n_bytes: int) -> None:
+        self.tokens = tokens
+        self.n_bytes = n_bytes
+        self._data = data
+
+    @property
+    def n_bytes_in_memory(self) -> int:
+        """Host memory that it takes."""
+        return self.n_bytes
+
+    def load(self) -> Any:
+        """Its bytes; None where they are damaged."""
+        return self._data
+
+
+class InFile:
+    """A sequence in a file."""
+
+    def __init__(self, file: int, place: SleepingPrefix) -> None:
+        self.tokens = array("i", place.tokens).tolist()
+        self.n_bytes = place.n_bytes
+        self.n_bytes_in_memory = 0
+        self.place = place
+        self._file = file
+
+    def load(self) -> Any:
+        """Its bytes; None where they are damaged."""
+        data = ffi.new("char[]", self.n_bytes)
+        view, at = memoryview(ffi.buffer(data)), 0
+        try:
+            while at < self.n_bytes:
+                n_read = os.preadv(self._file, [view[at : at + _CHUNK_BYTES]], self.place.offset + at)
+                if n_read == 0:
+                    return None
+                at += n_read
+        except OSError:
+            return None
+        return data if zlib.crc32(view) == self.place.crc else None
+
+
+Saved = InMemory | InFile
+
+
+class Bed:
+    """The file, while an engine puts its sequences into it.
+
+    Args:
+        file: Its descriptor; what an engine before has left in it stays where it is.
+        room_bytes: How much of it may be used.
+        deadline: Until when (monotonic clock); what is not written then, is left out.
+    """
+
+    def __init__(self, file: int, room_bytes: int, deadline: float) -> None:
+        self.places: list[SleepingPrefix] = []
+        self._file = file
+        self._room_bytes = room_bytes
+        self._deadline = deadline
+
+    def put(self, saved: Saved, compute_s: float) -> bool:
+        """Takes a sequence; False when there is no time or room for more.
+
+        One that takes longer to write than to compute is left out: reading it would not pay.
+
+        Args:
+            saved: The sequence.
+            compute_s: How long it would take to compute it.
+        """
+        if saved.n_bytes > self._room_bytes:
+            return True  # a smaller one may fit
+        if isinstance(saved, InFile):
+            self.places.append(saved.place)
+            self._room_bytes -= saved.n_bytes
+            return True
+        begun = time.monotonic()
+        try:
+            place = self._write(saved)
+        except OSError:  # the disk is full
+            return False
+        if place is None:
+            return False
+        if time.monotonic() - begun < compute_s:
+            self.places.append(place)
+            self._room_bytes -= saved.n_bytes
+        return True
+
+    def tidy(self, before: list[SleepingPrefix]) -> None:
+        """Gives back the room of what was in the file before and is not needed any more."""
+        kept = {place.offset for place in self.places}
+        for place in before:
+            if place.offset not in kept:
+                _punch_hole(self._file, place)
+
+    def _write(self, saved: InMemory) -> SleepingPrefix | None:
+        offset = -(-os.fstat(self._file).st_size // _BLOCK_BYTES) * _BLOCK_BYTES
+        view, at = memoryview(ffi.buffer(saved.load(), saved.n_bytes)), 0
+        try:
+            while at < saved.n_bytes:
+                if time.monotonic() > self._deadline:
+                    os.ftruncate(self._file, offset)
+                    return None
+                at += os.pwrite(self._file, view[at : at + _CHUNK_BYTES], offset + at)
+        except OSError:
+            os.ftruncate(self._file, offset)
+            raise
+        return SleepingPrefix(array("i", saved.tokens).tobytes(), offset, saved.n_bytes, zlib.crc32(view))
+
+
+def _punch_hole(file: int, place: SleepingPrefix) -> None:
+    # Where the file system cannot, the room is given back with the file.
+    libc = ctypes.CDLL(None)
+    size = ctypes.c_long(-(-place.n_bytes // _BLOCK_BYTES) * _BLOCK_BYTES)
+    libc.fallocate(file, _FALLOC_FL_PUNCH_HOLE | _FALLOC_FL_KEEP_SIZE, ctypes.c_long(place.offset), size)
