@@ -37,6 +37,7 @@ from hoshikage_server.engines.embeddings import Embeddings
 from hoshikage_server.engines.gpu import Gpu
 from hoshikage_server.engines.lane import Lane
 from hoshikage_server.engines.process import EngineProcess
+from hoshikage_server.engines.sleep import Dormitory
 from hoshikage_server.engines.supervisor import Supervisor
 from hoshikage_server.registry.catalog import Catalog
 from hoshikage_server.registry.model_map import ModelMap
@@ -77,7 +78,7 @@ def build_deps(settings: LiveSettings, engine_command: Sequence[str] = ENGINE_CO
             settings.now.idle_timeout if entry is None or entry.given.idle_timeout is None else entry.given.idle_timeout
         )
 
-    spawn = functools.partial(EngineProcess, engine_command, Gpu())
+    spawn = functools.partial(EngineProcess, engine_command, Gpu(), Dormitory(settings))
     engines = Supervisor(spawn, settings, idle_timeout_of)
     counters = Supervisor(spawn, settings, lambda model: vocabulary.IDLE_S)
     lane = Lane(engines.is_awake)

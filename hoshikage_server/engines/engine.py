@@ -26,8 +26,8 @@ class Process(Protocol):
     def usage(self) -> Usage | None:
         """What it holds."""
 
-    def stop(self) -> None:
-        """Asks it to end."""
+    def stop(self, sleep_s: float = 0.0) -> None:
+        """Asks it to end; it may take so long to keep what it has computed."""
 
     def kill(self, reason: str | Said) -> None:
         """Ends it."""

@@ -33,6 +33,7 @@ from hoshikage_server.settings import LiveSettings, Settings
 log = logging.getLogger(__name__)
 
 _CRASHES_TOLD = 10
+_SLEEP_SHARE = 0.7  # of the time that an engine may take to end, it may use so much to keep what it has computed
 
 
 @dataclass(frozen=True)
@@ -287,7 +288,8 @@ class Fleet:
         if engine.state != "unloading" and not engine.doomed:
             engine.deadline = self._clock() + self._limits.stop_timeout
             self._enter(engine, "unloading")
-            engine.process.stop()
+            # When the server ends, all is forgotten.
+            engine.process.stop(0.0 if self._closing is not None else _SLEEP_SHARE * self._limits.stop_timeout)
 
     def _enter(self, engine: Engine, state: EngineState) -> None:
         if engine.state != state:

@@ -25,6 +25,7 @@ from hoshikage_server.engines import wire
 from hoshikage_server.engines.channel import Channel
 from hoshikage_server.engines.footprint import Footprint, Freed, Usage
 from hoshikage_server.engines.gpu import Gpu
+from hoshikage_server.engines.sleep import Dormitory
 from hoshikage_server.messages import Said, said
 
 log = logging.getLogger(__name__)
@@ -68,8 +69,9 @@ class EngineProcess:
     cannot be interrupted half-way.
 
     Args:
-        command: The engine program; `--fd N --parent PID` is appended.
+        command: The engine program; `--fd N --parent PID` is appended, and `--bed N` where there is a file to sleep in.
         gpu: Where the memory of GPUs is looked up.
+        dormitory: Where what it has computed is kept when it ends.
         spec: The model it shall load.
         notify: Told about the load and the end of the process. Must not switch greenlets.
 
@@ -82,8 +84,12 @@ class EngineProcess:
         OSError: It could not be started.
     """
 
-    def __init__(self, command: Sequence[str], gpu: Gpu, spec: wire.EngineSpec, notify: Notify) -> None:
+    def __init__(
+        self, command: Sequence[str], gpu: Gpu, dormitory: Dormitory, spec: wire.EngineSpec, notify: Notify
+    ) -> None:
         self.spec = spec
+        self._dormitory = dormitory
+        self._bed = dormitory.bed_for(spec)
         self.last_heard = time.monotonic()
         self.fingerprint = ""
         self._notify = notify
@@ -97,12 +103,14 @@ class EngineProcess:
         self._kill_reason: str | Said | None = None
         self._footprint = Footprint(None if spec.is_vocab_only else gpu)
         self._socket, theirs = socket.socketpair()
+        inherited = [theirs.fileno()] if self._bed is None else [theirs.fileno(), self._bed.descriptor]
+        bed = () if self._bed is None else ("--bed", str(self._bed.descriptor))
         try:
             # Of its own DEVNULL gevent would lose a descriptor each time that there are too few to start a process.
             with theirs, open(os.devnull, "r+b", buffering=0) as nothing:
                 self._process: subprocess.Popen[bytes] = subprocess.Popen(
-                    [*command, "--fd", str(theirs.fileno()), "--parent", str(os.getpid())],
-                    pass_fds=[theirs.fileno()],
+                    [*command, "--fd", str(theirs.fileno()), "--parent", str(os.getpid()), *bed],
+                    pass_fds=inherited,
                     stdin=nothing,
                     stdout=nothing,
                     stderr=subprocess.PIPE,
@@ -112,7 +120,7 @@ class EngineProcess:
         except BaseException:
             self._socket.close()
             raise
-        self.send(wire.Load(spec, log.getEffectiveLevel()))
+        self.send(wire.Load(spec, log.getEffectiveLevel(), () if self._bed is None else self._bed.sleeping))
         self._listener = gevent.spawn(self._listen)
         self._reader = gevent.spawn(self._read)
         gevent.spawn(self._write)
@@ -225,9 +233,13 @@ class EngineProcess:
         """What it holds now. May switch greenlets, where there is a GPU."""
         return self._footprint.usage_of(self.pid)
 
-    def stop(self) -> None:
-        """Asks the process to end, after a look at what it holds."""
-        gevent.spawn(self._stop)
+    def stop(self, sleep_s: float = 0.0) -> None:
+        """Asks the process to end, after a look at what it holds.
+
+        Args:
+            sleep_s: How long it may take to keep what it has computed; 0: that is forgotten.
+        """
+        gevent.spawn(self._stop, sleep_s)
 
     def kill(self, reason: str | Said) -> None:
         """Ends the process without asking it; `reason` becomes the reason of its end."""
@@ -240,10 +252,11 @@ class EngineProcess:
         with contextlib.suppress(OSError):  # it has ended, and the socket is closed
             self._socket.shutdown(socket.SHUT_RDWR)
 
-    def _stop(self) -> None:
+    def _stop(self, sleep_s: float) -> None:
         with gevent.Timeout(_LOOK_S, False):
             self.usage()  # what is freed is what it holds now
-        self.send(wire.Stop())
+        room_bytes = 0 if self._bed is None else self._dormitory.room_in(self._bed)
+        self.send(wire.Stop(sleep_s if room_bytes else 0.0, room_bytes))
 
     def _write(self) -> None:
         while (data := self._outbox.get()) is not None:
@@ -282,6 +295,8 @@ class EngineProcess:
             self._deliver(frame)
         elif isinstance(frame, wire.Beat):
             pass
+        elif isinstance(frame, wire.Slept):
+            self._dormitory.tuck_in(self.spec, frame.sleeping)
         elif isinstance(frame, wire.Embedded) or (isinstance(frame, wire.Failed) and frame.id in self._embeds):
             if (inbox := self._embeds.get(frame.id)) is not None:  # else it was forgotten meanwhile
                 inbox.put(frame)

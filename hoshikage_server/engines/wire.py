@@ -15,6 +15,7 @@ ever appended, with defaults. A conversation:
                                                                 what an engine with vocabulary only can do
     engine -> server   Beat                                     while it loads, and while its native step makes progress
     server -> engine   Stop                                     the engine ends; so it does when the socket closes
+    engine -> server   Slept                                    before it ends, if it is told to sleep
 
 Token ids cross as the bytes of native 32-bit integers, vectors as those of native 32-bit floats: both ends run on one
 machine.
@@ -189,11 +190,25 @@ class Timings(msgspec.Struct, frozen=True, array_like=True):
     n_cached: int = 0
 
 
+class Sleeping(msgspec.Struct, frozen=True, array_like=True):
+    """What an engine has computed, in a file; see hoshikage_core's SleepingPrefix."""
+
+    tokens: bytes
+    offset: int
+    n_bytes: int
+    crc: int
+
+
 class Load(Frame, frozen=True):
-    """The model to serve; the engine logs at the server's level."""
+    """The model to serve; the engine logs at the server's level.
+
+    Attributes:
+        sleeping: What an engine before it has put into the file that it inherits.
+    """
 
     spec: EngineSpec
     log_level: int = 20
+    sleeping: tuple[Sleeping, ...] = ()
 
 
 class SoFar(msgspec.Struct, frozen=True, array_like=True):
@@ -286,7 +301,21 @@ class Cancel(Frame, frozen=True):
 
 
 class Stop(Frame, frozen=True):
-    """End the process."""
+    """End the process.
+
+    Attributes:
+        sleep_s: How long it may take to put what it has computed into the file it has inherited; 0: it does not.
+        room_bytes: How much of the file it may take.
+    """
+
+    sleep_s: float = 0.0
+    room_bytes: int = 0
+
+
+class Slept(Frame, frozen=True):
+    """The last words of an engine that was told to sleep: what it has put into the file."""
+
+    sleeping: tuple[Sleeping, ...]
 
 
 class Loading(Frame, frozen=True):
@@ -414,7 +443,9 @@ class Beat(Frame, frozen=True):
 
 
 ToEngine = Load | Generate | Embed | Count | Tokenize | Detokenize | Cancel | Stop
-FromEngine = Loading | Ready | Accepted | Progress | Token | Done | Embedded | Counted | Tokens | Plain | Failed | Beat
+FromEngine = (
+    Loading | Ready | Accepted | Progress | Token | Done | Embedded | Counted | Tokens | Plain | Failed | Beat | Slept
+)
 
 _encode = msgspec.msgpack.Encoder().encode
 _to_engine: msgspec.msgpack.Decoder[ToEngine] = msgspec.msgpack.Decoder(ToEngine)

@@ -23,7 +23,7 @@ from typing import NoReturn
 
 import msgspec
 
-from hoshikage_core import Engine, HoshikageError, SamplingParams, build_info
+from hoshikage_core import Engine, HoshikageError, SamplingParams, SleepingPrefix, build_info
 from hoshikage_server import __version__, dumps, logs
 from hoshikage_server.engines import wire
 from hoshikage_server.engines.defaults import apply
@@ -49,8 +49,9 @@ _LOAD_CODES = frozenset({"model_load_failed", "insufficient_memory"})
 class Worker:
     """Serves one model over one socket."""
 
-    def __init__(self, sock: socket.socket) -> None:
+    def __init__(self, sock: socket.socket, bed: int | None = None) -> None:
         self._socket = sock
+        self._bed = bed
         self._last_sent = 0.0
         self._held = bytearray()
         self._inbox: queue.SimpleQueue[wire.ToEngine] = queue.SimpleQueue()
@@ -80,6 +81,8 @@ class Worker:
         while loaded is None:  # the server has been told why; it ends this process
             self._inbox.get()
         self._engine = loaded.engine
+        if self._engine is not None and self._bed is not None:
+            self._engine.wake(self._bed, [SleepingPrefix(*msgspec.structs.astuple(place)) for place in first.sleeping])
         self._has_progress = not first.spec.is_vocab_only
         prompts = Prompts(loaded.model)
         while True:
@@ -108,7 +111,7 @@ class Worker:
             os._exit(0)  # nobody is left to work for
 
     def _receive(self, frame: wire.ToEngine) -> None:
-        if isinstance(frame, wire.Stop):
+        if isinstance(frame, wire.Stop) and (frame.sleep_s == 0 or self._bed is None or self._engine is None):
             os._exit(0)  # ends a running step as well; the kernel frees everything
         if isinstance(frame, wire.Cancel):
             self._cancel(frame.id)
@@ -189,8 +192,21 @@ class Worker:
                 self._waiting.append(frame)
             elif isinstance(frame, wire.Embed):
                 self._embedding.add(frame)
+            elif isinstance(frame, wire.Stop):
+                self._sleep(frame)
             elif isinstance(frame, (wire.Count, wire.Tokenize, wire.Detokenize)):
                 self._tell(prompts, frame)
+
+    def _sleep(self, frame: wire.Stop) -> NoReturn:
+        """Keeps what was computed, and ends."""
+        assert self._engine is not None
+        assert self._bed is not None
+        try:
+            places = self._engine.lie_down(self._bed, room_bytes=frame.room_bytes, limit_s=frame.sleep_s)
+            slept = (wire.Sleeping(place.tokens, place.offset, place.n_bytes, place.crc) for place in places)
+            self._send(wire.Slept(tuple(slept)))
+        finally:
+            os._exit(0)
 
     def _tell(self, prompts: Prompts, frame: wire.Count | wire.Tokenize | wire.Detokenize) -> None:
         try:
@@ -294,6 +310,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="hoshikage-engine")
     parser.add_argument("--fd", type=int, required=True)  # the socket to the server
     parser.add_argument("--parent", type=int, required=True)  # the server's process id
+    parser.add_argument("--bed", type=int, help="the file to sleep in")
     arguments = parser.parse_args()
     _die_with(arguments.parent)
     dumps.leave_none()
@@ -303,7 +320,7 @@ def main() -> None:
     sock = socket.socket(fileno=arguments.fd)
     sock.setblocking(True)  # gevent made it non-blocking
     assert "gevent" not in sys.modules
-    Worker(sock).run()
+    Worker(sock, arguments.bed).run()
 
 
 if __name__ == "__main__":

@@ -104,5 +104,9 @@ SETTINGS: dict[str, Message] = {
         "ほかの会話の計算結果（KVキャッシュ）を取っておくメインメモリのバイト数。0 なら取っておかない",
         "bytes of RAM for what was computed of other conversations (their KV cache); 0: none",
     ),
+    "setting_sleep_cache": Message(
+        "アンロードしたモデルの計算結果を、サーバーの終了までディスクに取っておくバイト数。0 なら取っておかない",
+        "bytes of disk for what unloaded models had computed, as long as the server runs; 0: none",
+    ),
     "setting_responses_max_bytes": Message("その合計のバイト数", "bytes of all of them"),
 }

@@ -337,6 +337,7 @@ def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("--fd", type=int, required=True)
     parser.add_argument("--parent", type=int, required=True)
+    parser.add_argument("--bed", type=int)
     arguments = parser.parse_args()
     assert "gevent" not in sys.modules
     FakeEngine(arguments.fd).run()

@@ -47,7 +47,7 @@ class MemoryProcess:
     def usage(self) -> Usage | None:
         return None
 
-    def stop(self) -> None:
+    def stop(self, sleep_s: float = 0.0) -> None:
         self._world.on_stop(self)
         self.n_stops += 1
 

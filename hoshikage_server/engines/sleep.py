@@ -1,0 +1,88 @@
+"""Sleep that remembers: what engines have computed, kept for the next engine of the same model while none is loaded.
+
+Each model has a file without a name, which only descriptors hold: the server's, and that of the engine which writes it
+before it ends and reads it again when a conversation goes on. With the server it is gone.
+"""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from collections import OrderedDict
+from typing import IO
+
+from hoshikage_server.engines.wire import EngineSpec, Sleeping
+from hoshikage_server.settings import LiveSettings
+
+_DISK_SHARE = 4  # of what is free there, one file takes a quarter at most
+_BLOCK_BYTES = 512  # of st_blocks
+
+
+class Bed:
+    """A model's file."""
+
+    def __init__(self, file: IO[bytes]) -> None:
+        self.file = file
+        self.sleeping: tuple[Sleeping, ...] = ()
+
+    @property
+    def descriptor(self) -> int:
+        """Which an engine inherits."""
+        return self.file.fileno()
+
+    @property
+    def n_bytes(self) -> int:
+        """What it takes on the disk."""
+        return os.fstat(self.descriptor).st_blocks * _BLOCK_BYTES
+
+    @property
+    def room_bytes(self) -> int:
+        """What the disk lets it take."""
+        disk = os.fstatvfs(self.descriptor)
+        return self.n_bytes + disk.f_bavail * disk.f_frsize // _DISK_SHARE
+
+
+class Dormitory:
+    """The files of all models, the one that was used least recently first.
+
+    Args:
+        settings: For `sleep_cache` and the folder.
+    """
+
+    def __init__(self, settings: LiveSettings) -> None:
+        self._settings = settings
+        self._beds: OrderedDict[EngineSpec, Bed] = OrderedDict()
+
+    def bed_for(self, spec: EngineSpec) -> Bed | None:
+        """The file of a new engine; None where nothing is to be kept, or can be."""
+        if spec.is_vocab_only or self._settings.now.sleep_cache == 0:
+            return None
+        bed = self._beds.get(spec)
+        if bed is None:
+            folder = self._settings.now.cache_dir
+            try:
+                folder.mkdir(parents=True, exist_ok=True)
+                bed = self._beds[spec] = Bed(tempfile.TemporaryFile(dir=folder))  # noqa: SIM115 - it is kept
+            except OSError:  # a disk that is full or read-only: then it is computed again
+                return None
+        self._beds.move_to_end(spec)
+        return bed
+
+    def room_in(self, bed: Bed) -> int:
+        """Bytes that an engine may put there."""
+        return min(self._settings.now.sleep_cache, bed.room_bytes)
+
+    def tuck_in(self, spec: EngineSpec, sleeping: tuple[Sleeping, ...]) -> None:
+        """Notes what an engine has put into its file before it ended; others give way where it is too much."""
+        bed = self._beds.get(spec)
+        if bed is None:
+            return
+        bed.sleeping = sleeping
+        while len(self._beds) > 1 and sum(bed.n_bytes for bed in self._beds.values()) > self._settings.now.sleep_cache:
+            _, oldest = self._beds.popitem(last=False)
+            oldest.file.close()
+
+    def close(self) -> None:
+        """Forgets everything."""
+        while self._beds:
+            self._beds.popitem()[1].file.close()
