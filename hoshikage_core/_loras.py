@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 from hoshikage_core import _checks
 from hoshikage_core._ffi import Handle, call, ffi, lib
-from hoshikage_core._files import why_no_file
 from hoshikage_core.errors import AdapterLoadError, InvalidArgumentError, NativeError
+from hoshikage_core.files import why_no_file
 
 if TYPE_CHECKING:
     from hoshikage_core.model import Model

@@ -15,10 +15,10 @@ from typing import TYPE_CHECKING, Any
 
 from hoshikage_core import _checks
 from hoshikage_core._ffi import Handle, call, call_text, ffi, lib
-from hoshikage_core._files import why_no_file
 from hoshikage_core._loras import Lora
 from hoshikage_core.chat import ChatTemplate
 from hoshikage_core.errors import CancelledError, ContextLengthError, ModelLoadError, NativeError
+from hoshikage_core.files import why_no_file
 from hoshikage_core.memory import fits_every_gpu, require_context_memory, require_embedder_memory
 from hoshikage_core.params import ContextShape, GpuLayers, model_params
 from hoshikage_core.sampling import SamplingParams, new_sampler
