@@ -6,22 +6,21 @@ from hoshikage_server.messages.message import Message
 
 ENTRY_FILES: dict[str, Message] = {
     "adapter_load_failed": Message(
-        "モデル '{model}' の LoRA アダプター {path} を使えません: {reason}。"
-        "このモデル用のアダプターを model_map.json の 'lora' に指定してください"
-        "（外すには: hoshikage model set {model} --unset lora）。",
-        "The LoRA adapter {path} cannot be used with the model '{model}': {reason}. "
-        "Name one that was made for this model under 'lora' in model_map.json.",
+        "モデル '{model}' に LoRA アダプター {path} を適用できません: {reason}。"
+        "このモデル用のアダプターを 'lora' に指定するか、'hoshikage model set {model} lora=' で外してください。",
+        "The LoRA adapter {path} cannot be used with the model '{model}': {reason}. Name one that was made for this "
+        "model under 'lora', or type 'hoshikage model set {model} lora=' to go without.",
     ),
     "template_file_failed": Message(
-        "モデル '{model}' のチャットテンプレート {path} を使えません: {reason}。"
-        "model_map.json の 'chat_template' にある名前と、ファイルの中身を確かめてください。",
-        "The chat template {path} of the model '{model}' cannot be used: {reason}. "
-        "Check its name under 'chat_template' in model_map.json, and what is in the file.",
+        "モデル '{model}' のチャットテンプレート {path} を使えません: {reason}。ファイルを確かめるか、"
+        "'hoshikage model set {model} chat_template=' でモデル自身のテンプレートに戻してください。",
+        "The chat template {path} of the model '{model}' cannot be used: {reason}. Check the file, or type "
+        "'hoshikage model set {model} chat_template=' to return to the model's own.",
     ),
     "template_load_failed": Message(
-        "model_map.json にあるモデル '{model}' の 'chat_template' を使えません: {reason}。"
-        "Jinja の書き方を確かめるか、消してモデル自身のテンプレートを使ってください。",
-        "The 'chat_template' of the model '{model}' in model_map.json cannot be used: {reason}. "
-        "Correct the Jinja, or remove it to use the model's own.",
+        "モデル '{model}' の 'chat_template' を使えません: {reason}。Jinja の書き方を確かめるか、"
+        "'hoshikage model set {model} chat_template=' でモデル自身のテンプレートに戻してください。",
+        "The 'chat_template' of the model '{model}' cannot be used: {reason}. Correct the Jinja, or type "
+        "'hoshikage model set {model} chat_template=' to return to the model's own.",
     ),
 }
