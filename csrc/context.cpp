@@ -1,6 +1,7 @@
 #include "guard.hpp"
 #include "handles.hpp"
 #include "log.hpp"
+#include "lora.hpp"
 #include "threads.hpp"
 
 #include <algorithm>
@@ -21,8 +22,10 @@ constexpr int32_t no_row = -1;
 }  // namespace
 
 struct hsk_context {
-    // In the order of construction: the llama_context must go before the threads it computes on, and both before the model.
+    // In the order of construction: the llama_context must go before the adapters and the threads it computes with, and all
+    // before the model.
     shared_model model;
+    hsk::Loras loras;
     hsk::Threads threads;
     hsk::Threads threads_batch;
     std::unique_ptr<llama_context, FreeContext> llama;
@@ -279,7 +282,8 @@ void hsk_context_params_default(hsk_context_params *params) noexcept {
     std::strcpy(params->kv_type_v, "f16");
 }
 
-int32_t hsk_context_new(const hsk_model *model, const hsk_context_params *params, hsk_context **out, hsk_error *error) noexcept {
+int32_t hsk_context_new(const hsk_model *model, const hsk_context_params *params, const hsk_lora *const *loras,
+                        const float *scales, size_t n_loras, hsk_context **out, hsk_error *error) noexcept {
     return hsk::guarded(error, [&] {
         if (model->vocab_only) {
             throw hsk::Failure(HSK_UNSUPPORTED, "the model was loaded with its vocabulary only");
@@ -299,6 +303,7 @@ int32_t hsk_context_new(const hsk_model *model, const hsk_context_params *params
 
         auto context = std::make_unique<hsk_context>();
         context->model = model->model;
+        context->loras = hsk::to_loras(*model, loras, n_loras);
         context->threads = hsk::make_threads(params->n_threads);
         if (params->n_threads_batch != params->n_threads) {
             context->threads_batch = hsk::make_threads(params->n_threads_batch);
@@ -306,6 +311,7 @@ int32_t hsk_context_new(const hsk_model *model, const hsk_context_params *params
         llama_context_params native = hsk::native_params(*params);
         native.abort_callback = on_node;
         native.abort_callback_data = context.get();
+        const auto lock = hsk::lock_loras();
         context->llama.reset(llama_init_from_model(model->model.get(), native));
         if (!context->llama) {
             const std::string reason = hsk::logged_errors();
@@ -317,6 +323,7 @@ int32_t hsk_context_new(const hsk_model *model, const hsk_context_params *params
         }
         llama_attach_threadpool(context->llama.get(), context->threads.get(),
                                 context->threads_batch ? context->threads_batch.get() : context->threads.get());
+        hsk::apply_loras(context->llama.get(), context->loras, scales);
         context->rows.assign(params->n_seq_max, no_row);
         context->n_batch = static_cast<int32_t>(llama_n_batch(context->llama.get()));
         context->batch = llama_batch_init(context->n_batch, 0, 1);

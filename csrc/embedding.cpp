@@ -1,6 +1,7 @@
 #include "guard.hpp"
 #include "handles.hpp"
 #include "log.hpp"
+#include "lora.hpp"
 #include "threads.hpp"
 
 #include <algorithm>
@@ -28,6 +29,7 @@ static_assert(static_cast<int>(HSK_POOLING_RANK) == LLAMA_POOLING_TYPE_RANK);
 struct hsk_embedder {
     // In the order of construction, as in hsk_context.
     shared_model model;
+    hsk::Loras loras;
     hsk::Threads threads;
     OwnedContext llama;
     std::atomic<bool> interrupted{false};
@@ -268,17 +270,21 @@ template <typename Number> void write(const Number *vector, size_t n_dims, bool 
 
 }  // namespace
 
-int32_t hsk_embedder_new(const hsk_model *model, const hsk_context_params *params, int32_t pooling, hsk_embedder **out,
-                         hsk_embedder_info *info, hsk_error *error) noexcept {
+int32_t hsk_embedder_new(const hsk_model *model, const hsk_context_params *params, int32_t pooling, const hsk_lora *const *loras,
+                         const float *scales, size_t n_loras, hsk_embedder **out, hsk_embedder_info *info,
+                         hsk_error *error) noexcept {
     return hsk::guarded(error, [&] {
         require_model(*model);
         require_params(*params, pooling);
         auto embedder = std::make_unique<hsk_embedder>();
         embedder->model = model->model;
+        embedder->loras = hsk::to_loras(*model, loras, n_loras);
         embedder->threads = hsk::make_threads(params->n_threads);
         const llama_context_params native = context_params(*embedder, *params);
+        const auto lock = hsk::lock_loras();
         look_at(*embedder, native, pooling);
         open_context(*embedder, native);
+        hsk::apply_loras(embedder->llama.get(), embedder->loras, scales);
         *info = embedder->info;
         *out = embedder.release();
     });

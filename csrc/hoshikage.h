@@ -29,7 +29,7 @@ extern "C" {
 typedef enum hsk_status {
     HSK_OK = 0,
     HSK_INVALID_ARGUMENT = 1,  /* a value the caller gave is wrong; the message names it */
-    HSK_MODEL_LOAD_FAILED = 2, /* the file is not a model that can be used; the message is llama.cpp's reason */
+    HSK_MODEL_LOAD_FAILED = 2, /* the file is not a model or adapter that can be used; the message is llama.cpp's reason */
     HSK_OUT_OF_MEMORY = 3,     /* an allocation failed, or was refused because it could not succeed */
     HSK_CANCELLED = 4,         /* the call was cancelled from another thread */
     HSK_CONTEXT_FULL = 5,      /* the KV cache has no room for the batch; nothing was changed */
@@ -51,6 +51,7 @@ typedef struct hsk_text {
 
 typedef struct hsk_load hsk_load;         /* a running load, seen from another thread */
 typedef struct hsk_model hsk_model;       /* weights and vocabulary */
+typedef struct hsk_lora hsk_lora;         /* a LoRA adapter of a model */
 typedef struct hsk_chat hsk_chat;         /* a chat template */
 typedef struct hsk_parser hsk_parser;     /* takes generated text apart */
 typedef struct hsk_sampler hsk_sampler;   /* a sampler chain with its grammar and history */
@@ -136,6 +137,12 @@ int32_t hsk_infill_tokens_get(const hsk_model *model, int32_t *prefix, int32_t *
 /* Writes 1 for each token that ends a generation, 0 for others; is_end has room for n_vocab bytes. */
 int32_t hsk_end_tokens_get(const hsk_model *model, uint8_t *is_end, size_t n_vocab, hsk_error *error) HSK_NOEXCEPT;
 
+/* ---- Adapters --------------------------------------------------------------------------------------------------- */
+
+/* Loads a LoRA adapter for a model, and changes nothing: contexts are made with it. HSK_MODEL_LOAD_FAILED if it cannot be used with it. */
+int32_t hsk_lora_load(const hsk_model *model, const char *path, hsk_lora **out, hsk_error *error) HSK_NOEXCEPT;
+void hsk_lora_free(hsk_lora *lora) HSK_NOEXCEPT;
+
 /* ---- Memory ----------------------------------------------------------------------------------------------------- */
 
 /* Bytes a model file and a context on it would take, computed without allocating them, the GPUs first and the host last:
@@ -194,8 +201,9 @@ int32_t hsk_sampler_accept(hsk_sampler *sampler, const int32_t *tokens, size_t n
 
 /* ---- Context ---------------------------------------------------------------------------------------------------- */
 
-int32_t hsk_context_new(const hsk_model *model, const hsk_context_params *params, hsk_context **out,
-                        hsk_error *error) HSK_NOEXCEPT;
+/* The weights are the model's with each adapter's change, times its scale, added. */
+int32_t hsk_context_new(const hsk_model *model, const hsk_context_params *params, const hsk_lora *const *loras,
+                        const float *scales, size_t n_loras, hsk_context **out, hsk_error *error) HSK_NOEXCEPT;
 void hsk_context_free(hsk_context *context) HSK_NOEXCEPT;
 
 /* What one sequence contributes to a step, and what it gets back. */
@@ -271,9 +279,11 @@ typedef struct hsk_input {
     int32_t n_tokens;      /* from 1 to n_ctx */
 } hsk_input;
 
-/* Where each token sees all others, n_ctx is at most what the model was trained with, and so many tokens are computed at once. */
-int32_t hsk_embedder_new(const hsk_model *model, const hsk_context_params *params, int32_t pooling, hsk_embedder **out,
-                         hsk_embedder_info *info, hsk_error *error) HSK_NOEXCEPT;
+/* Where each token sees all others, n_ctx is at most what the model was trained with, and so many tokens are computed at once.
+ * Adapters as for hsk_context_new. */
+int32_t hsk_embedder_new(const hsk_model *model, const hsk_context_params *params, int32_t pooling, const hsk_lora *const *loras,
+                         const float *scales, size_t n_loras, hsk_embedder **out, hsk_embedder_info *info,
+                         hsk_error *error) HSK_NOEXCEPT;
 void hsk_embedder_free(hsk_embedder *embedder) HSK_NOEXCEPT;
 
 /* Embeds at most n_seq_max inputs that have n_ctx tokens together, and writes the first n_dims floats of each vector, vector

@@ -13,6 +13,7 @@ from hoshikage_core.chat import ChatTemplate
 from hoshikage_core.embedding import Embedder, Embedding, Pooling
 from hoshikage_core.engine import Engine
 from hoshikage_core.errors import (
+    AdapterLoadError,
     CancelledError,
     ChatTemplateError,
     ClosedError,
@@ -40,6 +41,7 @@ from hoshikage_core.sampling import SamplingParams, choice_seed, schema_to_gramm
 from hoshikage_core.sequence import Sequence
 
 __all__ = [
+    "AdapterLoadError",
     "BuildInfo",
     "CancelledError",
     "ChatPrompt",

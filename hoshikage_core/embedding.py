@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from hoshikage_core import _checks
 from hoshikage_core._ffi import Handle, call, ffi, lib
+from hoshikage_core._loras import Lora, native_loras
 from hoshikage_core.errors import CancelledError, ClosedError, ContextLengthError, InvalidArgumentError
 from hoshikage_core.params import THREADS_MAX, ContextShape
 
@@ -115,7 +116,14 @@ class Embedder:
         native: The native context.
     """
 
-    def __init__(self, model: Model, shape: ContextShape, pooling: Pooling | None, n_threads: int | None) -> None:
+    def __init__(
+        self,
+        model: Model,
+        shape: ContextShape,
+        pooling: Pooling | None,
+        n_threads: int | None,
+        lora: Sequence[Lora] = (),
+    ) -> None:
         params = shape.native()
         default_threads = lib.hsk_thread_count_default() if n_threads is None else n_threads
         params.n_threads = params.n_threads_batch = _checks.integer("n_threads", default_threads, 1, THREADS_MAX)
@@ -129,8 +137,8 @@ class Embedder:
         self._started: weakref.WeakSet[Embedding] = weakref.WeakSet()
         model.require_embedder_memory(shape)
         out, info = ffi.new("hsk_embedder **"), ffi.new("hsk_embedder_info *")
-        with model.native as native:
-            call(lib.hsk_embedder_new, native, params, number, out, info)
+        with native_loras(model, lora) as loras, model.native as native:
+            call(lib.hsk_embedder_new, native, params, number, *loras, out, info)
         self.n_ctx: int = info.n_ctx
         self.n_batch = min(shape.n_batch, self.n_ctx)
         self.n_embd: int = info.n_embd

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from hoshikage_core import _checks
 from hoshikage_core._ffi import Handle, call, ffi, lib
+from hoshikage_core._loras import Lora, native_loras
 from hoshikage_core._prefixes import Prefixes
 from hoshikage_core._saved import Bed, SleepingPrefix
 from hoshikage_core._step import NativeStep, Part
@@ -62,6 +63,7 @@ class Engine:
         n_threads: int | None,
         n_threads_batch: int | None,
         cache_bytes: int,
+        lora: SequenceOf[Lora] = (),
     ) -> None:
         default_threads = lib.hsk_thread_count_default() if n_threads is None else n_threads
         params = shape.native()
@@ -82,7 +84,7 @@ class Engine:
         self._chat: ChatTemplate | None = None
         self._s_per_token = math.inf  # of a prompt, lately
         self.native_step = NativeStep(self.parallel, self.n_batch)
-        self.native = Handle(_new_context(model, shape, params), lib.hsk_context_free, "engine")
+        self.native = Handle(_new_context(model, shape, params, lora), lib.hsk_context_free, "engine")
         self._prefixes = Prefixes(
             self.native,
             shape.n_ctx,
@@ -517,12 +519,12 @@ class Engine:
             raise ClosedError("the engine is closed")
 
 
-def _new_context(model: Model, shape: ContextShape, params: Any) -> Any:
+def _new_context(model: Model, shape: ContextShape, params: Any, lora: SequenceOf[Lora]) -> Any:
     model.require_context_memory(shape)
     out = ffi.new("hsk_context **")
     try:
-        with model.native as native:
-            call(lib.hsk_context_new, native, params, out)
+        with native_loras(model, lora) as loras, model.native as native:
+            call(lib.hsk_context_new, native, params, *loras, out)
     except NativeError:
         model.require_context_memory(shape)  # the likeliest reason, and the only one with figures
         raise

@@ -4,6 +4,7 @@ HoshikageError
 ├── ClosedError             the object was closed
 ├── InvalidArgumentError    a value the caller gave is wrong (also a ValueError)
 ├── ModelLoadError          the file is not a model that can be used
+├── AdapterLoadError        the file is not a LoRA adapter that can be used with the model
 ├── InsufficientMemoryError not enough memory for what was asked
 ├── ContextLengthError      the prompt does not fit the context
 ├── ContextFullError        the KV cache has no room left
@@ -61,6 +62,22 @@ class ModelLoadError(HoshikageError):
 
     def __init__(self, path: str, reason: str) -> None:
         super().__init__(f"cannot load {path}: {reason}")
+        self.path = path
+        self.reason = reason
+
+
+class AdapterLoadError(HoshikageError):
+    """A LoRA adapter could not be loaded.
+
+    Attributes:
+        path: The file.
+        reason: Why, in one sentence; llama.cpp's own words where it spoke.
+    """
+
+    code = "adapter_load_failed"
+
+    def __init__(self, path: str, reason: str) -> None:
+        super().__init__(f"cannot use the adapter {path}: {reason}")
         self.path = path
         self.reason = reason
 

@@ -7,11 +7,12 @@ import json
 import os
 import re
 import resource
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from hoshikage_core import _cgroup, _gguf
 from hoshikage_core._ffi import call_text, lib
+from hoshikage_core._loras import Lora, loras_bytes
 from hoshikage_core.errors import InsufficientMemoryError, NativeError
 from hoshikage_core.params import ContextShape, GpuLayers, model_params
 
@@ -55,6 +56,7 @@ def require_memory(
     n_batch: int = 512,
     flash_attention: bool | None = None,
     kv_type: str = "f16",
+    lora: Sequence[Lora] = (),
 ) -> None:
     """Raises an error unless a model and an engine on it fit in what is free now; loads and allocates nothing.
 
@@ -70,6 +72,7 @@ def require_memory(
         n_batch: Tokens in a step.
         flash_attention: None: where the backend supports it.
         kv_type: ggml type of the KV cache.
+        lora: Adapters.
 
     Raises:
         InsufficientMemoryError: The first device that lacks memory: a GPU's name, or "host".
@@ -83,7 +86,7 @@ def require_memory(
     gpus_free_bytes = [] if gpu_layers == 0 else list(gpu_free_bytes().values())
     what = f"the model with a context of {shape.n_ctx} tokens"
     try:
-        file_bytes = model_file_bytes(path)
+        file_bytes = model_file_bytes(path) + loras_bytes(lora)
         at_most = context_bytes_at_most(_gguf.read_scalars(path), shape)
         if at_most is not None and _surely_fits(file_bytes + at_most, min([free_bytes, *gpus_free_bytes])):
             return

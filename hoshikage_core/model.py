@@ -15,8 +15,10 @@ from typing import TYPE_CHECKING, Any
 
 from hoshikage_core import _checks
 from hoshikage_core._ffi import Handle, call, call_text, ffi, lib
+from hoshikage_core._loras import Lora
 from hoshikage_core.chat import ChatTemplate
 from hoshikage_core.errors import CancelledError, ContextLengthError, ModelLoadError, NativeError
+from hoshikage_core.files import why_no_file
 from hoshikage_core.memory import fits_every_gpu, require_context_memory, require_embedder_memory
 from hoshikage_core.params import ContextShape, GpuLayers, model_params
 from hoshikage_core.sampling import SamplingParams, new_sampler
@@ -143,7 +145,9 @@ class Model:
         on_progress: Callable[[float], object] | None = None,
     ) -> None:
         self.path = os.fsdecode(_checks.instance("path", path, (str, bytes, os.PathLike), "a path"))
-        _require_file(self.path)
+        reason = why_no_file(self.path)
+        if reason is not None:
+            raise ModelLoadError(self.path, reason)
         fit = ContextShape() if fit is None else fit
         self._params = model_params(gpu_layers, fit)
         if gpu_layers == "auto" and not (vocab_only or no_weights) and fits_every_gpu(self.path, fit):
@@ -305,6 +309,7 @@ class Model:
         flash_attention: bool | None = None,
         kv_type: str = "f16",
         cache_bytes: int = 0,
+        lora: Sequence[Lora] = (),
     ) -> Engine:
         """Opens an engine: a KV cache and the threads to generate with.
 
@@ -318,8 +323,11 @@ class Model:
             kv_type: ggml type of the KV cache, e.g. "f16", "q8_0".
             cache_bytes: Host memory at most for earlier sequences that the KV cache has no room for, so that of
                 conversations that take turns only what is new is computed.
+            lora: LoRA adapters that this engine generates with: the GGUF file of each, and how strongly it acts (1: as
+                it was trained, 0: not at all). Each engine has copies of its own in memory.
 
         Raises:
+            AdapterLoadError: A file is not an adapter that can be used with this model.
             InvalidArgumentError: A value is out of range.
             InsufficientMemoryError: The context would not fit in memory.
             UnsupportedError: The model cannot generate (vocabulary only, or an encoder).
@@ -330,7 +338,9 @@ class Model:
             n_ctx=n_ctx, parallel=parallel, n_batch=n_batch, flash_attention=flash_attention, kv_type=kv_type
         )
         cache_bytes = _checks.integer("cache_bytes", cache_bytes, 0, 2**63 - 1)
-        engine = Engine(self, shape, n_threads=n_threads, n_threads_batch=n_threads_batch, cache_bytes=cache_bytes)
+        engine = Engine(
+            self, shape, n_threads=n_threads, n_threads_batch=n_threads_batch, cache_bytes=cache_bytes, lora=lora
+        )
         self._engines.add(engine)
         return engine
 
@@ -342,6 +352,7 @@ class Model:
         n_batch: int = 512,
         n_threads: int | None = None,
         flash_attention: bool | None = None,
+        lora: Sequence[Lora] = (),
     ) -> Embedder:
         """Opens an embedder: what turns texts into vectors. It has a context of its own; the weights are shared.
 
@@ -354,8 +365,10 @@ class Model:
             n_batch: Tokens computed at once at most, as far as inputs can be divided; short inputs share a batch.
             n_threads: Threads; None takes the physical cores this process may use.
             flash_attention: None: where the backend supports it.
+            lora: As for ``engine()``.
 
         Raises:
+            AdapterLoadError: A file is not an adapter that can be used with this model.
             InvalidArgumentError: A value is out of range.
             InsufficientMemoryError: It would not fit in memory.
             UnsupportedError: The model cannot embed (vocabulary only, or an encoder with a decoder).
@@ -364,7 +377,7 @@ class Model:
 
         parallel = 1 if self.info.is_recurrent or self.info.is_hybrid else min(_INPUTS_AT_ONCE, n_ctx, n_batch)
         shape = ContextShape(n_ctx=n_ctx, parallel=max(parallel, 1), n_batch=n_batch, flash_attention=flash_attention)
-        embedder = Embedder(self, shape, pooling, n_threads)
+        embedder = Embedder(self, shape, pooling, n_threads, lora)
         self._engines.add(embedder)
         return embedder
 
@@ -392,20 +405,6 @@ class Model:
 
     def __repr__(self) -> str:
         return f"<Model {self.path!r} ({'closed' if self.native.closed else self.info.description})>"
-
-
-def _require_file(path: str) -> None:
-    """llama.cpp's words for these are hard to understand, or none."""
-    try:
-        if os.path.isdir(path):
-            raise ModelLoadError(path, "it is a folder, not a .gguf file")
-        if os.path.exists(path) and not os.path.isfile(path):
-            raise ModelLoadError(path, "it is a device or a pipe, not a .gguf file")
-        with open(path, "rb") as file:
-            if not file.read(1):
-                raise ModelLoadError(path, "the file is empty")
-    except (OSError, ValueError) as error:
-        raise ModelLoadError(path, getattr(error, "strerror", None) or str(error)) from None
 
 
 def _load(path: str, params: Any, on_progress: Callable[[float], object] | None) -> Any:

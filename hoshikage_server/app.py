@@ -83,11 +83,11 @@ def build_deps(settings: LiveSettings, engine_command: Sequence[str] = ENGINE_CO
     counters = Supervisor(spawn, settings, lambda model: vocabulary.IDLE_S)
     lane = Lane(engines.is_awake)
 
-    def apply_limits() -> None:
-        lane.set_limits(settings.now.parallel, settings.now.overtake_limit)
+    def apply_limit() -> None:
+        lane.set_overtake_limit(settings.now.overtake_limit)
 
-    apply_limits()
-    settings.on_change(apply_limits)
+    apply_limit()
+    settings.on_change(apply_limit)
     answers = Answers(lane, engines, vocabulary.Vocabulary(counters, settings), settings)
     return Deps(settings, models, answers, Personas(folder_of(settings.now)))
 

@@ -214,6 +214,8 @@ def _kinds() -> dict[str, Kind]:
         *("unknown_function_call", "unknown_tool_choice"),
     ):
         kinds[code] = Kind(400, invalid, None)
+    for code in ("adapter_load_failed", "template_file_failed", "template_load_failed"):
+        kinds[code] = Kind(503, "server_error", "model_load_failed")
     kinds["model_not_registered"] = Kind(404, invalid, "model_not_found")
     kinds["input_too_long"] = Kind(400, invalid, "context_length_exceeded")
     kinds["chat_template_failed"] = Kind(400, invalid, "chat_template_failed")

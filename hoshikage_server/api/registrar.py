@@ -17,6 +17,7 @@ from hoshikage_server.engines.native_calls import NativeCalls
 from hoshikage_server.errors import ModelMapError, RequestError, ServerError
 from hoshikage_server.messages import said
 from hoshikage_server.registry.entry import Lora, ModelEntry
+from hoshikage_server.registry.entry_files import is_template
 from hoshikage_server.registry.folders import allowed_file, allowed_model
 from hoshikage_server.registry.gguf_header import read_header
 from hoshikage_server.registry.inspection import inspect
@@ -134,7 +135,7 @@ class Registrar:
         keys = dict(asked.keys)
         if asked.lora:
             keys["lora"] = [self._adapter(index, lora) for index, lora in enumerate(asked.lora)]
-        if asked.chat_template is not None and not _is_template(asked.chat_template):
+        if asked.chat_template is not None and not is_template(asked.chat_template):
             keys["chat_template"] = self._file(asked.chat_template, "chat_template")
         return keys
 
@@ -155,8 +156,3 @@ class Registrar:
 
 def _unknown(model_id: str) -> RequestError:
     return RequestError("model_not_found", param="model", model=model_id)
-
-
-def _is_template(text: str) -> bool:
-    """Whether it is Jinja text, and no name of a file."""
-    return "{{" in text or "{%" in text or "\n" in text

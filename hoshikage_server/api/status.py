@@ -13,6 +13,7 @@ from hoshikage_server.api.engine_status import engine_status, rounded, unload_st
 from hoshikage_server.api.operations import operation
 from hoshikage_server.api.status_objects import CrashStatus, LoadStatus, QueueStatus, RequestStatus, StatusObject
 from hoshikage_server.engines.answers import Answer, Answers
+from hoshikage_server.engines.supervisor import Snapshot
 from hoshikage_server.registry.catalog import Catalog
 from hoshikage_server.settings import LiveSettings
 
@@ -43,7 +44,7 @@ class Status:
             since=snapshot.since,
             model=snapshot.model,
             engines=tuple(engine_status(engine, usages.get(engine.pid)) for engine in snapshot.engines),
-            queue=self._queue(),
+            queue=self._queue(snapshot),
             requests=tuple(_request(answer) for answer in sorted(answers.running, key=lambda answer: answer.began)),
             last_load=LoadStatus(loaded.model, loaded.at, round(loaded.load_s, 3)) if loaded else None,
             last_unload=unload_status(unloaded) if unloaded else None,
@@ -62,10 +63,11 @@ class Status:
         response.data = _encode(status)
         response.content_type = falcon.MEDIA_JSON
 
-    def _queue(self) -> QueueStatus:
+    def _queue(self, snapshot: Snapshot) -> QueueStatus:
         lane, settings = self._answers.lane, self._settings.now
         waits_s = tuple(round(wait_s, 3) for wait_s in lane.waits_s())
-        return QueueStatus(lane.n_running, settings.parallel, lane.n_waiting, settings.max_queue, waits_s)
+        parallel = max((engine.spec.parallel for engine in snapshot.engines), default=settings.parallel)
+        return QueueStatus(lane.n_running, parallel, lane.n_waiting, settings.max_queue, waits_s)
 
 
 def _request(answer: Answer) -> RequestStatus:

@@ -17,7 +17,7 @@ from hoshikage_server.api.schema import decode_chat
 from hoshikage_server.cli.asking import Message, OnProgress, Piece, Usage, Wishes
 from hoshikage_server.engines import wire
 from hoshikage_server.engines.defaults import apply
-from hoshikage_server.engines.failures import CannotGenerateError, failed
+from hoshikage_server.engines.failures import LOAD_CODES, CannotGenerateError, failed
 from hoshikage_server.engines.loading import Loaded, load
 from hoshikage_server.engines.prompts import Prompts
 from hoshikage_server.engines.running import Running
@@ -31,8 +31,6 @@ from hoshikage_server.registry.model_map import ModelMap
 from hoshikage_server.registry.persona import in_language
 from hoshikage_server.registry.personas import Personas, folder_of
 from hoshikage_server.settings import Settings, cli_language
-
-_LOAD_CODES = ("model_load_failed", "insufficient_memory", "file_not_found")
 
 
 class LocalBackend:
@@ -92,7 +90,7 @@ class LocalBackend:
             self.close()
             self._loaded = load_model(spec, entry.id, on_progress)
             self._spec = spec
-            self._prompts = Prompts(self._loaded.model)
+            self._prompts = Prompts(self._loaded.model, self._loaded.template)
         return self._loaded, self._prompts
 
 
@@ -106,7 +104,7 @@ def load_model(spec: wire.EngineSpec, name: str, on_progress: OnProgress) -> Loa
         return load(spec, on_progress)
     except HoshikageError as error:
         raised = told(error, name)
-        raised.code = raised.code if raised.code in _LOAD_CODES else "model_load_failed"
+        raised.code = raised.code if raised.code in LOAD_CODES else "model_load_failed"
         raise raised from error
 
 

@@ -138,7 +138,7 @@ class Answer:
             limits = self._answers.settings.now
             supervisor, vocabulary = self._answers.supervisor, self._answers.vocabulary
             question = self._journal.question()
-            is_checked = has_shape(question.get("form", NO_FORM)) and self._answers.lane.is_busy
+            is_checked = has_shape(question.get("form", NO_FORM)) and self._answers.lane.is_busy(self._spec)
             if is_checked:
                 vocabulary.refuse_early(self.model, self._spec, question)
             with self._answers.lane.enter(

@@ -25,6 +25,7 @@ from hoshikage_core import (
 from hoshikage_core.embedding import tokenize_input
 from hoshikage_server.engines import wire
 from hoshikage_server.engines.failures import CannotEmbedError, TooManyDimensionsError, UnknownTokenError, failed
+from hoshikage_server.engines.loading import loras_of
 
 _N_CTX_FIRST = 512
 _READ_S = 0.01  # for cutting texts into tokens, until others get their turn
@@ -160,7 +161,13 @@ class EmbeddingWork:
             self._embedder.close()
             self._embedder = None
         wanted = min(max(_N_CTX_FIRST, 1 << (longest - 1).bit_length()), n_ctx)
-        embedder = model.embedder(wanted, pooling=job.frame.pooling, n_threads=spec.n_threads)
+        embedder = model.embedder(
+            wanted,
+            pooling=job.frame.pooling,
+            n_threads=spec.n_threads,
+            flash_attention=spec.flash_attention,
+            lora=loras_of(spec),
+        )
         if embedder.n_ctx < wanted:
             self._n_ctx_max = embedder.n_ctx
         self._embedder, self._pooling = embedder, job.frame.pooling

@@ -9,6 +9,14 @@ from hoshikage_server import logs
 from hoshikage_server.engines import wire
 from hoshikage_server.messages import said
 
+# What may be told of a load that failed; everything else is model_load_failed.
+LOAD_CODES = frozenset(
+    {
+        *("model_load_failed", "insufficient_memory"),
+        *("adapter_load_failed", "template_file_failed", "template_load_failed"),
+    }
+)
+
 log = logging.getLogger("hoshikage_server.engines.worker")
 
 
@@ -22,6 +30,26 @@ class CannotEmbedError(HoshikageError):
     """The model rates how well texts fit together (a reranker), and has no embeddings."""
 
     code = "model_cannot_embed"
+
+
+class TemplateLoadError(HoshikageError):
+    """The chat template that stands in the model map cannot be used."""
+
+    code = "template_load_failed"
+
+    def __init__(self, reason: str) -> None:
+        super().__init__(reason)
+        self.reason = reason
+
+
+class TemplateFileError(TemplateLoadError):
+    """The chat template in a file that the model map names cannot be used."""
+
+    code = "template_file_failed"
+
+    def __init__(self, path: str, reason: str) -> None:
+        super().__init__(reason)
+        self.path = path
 
 
 class UnknownTokenError(HoshikageError):

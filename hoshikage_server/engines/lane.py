@@ -1,4 +1,7 @@
-"""The lane: who may compute now. A fair lock with `parallel` permits and a bounded queue in front of it.
+"""The lane: who may compute now. A fair lock with permits, and a bounded queue in front of it.
+
+Who enters may have others beside it, as many as its engine computes at once (`EngineSpec.parallel`), whichever engines
+those use: so no engine ever has more to do than it can.
 
 Strictly first come, first served, with one exception: where the next one's model would have to be loaded first, those
 whose model is loaded (or on its way) go before it, for a bounded time. So requests for two models that wait in turn do
@@ -63,7 +66,6 @@ class Lane:
 
     def __init__(self, is_awake: Callable[[EngineSpec], bool], clock: Callable[[], float] = time.monotonic) -> None:
         self._n_running = 0
-        self._parallel = 1
         self._overtake_limit_s = 0.0
         self._is_awake = is_awake
         self._queue: deque[_Waiter] = deque()
@@ -79,19 +81,17 @@ class Lane:
         """Requests in the queue."""
         return len(self._queue)
 
-    @property
-    def is_busy(self) -> bool:
-        """Whether somebody who enters now has to wait."""
-        return self._n_running >= self._parallel or bool(self._queue)
+    def is_busy(self, spec: EngineSpec) -> bool:
+        """Whether somebody who enters now, and needs this engine, has to wait."""
+        return not self._has_room(spec) or bool(self._queue)
 
     def waits_s(self) -> list[float]:
         """How long each request in the queue has been waiting, the longest first."""
         now = self._clock()
         return [now - waiter.since for waiter in self._queue]
 
-    def set_limits(self, parallel: int, overtake_limit_s: float) -> None:
-        """Changes how many may run at once, and for how long one may be overtaken; takes effect at once."""
-        self._parallel = parallel
+    def set_overtake_limit(self, overtake_limit_s: float) -> None:
+        """Changes for how long one may be overtaken; takes effect at once."""
         self._overtake_limit_s = overtake_limit_s
         self._call_next()
 
@@ -107,7 +107,7 @@ class Lane:
         Raises:
             LaneError: queue_full, or queue_timeout after `timeout_s`.
         """
-        if not self.is_busy:
+        if not self.is_busy(spec):
             self._n_running += 1
             return Permit(self)
         if len(self._queue) >= max_waiting and not goes_on:
@@ -131,21 +131,29 @@ class Lane:
         self._call_next()
 
     def _call_next(self) -> None:
-        while self._queue and self._n_running < self._parallel:
-            waiter = self._choose()
+        while self._queue:
+            waiter = self._chosen()
+            if not self._has_room(waiter.spec):
+                return
+            self._note_overtaking(waiter)
             self._queue.remove(waiter)
             self._n_running += 1
             waiter.is_granted = True
             waiter.called.set()
 
-    def _choose(self) -> _Waiter:
+    def _has_room(self, spec: EngineSpec) -> bool:
+        return self._n_running < spec.parallel
+
+    def _chosen(self) -> _Waiter:
         """The head of the queue, or the first one whose model is awake while the head may still be overtaken."""
         head, now = self._queue[0], self._clock()
         overtaken_s = 0.0 if head.overtaken_since is None else now - head.overtaken_since
         if overtaken_s >= self._overtake_limit_s:
             return head
-        chosen = next((waiter for waiter in self._queue if self._is_awake(waiter.spec)), head)
+        return next((waiter for waiter in self._queue if self._is_awake(waiter.spec)), head)
+
+    def _note_overtaking(self, chosen: _Waiter) -> None:
+        now = self._clock()
         for waiter in itertools.takewhile(lambda waiter: waiter is not chosen, self._queue):
             if waiter.overtaken_since is None:
                 waiter.overtaken_since = now
-        return chosen

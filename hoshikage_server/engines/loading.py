@@ -5,9 +5,11 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 
 from hoshikage_core import (
+    AdapterLoadError,
+    ChatTemplate,
     ContextShape,
     Engine,
     HoshikageError,
@@ -17,12 +19,17 @@ from hoshikage_core import (
     UnsupportedError,
     require_memory,
 )
+from hoshikage_core.files import why_no_file
 from hoshikage_server.engines.defaults import recommended_sampling
+from hoshikage_server.engines.templates import open_template, template_text
 from hoshikage_server.engines.wire import EngineSpec
 from hoshikage_server.messages import said
 
 log = logging.getLogger("hoshikage_server.engines.worker")
 
+T = TypeVar("T")
+
+_LARGE_KV_TYPES = ("f32", "f16", "bf16")
 # One after the other, each on top of those before: what costs the least is given up first.
 LADDER: tuple[tuple[str, dict[str, Any]], ...] = (
     ("n_batch=128", {"n_batch": 128}),
@@ -39,12 +46,14 @@ class Loaded:
         model: The model.
         engine: Its engine; None when only the vocabulary was asked for, and of a model that embeds and cannot generate.
         defaults: How tokens are chosen where nobody says otherwise.
+        template: The chat template to take instead of the model's own.
         degraded: The steps of the ladder that were taken.
     """
 
     model: Model
     engine: Engine | None
     defaults: SamplingParams
+    template: ChatTemplate | None = None
     degraded: tuple[str, ...] = ()
 
 
@@ -54,21 +63,28 @@ def load(spec: EngineSpec, on_progress: Callable[[float], object]) -> Loaded:
     Raises:
         HoshikageError: It could not be loaded; InsufficientMemoryError after the last step that was allowed.
     """
+    template = template_text(spec)
+    for path, _ in loras_of(spec):  # the weights are not read only to find this out
+        reason = why_no_file(path)
+        if reason is not None:
+            raise AdapterLoadError(path, reason)
     if spec.is_vocab_only:
         model = Model(spec.path, vocab_only=True)
-        return Loaded(model, None, SamplingParams())
-    options: dict[str, Any] = {"gpu_layers": spec.gpu_layers, "n_batch": 512, "kv_type": "f16"}
+        return Loaded(model, None, SamplingParams(), _or_close(model, lambda: open_template(model, spec, template)))
+    options: dict[str, Any] = {"gpu_layers": spec.gpu_layers, "n_batch": 512, "kv_type": spec.kv_type}
     try:
-        return _load(spec, options, (), on_progress)
+        return _load(spec, options, template, (), on_progress)
     except InsufficientMemoryError as error:
         if not spec.may_degrade:
             raise
         shortage = error
     taken: tuple[str, ...] = ()
     for name, change in LADDER:
+        if not _saves(spec, change):
+            continue
         log.warning(said("log_trying_with", shortage=shortage, step=name))
         try:
-            return _load(spec, {**options, **change}, (*taken, name), on_progress)
+            return _load(spec, {**options, **change}, template, (*taken, name), on_progress)
         except InsufficientMemoryError as error:
             shortage = error
             options |= change
@@ -78,8 +94,20 @@ def load(spec: EngineSpec, on_progress: Callable[[float], object]) -> Loaded:
     raise shortage
 
 
+def _saves(spec: EngineSpec, change: dict[str, Any]) -> bool:
+    """Whether a step needs less than what was asked for."""
+    if "kv_type" in change:
+        # llama.cpp quantises the values of a cache only with flash attention.
+        return spec.kv_type in _LARGE_KV_TYPES and spec.flash_attention is not False
+    return change.get("gpu_layers") != spec.gpu_layers
+
+
 def _load(
-    spec: EngineSpec, options: dict[str, Any], taken: tuple[str, ...], on_progress: Callable[[float], object]
+    spec: EngineSpec,
+    options: dict[str, Any],
+    template: str | None,
+    taken: tuple[str, ...],
+    on_progress: Callable[[float], object],
 ) -> Loaded:
     gpu_layers = options["gpu_layers"]
     shape = {
@@ -87,21 +115,32 @@ def _load(
         "parallel": spec.parallel,
         "n_batch": options["n_batch"],
         "kv_type": options["kv_type"],
+        "flash_attention": spec.flash_attention,
     }
     if spec.checks_memory:
-        require_memory(spec.path, gpu_layers=gpu_layers, **shape)
+        require_memory(spec.path, gpu_layers=gpu_layers, lora=loras_of(spec), **shape)
     model = Model(spec.path, gpu_layers=gpu_layers, fit=ContextShape(**shape), on_progress=on_progress)
+    chat = _or_close(model, lambda: open_template(model, spec, template))
+    engine = _or_close(model, lambda: _engine(model, spec, shape))
+    return Loaded(model, engine, recommended_sampling(model.info.metadata), chat, taken)
+
+
+def loras_of(spec: EngineSpec) -> list[tuple[str, float]]:
+    """The adapters as hoshikage_core wants them."""
+    return [(adapter.file.path, adapter.scale) for adapter in spec.lora]
+
+
+def _or_close(model: Model, make: Callable[[], T]) -> T:
     try:
-        engine = _engine(model, spec, shape)
+        return make()
     except BaseException:
         model.close()
         raise
-    return Loaded(model, engine, recommended_sampling(model.info.metadata), taken)
 
 
 def _engine(model: Model, spec: EngineSpec, shape: dict[str, Any]) -> Engine | None:
     try:
-        return model.engine(n_threads=spec.n_threads, cache_bytes=spec.cache_bytes, **shape)
+        return model.engine(n_threads=spec.n_threads, cache_bytes=spec.cache_bytes, lora=loras_of(spec), **shape)
     except UnsupportedError:
         if model.info.has_encoder and model.info.has_decoder:  # it cannot embed either
             raise

@@ -20,11 +20,16 @@ from hoshikage_server.engines import wire
 
 
 class Prompts:
-    """Makes prompts for one model. Its chat template is read once, when it is first needed."""
+    """Makes prompts for one model.
 
-    def __init__(self, model: Model) -> None:
+    Args:
+        model: The model.
+        template: The chat template to use; None: the model's own, which is read when it is first needed.
+    """
+
+    def __init__(self, model: Model, template: ChatTemplate | None = None) -> None:
         self._model = model
-        self._template: ChatTemplate | None = None
+        self._template = template
 
     def count(self, frame: wire.Count) -> int:
         """The tokens of a prompt; its form is compiled as well.

@@ -1,13 +1,15 @@
-"""How a registered model is loaded: its entry of the model map over the server's settings, and its file as it is."""
+"""How a registered model is loaded: its entry of the model map over the settings, and its files as they are."""
 
 from __future__ import annotations
 
 import os
+from pathlib import Path
 
 import msgspec
 
-from hoshikage_server.engines.wire import EngineSpec
+from hoshikage_server.engines.wire import Adapter, EngineSpec, SpecFile
 from hoshikage_server.registry.entry import ModelEntry
+from hoshikage_server.registry.entry_files import is_template, placed
 from hoshikage_server.settings import Settings
 
 _CACHE_BYTES = 1024**3
@@ -15,17 +17,26 @@ _CACHE_BYTES = 1024**3
 
 def spec_of(entry: ModelEntry, settings: Settings) -> EngineSpec:
     """What its engine is made of."""
+    given = entry.given
     asked = EngineSpec(
         path=str(entry.file),
-        n_ctx=entry.given.n_ctx or settings.n_ctx,
-        parallel=settings.parallel,
+        n_ctx=given.n_ctx or settings.n_ctx,
+        parallel=given.parallel or settings.parallel,
         n_threads=settings.threads,
-        gpu_layers=settings.gpu_layers,
-        may_degrade=settings.degrade if entry.given.degrade is None else entry.given.degrade,
+        gpu_layers=settings.gpu_layers if given.gpu_layers is None else given.gpu_layers,
+        may_degrade=settings.degrade if given.degrade is None else given.degrade,
         checks_memory=settings.memory_check,
         cache_bytes=_cache_bytes() if settings.cache_ram is None else settings.cache_ram,
+        kv_type=given.kv_type or "f16",
+        flash_attention=given.flash_attention,
+        chat_template=_template(given.chat_template, entry.folder),
+        lora=tuple(Adapter(SpecFile(placed(lora.path, entry.folder)), lora.scale) for lora in given.lora),
     )
     return as_it_is(asked)
+
+
+def _template(given: str | None, folder: Path) -> str | SpecFile | None:
+    return given if given is None or is_template(given) else SpecFile(placed(given, folder))
 
 
 def _cache_bytes() -> int:
@@ -34,14 +45,37 @@ def _cache_bytes() -> int:
 
 
 def as_it_is(spec: EngineSpec) -> EngineSpec:
-    """The spec with its file's time and size of now; without them where there is no such file, as loading will tell."""
+    """The spec with its files' times and sizes of now; 0 where there is no such file, as loading will tell."""
+    mtime_ns, size_bytes = _time_and_size(spec.path)
+    template = spec.chat_template
+    return msgspec.structs.replace(
+        spec,
+        mtime_ns=mtime_ns,
+        size_bytes=size_bytes,
+        chat_template=_now(template) if isinstance(template, SpecFile) else template,
+        lora=tuple(Adapter(_now(adapter.file), adapter.scale) for adapter in spec.lora),
+    )
+
+
+def _now(file: SpecFile) -> SpecFile:
+    return SpecFile(file.path, *_time_and_size(file.path))
+
+
+def _time_and_size(path: str) -> tuple[int, int]:
     try:
-        stat = os.stat(spec.path)
+        stat = os.stat(path)
     except (OSError, ValueError):
-        return msgspec.structs.replace(spec, mtime_ns=0, size_bytes=0)
-    return msgspec.structs.replace(spec, mtime_ns=stat.st_mtime_ns, size_bytes=stat.st_size)
+        return 0, 0
+    return stat.st_mtime_ns, stat.st_size
 
 
 def vocabulary_of(spec: EngineSpec) -> EngineSpec:
-    """An engine that knows the vocabulary of the same file and nothing else."""
-    return EngineSpec(path=spec.path, n_ctx=0, is_vocab_only=True, mtime_ns=spec.mtime_ns, size_bytes=spec.size_bytes)
+    """An engine that knows the vocabulary of the same file, and the template, and nothing else."""
+    return EngineSpec(
+        path=spec.path,
+        n_ctx=0,
+        is_vocab_only=True,
+        mtime_ns=spec.mtime_ns,
+        size_bytes=spec.size_bytes,
+        chat_template=spec.chat_template,
+    )

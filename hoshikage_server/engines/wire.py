@@ -60,10 +60,29 @@ class Frame(msgspec.Struct, frozen=True, array_like=True, tag=True):
     """Base of all frames."""
 
 
+class SpecFile(msgspec.Struct, frozen=True):
+    """A file that an engine reads besides the model's. Its time and size are part of it, 0 where there is no file."""
+
+    path: str
+    mtime_ns: int = 0
+    size_bytes: int = 0
+
+
+class Adapter(msgspec.Struct, frozen=True):
+    """A LoRA adapter, and how strongly it acts."""
+
+    file: SpecFile
+    scale: float = 1.0
+
+
 class EngineSpec(msgspec.Struct, frozen=True):
     """What an engine is made of. Two requests with equal specs can share one.
 
     The file's time and size are part of it: a replaced file is another model.
+
+    Attributes:
+        chat_template: Jinja text, or the file with it; None: the model's own.
+        lora: What changes the weights.
     """
 
     path: str
@@ -77,6 +96,10 @@ class EngineSpec(msgspec.Struct, frozen=True):
     mtime_ns: int = 0
     size_bytes: int = 0
     cache_bytes: int = 0
+    kv_type: str = "f16"
+    flash_attention: bool | None = None
+    chat_template: str | SpecFile | None = None
+    lora: tuple[Adapter, ...] = ()
 
 
 class Sampling(msgspec.Struct, frozen=True, omit_defaults=True):

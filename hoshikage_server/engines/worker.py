@@ -28,7 +28,7 @@ from hoshikage_server import __version__, dumps, logs
 from hoshikage_server.engines import wire
 from hoshikage_server.engines.defaults import apply
 from hoshikage_server.engines.embedding_work import EmbeddingWork
-from hoshikage_server.engines.failures import CannotGenerateError, failed
+from hoshikage_server.engines.failures import LOAD_CODES, CannotGenerateError, failed
 from hoshikage_server.engines.loading import Loaded, load
 from hoshikage_server.engines.prompts import Prompts
 from hoshikage_server.engines.running import Running
@@ -43,7 +43,6 @@ _BEAT_S = 1.0
 _HOLD_S = 0.02
 _RECV_BYTES = 64 * 1024
 _PR_SET_PDEATHSIG = 1
-_LOAD_CODES = frozenset({"model_load_failed", "insufficient_memory"})
 
 
 class Worker:
@@ -84,7 +83,7 @@ class Worker:
         if self._engine is not None and self._bed is not None:
             self._engine.wake(self._bed, [SleepingPrefix(*msgspec.structs.astuple(place)) for place in first.sleeping])
         self._has_progress = not first.spec.is_vocab_only
-        prompts = Prompts(loaded.model)
+        prompts = Prompts(loaded.model, loaded.template)
         while True:
             self._take_frames(prompts)
             if loaded.engine is not None:
@@ -155,7 +154,7 @@ class Worker:
             loaded = load(spec, self._tell_progress)
         except HoshikageError as error:
             frame = failed(0, error)
-            code = error.code if error.code in _LOAD_CODES else "model_load_failed"
+            code = error.code if error.code in LOAD_CODES else "model_load_failed"
             self._send(msgspec.structs.replace(frame, code=code))
             return None
         except Exception as error:

@@ -6,6 +6,7 @@ from hoshikage_server.messages.asking import ASKING
 from hoshikage_server.messages.cli import CLI
 from hoshikage_server.messages.client import CLIENT
 from hoshikage_server.messages.doctor import DOCTOR
+from hoshikage_server.messages.entry_files import ENTRY_FILES
 from hoshikage_server.messages.log import LOG
 from hoshikage_server.messages.message import Message
 from hoshikage_server.messages.models import MODELS
@@ -520,6 +521,7 @@ CATALOGUE: dict[str, Message] = {
     **MODELS,
     **SETTINGS,
     **DOCTOR,
+    **ENTRY_FILES,
     **REGISTRY,
     **ASKING,
 }

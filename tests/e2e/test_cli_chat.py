@@ -170,7 +170,7 @@ def test_without_a_server(tmp_path: Path, tiny_model_path: Path) -> None:
     lines = "hello\n/stats\n/model other\nagain\n/stats\n/model nope\n"
     run = hoshikage(tmp_path, "chat", "-t", "0", "-n", "8", piped=lines)
     assert run.returncode == 0
-    assert run.stdout.count("8 tokens") == 2
+    assert run.stdout.count("Last answer        8 tokens") == 2
     assert "nope" in run.stderr.splitlines()[-1]
 
 

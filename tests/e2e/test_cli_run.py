@@ -154,7 +154,7 @@ def test_nobody_to_ask(tmp_path: Path) -> None:
         ([], 2, "no question"),
         (["--local", "--url", "http://x", "q"], 1, "exclude"),
         (["-m", "none", "q"], 4, "hoshikage list"),
-        (["-m", "none.gguf", "q"], 1, "none.gguf"),
+        (["-m", "none.gguf", "q"], 4, "none.gguf"),
         (["-t", "3", "q"], 2, "--temperature"),
     ],
 )

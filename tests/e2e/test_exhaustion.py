@@ -218,7 +218,7 @@ def test_logging_goes_on_when_there_is_space_again(start_server: StartServer) ->
     assert server.worker_pid() == worker
 
 
-@pytest.mark.parametrize("command", [["add", "new", "x.gguf"], ["rm", "model-1"]])
+@pytest.mark.parametrize("command", [["add", "x.gguf", "new"], ["rm", "model-1"]])
 def test_no_space_for_the_model_map(tmp_path: Path, command: list[str]) -> None:
     """One sentence, exit status 1; the file is as it was, and nothing is left beside it."""
     (tmp_path / "x.gguf").write_bytes(b"GGUF....")

@@ -62,7 +62,10 @@ def test_a_stream_is_the_same_answer_in_pieces(client: OpenAI) -> None:
     assert "".join(chunk.choices[0].delta.content or "" for chunk in chunks) == plain.choices[0].message.content
     assert chunks[0].choices[0].delta.role == "assistant"
     assert chunks[-1].choices[0].finish_reason == plain.choices[0].finish_reason == "length"
-    assert last.usage == plain.usage
+    assert last.usage.completion_tokens == plain.usage.completion_tokens
+    assert last.usage.prompt_tokens == plain.usage.prompt_tokens
+    # The same prompt again: all but its last token is there.
+    assert last.usage.prompt_tokens_details.cached_tokens == last.usage.prompt_tokens - 1
     assert plain.usage is not None
     assert plain.usage.completion_tokens == 24
     assert len(chunks) > 12, "tokens come one by one"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import NamedTuple
 
 import gevent
 import pytest
@@ -15,17 +16,25 @@ from hoshikage_server.errors import LaneError
 LIMIT_S = 30.0
 
 
+class Spec(NamedTuple):
+    """What the lane sees of an engine's."""
+
+    model: str = "m"
+    parallel: int = 1
+
+
 class Visitor:
     """A greenlet that enters the lane and stays until it is told to go."""
 
-    def __init__(self, lane: Lane, model: str = "m", timeout_s: float = 60) -> None:
+    def __init__(self, lane: Lane, model: str = "m", timeout_s: float = 60, *, parallel: int = 1) -> None:
         self.model = model
+        self.parallel = parallel
         self.permit: Permit | None = None
         self.greenlet = gevent.spawn(self._enter, lane, timeout_s)
         gevent.idle()
 
     def _enter(self, lane: Lane, timeout_s: float) -> None:
-        self.permit = lane.enter(self.model, timeout_s=timeout_s, max_waiting=1000)
+        self.permit = lane.enter(Spec(self.model, self.parallel), timeout_s=timeout_s, max_waiting=1000)
 
     @property
     def waits(self) -> bool:
@@ -38,49 +47,68 @@ class Visitor:
 
 
 def make_lane(
-    parallel: int = 1,
     *,
     overtake_limit_s: float = 0.0,
     is_awake: Callable[[str], bool] = lambda model: True,
     clock: Callable[[], float] = lambda: 0.0,
 ) -> Lane:
-    lane = Lane(is_awake, clock)
-    lane.set_limits(parallel, overtake_limit_s)
+    lane = Lane(lambda spec: is_awake(spec.model), clock)
+    lane.set_overtake_limit(overtake_limit_s)
     return lane
 
 
 def enter(lane: Lane, timeout_s: float = 1, max_waiting: int = 10) -> Permit:
-    return lane.enter("m", timeout_s=timeout_s, max_waiting=max_waiting)
+    return lane.enter(Spec(), timeout_s=timeout_s, max_waiting=max_waiting)
 
 
-@given(st.integers(1, 3), st.lists(st.tuples(st.sampled_from("eldp"), st.integers(0, 9)), max_size=40))
-def test_first_come_first_served(parallel: int, moves: list[tuple[str, int]]) -> None:
-    """Whoever enters, leaves or disconnects, however many permits there are meanwhile: the first in line are inside."""
-    lane = make_lane(parallel)
+@given(st.lists(st.tuples(st.sampled_from("eld"), st.integers(0, 9)), max_size=40), st.booleans())
+def test_first_come_first_served(moves: list[tuple[str, int]], is_uniform: bool) -> None:
+    """Whoever enters, leaves or disconnects: nobody is let in before those who came earlier, nor besides more than its
+    engine computes with it, and nobody waits for nothing."""
+    lane = make_lane()
     present: list[Visitor] = []
-    n_inside = 0  # more than there are permits, when their number has fallen
+    inside: list[Visitor] = []
     for move, which in moves:
         if move == "e":
-            present.append(Visitor(lane))
-        elif move == "p":
-            parallel = 1 + which % 4
-            lane.set_limits(parallel, 0.0)
+            present.append(Visitor(lane, parallel=3 if is_uniform else 1 + which % 3))
         elif present:
             visitor = present[which % len(present)]
             if visitor.permit is not None:
                 visitor.leave()
                 visitor.permit.leave()  # twice does no harm
                 present.remove(visitor)
-                n_inside -= 1
             elif move == "d":  # who only waits can only disconnect
                 visitor.greenlet.kill()
                 present.remove(visitor)
         gevent.idle()
-        n_inside = max(n_inside, min(parallel, len(present)))
-        assert [visitor.waits for visitor in present] == [i >= n_inside for i in range(len(present))]
-        assert lane.n_running == n_inside
-        assert lane.n_waiting == len(present) - n_inside
+        inside = [visitor for visitor in inside if visitor in present]
+        for visitor in [visitor for visitor in present if visitor not in inside]:
+            if len(inside) >= visitor.parallel:
+                break
+            inside.append(visitor)
+        assert [visitor for visitor in present if not visitor.waits] == inside
+        assert lane.n_running == len(inside)
+        assert lane.n_waiting == len(present) - len(inside)
     gevent.killall([visitor.greenlet for visitor in present])
+
+
+def test_an_engine_gets_as_many_as_it_computes_at_once() -> None:
+    """Three for one that computes three, whatever others do; one that computes one waits until it is alone."""
+    lane = make_lane(overtake_limit_s=LIMIT_S)
+    threes = [Visitor(lane, "a", parallel=3) for _ in range(4)]
+    one = Visitor(lane, "b", parallel=1)
+    assert [visitor.waits for visitor in threes] == [False, False, False, True]
+    assert lane.is_busy(Spec("a", 9)), "nobody passes those who wait"
+    for visitor in threes[:3]:
+        visitor.leave()
+    assert (threes[3].waits, one.waits) == (False, True)
+    threes[3].leave()
+    assert not one.waits
+    later = Visitor(lane, "a", parallel=3)
+    assert not later.waits, "it computes beside the one"
+    for visitor in (one, later):
+        visitor.leave()
+    assert not lane.is_busy(Spec("b", 1))
 
 
 def test_granted_and_killed_in_the_same_moment() -> None:

@@ -15,16 +15,28 @@ from typing import Any
 import pytest
 from memory_engines import settings_of
 from tiny_gguf import TinyModel
+from tiny_lora import TinyLora
 
-from hoshikage_core import ContextShape, InsufficientMemoryError, memory
+from hoshikage_core import (
+    AdapterLoadError,
+    ContextShape,
+    Engine,
+    HoshikageError,
+    InsufficientMemoryError,
+    Model,
+    SamplingParams,
+    memory,
+)
 from hoshikage_core.params import model_params
 from hoshikage_server.engines import loading
 from hoshikage_server.engines.engine import Lease
+from hoshikage_server.engines.failures import LOAD_CODES, TemplateFileError, TemplateLoadError, failed
 from hoshikage_server.engines.gpu import Gpu
-from hoshikage_server.engines.loading import LADDER, load
+from hoshikage_server.engines.loading import LADDER, Loaded, load
 from hoshikage_server.engines.process import EngineProcess
+from hoshikage_server.engines.prompts import Prompts
 from hoshikage_server.engines.supervisor import Supervisor
-from hoshikage_server.engines.wire import EngineSpec
+from hoshikage_server.engines.wire import Adapter, Count, EngineSpec, SpecFile
 from hoshikage_server.errors import EngineError
 from hoshikage_server.settings import LiveSettings
 
@@ -68,7 +80,7 @@ def loaded_within(free_mib: int, model_path: Path, *, may_degrade: bool) -> tupl
         logging.basicConfig()
         from hoshikage_core import InsufficientMemoryError
         from hoshikage_server.engines.loading import load
-        from hoshikage_server.engines.wire import EngineSpec
+        from hoshikage_server.engines.wire import Adapter, Count, EngineSpec, SpecFile
 
         limit(int(sys.argv[1]))
         spec = EngineSpec(sys.argv[2], int(sys.argv[3]), may_degrade=bool(int(sys.argv[4])), n_threads=1)
@@ -163,6 +175,152 @@ def test_the_order_of_the_ladder(
     unchecked = load(EngineSpec(str(tiny_model_path), 256, checks_memory=False), lambda progress: None)
     unchecked.model.close()
     assert (len(tried), unchecked.degraded) == (4, ())
+
+
+@pytest.mark.parametrize(
+    ("options", "steps"),
+    [
+        ({"kv_type": "q4_0"}, ["n_batch=128", "gpu_layers=0"]),
+        ({"kv_type": "q8_0", "gpu_layers": 0}, ["n_batch=128"]),
+        ({"kv_type": "f32", "gpu_layers": 0}, ["n_batch=128", "kv_type=q8_0"]),
+        ({"flash_attention": False}, ["n_batch=128", "gpu_layers=0"]),
+    ],
+)
+def test_steps_that_save_nothing_are_left_out(
+    tiny_model_path: Path, monkeypatch: pytest.MonkeyPatch, options: dict[str, Any], steps: list[str]
+) -> None:
+    """The ladder begins with what the entry says: nothing gets larger, and nothing is tried that cannot be."""
+    tried: list[dict[str, Any]] = []
+
+    def require(path: str, **options: Any) -> None:
+        tried.append(options)
+        raise InsufficientMemoryError("everything", 2, 1)
+
+    monkeypatch.setattr(loading, "require_memory", require)
+    spec = EngineSpec(str(tiny_model_path), 256, may_degrade=True, **options)
+    with pytest.raises(InsufficientMemoryError):
+        load(spec, lambda progress: None)
+    changes = dict(LADDER)
+    expected = [{"n_batch": 512, "kv_type": "f16", "gpu_layers": "auto", "flash_attention": None} | options]
+    for step in steps:
+        expected.append(expected[-1] | changes[step])
+    assert [{name: made[name] for name in expected[0]} for made in tried] == expected
+
+
+# ---- what an entry says besides
+
+
+def loaded_with(path: Path, **options: Any) -> Loaded:
+    return load(EngineSpec(str(path), 256, n_threads=1, gpu_layers=0, **options), lambda progress: None)
+
+
+def test_the_engine_is_as_the_entry_says(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The check of memory, the fitting of layers and the engine see the same."""
+    seen: list[dict[str, Any]] = []
+    real = Model.engine
+
+    def engine(model: Model, *arguments: Any, **options: Any) -> Engine:
+        seen.append(options)
+        return real(model, *arguments, **options)
+
+    monkeypatch.setattr(Model, "engine", engine)
+    monkeypatch.setattr(loading, "require_memory", lambda path, **options: seen.append(options))
+    monkeypatch.setattr(loading, "ContextShape", lambda **options: (seen.append(options), ContextShape(**options))[1])
+    path = TinyModel(n_embd=128).write(tmp_path / "wide.gguf")  # heads that can be quantised
+    with loaded_with(path, parallel=2, kv_type="q8_0", flash_attention=True).model:
+        pass
+    expected = {"n_ctx": 256, "n_batch": 512, "parallel": 2, "kv_type": "q8_0", "flash_attention": True}
+    assert [{name: options[name] for name in expected} for options in seen] == 3 * [expected]
+
+
+def test_what_llama_cpp_cannot_do_is_told(tiny_model_path: Path) -> None:
+    """In its words."""
+    with pytest.raises(HoshikageError, match="flash"):
+        loaded_with(tiny_model_path, kv_type="q8_0", flash_attention=False)
+
+
+TEMPLATE = "{% for m in messages %}[{{ m.content }}]{% endfor %}"
+
+
+def rendered(loaded: Loaded) -> str:
+    with loaded.model as model:
+        frame = Count(1, [{"role": "user", "content": "hello"}])
+        n_prompt = Prompts(model, loaded.template).count(frame)
+        assert n_prompt == len(model.tokenize("[hello]"))
+        assert loaded.template is not None
+        return loaded.template.source
+
+
+@pytest.mark.parametrize("is_vocab_only", [False, True])
+def test_a_template_instead_of_the_models_own(tiny_model_path: Path, tmp_path: Path, is_vocab_only: bool) -> None:
+    """Its text, or a file of it with or without a mark of its encoding; also where tokens are only counted."""
+    file = tmp_path / "chat.jinja"
+    for content in (TEMPLATE, f"\ufeff{TEMPLATE}"):
+        file.write_text(content, encoding="utf-8")
+        for given in (TEMPLATE, SpecFile(str(file))):
+            loaded = loaded_with(tiny_model_path, is_vocab_only=is_vocab_only, chat_template=given)
+            assert rendered(loaded) == TEMPLATE
+
+
+@pytest.mark.parametrize("is_vocab_only", [False, True])
+@pytest.mark.parametrize(
+    ("content", "reason"),
+    [
+        (None, "No such file"),
+        (b"", "nothing in it"),
+        (b"\xff\xfe{{", "utf-8"),
+        (b"{% if %}", "Unexpected token"),
+        ("dir", "no file"),
+    ],
+)
+def test_a_template_that_cannot_be_used(
+    tiny_model_path: Path, tmp_path: Path, is_vocab_only: bool, content: bytes | str | None, reason: str
+) -> None:
+    """The file is named, in both languages; text in the map itself is told as such."""
+    file = tmp_path / "chat.jinja"
+    if content == "dir":
+        file.mkdir()
+    elif isinstance(content, bytes):
+        file.write_bytes(content)
+    with pytest.raises(TemplateFileError) as caught:
+        loaded_with(tiny_model_path, is_vocab_only=is_vocab_only, chat_template=SpecFile(str(file)))
+    assert reason in caught.value.reason
+    for language in ("ja", "en"):
+        told = reported(caught.value).text(language)
+        assert str(file) in told
+        assert reason in told
+
+
+def test_a_template_in_the_map_that_is_no_jinja(tiny_model_path: Path) -> None:
+    """It is told as such."""
+    with pytest.raises(TemplateLoadError) as caught:
+        loaded_with(tiny_model_path, chat_template="{% for %}")
+    assert reported(caught.value).code == "template_load_failed"
+    assert "chat_template" in reported(caught.value).text("ja")
+
+
+def test_adapters_of_an_entry(tiny_model_path: Path, tmp_path: Path) -> None:
+    """They change the answer; one that is not there is named before any weights are read."""
+    path = TinyLora().write(tmp_path / "lora.gguf")
+    texts = []
+    for lora in ((), (Adapter(SpecFile(str(path)), 3.0),)):
+        loaded = loaded_with(tiny_model_path, lora=lora)
+        assert loaded.engine is not None
+        with loaded.model:
+            texts.append(loaded.engine.generate("a", SamplingParams(temperature=0), max_tokens=8).text)
+    assert texts[0] != texts[1]
+    missing = Adapter(SpecFile(str(tmp_path / "none.gguf")))
+    with pytest.raises(AdapterLoadError) as caught:
+        loaded_with(tmp_path / "no-model.gguf", lora=(missing,))
+    for language in ("ja", "en"):
+        assert "none.gguf" in reported(caught.value).text(language)
+        assert "LoRA" in reported(caught.value).text(language)
+
+
+def reported(error: HoshikageError) -> EngineError:
+    frame = failed(0, error)
+    assert frame.code in LOAD_CODES
+    return EngineError.reported(frame.code, frame.message, {"model": "m", **frame.fields})
 
 
 def test_a_vocabulary_needs_none_of_this(tiny_model_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

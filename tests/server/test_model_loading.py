@@ -272,3 +272,20 @@ def test_a_stopped_engine_is_unloaded(api: Api) -> None:
     os.kill(pid, signal.SIGSTOP)
     assert unload(api, "m").json["was_loaded"] is True
     assert not Path(f"/proc/{pid}").exists()
+
+
+def test_an_entry_says_how_many_are_computed_at_once(make_api: MakeApi, engine_log: Path) -> None:
+    """Two of the one that says so, and no more; the setting is for those that say nothing."""
+    two = {"path": "/nowhere", "model": "two.gguf", "parallel": 2}
+    api = make_api({"two": two, "m": {"path": "/nowhere", "model": "m.gguf"}}, max_loaded_models=2)
+    asked = [gevent.spawn(api.chat, "count 4 300", model="two") for _ in range(3)]
+
+    def queue() -> tuple[int, int, int]:
+        told = api.get("/v1/status").json["queue"]
+        return told["running"], told["waiting"], told["parallel"]
+
+    wait_for(lambda: engine_log.exists() and engine_log.read_text().count(" generate") == 2, "two are computed")
+    assert queue() == (2, 1, 2)
+    asked.append(gevent.spawn(api.chat, "echo x", model="m"))
+    assert {greenlet.get(timeout=20).status_code for greenlet in asked} == {200}
+    assert queue()[:2] == (0, 0)

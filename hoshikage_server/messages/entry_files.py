@@ -1,0 +1,26 @@
+"""What is said of the files and templates that an entry of the model map names besides the model's own file."""
+
+from __future__ import annotations
+
+from hoshikage_server.messages.message import Message
+
+ENTRY_FILES: dict[str, Message] = {
+    "adapter_load_failed": Message(
+        "モデル '{model}' に LoRA アダプター {path} を適用できません: {reason}。"
+        "このモデル用のアダプターを 'lora' に指定するか、'hoshikage model set {model} lora=' で外してください。",
+        "The LoRA adapter {path} cannot be used with the model '{model}': {reason}. Name one that was made for this "
+        "model under 'lora', or type 'hoshikage model set {model} lora=' to go without.",
+    ),
+    "template_file_failed": Message(
+        "モデル '{model}' のチャットテンプレート {path} を使えません: {reason}。ファイルを確かめるか、"
+        "'hoshikage model set {model} chat_template=' でモデル自身のテンプレートに戻してください。",
+        "The chat template {path} of the model '{model}' cannot be used: {reason}. Check the file, or type "
+        "'hoshikage model set {model} chat_template=' to return to the model's own.",
+    ),
+    "template_load_failed": Message(
+        "モデル '{model}' の 'chat_template' を使えません: {reason}。Jinja の書き方を確かめるか、"
+        "'hoshikage model set {model} chat_template=' でモデル自身のテンプレートに戻してください。",
+        "The 'chat_template' of the model '{model}' cannot be used: {reason}. Correct the Jinja, or type "
+        "'hoshikage model set {model} chat_template=' to return to the model's own.",
+    ),
+}

@@ -1,0 +1,98 @@
+"""What an entry of the model map makes of its engine."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import pytest
+
+from hoshikage_server.engines.spec import as_it_is, spec_of, vocabulary_of
+from hoshikage_server.engines.wire import Adapter, EngineSpec, SpecFile
+from hoshikage_server.registry.entries import read_entry
+from hoshikage_server.settings import build_settings
+
+SETTINGS = {"HOSHIKAGE_PARALLEL": "3", "HOSHIKAGE_GPU_LAYERS": "5"}
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    (tmp_path / "m.gguf").write_text("a model")
+    (tmp_path / "chat.jinja").write_text("{{ messages }}")
+    (tmp_path / "lora.gguf").write_text("an adapter")
+    return tmp_path
+
+
+def spec(folder: Path, **keys: Any) -> EngineSpec:
+    settings = build_settings({"HOSHIKAGE_CONFIG_DIR": str(folder), **SETTINGS})
+    raw = {"path": ".", "model": "m.gguf", **keys}
+    return spec_of(read_entry("m", {key: msgspec.Raw(msgspec.json.encode(raw[key])) for key in raw}, folder), settings)
+
+
+def file(path: Path) -> SpecFile:
+    stat = path.stat()
+    return SpecFile(str(path), stat.st_mtime_ns, stat.st_size)
+
+
+@pytest.mark.parametrize(
+    ("keys", "expected"),
+    [
+        ({}, {"parallel": 3, "gpu_layers": 5, "kv_type": "f16", "flash_attention": None, "chat_template": None}),
+        ({"parallel": 1, "gpu_layers": 0}, {"parallel": 1, "gpu_layers": 0}),
+        ({"gpu_layers": "all"}, {"gpu_layers": "all"}),
+        ({"kv_type": "q8_0", "flash_attention": False}, {"kv_type": "q8_0", "flash_attention": False}),
+        ({"chat_template": "{{ x }}"}, {"chat_template": "{{ x }}"}),
+        ({"chat_template": "no\nfile"}, {"chat_template": "no\nfile"}),
+    ],
+)
+def test_the_entry_wins(folder: Path, keys: dict[str, Any], expected: dict[str, Any]) -> None:
+    """Over the settings, also with 0; what is missing is as set, or as the library has it."""
+    made = spec(folder, **keys)
+    assert {name: getattr(made, name) for name in expected} == expected
+
+
+def test_files_are_found_from_the_maps_folder(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """By their names there, absolutely, or from the home."""
+    monkeypatch.setenv("HOME", str(folder))
+    for name in ("chat.jinja", "./chat.jinja", str(folder / "chat.jinja"), "~/chat.jinja"):
+        template = spec(folder, chat_template=name).chat_template
+        assert isinstance(template, SpecFile)
+        assert (os.path.normpath(template.path), template.size_bytes) == (str(folder / "chat.jinja"), 14)
+    lora = [{"path": "lora.gguf", "scale": 0.5}, {"path": "lora.gguf"}]
+    adapter = file(folder / "lora.gguf")
+    assert spec(folder, lora=lora).lora == (Adapter(adapter, 0.5), Adapter(adapter, 1.0))
+
+
+@pytest.mark.parametrize("name", ["chat.jinja", "lora.gguf"])
+def test_a_changed_file_is_another_model(folder: Path, name: str) -> None:
+    """So is one that is gone, and one that is there again is the same."""
+    first = spec(folder, chat_template="chat.jinja", lora=[{"path": "lora.gguf"}])
+    assert as_it_is(first) == first
+    path = folder / name
+    content, stat = path.read_bytes(), path.stat()
+    path.write_bytes(content + b" ")
+    changed = as_it_is(first)
+    assert changed != first
+    path.unlink()
+    assert as_it_is(changed) not in (first, changed)
+    path.write_bytes(content)
+    os.utime(path, ns=(stat.st_atime_ns, stat.st_mtime_ns))
+    assert as_it_is(changed) == first
+
+
+def test_what_a_vocabulary_knows(folder: Path) -> None:
+    """The template, which prompts are counted by; not what changes the engine only."""
+    plain, other = spec(folder), spec(folder, lora=[{"path": "lora.gguf"}], kv_type="q8_0", parallel=2)
+    assert vocabulary_of(plain) == vocabulary_of(other)
+    templated = spec(folder, chat_template="chat.jinja")
+    assert vocabulary_of(templated).chat_template == file(folder / "chat.jinja")
+    assert vocabulary_of(templated) != vocabulary_of(plain)
+
+
+def test_a_spec_crosses_to_the_engine(folder: Path) -> None:
+    """As it is."""
+    for template in (None, "{{ x }}", "chat.jinja"):
+        made = spec(folder, chat_template=template, lora=[{"path": "lora.gguf"}]) if template else spec(folder)
+        assert msgspec.msgpack.decode(msgspec.msgpack.encode(made), type=EngineSpec) == made
