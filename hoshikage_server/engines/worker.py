@@ -309,7 +309,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="hoshikage-engine")
     parser.add_argument("--fd", type=int, required=True)  # the socket to the server
     parser.add_argument("--parent", type=int, required=True)  # the server's process id
-    parser.add_argument("--bed", type=int, help="the file to sleep in")
+    parser.add_argument("--bed", type=int)  # the file to sleep in
     arguments = parser.parse_args()
     _die_with(arguments.parent)
     dumps.leave_none()

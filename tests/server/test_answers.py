@@ -20,6 +20,7 @@ from hoshikage_server.engines.answers import Answer, Answers
 from hoshikage_server.engines.gpu import Gpu
 from hoshikage_server.engines.lane import Lane
 from hoshikage_server.engines.process import EngineProcess
+from hoshikage_server.engines.sleep import Dormitory
 from hoshikage_server.engines.spec import as_it_is
 from hoshikage_server.engines.supervisor import Supervisor
 from hoshikage_server.engines.vocabulary import Vocabulary
@@ -35,7 +36,7 @@ def live() -> LiveSettings:
 
 @pytest.fixture
 def answers(live: LiveSettings, engine_log: Path) -> Iterator[Answers]:
-    spawn = functools.partial(EngineProcess, FAKE_ENGINE, Gpu())
+    spawn = functools.partial(EngineProcess, FAKE_ENGINE, Gpu(), Dormitory(live))
     engines = Supervisor(spawn, live, lambda model: live.now.idle_timeout)
     counters = Supervisor(spawn, live, lambda model: 5.0)
     lane = Lane(engines.is_awake)

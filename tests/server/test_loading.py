@@ -35,6 +35,7 @@ from hoshikage_server.engines.gpu import Gpu
 from hoshikage_server.engines.loading import LADDER, Loaded, load
 from hoshikage_server.engines.process import EngineProcess
 from hoshikage_server.engines.prompts import Prompts
+from hoshikage_server.engines.sleep import Dormitory
 from hoshikage_server.engines.supervisor import Supervisor
 from hoshikage_server.engines.wire import Adapter, Count, EngineSpec, SpecFile
 from hoshikage_server.errors import EngineError
@@ -346,9 +347,8 @@ def limited(monkeypatch: pytest.MonkeyPatch, needed_mib: list[int]) -> Iterator[
     for name in os.environ.keys() - ENVIRONMENT.keys():
         monkeypatch.delenv(name)
     command = [sys.executable, "-c", code, str(between(needed_mib, 2))]
-    made = Supervisor(
-        functools.partial(EngineProcess, command, Gpu()), LiveSettings(settings_of(load_timeout=60.0)), lambda _: 300
-    )
+    live = LiveSettings(settings_of(load_timeout=60.0))
+    made = Supervisor(functools.partial(EngineProcess, command, Gpu(), Dormitory(live)), live, lambda _: 300)
     yield made
     made.close(10)
 

@@ -19,6 +19,7 @@ from hoshikage_server.engines.engine import Lease
 from hoshikage_server.engines.footprint import Freed
 from hoshikage_server.engines.gpu import Gpu
 from hoshikage_server.engines.process import EngineProcess
+from hoshikage_server.engines.sleep import Dormitory
 from hoshikage_server.engines.supervisor import Supervisor
 from hoshikage_server.engines.wire import EngineSpec
 from hoshikage_server.errors import EngineError, ServerError
@@ -47,7 +48,9 @@ def change(live: LiveSettings, **values: object) -> None:
 
 @pytest.fixture
 def supervisor(live: LiveSettings) -> Iterator[Supervisor]:
-    made = Supervisor(functools.partial(EngineProcess, FAKE_ENGINE, Gpu()), live, lambda model: live.now.idle_timeout)
+    made = Supervisor(
+        functools.partial(EngineProcess, FAKE_ENGINE, Gpu(), Dormitory(live)), live, lambda model: live.now.idle_timeout
+    )
     yield made
     made.close(10)
     assert made.snapshot().engines == ()
@@ -176,7 +179,9 @@ def test_a_death_while_loading(supervisor: Supervisor) -> None:
 
 def test_a_program_that_is_not_there(live: LiveSettings) -> None:
     """Starting it fails like a load, for everyone."""
-    supervisor = Supervisor(functools.partial(EngineProcess, ["/no/such/program"], Gpu()), live, lambda _: 300)
+    supervisor = Supervisor(
+        functools.partial(EngineProcess, ["/no/such/program"], Gpu(), Dormitory(live)), live, lambda _: 300
+    )
     for _ in range(2):
         error = refusal(supervisor, "m")
         assert error.code == "model_load_failed"
