@@ -51,3 +51,15 @@ def test_settings_it_names_exist(name: str) -> None:
     named = set(re.findall(r"HOSHIKAGE_([A-Z_]+)", (ROOT / name).read_text(encoding="utf-8")))
     assert {"LANG", "THREADS", "PORT"} <= named
     assert {variable.lower() for variable in named} <= set(Settings.__struct_fields__)
+
+
+def test_the_sample_of_reuse_runs(tmp_path: Path, smollm2_path: Path) -> None:
+    """The second turn finds the first one."""
+    (sample,) = re.findall(r"```python\n(.*?)```", (ROOT / "docs" / "reuse.md").read_text(encoding="utf-8"), re.DOTALL)
+    models = {"smollm2": {"path": str(smollm2_path.parent), "model": smollm2_path.name}}
+    with ServerProcess(tmp_path, models, command=REAL_SERVER) as server:
+        command = [sys.executable, "-c", sample.replace("http://127.0.0.1:3030", server.url)]
+        result = subprocess.run(command, capture_output=True, text=True, check=False, timeout=120)
+    first, second = (tuple(map(int, line.split())) for line in result.stdout.splitlines())
+    assert first[1] < 20
+    assert second[0] - second[1] < 40
