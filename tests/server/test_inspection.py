@@ -10,7 +10,11 @@ from pathlib import Path
 
 import gguf
 import pytest
+from gguf_files import write_gguf
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 from tiny_gguf import TinyModel, write_aborting
+from tiny_lora import TinyLora
 
 from hoshikage_server.errors import ServerError
 from hoshikage_server.registry import inspection
@@ -59,10 +63,14 @@ def test_a_model_in_parts(tmp_path: Path) -> None:
     found = inspect(names[0])
     assert found.n_parts == 2
     assert found.size_bytes == sum(name.stat().st_size for name in names)
+    assert refusal(names[1])[0] == "not_the_first_part"
+    whole_part = names[1].read_bytes()
+    names[1].write_bytes(whole_part[:200])
+    code, text = refusal(names[0])
+    assert (code, str(names[1]) in text) == ("gguf_truncated", True)
     names[1].unlink()
     code, text = refusal(names[0])
-    assert code == "file_not_found"
-    assert names[1].name in text
+    assert (code, names[1].name in text) == ("parts_missing", True)
 
 
 def write_part(reader: gguf.GGUFReader, path: Path, index: int, total: int) -> None:
@@ -102,6 +110,58 @@ def test_what_is_no_model(tmp_path: Path, tiny_model_path: Path, kind: str) -> N
     assert code in ("not_a_gguf", "gguf_truncated", "gguf_version", "gguf_refused")
     assert "Traceback" not in text
     assert {"arch": "nobody-knows", "aborting": "damaged"}.get(kind, "") in text
+
+
+@pytest.mark.parametrize(
+    ("name", "code"),
+    [
+        ("lora.gguf", "scan_adapter"),
+        ("eyes.gguf", "scan_projector"),
+        ("vocab.gguf", "scan_no_weights"),
+        ("old.gguf", "gguf_version"),
+        ("folder.gguf", "file_is_folder"),
+        ("pipe.gguf", "not_a_gguf"),
+        ("none.gguf", "file_not_found"),
+        ("/proc/self/mem", "file_unreadable"),
+        ("x" * 300, "file_unreadable"),
+        (os.fsdecode(b"\xff.gguf"), "gguf_truncated"),
+    ],
+)
+def test_what_is_something_else(tmp_path: Path, name: str, code: str) -> None:
+    """It is told what it is, in the reader's language; nothing is called damaged that is not."""
+    TinyLora().write(tmp_path / "lora.gguf")
+    write_gguf(tmp_path / "eyes.gguf", arch="clip")
+    write_gguf(tmp_path / "vocab.gguf", n_tensors=0)
+    write_gguf(tmp_path / "old.gguf", version=1)
+    (tmp_path / os.fsdecode(b"\xff.gguf")).write_bytes(b"GGUF")
+    (tmp_path / "folder.gguf").mkdir()
+    os.mkfifo(tmp_path / "pipe.gguf")
+    with pytest.raises(ServerError) as caught:
+        inspect(tmp_path / name)
+    assert caught.value.code == code
+    for language in ("en", "ja"):
+        assert "{" not in caught.value.text(language)
+    assert not caught.value.text("ja").isascii()
+
+
+@settings(max_examples=20, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(data=st.data(), n_bytes=st.integers(1, 16))
+def test_any_header_is_a_model_or_an_error(
+    tmp_path: Path, tiny_model_path: Path, data: st.DataObject, n_bytes: int
+) -> None:
+    """Whatever llama.cpp does of it."""
+    content = bytearray(tiny_model_path.read_bytes())
+    at = data.draw(st.integers(4, content.index(b"tokenizer.ggml.tokens")))
+    content[at : at + n_bytes] = data.draw(st.binary(min_size=n_bytes, max_size=n_bytes))
+    file = tmp_path / "mutated.gguf"
+    file.write_bytes(content)
+    code, text = "", ""
+    try:
+        inspect(file)
+    except ServerError as error:
+        code, text = error.code, error.text("en")
+    assert code.startswith(("gguf_", "scan_")) or not code
+    assert "Traceback" not in text
 
 
 def test_it_does_not_wait_forever(tmp_path: Path, tiny_model_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
