@@ -89,7 +89,6 @@ class EngineProcess:
     ) -> None:
         self.spec = spec
         self._dormitory = dormitory
-        self._bed = dormitory.bed_for(spec)
         self.last_heard = time.monotonic()
         self.fingerprint = ""
         self._notify = notify
@@ -103,6 +102,7 @@ class EngineProcess:
         self._kill_reason: str | Said | None = None
         self._footprint = Footprint(None if spec.is_vocab_only else gpu)
         self._socket, theirs = socket.socketpair()
+        self._bed = dormitory.bed_for(spec)
         inherited = [theirs.fileno()] if self._bed is None else [theirs.fileno(), self._bed.descriptor]
         bed = () if self._bed is None else ("--bed", str(self._bed.descriptor))
         try:
