@@ -102,7 +102,7 @@ def measure(task: Task, tools: oracle.Tools, repetitions: int) -> Report:
         build=tools.description,
         unit="ms",
     )
-    with llama_server(tools.llama_server, task) as llama_port, our_server(task) as our_port:
+    with llama_server(tools.llama_server, task) as llama_port, our_server(task, cache_ram=2**30) as our_port:
         candidates = [(OURS, our_port, unload), (SERVER, llama_port, doze)]
         for _, port, _ in candidates:
             Talk(port, "Warm up", 1).first_text_ms()
