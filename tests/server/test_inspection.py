@@ -8,9 +8,8 @@ import sys
 import time
 from pathlib import Path
 
-import gguf
 import pytest
-from gguf_files import write_gguf
+from gguf_files import split, write_gguf
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from tiny_gguf import TinyModel, write_aborting
@@ -57,9 +56,7 @@ def test_a_model_in_parts(tmp_path: Path) -> None:
     """Counted together; a part that is missing is named."""
     whole = TinyModel().write(tmp_path / "whole.gguf")
     names = [tmp_path / f"m-0000{number}-of-00002.gguf" for number in (1, 2)]
-    reader = gguf.GGUFReader(whole)
-    for index, name in enumerate(names):
-        write_part(reader, name, index, len(names))
+    split(whole, names)
     found = inspect(names[0])
     assert found.n_parts == 2
     assert found.size_bytes == sum(name.stat().st_size for name in names)
@@ -71,27 +68,6 @@ def test_a_model_in_parts(tmp_path: Path) -> None:
     names[1].unlink()
     code, text = refusal(names[0])
     assert (code, names[1].name in text) == ("parts_missing", True)
-
-
-def write_part(reader: gguf.GGUFReader, path: Path, index: int, total: int) -> None:
-    """Half of the tensors, as gguf-split writes them; the first part has the metadata."""
-    writer = gguf.GGUFWriter(path, "llama")
-    writer.add_uint16("split.no", index)
-    writer.add_uint16("split.count", total)
-    writer.add_int32("split.tensors.count", len(reader.tensors))
-    if index == 0:
-        for field in reader.fields.values():
-            if not field.name.startswith(("GGUF.", "general.architecture")):
-                kind = field.types[0]
-                inner = field.types[-1] if kind == gguf.GGUFValueType.ARRAY else None
-                writer.add_key_value(field.name, field.contents(), kind, inner)
-    half = len(reader.tensors) // 2
-    for tensor in reader.tensors[:half] if index == 0 else reader.tensors[half:]:
-        writer.add_tensor(tensor.name, tensor.data)
-    writer.write_header_to_file()
-    writer.write_kv_data_to_file()
-    writer.write_tensors_to_file()
-    writer.close()
 
 
 @pytest.mark.parametrize("kind", ["random", "cut", "empty", "text", "arch", "aborting"])
