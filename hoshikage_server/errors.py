@@ -216,6 +216,7 @@ def _kinds() -> dict[str, Kind]:
         kinds[code] = Kind(400, invalid, None)
     for code in ("adapter_load_failed", "template_file_failed", "template_load_failed"):
         kinds[code] = Kind(503, "server_error", "model_load_failed")
+    kinds["grammar_dead_end"] = Kind(400, invalid, "invalid_grammar")
     kinds["model_not_registered"] = Kind(404, invalid, "model_not_found")
     kinds["input_too_long"] = Kind(400, invalid, "context_length_exceeded")
     kinds["chat_template_failed"] = Kind(400, invalid, "chat_template_failed")
@@ -235,6 +236,8 @@ def _kinds() -> dict[str, Kind]:
 
 
 KINDS: dict[str, Kind] = _kinds()
+GRAMMAR_CODES = frozenset({"invalid_grammar", "grammar_dead_end"})
+"""An answer cannot have the form that was asked for, whichever field asked."""
 
 
 def kind_of(code: str) -> Kind:
