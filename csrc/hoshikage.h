@@ -251,7 +251,8 @@ int32_t hsk_sequence_size_get(hsk_context *context, int32_t seq_id, size_t *n_by
 int32_t hsk_sequence_save(hsk_context *context, int32_t seq_id, char *out, size_t n_bytes, hsk_error *error) HSK_NOEXCEPT;
 
 /* Puts them in place of what a sequence holds. HSK_CONTEXT_FULL where there is no room for them: the sequence is empty then. */
-int32_t hsk_sequence_restore(hsk_context *context, int32_t seq_id, const char *bytes, size_t n_bytes, hsk_error *error) HSK_NOEXCEPT;
+int32_t hsk_sequence_restore(hsk_context *context, int32_t seq_id, const char *bytes, size_t n_bytes,
+                             hsk_error *error) HSK_NOEXCEPT;
 
 /* The position after the last one the sequence holds; 0 when empty. */
 int32_t hsk_sequence_end_get(hsk_context *context, int32_t seq_id, int32_t *end, hsk_error *error) HSK_NOEXCEPT;

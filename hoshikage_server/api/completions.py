@@ -47,7 +47,7 @@ class Completions:
         entry = self._catalog.find_model(wanted.model)
         request.context.model = entry.id
         prompts = wanted.prompts()
-        echoes = self._echoes(request, entry, prompts) if wanted.echo else ("",) * len(prompts)
+        echoes = self._echoes(request, entry, wanted, prompts) if wanted.echo else ("",) * len(prompts)
         # A choice begins with its prompt's echo; each prompt has `n` choices.
         beginnings = tuple(echo for echo in echoes for _ in range(wanted.n or 1))
         asked = Asked(
@@ -60,7 +60,9 @@ class Completions:
         )
         self._answering.respond(request, response, asked)
 
-    def _echoes(self, request: falcon.Request, entry: ModelEntry, prompts: Sequence[TextPrompt]) -> tuple[str, ...]:
+    def _echoes(
+        self, request: falcon.Request, entry: ModelEntry, wanted: CompletionRequest, prompts: Sequence[TextPrompt]
+    ) -> tuple[str, ...]:
         spec = spec_of(entry, self._settings.now)
         try:
             with ClientWatch(request.env):

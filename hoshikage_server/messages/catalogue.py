@@ -241,8 +241,8 @@ CATALOGUE: dict[str, Message] = {
     "grammar_dead_end": Message(
         "文法またはスキーマが求める文字を、このモデルの語彙では書けません(または 'logit_bias' がすべて禁じています)。"
         "文法を見直すか、別のモデルを使ってください。",
-        "The grammar leaves no token to choose: this model's vocabulary cannot spell what the grammar or schema asks for "
-        "(or 'logit_bias' forbids it). Change the grammar, or use another model.",
+        "The grammar leaves no token to choose: this model's vocabulary cannot spell what the grammar or schema asks "
+        "for (or 'logit_bias' forbids it). Change the grammar, or use another model.",
     ),
     "chat_template_failed": Message(
         "このモデルのチャットテンプレートは、このメッセージの並びを受け付けません: {reason}",

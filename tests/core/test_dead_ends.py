@@ -12,7 +12,7 @@ import pytest
 
 from hoshikage_core import DeadEndError, Engine, InvalidArgumentError, Model, SamplingParams
 
-# In no token of SmolLM2's vocabulary are the bytes 04 06 13 14 16 1D C0 C1 F1 F2 F5 and above (each token's bytes read).
+# No token of SmolLM2 has the bytes 04 06 13 14 16 1D C0 C1 F1 F2 F5 to FF (the bytes of each token were looked at).
 RARE = "\U00040000"
 
 
