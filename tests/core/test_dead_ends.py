@@ -43,6 +43,9 @@ def test_biases_without_a_way_out(engine: Engine) -> None:
     [
         ({"const": RARE}, RARE),
         ({"enum": [f"a{RARE}", f"b\U000dffff\U0001f600{RARE}"]}, None),
+        ({"const": "a\0b"}, "a\0b"),
+        ({"type": "string", "pattern": "^a\0b$"}, "a\0b"),
+        ({"type": "object", "properties": {"a\0b": {"const": 1}}, "required": ["a\0b"]}, {"a\0b": 1}),
         ({"const": {RARE: [RARE, "\x04"]}}, {RARE: [RARE, "\x04"]}),
         (
             {"properties": {RARE: {"const": 1}}, "required": [RARE], "additionalProperties": False, "type": "object"},
@@ -54,3 +57,14 @@ def test_json_spells_it_all_the_same(engine: Engine, schema: dict[str, Any], val
     """In JSON there is an escape for every character."""
     text = engine.generate("x", SamplingParams(json_schema=schema, seed=1), max_tokens=100).text
     assert json.loads(text) == value if value is not None else json.loads(text) in schema["enum"]
+
+
+@pytest.mark.parametrize("grammar", ["\0", 'root ::= "a" # \0', 'root ::= "a\0b"'])
+def test_a_grammar_is_not_cut_off(engine: Engine, grammar: str) -> None:
+    """One that C would read in part only is refused by name."""
+    with pytest.raises(InvalidArgumentError) as caught:
+        SamplingParams(grammar=grammar)
+    assert caught.value.field == "grammar"
+    with pytest.raises(InvalidArgumentError) as caught:
+        engine.model.chat().render([{"role": "user", "content": "x"}], grammar=grammar)
+    assert caught.value.field == "grammar"
