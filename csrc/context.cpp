@@ -223,12 +223,25 @@ int32_t choose(hsk_context &context, int32_t seq_id, hsk_sampler &sampler) {
     return is_allowed ? token : LLAMA_TOKEN_NULL;
 }
 
+// Whose fault it is that no token can be chosen.
+[[noreturn]] void fail_without_token(hsk_context &context, int32_t seq_id, const hsk_sampler &sampler) {
+    const float *logits = logits_of(context, seq_id);
+    const int32_t n_vocab = llama_vocab_n_tokens(llama_model_get_vocab(context.model.get()));
+    if (std::none_of(logits, logits + n_vocab, [](float logit) { return logit > -INFINITY; })) {
+        throw hsk::Failure(HSK_INTERNAL, "the model's logits are no numbers");
+    }
+    if (sampler.has_grammar) {
+        throw hsk::Failure(HSK_DEAD_END, "the grammar leaves no token to choose");
+    }
+    throw hsk::Failure(HSK_INVALID_ARGUMENT, "the biases leave no token to choose");
+}
+
 int32_t sample(hsk_context &context, int32_t seq_id, hsk_sampler &sampler) {
     hsk::require(!sampler.is_broken, "the grammar failed before, this sampler is of no use any more");
     const int32_t token = choose(context, seq_id, sampler);
     // Where everything is forbidden llama.cpp chooses all the same, and aborts when the grammar is told.
     if (token == LLAMA_TOKEN_NULL) {
-        throw hsk::Failure(HSK_INTERNAL, "grammar and biases leave no token to choose");
+        fail_without_token(context, seq_id, sampler);
     }
     hsk::accept(sampler, token, true);
     return token;

@@ -36,7 +36,8 @@ typedef enum hsk_status {
     HSK_UNSUPPORTED = 6,       /* this model or build cannot do it */
     HSK_TEMPLATE_FAILED = 7,   /* the chat template refused the messages */
     HSK_INVALID_GRAMMAR = 8,   /* a grammar or JSON schema could not be compiled */
-    HSK_INTERNAL = 9           /* anything else that llama.cpp or the C++ runtime reported */
+    HSK_INTERNAL = 9,          /* anything else that llama.cpp or the C++ runtime reported */
+    HSK_DEAD_END = 10          /* the grammar leaves no token to choose: the vocabulary cannot spell what has to come */
 } hsk_status;
 
 typedef struct hsk_error {

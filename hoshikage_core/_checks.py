@@ -29,12 +29,16 @@ def text(field: str, value: object) -> str:
     return value
 
 
+def text_without_nul(field: str, value: object) -> str:
+    """Text of which C reads as much as comes before a NUL."""
+    if "\0" in (checked := text(field, value)):
+        raise InvalidArgumentError(field, "must not hold a NUL character")
+    return checked
+
+
 def c_text(field: str, value: object) -> bytes:
     """Text for a C function that takes no length."""
-    data = text(field, value).encode("utf-8")
-    if b"\0" in data:
-        raise InvalidArgumentError(field, "must not hold a NUL character")
-    return data
+    return text_without_nul(field, value).encode("utf-8")
 
 
 def texts(field: str, value: object) -> list[str]:

@@ -14,6 +14,7 @@ from hoshikage_core.errors import (
     ChatTemplateError,
     ClosedError,
     ContextFullError,
+    DeadEndError,
     GrammarError,
     HoshikageError,
     InvalidArgumentError,
@@ -29,6 +30,7 @@ _CLASS_OF_STATUS: dict[int, type[HoshikageError]] = {
     lib.HSK_UNSUPPORTED: UnsupportedError,
     lib.HSK_TEMPLATE_FAILED: ChatTemplateError,
     lib.HSK_INVALID_GRAMMAR: GrammarError,
+    lib.HSK_DEAD_END: DeadEndError,
 }
 
 

@@ -30,6 +30,7 @@ class _Lib:
     HSK_TEMPLATE_FAILED: Final[int]
     HSK_INVALID_GRAMMAR: Final[int]
     HSK_INTERNAL: Final[int]
+    HSK_DEAD_END: Final[int]
     HSK_POOLING_UNSPECIFIED: Final[int]
     HSK_POOLING_NONE: Final[int]
     HSK_POOLING_MEAN: Final[int]

@@ -118,7 +118,7 @@ class ChatTemplate:
             is_required=required,
             is_parallel=parallel_tool_calls,
             json_schema=None if json_schema is None or required else enforceable(json_schema),
-            grammar="" if grammar is None else _checks.text("grammar", grammar),
+            grammar="" if grammar is None else _checks.text_without_nul("grammar", grammar),
         )
         work = Rendering(self, list(messages), offered, shape, json_schema)
         work.request = {

@@ -13,6 +13,7 @@ HoshikageError
 ├── UnsupportedError        this model or build cannot do it
 ├── ChatTemplateError       the chat template refused the messages
 ├── GrammarError            a grammar could not be compiled
+│   ├── DeadEndError        a grammar leaves no token to choose
 │   └── JsonSchemaError     a JSON schema is malformed, or holds what cannot be enforced
 └── NativeError             anything else that llama.cpp reported
 
@@ -165,6 +166,12 @@ class GrammarError(HoshikageError):
     """A grammar or JSON schema could not be compiled."""
 
     code = "invalid_grammar"
+
+
+class DeadEndError(GrammarError):
+    """A grammar, perhaps with biases, leaves no token to choose: the vocabulary cannot spell what has to come."""
+
+    code = "grammar_dead_end"
 
 
 class JsonSchemaError(GrammarError):

@@ -137,7 +137,7 @@ class SamplingParams:
             _checks.instance(name, value, Mapping, "a mapping of token ids to numbers")
         elif name == "grammar":
             if value is not None:
-                _checks.text(name, value)
+                _checks.text_without_nul(name, value)
         elif name == "json_schema":
             if value is not None:
                 _checks.instance(name, value, (Mapping, str), "a JSON schema")

@@ -207,6 +207,7 @@ def _kinds() -> dict[str, Kind]:
     kinds["max_tokens_twice"] = Kind(400, invalid, "invalid_parameter_combination")
     kinds["parameters_conflict"] = Kind(400, invalid, "invalid_parameter_combination")
     kinds["string_does_not_match"] = Kind(400, invalid, "invalid_value")
+    kinds["holds_nul"] = Kind(400, invalid, "invalid_value")
     kinds["key_above_max_length"] = Kind(400, invalid, "string_above_max_length")
     for code in (
         *("call_without_result", "invalid_key", "only_with_functions", "only_with_tools", "result_without_call"),
@@ -216,6 +217,7 @@ def _kinds() -> dict[str, Kind]:
         kinds[code] = Kind(400, invalid, None)
     for code in ("adapter_load_failed", "template_file_failed", "template_load_failed"):
         kinds[code] = Kind(503, "server_error", "model_load_failed")
+    kinds["grammar_dead_end"] = Kind(400, invalid, "invalid_grammar")
     kinds["model_not_registered"] = Kind(404, invalid, "model_not_found")
     kinds["input_too_long"] = Kind(400, invalid, "context_length_exceeded")
     kinds["chat_template_failed"] = Kind(400, invalid, "chat_template_failed")
@@ -235,6 +237,8 @@ def _kinds() -> dict[str, Kind]:
 
 
 KINDS: dict[str, Kind] = _kinds()
+GRAMMAR_CODES = frozenset({"invalid_grammar", "grammar_dead_end"})
+"""An answer cannot have the form that was asked for, whichever field asked."""
 
 
 def kind_of(code: str) -> Kind:

@@ -15,6 +15,7 @@ from hoshikage_core.json_schema.gather import Gatherer
 from hoshikage_core.json_schema.numbers import Interval
 from hoshikage_core.json_schema.seal import Kind, seal
 from hoshikage_core.json_schema.shapes import Anything, Array, Literals, Number, Object, Place, Shape, Text, key_of
+from hoshikage_core.json_schema.spelling import is_raw
 
 _N_VISIBLE_MAX = 1_000
 _N_OPTIONAL_MAX = 60  # the converter's time grows with the cube
@@ -69,7 +70,8 @@ class Carrier:
         members = [member for member in shape.members if self._finite.place(member.place)]
         n_optional = sum(not member.is_required for member in members)
         # The converter takes a property of the name "*" for any property, and one of the name "" for the root.
-        is_known = all(member.name not in ("*", "") for member in members) and n_optional <= _N_OPTIONAL_MAX
+        is_known = all(member.name not in ("*", "") and is_raw(member.name) for member in members)
+        is_known = is_known and n_optional <= _N_OPTIONAL_MAX
         if shape.others is not None or shape.min_members or shape.max_members is not None or not is_known:
             return None
         return {

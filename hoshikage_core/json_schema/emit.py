@@ -21,7 +21,7 @@ from hoshikage_core.json_schema.shapes import (
     Text,
     key_of,
 )
-from hoshikage_core.json_schema.spelling import STRING_CHAR, string_rule
+from hoshikage_core.json_schema.spelling import STRING_CHAR, json_text, string_rule
 
 _QUOTE = literal('"')
 _COMMA = '"," space'
@@ -99,7 +99,7 @@ class Emitter:
             other = self.rules.add(f'{key} space ":" space {self._place(others)}')
         pairs = [
             (
-                f'{literal(json.dumps(member.name, ensure_ascii=False))} space ":" space {self._place(member.place)}',
+                f'{literal(json_text(member.name))} space ":" space {self._place(member.place)}',
                 member.is_required,
             )
             for member in members

@@ -2,8 +2,27 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 from hoshikage_core.json_schema.gather import Gatherer
 from hoshikage_core.json_schema.shapes import Array, Object, Place, Shape, key_of
+
+_Key = tuple[int, ...]
+
+
+@dataclass
+class _Wait:
+    """What a shape of a place still needs before a value of it can be finished.
+
+    Attributes:
+        n_sure: Parts that there must be.
+        n_some: How many it lacks of those that there may be.
+    """
+
+    place: _Key
+    shape: Shape
+    n_sure: int
+    n_some: int
 
 
 class Finite:
@@ -11,7 +30,8 @@ class Finite:
 
     def __init__(self, gatherer: Gatherer, root: Place) -> None:
         self._gatherer = gatherer
-        self._finite: set[tuple[int, ...]] = set()
+        self._finite: set[_Key] = set()
+        self._shapes: set[int] = set()  # the gatherer keeps them
         self._find(root)
 
     def place(self, place: Place) -> bool:
@@ -19,38 +39,55 @@ class Finite:
         return key_of(place) in self._finite
 
     def shape(self, shape: Shape) -> bool:
-        """Whether some value of a shape can be finished."""
-        if isinstance(shape, Object):
-            if not all(self.place(member.place) for member in shape.members if member.is_required):
-                return False
-            n_possible = sum(self.place(member.place) for member in shape.members)
-            return n_possible >= shape.min_members or (shape.others is not None and self.place(shape.others))
-        if isinstance(shape, Array):
-            sure = shape.first[: shape.min_items]
-            has_rest = shape.min_items <= len(shape.first) or (shape.others is not None and self.place(shape.others))
-            return has_rest and all(map(self.place, sure))
-        return True
+        """Whether some value of a shape, which the gatherer gave, can be finished."""
+        return id(shape) in self._shapes
 
     def _find(self, root: Place) -> None:
-        """Marks places until nothing changes: each is looked at again when one that it depends on was marked."""
-        users: dict[tuple[int, ...], list[Place]] = {}
+        """Marks places until nothing changes; each tells those that need it once, so that the time is linear."""
+        waits: dict[_Key, list[tuple[_Wait, int, int]]] = {}
+        ready: list[_Wait] = []
         queue = [root]
         seen = {key_of(root)}
-        order = []
         while queue:
             place = queue.pop()
-            order.append(place)
             for shape in self._gatherer.shapes(place):
+                sure, some, n_some = _needs(shape)
+                wait = _Wait(key_of(place), shape, len(sure), n_some)
+                if wait.n_sure <= 0 and wait.n_some <= 0:
+                    ready.append(wait)
+                for part in sure:
+                    waits.setdefault(key_of(part), []).append((wait, 1, 0))
+                for part, weight in some:
+                    waits.setdefault(key_of(part), []).append((wait, 0, weight))
                 for part in parts(shape):
-                    users.setdefault(key_of(part), []).append(place)
                     if key_of(part) not in seen:
                         seen.add(key_of(part))
                         queue.append(part)
-        while order:
-            place = order.pop()
-            if not self.place(place) and any(map(self.shape, self._gatherer.shapes(place))):
-                self._finite.add(key_of(place))
-                order += users.get(key_of(place), ())
+        while ready:
+            done = ready.pop()
+            self._shapes.add(id(done.shape))
+            if done.place in self._finite:
+                continue
+            self._finite.add(done.place)
+            for wait, n_sure, n_some in waits.get(done.place, ()):
+                was_waiting = wait.n_sure > 0 or wait.n_some > 0
+                wait.n_sure -= n_sure
+                wait.n_some -= n_some
+                if was_waiting and wait.n_sure <= 0 and wait.n_some <= 0:
+                    ready.append(wait)
+
+
+def _needs(shape: Shape) -> tuple[list[Place], list[tuple[Place, int]], int]:
+    """The parts that a value must have; those of which it must have some, with what each counts; and how much of it."""
+    if isinstance(shape, Object):
+        sure = [member.place for member in shape.members if member.is_required]
+        some = [(member.place, 1) for member in shape.members]
+        others = [] if shape.others is None else [(shape.others, shape.min_members)]
+        return sure, some + others, shape.min_members
+    if isinstance(shape, Array):
+        n_rest = int(shape.min_items > len(shape.first))
+        return list(shape.first[: shape.min_items]), [] if shape.others is None else [(shape.others, 1)], n_rest
+    return [], [], 0
 
 
 def parts(shape: Shape) -> list[Place]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator
 from typing import Any
 
@@ -13,6 +12,7 @@ from hoshikage_core.json_schema.formats import INTEGER_BOUNDS, NUMBER_FORMATS
 from hoshikage_core.json_schema.gather_members import gather_array, gather_object
 from hoshikage_core.json_schema.gather_scalars import gather_number, gather_text
 from hoshikage_core.json_schema.shapes import Anything, Literals, Place, Shape, key_of
+from hoshikage_core.json_schema.spelling import json_text
 from hoshikage_core.json_schema.values import Matcher
 
 _ALL_TYPES = declared_types(())
@@ -120,7 +120,7 @@ class Gatherer:
         if values is None:
             return None
         return tuple(
-            json.dumps(value, ensure_ascii=False, separators=(",", ":"))
+            json_text(value)
             for value in values.values()
             if all(self._matcher.matches_plain(value, schema) for schema in option)
         )

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import json
+import re
 from collections.abc import Callable
+from typing import Any
 
 from hoshikage_core.json_schema import charsets
 from hoshikage_core.json_schema.automaton import Dfa
@@ -20,6 +23,23 @@ STRING_CHAR = (
     r' | [dD] [89abAB] [0-9a-fA-F]{2} "\\u" [dD] [c-fC-F] [0-9a-fA-F]{2}))'
 )
 """One character of a JSON string: escapes of surrogates only as pairs, which are one character."""
+
+_UNASSIGNED = re.compile("[\U00040000-\U000dffff]")
+
+
+def json_text(value: Any) -> str:
+    """A value as JSON, with each character as itself if a vocabulary can be expected to have it.
+
+    Those of Unicode's empty planes are escaped: no text begins with their first bytes, and so what was learned from
+    texts may have no token for these bytes, SmolLM2's vocabulary for one.
+    """
+    text = json.dumps(value, ensure_ascii=False, separators=(",", ":"))
+    return _UNASSIGNED.sub(lambda found: json.dumps(found[0])[1:-1], text)
+
+
+def is_raw(text: str) -> bool:
+    """Whether ``json_text`` escapes nothing but what JSON wants escaped."""
+    return _UNASSIGNED.search(text) is None
 
 
 def string_rule(rules: Rules, dfa: Dfa) -> str:

@@ -12,7 +12,7 @@ from hoshikage_server.api.answering import Answering, Asked, Source
 from hoshikage_server.api.operations import operation
 from hoshikage_server.api.question import question
 from hoshikage_server.api.schema import ChatRequest, decode_chat
-from hoshikage_server.errors import ServerError
+from hoshikage_server.errors import GRAMMAR_CODES, ServerError
 from hoshikage_server.registry.catalog import Catalog
 from hoshikage_server.settings import LiveSettings
 
@@ -20,7 +20,6 @@ from hoshikage_server.settings import LiveSettings
 _FIELDS = {
     "context_length_exceeded": "messages",
     "chat_template_failed": "messages",
-    "invalid_grammar": "grammar",
 }
 
 
@@ -57,8 +56,16 @@ def blame(chat: ChatRequest, error: ServerError) -> None:
     elif error.code == "invalid_argument":
         field = error.values.get("field")
         error.param = field if isinstance(field, str) and field in ChatRequest.__struct_fields__ else error.param
+    elif error.code in GRAMMAR_CODES:
+        error.param = _bound_by(chat)
     else:
         error.param = _FIELDS.get(error.code, error.param)
+
+
+def _bound_by(chat: ChatRequest) -> str | None:
+    """The field that an answer's grammar follows from."""
+    names = ("grammar", "json_schema", "response_format", "functions", "tools")
+    return next((name for name in names if getattr(chat, name)), None)
 
 
 def _heading(chat: ChatRequest, answer: Source) -> reply.Heading:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import time
 import uuid
 from collections.abc import Sequence
@@ -18,7 +19,7 @@ from hoshikage_server.api.reply import Heading
 from hoshikage_server.engines.spec import spec_of
 from hoshikage_server.engines.vocabulary import Vocabulary
 from hoshikage_server.engines.wire import TextPrompt
-from hoshikage_server.errors import ServerError
+from hoshikage_server.errors import GRAMMAR_CODES, ServerError
 from hoshikage_server.registry.catalog import Catalog
 from hoshikage_server.registry.entry import ModelEntry
 from hoshikage_server.settings import LiveSettings
@@ -26,7 +27,6 @@ from hoshikage_server.settings import LiveSettings
 # Errors of the engine that are about fields which it does not know by their names.
 _FIELDS = {
     "context_length_exceeded": "prompt",
-    "invalid_grammar": "grammar",
     "invalid_json_schema": "json_schema",
 }
 
@@ -47,7 +47,7 @@ class Completions:
         entry = self._catalog.find_model(wanted.model)
         request.context.model = entry.id
         prompts = wanted.prompts()
-        echoes = self._echoes(request, entry, prompts) if wanted.echo else ("",) * len(prompts)
+        echoes = self._echoes(request, entry, wanted, prompts) if wanted.echo else ("",) * len(prompts)
         # A choice begins with its prompt's echo; each prompt has `n` choices.
         beginnings = tuple(echo for echo in echoes for _ in range(wanted.n or 1))
         asked = Asked(
@@ -56,11 +56,13 @@ class Completions:
             is_streamed=wanted.stream is True,
             new_events=lambda answer: CompletionEvents(_heading(wanted, answer), beginnings, wanted),
             complete=lambda answer: completion(_heading(wanted, answer), answer, beginnings, wanted),
-            blame=_blame,
+            blame=functools.partial(_blame, wanted),
         )
         self._answering.respond(request, response, asked)
 
-    def _echoes(self, request: falcon.Request, entry: ModelEntry, prompts: Sequence[TextPrompt]) -> tuple[str, ...]:
+    def _echoes(
+        self, request: falcon.Request, entry: ModelEntry, wanted: CompletionRequest, prompts: Sequence[TextPrompt]
+    ) -> tuple[str, ...]:
         spec = spec_of(entry, self._settings.now)
         try:
             with ClientWatch(request.env):
@@ -69,7 +71,7 @@ class Completions:
                     for tokens in dict.fromkeys(prompt.tokens for prompt in prompts if prompt.tokens)
                 }
         except ServerError as error:
-            _blame(error)
+            _blame(wanted, error)
             raise
         return tuple(texts.get(prompt.tokens, prompt.text) for prompt in prompts)
 
@@ -99,10 +101,12 @@ def _heading(wanted: CompletionRequest, answer: Source) -> Heading:
     )
 
 
-def _blame(error: ServerError) -> None:
+def _blame(wanted: CompletionRequest, error: ServerError) -> None:
     if error.code == "invalid_argument":
         field = str(error.values.get("field"))
         field = {"tokens": "prompt"}.get(field, field)
         error.param = field if field in CompletionRequest.__struct_fields__ else error.param
+    elif error.code in GRAMMAR_CODES:
+        error.param = "grammar" if wanted.grammar else "json_schema"
     else:
         error.param = _FIELDS.get(error.code, error.param)

@@ -34,6 +34,7 @@ from hoshikage_server.registry.persona import AnswerLanguage
 TokenCount = Annotated[int, Meta(ge=1, le=INT32_MAX)]
 TopLogprobs = Annotated[int, Meta(ge=0, le=20)]
 Choices = Annotated[int, Meta(ge=1, le=128)]
+Grammar = Annotated[str, Meta(min_length=1, max_length=65_536)]
 Stop = Text | Annotated[list[Text], Meta(max_length=4)]
 Metadata = Annotated[
     dict[Annotated[str, Meta(max_length=64)], Annotated[str, Meta(max_length=512)]], Meta(max_length=16)
@@ -83,7 +84,7 @@ class GenerateRequest(Sampling, frozen=True, kw_only=True):
     n: Choices | None = None
     user: str | None = None
     # llama-server's and vLLM's
-    grammar: Text | None = None
+    grammar: Grammar | None = None
     json_schema: dict[str, Any] | None = None
     repetition_penalty: RepeatPenalty | None = None
     cache_prompt: bool | None = None
@@ -247,6 +248,8 @@ def check(request: GenerateRequest) -> None:
         raise RequestError("stream_options_without_stream", param="stream_options")
     if request.return_progress and not request.stream:
         raise RequestError("stream_options_without_stream", param="return_progress")
+    if "\0" in (request.grammar or ""):  # it would end there
+        raise RequestError("holds_nul", param="grammar")
     exclude(request, "grammar", "json_schema")
     exclude(request, "repetition_penalty", "repeat_penalty")
     invalid.check_free(request.json_schema, "json_schema")

@@ -238,6 +238,16 @@ CATALOGUE: dict[str, Message] = {
         "文法を読めませんでした: {reason}",
         "The grammar could not be compiled: {reason}",
     ),
+    "holds_nul": Message(
+        "'{param}' にはNUL文字 (U+0000) を含められません。取り除いてください。",
+        "Invalid '{param}': it must not hold the character NUL (U+0000). Please remove it.",
+    ),
+    "grammar_dead_end": Message(
+        "文法またはスキーマが求める文字を、このモデルの語彙では書けません(または 'logit_bias' がすべて禁じています)。"
+        "文法を見直すか、別のモデルを使ってください。",
+        "The grammar leaves no token to choose: this model's vocabulary cannot spell what the grammar or schema asks "
+        "for (or 'logit_bias' forbids it). Change the grammar, or use another model.",
+    ),
     "chat_template_failed": Message(
         "このモデルのチャットテンプレートは、このメッセージの並びを受け付けません: {reason}",
         "The model's chat template refused these messages: {reason}",

@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from tiny_gguf import TinyModel
 
-from hoshikage_core import Engine, Event, Generation, InvalidArgumentError, Model, NativeError, SamplingParams
+from hoshikage_core import DeadEndError, Engine, Event, Generation, InvalidArgumentError, Model, SamplingParams
 from hoshikage_core.sampling import choice_seed
 
 FREE = SamplingParams(temperature=1.2, top_k=0, top_p=1, min_p=0, seed=11)
@@ -154,7 +154,7 @@ def test_a_grammar_without_a_way_out_ends_all(tiny: Model) -> None:
     with tiny.engine(n_ctx=64) as engine:
         banned = dict.fromkeys(range(512), float("-inf"))
         dead = SamplingParams(grammar='root ::= "a"', logit_bias=banned, top_k=1)
-        with pytest.raises(NativeError):
+        with pytest.raises(DeadEndError):
             engine.stream("a", dead, n_choices=3).results()
         assert engine.generate("a", max_tokens=1).n_completion == 1
 

@@ -74,6 +74,8 @@ def test_the_sdks_own_method(client: openai.OpenAI) -> None:
         ("refuse context_length_exceeded", "m", openai.BadRequestError, "context_length_exceeded"),
         ("refuse invalid_json_schema", "m", openai.BadRequestError, "invalid_json_schema"),
         ("refuse invalid_grammar", "m", openai.BadRequestError, "invalid_grammar"),
+        ("refuse grammar_dead_end", "m", openai.BadRequestError, "invalid_grammar"),
+        ("late grammar_dead_end", "m", openai.BadRequestError, "invalid_grammar"),
         ("refuse chat_template_failed", "m", openai.BadRequestError, "chat_template_failed"),
         ("refuse internal", "m", openai.InternalServerError, "internal_error"),
         ("late internal", "m", openai.InternalServerError, "internal_error"),

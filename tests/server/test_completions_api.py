@@ -110,6 +110,8 @@ def test_what_the_engine_is_asked(api: Api) -> None:
         ({"max_tokens": 0}, "integer_below_min_value", "max_tokens"),
         ({"suffix": 1}, "invalid_type", "suffix"),
         ({"stream_options": {}}, "stream_options_without_stream", "stream_options"),
+        ({"grammar": "root ::= [a]\0"}, "holds_nul", "grammar"),
+        ({"grammar": "#" * 65_537}, "string_above_max_length", "grammar"),
         ({"grammar": "root ::= [a]", "ignore_eos": True}, "parameters_conflict", "ignore_eos"),
         ({"grammar": "root ::= [a]", "json_schema": {"type": "object"}}, "parameters_conflict", "grammar"),
     ],

@@ -25,7 +25,7 @@ from hoshikage_server.api.responses.tools import Toolbox, read_tools
 from hoshikage_server.engines.spec import spec_of
 from hoshikage_server.engines.vocabulary import Vocabulary
 from hoshikage_server.engines.wire import Form
-from hoshikage_server.errors import RequestError, ServerError
+from hoshikage_server.errors import GRAMMAR_CODES, RequestError, ServerError
 from hoshikage_server.registry.catalog import Catalog, Served
 from hoshikage_server.settings import LiveSettings
 
@@ -33,7 +33,6 @@ from hoshikage_server.settings import LiveSettings
 _FIELDS = {
     "context_length_exceeded": "input",
     "chat_template_failed": "input",
-    "invalid_grammar": "grammar",
 }
 _encode = msgspec.json.Encoder().encode
 
@@ -65,8 +64,18 @@ class Conversation:
             field = error.values.get("field")
             is_known = isinstance(field, str) and field in ResponseRequest.__struct_fields__
             error.param = str(field) if is_known else error.param
+        elif error.code in GRAMMAR_CODES:
+            error.param = self._bound_by()
         else:
             error.param = _FIELDS.get(error.code, error.param)
+
+    def _bound_by(self) -> str | None:
+        """The field that an answer's grammar follows from."""
+        if self.request.grammar or self.request.json_schema:
+            return "grammar" if self.request.grammar else "json_schema"
+        if self.form.json_schema is not None:
+            return "text.format"
+        return "tools" if self.form.tools else None
 
 
 def read_conversation(data: bytes, store: ResponseStore) -> Conversation:
