@@ -58,19 +58,31 @@ def scan(folder: Path | None, is_json: bool) -> None:
     folders = [folder.absolute()] if folder is not None else list(settings.models_dir)
     model_map = ModelMap(settings.model_map)
     result = scanning.scan(folders, model_map.entries())
+    added, skipped = [], list(result.skipped)
     for found in result.found:
+        try:
+            inspect(found.file)
+        except ServerError as error:
+            skipped.append(scanning.Skipped(found.file, error.code, error))
+            continue
         model_map.add(found.id, found.file)
+        added.append(found)
         if not is_json:
             click.echo(say("model_added", model=found.id, path=found.file))
     if is_json:
         language = cli_language()
-        added = [{"id": found.id, "file": found.file, "size_bytes": found.size_bytes} for found in result.found]
-        skipped = [{"path": one.path, "code": one.code, "reason": one.reason.text(language)} for one in result.skipped]
-        print_json({"added": added, "skipped": skipped})
+        print_json(
+            {
+                "added": [{"id": found.id, "file": found.file, "size_bytes": found.size_bytes} for found in added],
+                "skipped": [
+                    {"path": one.path, "code": one.code, "reason": one.reason.text(language)} for one in skipped
+                ],
+            }
+        )
         return
-    if not result.found:
+    if not added:
         click.echo(say("scan_none", folders=", ".join(map(str, folders))))
-    for one in result.skipped:
+    for one in skipped:
         click.echo(one.reason.text(cli_language()), err=True)
 
 
