@@ -28,12 +28,10 @@ def edit(persona_id: str) -> None:
             raise RequestError("persona_not_found", persona=persona_id)
         personas.save_bytes(persona_id, read_file(builtin.file), replace=True)
     before = read_file(path)
-    try:
-        _edit_until_good(persona_id, path)
-    finally:
-        is_same = read_file(path) == before
-        if is_copy and is_same:
-            personas.remove(persona_id)
+    _edit_until_good(persona_id, path)
+    is_same = read_file(path) == before
+    if is_copy and is_same:
+        personas.remove(persona_id)
     click.echo(say("persona_unchanged") if is_same else say("persona_saved", persona=persona_id, path=path))
 
 
