@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 
 from hoshikage_core.json_schema.alternatives import canonical
+from hoshikage_core.json_schema.automaton import spend
 from hoshikage_core.json_schema.finite import Finite
 from hoshikage_core.json_schema.gather import Gatherer
 from hoshikage_core.json_schema.gather_members import set_values
@@ -26,6 +27,7 @@ from hoshikage_core.json_schema.spelling import STRING_CHAR, json_text, string_r
 _QUOTE = literal('"')
 _COMMA = '"," space'
 _ANY = NAME_MARK + "any"
+_RULE_WORK = 5
 
 
 class Emitter:
@@ -143,14 +145,14 @@ class Emitter:
         # tails[n]: what may follow when n are there already; without counting, 1 stands for all from 1 on.
         tails: dict[int, str | None] = {}
         reachable = range((min(cap, len(parts)) if counts else min(1, len(parts))) + 1)
-        for n in reachable:
+        for n in reachable[-1:] if in_order else reachable:
             tails[n] = self._others(other, n, max(low - n, 0), None if high is None else high - n)
         for i in range(len(parts) - 1, -1, -1):
             text, is_required = parts[i]
             new: dict[int, str | None] = {}
-            for n in reachable:
-                if n > i:
-                    continue
+            # In order, all that come before are there.
+            for n in [min(i, reachable[-1])] if in_order else reachable[: i + 1]:
+                spend(_RULE_WORK)
                 after = tails.get(min(n + 1, cap) if counts else 1)
                 comma = f"{_COMMA} " if n else ""
                 options = []
