@@ -21,6 +21,7 @@ from hoshikage_core.prompt import ChatPrompt
 if TYPE_CHECKING:
     from hoshikage_core.model import Model
 
+_OWN_VARIABLES = frozenset({"messages", "tools", "add_generation_prompt", "bos_token", "eos_token"})
 _LISTS = ("stops", "grammar_triggers", "preserved_tokens", "thinking_end_tags")
 _N_KEPT = 64  # tools and shapes
 _PROBE_TOOL = {
@@ -100,6 +101,8 @@ class ChatTemplate:
         _require_list("messages", messages)
         if template_kwargs is not None:
             _checks.instance("template_kwargs", template_kwargs, Mapping, "a mapping")
+            for name in _OWN_VARIABLES.intersection(template_kwargs):
+                raise InvalidArgumentError("template_kwargs", f"must not hold {name!r}, which the other arguments give")
         offered = [] if tools is None or tool_choice == "none" else _clean_tools(tools)
         called = _callable(offered, tool_name)
         if grammar is not None and (offered or json_schema is not None):

@@ -10,7 +10,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from hoshikage_core.json_schema.automaton import metered
+from hoshikage_core.errors import JsonSchemaError
+from hoshikage_core.json_schema.automaton import TooManyStatesError, metered
 from hoshikage_core.json_schema.carrier import Carrier
 from hoshikage_core.json_schema.document import Document
 from hoshikage_core.json_schema.emit import Emitter
@@ -34,8 +35,11 @@ def enforceable(schema: Mapping[str, Any] | bool, *, strict: bool = True) -> dic
     Raises:
         JsonSchemaError: The schema is malformed, contradicts itself, is too large, or cannot be enforced.
     """
-    with metered():
-        return _enforceable(schema, strict)
+    try:
+        with metered():
+            return _enforceable(schema, strict)
+    except TooManyStatesError:
+        raise JsonSchemaError("#", "", "is too large") from None
 
 
 def _enforceable(schema: Mapping[str, Any] | bool, is_strict: bool) -> dict[str, Any]:

@@ -7,14 +7,15 @@ import functools
 from collections import deque
 from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
 from contextvars import ContextVar
-from dataclasses import dataclass
-from typing import Any, TypeVar
+from dataclasses import dataclass, field
+from typing import Any, TypeVar, cast
 
 from hoshikage_core.json_schema import charsets
 from hoshikage_core.json_schema.charsets import Ranges
 
 N_STATES_MAX = 6_000
-WORK_MAX = 5_000_000  # nodes looked at for one schema; a few seconds
+WORK_MAX = 5_000_000  # of about half a microsecond each, for one schema
+_STATE_WORK = 8
 
 R = TypeVar("R")
 State = TypeVar("State", bound=Hashable)
@@ -25,13 +26,21 @@ class TooManyStatesError(Exception):
     """The automaton would be larger than what is sensible as a grammar, or take too long to make."""
 
 
-_work: ContextVar[list[int] | None] = ContextVar("work", default=None)
+@dataclass
+class Meter:
+    """The work of a schema, and what came of it."""
+
+    n_nodes: int = 0
+    made: dict[Hashable, Any] = field(default_factory=dict)
+
+
+_work: ContextVar[Meter | None] = ContextVar("work", default=None)
 
 
 @contextlib.contextmanager
-def metered() -> Iterator[list[int]]:
-    """Bounds the work of what is made inside; gives the meter, a list of one number."""
-    meter = [0]
+def metered() -> Iterator[Meter]:
+    """Bounds the work of what is made inside."""
+    meter = Meter()
     token = _work.set(meter)
     try:
         yield meter
@@ -40,37 +49,46 @@ def metered() -> Iterator[list[int]]:
 
 
 def spend(n_nodes: int) -> None:
-    """Puts work on the meter.
+    """Puts work on the meter; looking at a node of an automaton is 1.
 
     Raises:
         TooManyStatesError: It was too much.
     """
     meter = _work.get()
     if meter is not None:
-        meter[0] += n_nodes
-        if meter[0] > WORK_MAX:
+        meter.n_nodes += n_nodes
+        if meter.n_nodes > WORK_MAX:
             raise TooManyStatesError
 
 
 def remembered(n_kept: int) -> Callable[[Callable[..., R]], Callable[..., R]]:
-    """Keeps results of a function, and what they cost: nothing depends on whether one was kept."""
+    """Keeps results of a function, and what they cost: nothing depends on whether one was kept.
+
+    What one schema asks for several times costs it once.
+    """
 
     def decorate(make: Callable[..., R]) -> Callable[..., R]:
         @functools.lru_cache(maxsize=n_kept)
         def measured(*arguments: Any) -> tuple[R | None, int]:
             with metered() as meter:
                 try:
-                    return make(*arguments), meter[0]
+                    return make(*arguments), meter.n_nodes
                 except TooManyStatesError:
-                    return None, max(meter[0], WORK_MAX // 4)
+                    return None, max(meter.n_nodes, WORK_MAX // 4)
 
         @functools.wraps(make)
         def remembering(*arguments: Any) -> R:
+            meter = _work.get()
+            key = (make, arguments)
+            if meter is not None and key in meter.made:
+                return cast(R, meter.made[key])
             spend(0)
             made, cost = measured(*arguments)
             spend(cost)
             if made is None:
                 raise TooManyStatesError
+            if meter is not None:
+                meter.made[key] = made
             return made
 
         return remembering
@@ -114,7 +132,7 @@ def explore(start: State, step: Step[State], accepts: Callable[[State], bool]) -
                 numbers[target] = len(numbers)
                 queue.append(target)
             targets.setdefault(numbers[target], []).extend(ranges)
-        spend(1 + len(targets))
+        spend(_STATE_WORK * (1 + len(targets)))
         edges.append({target: charsets.union(ranges) for target, ranges in targets.items()})
     return _trim(edges, [accepts(state) for state in numbers])
 

@@ -33,6 +33,7 @@ class Carrier:
         self._open: list[tuple[int, ...]] = []
         self._n_visible = 0
         self._n_chars = 0
+        self._known: dict[int, tuple[Shape, dict[str, Any]]] = {}
 
     def place(self, place: Place) -> dict[str, Any]:
         """A schema for a place."""
@@ -113,9 +114,11 @@ class Carrier:
         return options[0] if len(options) == 1 else {"anyOf": options}
 
     def _seal(self, kind: Kind, shape: Shape) -> dict[str, Any]:
-        name = self._emitter.shape(shape)
-        self._emitter.finish()
-        sealed = seal(kind, name, self._emitter.rules.bodies)
+        if id(shape) not in self._known:
+            name = self._emitter.shape(shape)
+            self._emitter.finish()
+            self._known[id(shape)] = shape, seal(kind, name, self._emitter.rules.bodies)
+        sealed = self._known[id(shape)][1]
         self._n_chars += len(str(sealed))
         if self._n_chars > _N_CHARS_MAX:
             document = self._gatherer.document

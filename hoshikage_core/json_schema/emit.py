@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 
 from hoshikage_core.json_schema.alternatives import canonical
+from hoshikage_core.json_schema.chains import COMMA, Members, Part, items
 from hoshikage_core.json_schema.finite import Finite
 from hoshikage_core.json_schema.gather import Gatherer
 from hoshikage_core.json_schema.gather_members import set_values
@@ -22,9 +23,9 @@ from hoshikage_core.json_schema.shapes import (
     key_of,
 )
 from hoshikage_core.json_schema.spelling import STRING_CHAR, json_text, string_rule
+from hoshikage_core.json_schema.tries import trie
 
 _QUOTE = literal('"')
-_COMMA = '"," space'
 _ANY = NAME_MARK + "any"
 
 
@@ -49,7 +50,7 @@ class Emitter:
         if isinstance(shape, Anything):
             return self._anything()
         if isinstance(shape, Literals):
-            return self.rules.add(" | ".join(map(literal, shape.texts)))
+            return self.rules.add(trie(self.rules, dict.fromkeys(shape.texts, "")))
         if isinstance(shape, Text):
             return self._text(shape)
         if isinstance(shape, Number):
@@ -79,8 +80,8 @@ class Emitter:
         member = f'{string} space ":" space {_ANY}'
         self.rules.bodies[_ANY] = (
             f'{string} | {self.rules.add(ANY_NUMBER)} | "true" | "false" | "null"'
-            f' | "{{" space ({member} ({_COMMA} {member})*)? space "}}"'
-            f' | "[" space ({_ANY} ({_COMMA} {_ANY})*)? space "]"'
+            f' | "{{" space ({member} ({COMMA} {member})*)? space "}}"'
+            f' | "[" space ({_ANY} ({COMMA} {_ANY})*)? space "]"'
         )
         return _ANY
 
@@ -97,14 +98,12 @@ class Emitter:
         if others is not None:
             key = self._text(Text(dfa=shape.keys))
             other = self.rules.add(f'{key} space ":" space {self._place(others)}')
-        pairs = [
-            (
-                f'{literal(json_text(member.name))} space ":" space {self._place(member.place)}',
-                member.is_required,
-            )
+        parts = [
+            Part(json_text(member.name), f'space ":" space {self._place(member.place)}', member.is_required)
             for member in members
         ]
-        return f'"{{" space {self._chain(pairs, other, shape.min_members, shape.max_members)} space "}}"'
+        chain = Members(self.rules, parts, other, shape.min_members, shape.max_members)
+        return f'"{{" space {chain.rule()} space "}}"'
 
     def _array(self, shape: Array) -> str:
         high = shape.max_items
@@ -119,62 +118,8 @@ class Emitter:
         )
         if has_others and shape.is_set and shape.others is not None:
             values = set_values(self._gatherer, shape.others) or ()
-            pairs = [(literal(text), False) for text in {canonical(json.loads(text)): text for text in values}.values()]
-            return f'"[" space {self._chain(pairs, "", shape.min_items, high)} space "]"'
+            parts = [Part(text) for text in {canonical(json.loads(text)): text for text in values}.values()]
+            return f'"[" space {Members(self.rules, parts, "", shape.min_items, high).rule()} space "]"'
         other = self._place(shape.others) if has_others and shape.others is not None else ""
         low = shape.min_items if shape.min_items > len(first) else 0
-        items = self._chain(first, other, low, high, in_order=True)
-        return f'"[" space {items} space "]"'
-
-    def _chain(
-        self, parts: list[tuple[str, bool]], other: str, low: int, high: int | None, *, in_order: bool = False
-    ) -> str:
-        """A list with commas: parts, of which some may be missing, then any number of others.
-
-        Args:
-            parts: What comes first, and whether it must be there.
-            other: What comes then; "" for nothing.
-            low: The least number of both; 0 where that follows from the parts.
-            high: The most.
-            in_order: A part can only be there when the one before is.
-        """
-        counts = low > 0 or high is not None
-        cap = max(low, 1) if high is None else max(low, high, 1)
-        # tails[n]: what may follow when n are there already; without counting, 1 stands for all from 1 on.
-        tails: dict[int, str | None] = {}
-        reachable = range((min(cap, len(parts)) if counts else min(1, len(parts))) + 1)
-        for n in reachable:
-            tails[n] = self._others(other, n, max(low - n, 0), None if high is None else high - n)
-        for i in range(len(parts) - 1, -1, -1):
-            text, is_required = parts[i]
-            new: dict[int, str | None] = {}
-            for n in reachable:
-                if n > i:
-                    continue
-                after = tails.get(min(n + 1, cap) if counts else 1)
-                comma = f"{_COMMA} " if n else ""
-                options = []
-                if after is not None and (high is None or n < high):
-                    options.append(f"{comma}{text} {after}")
-                if not is_required:
-                    skipped = self._ends(n, low) if in_order else tails.get(n)
-                    if skipped is not None:
-                        options.append(skipped)
-                new[n] = self.rules.add(" | ".join(options)) if options else None
-            tails = new
-        return tails[0] or '""'
-
-    @staticmethod
-    def _ends(n: int, low: int) -> str | None:
-        return '""' if n >= low else None
-
-    def _others(self, other: str, n: int, low: int, high: int | None) -> str | None:
-        if not other or high == 0:
-            return '""' if low == 0 else None
-        if high is not None and high < low:
-            return None
-        following = self.rules.add(f"{_COMMA} {other}")
-        if n:
-            return self.rules.times(following, low, high)
-        list_of = f"{other} {self.rules.times(following, max(low - 1, 0), None if high is None else high - 1)}"
-        return list_of if low else f"({list_of})?"
+        return f'"[" space {items(self.rules, first, other, low, high)} space "]"'

@@ -9,7 +9,7 @@ from fractions import Fraction
 from math import ceil, floor
 
 from hoshikage_core.json_schema import charsets
-from hoshikage_core.json_schema.automaton import Dfa, explore
+from hoshikage_core.json_schema.automaton import Dfa, explore, remembered, spend
 from hoshikage_core.json_schema.charsets import Ranges
 from hoshikage_core.json_schema.rules import Rules
 from hoshikage_core.json_schema.spelling import bare_rule
@@ -25,6 +25,7 @@ _N_DIVIDED_DIGITS = 9  # every digit takes as many rules as the divisor has rema
 _N_EXACT_DIGITS = 15  # two numbers of so many digits are never the same float
 _N_DIGITS_MAX = 40
 _N_REMAINDERS_MAX = 300
+_AT_WORK = 80
 
 
 class NumberRangeError(Exception):
@@ -122,7 +123,7 @@ def _signed(
         ('"-" ', Interval(_negated(below.high), _negated(below.low), below.has_high, below.has_low)),
     ):
         if not part.is_empty:
-            dfa = _Magnitudes(part, divisor, n_digits, is_integer=is_integer).automaton()
+            dfa = _magnitudes(part, divisor, n_digits, is_integer)
             if not dfa.is_empty:
                 options.append(f"{sign}{bare_rule(rules, dfa)}{zeros}")
     return options
@@ -151,6 +152,11 @@ class _At:
     is_low: bool
     is_high: bool
     remainder: int
+
+
+@remembered(256)
+def _magnitudes(interval: Interval, divisor: Fraction | None, n_digits: int, is_integer: bool) -> Dfa:
+    return _Magnitudes(interval, divisor, n_digits, is_integer=is_integer).automaton()
 
 
 class _Magnitudes:
@@ -188,6 +194,7 @@ class _Magnitudes:
         return explore(start, self._step, lambda state: any(map(self._ends, state)))
 
     def _step(self, state: frozenset[_At]) -> Iterable[tuple[Ranges, frozenset[_At]]]:
+        spend(_AT_WORK * len(state))
         for char in ".0123456789":
             if target := frozenset(after for at in state if (after := self._after(at, char)) is not None):
                 yield charsets.of(char), target

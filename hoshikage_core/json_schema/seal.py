@@ -13,10 +13,12 @@ import zlib
 from collections.abc import Mapping
 from typing import Any, Literal
 
+from hoshikage_core.json_schema.automaton import spend
 from hoshikage_core.json_schema.numbers import ANY_INTEGER, ANY_NUMBER
 from hoshikage_core.json_schema.rules import NAME_MARK, NEVER
 from hoshikage_core.json_schema.spelling import STRING_CHAR
 
+_CHARS_OF_WORK = 3
 _KEY = os.urandom(32)
 _NUMBER_SIGN = -7205759403792793
 _NAME = re.compile(NAME_MARK + r"([0-9a-z-]+)")
@@ -53,7 +55,8 @@ def seal(kind: Kind, name: str, bodies: Mapping[str, str]) -> dict[str, Any]:
         bodies: All rules; those that it needs go with it.
     """
     text = "\n".join([name, *(f"{needed} ::= {bodies[needed]}" for needed in _needed(name, bodies))])
-    payload = base64.urlsafe_b64encode(zlib.compress(text.encode("utf-8"), 9)).decode("ascii")
+    spend(len(text) // _CHARS_OF_WORK)
+    payload = base64.urlsafe_b64encode(zlib.compress(text.encode("utf-8"))).decode("ascii")
     sealed = f"hsk-rule:{_tag(payload)}:{payload}"
     if kind == "string":
         return {"const": sealed}
@@ -74,16 +77,20 @@ def complete_grammar(grammar: str) -> str:
     while any(name.startswith(prefix) for name in _RULE.findall(grammar)):
         prefix += "x-"
     added: dict[str, str] = {}
+    roots: dict[str, str] = {}
 
     def unseal(match: re.Match[str]) -> str:
         tag, payload = match.groups()
         if tag != _tag(payload):
             return match.group()
+        if payload in roots:
+            return roots[payload]
         root, *rules = zlib.decompress(base64.urlsafe_b64decode(payload)).decode("utf-8").split("\n")
         for rule in rules:
             name, body = rule.replace(NAME_MARK, prefix).split(" ::= ", 1)
             added[name] = body
-        return root.replace(NAME_MARK, prefix)
+        roots[payload] = root.replace(NAME_MARK, prefix)
+        return roots[payload]
 
     lines = [_TIGHTER.get(line, line) for line in grammar.splitlines()]
     tight = "\n".join(lines).replace(_LOOSE_STRING, f"({STRING_CHAR})*")

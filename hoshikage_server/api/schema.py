@@ -48,6 +48,8 @@ T = TypeVar("T")
 # Templates know three efforts (gpt-oss'); the others mean the nearest of them.
 _TEMPLATE_EFFORTS = {"minimal": "low", "xhigh": "high", "max": "high"}
 
+# What llama.cpp passes to templates itself, unless a variable of that name takes its place.
+_OWN_VARIABLES: Final = ("messages", "tools", "add_generation_prompt", "bos_token", "eos_token")
 _REFUSED: Final = ("audio", "moderation", "web_search_options")
 _HALF_PAIR_AT_END = re.compile(rb"\\u[dD][89abAB][0-9a-fA-F]{2}[^\\]{0,5}\Z")
 _BLOCK_BYTES = 1024 * 1024
@@ -189,6 +191,18 @@ def template_variables(effort: ReasoningEffort | None, verbosity: Verbosity | No
     return variables if verbosity is None else {**variables, "verbosity": verbosity}
 
 
+def check_variables(variables: dict[str, Any] | None) -> None:
+    """Refuses variables of a chat template that the request decides about elsewhere.
+
+    Raises:
+        RequestError: `param` names one.
+    """
+    invalid.check_free(variables, "chat_template_kwargs")
+    for name in _OWN_VARIABLES:
+        if name in (variables or {}):
+            raise RequestError("template_variable_taken", param=f"chat_template_kwargs.{name}", name=name)
+
+
 def decode(decoder: msgspec.json.Decoder[T], body: bytes, words: Mapping[str, str] = invalid.WORDS) -> T:
     """Reads a body.
 
@@ -231,7 +245,7 @@ def decode_chat(body: bytes) -> ChatRequest:
     if request.modalities not in (None, ["text"]):
         got = invalid.show(request.modalities)
         raise RequestError("unsupported_value", param="modalities", got=got, supported='["text"]')
-    invalid.check_free(request.chat_template_kwargs, "chat_template_kwargs")
+    check_variables(request.chat_template_kwargs)
     conversation.check(request.messages)
     request = _with_tools(request)
     _check_shape(request)

@@ -135,6 +135,10 @@ CATALOGUE: dict[str, Message] = {
         "'{param}' には対応していません。",
         "Unsupported parameter: '{param}' is not supported by this server.",
     ),
+    "template_variable_taken": Message(
+        "'{param}' は指定できません。テンプレートの変数 '{name}' は、サーバーがリクエストとモデルから作ります。",
+        "Unsupported parameter: '{param}'. The template's variable '{name}' is made from the request and the model.",
+    ),
     "unsupported_value": Message(
         "'{param}' の値 {got} には対応していません。使える値: {supported}。",
         "Unsupported value: '{param}' does not support {got} on this server. Supported values are: {supported}.",

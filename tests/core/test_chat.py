@@ -235,7 +235,15 @@ def test_a_grammar_goes_through(model: Model) -> None:
 
 
 @pytest.mark.parametrize(
-    "arguments", [{"messages": 5}, {"messages": {}}, {"template_kwargs": 5}, {"template_kwargs": [1]}]
+    "arguments",
+    [
+        {"messages": 5},
+        {"messages": {}},
+        {"template_kwargs": 5},
+        {"template_kwargs": [1]},
+        {"template_kwargs": {"messages": []}},
+        {"template_kwargs": {"add_generation_prompt": False}},
+    ],
 )
 def test_arguments_of_the_wrong_type(model: Model, arguments: dict[str, object]) -> None:
     """They are named."""

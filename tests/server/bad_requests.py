@@ -508,6 +508,16 @@ EXTENSIONS = [
     field("chat_template_kwargs", [], "invalid_type"),
     field("chat_template_kwargs", nested(200), "nested_too_deeply"),
     field("chat_template_kwargs", {"a": [2**64]}, "number_out_of_range"),
+    *(
+        field("chat_template_kwargs", {name: value}, "unsupported_parameter", f"chat_template_kwargs.{name}")
+        for name, value in (
+            ("messages", [USER]),
+            ("tools", []),
+            ("add_generation_prompt", False),
+            ("bos_token", ""),
+            ("eos_token", None),
+        )
+    ),
     raw('"chat_template_kwargs": {"a": 1e999}', "decimal_above_max_value", "chat_template_kwargs.a"),
     field("reasoning_format", "x", "invalid_value"),
     field("thinking_budget_tokens", -2, "integer_below_min_value"),

@@ -78,6 +78,7 @@ BAD: list[tuple[dict[str, Any], str | None, str | None]] = [
     ({"text": {"format": {"type": "json_schema", "name": "a b", "schema": {}}}}, "invalid_value", "text.format.name"),
     ({"text": {"format": {"type": "json_schema", "name": "n", "schema": {"type": "array"}}}}, "invalid_json_schema",
      "text.format.schema"),
+    ({"chat_template_kwargs": {"messages": []}}, "unsupported_parameter", "chat_template_kwargs.messages"),
     ({"grammar": "root ::= [a]\0"}, "invalid_value", "grammar"),
     ({"grammar": "#" * 65_537}, "string_above_max_length", "grammar"),
     ({"text": {"format": {"type": "json_object"}}, "grammar": "root ::= [a]"}, "invalid_parameter_combination",

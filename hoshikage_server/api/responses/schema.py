@@ -169,7 +169,7 @@ def decode_response(body: bytes) -> ResponseRequest:
     for name in _REFUSED:
         if getattr(request, name) not in (None, False, []):
             raise RequestError("unsupported_parameter", param=name)
-    invalid.check_free(request.chat_template_kwargs, "chat_template_kwargs")
+    schema.check_variables(request.chat_template_kwargs)
     if request.n not in (None, 1):
         raise RequestError("unsupported_value", param="n", got=invalid.show(request.n), supported="1")
     for index, name in enumerate(request.include or ()):
