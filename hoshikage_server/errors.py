@@ -214,6 +214,7 @@ def _kinds() -> dict[str, Kind]:
     kinds["max_tokens_twice"] = Kind(400, invalid, "invalid_parameter_combination")
     kinds["parameters_conflict"] = Kind(400, invalid, "invalid_parameter_combination")
     kinds["string_does_not_match"] = Kind(400, invalid, "invalid_value")
+    kinds["method_unknown"] = Kind(501, invalid, "method_not_supported")
     kinds["template_variable_taken"] = Kind(400, invalid, "unsupported_parameter")
     kinds["holds_nul"] = Kind(400, invalid, "invalid_value")
     kinds["key_above_max_length"] = Kind(400, invalid, "string_above_max_length")

@@ -20,11 +20,17 @@ from gevent.event import Event
 from gevent.monkey import get_original
 from gevent.pool import Pool
 from gunicorn import util
-from gunicorn.http.errors import ConfigurationProblem, InvalidResponseHeader, InvalidResponseHeaderName, ParseException
+from gunicorn.http.errors import (
+    ConfigurationProblem,
+    InvalidResponseHeader,
+    InvalidResponseHeaderName,
+    ParseException,
+    UnsupportedTransferCoding,
+)
 from gunicorn.sock import ssl_context
 from gunicorn.workers.ggevent import GeventWorker
 
-from hoshikage_server import leftovers, logs
+from hoshikage_server import chunks, leftovers, logs
 from hoshikage_server.errors import ClientGoneError, ServerError, kind_of
 from hoshikage_server.listener import Listener
 from hoshikage_server.messages import said
@@ -128,6 +134,8 @@ class Worker(GeventWorker):  # type: ignore[misc]  # gunicorn has no types
         """Serves one request."""
         greenlet = gevent.getcurrent()
         self._idle.pop(greenlet, None)
+        _require_readable(req)
+        chunks.watch(req)
         if _declared_bytes(req) > self.settings.now.max_body:  # see api/body.py
             req.force_close()
             req._expected_100_continue = False  # the client need not send it
@@ -222,6 +230,13 @@ def _can_go_on(client: Any, body: Any, *, is_last: bool) -> bool:
     except OSError:  # nobody is left to be told
         pass
     return False
+
+
+def _require_readable(req: Any) -> None:
+    """Gunicorn lets other codings below "chunked" through, for the application to undo."""
+    for name, value in req.headers:
+        if name == "TRANSFER-ENCODING" and value.strip(" \t").lower() != "chunked":
+            raise UnsupportedTransferCoding(value)
 
 
 def _declared_bytes(req: Any) -> int:

@@ -12,6 +12,7 @@ import falcon
 from gevent import GreenletExit, Timeout
 from gunicorn.http.errors import ParseException
 
+from hoshikage_server import chunks
 from hoshikage_server.errors import ClientGoneError, RequestError, ServerError
 from hoshikage_server.settings import Settings
 
@@ -19,6 +20,8 @@ _MAY_BE_JSON = frozenset({"", "application/octet-stream", "application/x-www-for
 _UTF8 = frozenset({"", "utf-8", "utf8", "us-ascii"})
 _BOM = b"\xef\xbb\xbf"
 _GZIP = zlib.MAX_WBITS | 16
+_MEMBERS_MAX = 10_000
+_PIECE_BYTES = 16 * 1024  # what follows a member is copied
 
 
 def read(request: falcon.Request, settings: Settings) -> bytes:
@@ -59,9 +62,12 @@ def _check_type(content_type: str) -> None:
 def _receive(request: falcon.Request, settings: Settings) -> bytes:
     is_bounded = request.env.get("wsgi.input_terminated") and request.content_length is None
     stream = request.stream if is_bounded else request.bounded_stream  # chunked bodies end by themselves
+    chunks.limit(stream, settings.max_body)
     try:
         with Timeout(settings.read_timeout, RequestError("request_timeout", seconds=f"{settings.read_timeout:g}")):
             body: bytes = stream.read(settings.max_body + 1)
+    except chunks.ChunksTooLargeError:
+        raise RequestError("request_too_large", limit=settings.max_body) from None
     except ParseException:  # of a chunked body; it quotes what the client sent
         raise RequestError("malformed_request") from None
     except OSError:
@@ -73,11 +79,22 @@ def _receive(request: falcon.Request, settings: Settings) -> bytes:
 
 def _unpack(packed: bytes, max_bytes: int) -> bytes:
     """Never more than `max_bytes`, whatever the packed ones would become."""
+    body = bytearray()
     unpacker = zlib.decompressobj(_GZIP)
-    try:
-        body = unpacker.decompress(packed, max_bytes)
-    except zlib.error:
-        raise RequestError("invalid_gzip") from None
-    if len(body) < max_bytes and (not unpacker.eof or unpacker.unused_data):
+    n_members = 1
+    at = 0
+    while at < len(packed) and len(body) < max_bytes:
+        piece = packed[at : at + _PIECE_BYTES]
+        if unpacker.eof:  # a member after the other, RFC 1952
+            unpacker = zlib.decompressobj(_GZIP)
+            n_members += 1
+        try:
+            body += unpacker.decompress(piece, max_bytes - len(body))
+        except zlib.error:
+            raise RequestError("invalid_gzip") from None
+        if n_members > _MEMBERS_MAX:
+            raise RequestError("invalid_gzip")
+        at += len(piece) - len(unpacker.unused_data)
+    if len(body) < max_bytes and not unpacker.eof:
         raise RequestError("invalid_gzip")
-    return body
+    return bytes(body)

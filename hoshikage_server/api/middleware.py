@@ -32,7 +32,11 @@ class RequestContext:
         self._settings = settings
 
     def process_request(self, request: falcon.Request, response: falcon.Response) -> None:
-        """Runs first."""
+        """Runs first.
+
+        Raises:
+            RequestError: method_unknown.
+        """
         request.context.began = time.monotonic()
         request.path = _DOUBLE_SLASHES.sub("/v1/", request.path)
         request.context.model = None  # a resource sets it to the id of a registered model
@@ -40,6 +44,8 @@ class RequestContext:
         request.context.request_id = given if _SANE_ID.fullmatch(given) else f"req_{uuid.uuid4().hex}"
         request.context.language = messages.choose(request.get_header("Accept-Language"), self._settings.now.lang)
         response.set_header("X-Request-Id", request.context.request_id)
+        if request.method not in falcon.COMBINED_METHODS:
+            raise RequestError("method_unknown", method=request.method)
 
     def process_response(
         self, request: falcon.Request, response: falcon.Response, resource: object, is_successful: bool

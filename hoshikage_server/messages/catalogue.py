@@ -292,6 +292,10 @@ CATALOGUE: dict[str, Message] = {
         "{path} に {method} は使えません（使えるメソッド: {allowed}）。",
         "Not allowed to {method} on {path} (allowed methods: {allowed}).",
     ),
+    "method_unknown": Message(
+        "{method} というメソッドはありません。GETやPOSTなどを使ってください。",
+        "Unknown method: {method}. Use GET, POST or the like.",
+    ),
     "request_too_large": Message(
         "リクエスト本文が大きすぎます（上限 {limit} バイト）。",
         "The request body is too large (the limit is {limit} bytes).",

@@ -83,10 +83,25 @@ def test_a_large_chunked_body_is_refused_too(server: ServerProcess) -> None:
         assert read_answer(connection)[0] == 200, "its end was found, so the connection goes on"
 
 
-def test_what_is_no_request_is_answered_as_well(server: ServerProcess) -> None:
+@pytest.mark.parametrize(
+    "lines",
+    [b"2000000\r\n{", b"5\r\nhello\r\n10001\r\n", b"f" * 300 + b"\r\n", b"ffff;a=b\r\n" + b"x" * 65535 + b"\r\n2\r\n"],
+)
+def test_chunks_that_announce_too_much(server: ServerProcess, lines: bytes) -> None:
+    """413 at once: nothing is waited for."""
+    with server.connect() as connection:
+        connection.sendall(f"POST {CHAT} HTTP/1.1\r\nHost: t\r\nTransfer-Encoding: chunked\r\n\r\n".encode() + lines)
+        began = time.monotonic()
+        status, _, body = read_answer(connection)
+        assert (status, error_of(body)) == (413, "request_too_large")
+        assert time.monotonic() - began < 0.9, "the time for reading is 1 s"
+
+
+@pytest.mark.parametrize("coding", [b"x", b"gzip, chunked", b"identity, chunked", b"chunked\r\nTransfer-Encoding: x"])
+def test_what_is_no_request_is_answered_as_well(server: ServerProcess, coding: bytes) -> None:
     """However much follows it."""
     with server.connect() as connection:
-        connection.sendall(b"POST / HTTP/1.1\r\nHost: t\r\nTransfer-Encoding: x\r\n\r\n" + LARGE)
+        connection.sendall(b"POST / HTTP/1.1\r\nHost: t\r\nTransfer-Encoding: %b\r\n\r\n" % coding + LARGE)
         answer = read_all(connection)
     assert answer.startswith(b"HTTP/1.1 501 ")
     assert error_of(answer.partition(b"\r\n\r\n")[2]) == "unsupported_transfer_coding"

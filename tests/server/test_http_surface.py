@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import json
+import time
 import zlib
 from typing import Any
 
@@ -69,6 +70,14 @@ def test_methods(api: Api, path: str, allowed: str) -> None:
     assert set(asked.headers["allow"].split(", ")) <= set(allowed.split(", "))
 
 
+@pytest.mark.parametrize("path", [CHAT, "/v1/models", "/v1/nowhere"])
+def test_methods_that_are_none(api: Api, path: str) -> None:
+    """501, in the envelope and in both languages."""
+    refused = [api.client.simulate_request("FOO", path, headers={"Accept-Language": name}) for name in ("en", "ja")]
+    assert [code_of(one, 501) for one in refused] == ["method_not_supported"] * 2
+    assert len({one.json["error"]["message"] for one in refused}) == 2
+
+
 @pytest.mark.parametrize("path", ["/v1/models/", "//v1/models", "/v1//models", "//v1///models/"])
 def test_slashes_too_many(api: Api, path: str) -> None:
     """What is left by joining a base URL and a path finds the same."""
@@ -128,6 +137,8 @@ def test_gzip(api: Api) -> None:
     for name in ("gzip", "GZIP", "x-gzip"):
         assert said(api.post(gzip.compress(BODY), headers={"Content-Encoding": name})) == "星"
     assert said(api.post(BODY, headers={"Content-Encoding": "identity"})) == "星"
+    members = gzip.compress(BODY[:9]) + gzip.compress(b"") + gzip.compress(BODY[9:])
+    assert said(api.post(members, headers={"Content-Encoding": "gzip"})) == "星"
 
 
 @pytest.mark.parametrize("encoding", ["br", "zstd", "deflate", "gzip, gzip"])
@@ -136,10 +147,31 @@ def test_other_encodings(api: Api, encoding: str) -> None:
     assert code_of(api.post(BODY, headers={"Content-Encoding": encoding}), 415) == "unsupported_content_encoding"
 
 
-@pytest.mark.parametrize("body", [BODY, b"", gzip.compress(BODY)[:-1], gzip.compress(BODY) + b"x", zlib.compress(BODY)])
+@pytest.mark.parametrize(
+    "body",
+    [
+        BODY,
+        b"",
+        gzip.compress(BODY)[:-1],
+        gzip.compress(BODY) + b"x",
+        zlib.compress(BODY),
+        gzip.compress(BODY) + gzip.compress(b"")[:-1],
+    ],
+)
 def test_what_is_no_gzip(api: Api, body: bytes) -> None:
     """Cut off, continued, or something else."""
     assert code_of(api.post(body, headers={"Content-Encoding": "gzip"}), 400) == "invalid_gzip"
+
+
+def test_very_many_members(make_api: MakeApi) -> None:
+    """They are refused before they take long, and large bodies of one are read."""
+    large = make_api()
+    many = gzip.compress(b"") * 1_000_000
+    began = time.process_time()
+    assert code_of(large.post(many, headers={"Content-Encoding": "gzip"}), 400) == "invalid_gzip"
+    assert time.process_time() - began < 5
+    body = BODY + b" " * 5_000_000
+    assert said(large.post(gzip.compress(body), headers={"Content-Encoding": "gzip"})) == "星"
 
 
 def test_a_bomb(api: Api) -> None:
