@@ -239,6 +239,8 @@ def _kinds() -> dict[str, Kind]:
 
 
 KINDS: dict[str, Kind] = _kinds()
+FIELD_CODES = frozenset({"invalid_argument", "token_not_in_vocabulary"})
+"""The engine names the field in its values."""
 GRAMMAR_CODES = frozenset({"invalid_grammar", "grammar_dead_end"})
 """An answer cannot have the form that was asked for, whichever field asked."""
 
