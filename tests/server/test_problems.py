@@ -20,7 +20,8 @@ from hoshikage_server.settings import LiveSettings, build_settings
 
 FORM = re.compile(
     r"id=(?P<id>\S+) method=(?P<method>\S+) status=(?P<status>\d{3}) code=(?P<code>\S+) "
-    r'model=(?P<model>\S+|"[^"]*") ms=(?P<ms>\d+)(?: param=(?P<param>\S+))?(?: reason=(?P<reason>\S+|"[^\n]*"))?'
+    r'model=(?P<model>\S+|"[^"]*") ms=(?P<ms>\d+)(?: param=(?P<param>\S+))?'
+    r'(?: cause=(?P<cause>\S+))?(?: reason=(?P<reason>\S+|"[^\n]*"))?'
 )
 
 
@@ -45,8 +46,8 @@ def log(caplog: pytest.LogCaptureFixture) -> pytest.LogCaptureFixture:
         ("top-secret", "top-secret", {}, (404, "model_not_found", "-", None, logging.INFO)),
         ("top-secret", "refuse", {}, (503, "model_load_failed", "refuse", None, logging.ERROR)),
         ("refuse context_length_exceeded top-secret", "m", {}, (400, "context_length_exceeded", "m", "messages", 20)),
-        ("late internal top-secret", "m", {}, (500, "internal", "m", None, logging.ERROR)),
-        ("late internal top-secret", "m", {"stream": True}, (500, "internal", "m", None, logging.ERROR)),
+        ("late internal top-secret", "m", {}, (500, "internal_error", "m", None, logging.ERROR)),
+        ("late internal top-secret", "m", {"stream": True}, (500, "internal_error", "m", None, logging.ERROR)),
     ],
 )
 def test_each_error_is_one_line(
@@ -60,6 +61,26 @@ def test_each_error_is_one_line(
     assert (int(found["status"] or 0), found["code"], found["model"], found["param"], level) == expected
     assert "top-secret" not in log.text
     assert sum(record.levelno >= logging.WARNING for record in log.records) <= 1
+
+
+@pytest.mark.parametrize(
+    ("text", "fields", "code", "cause"),
+    [
+        ("late internal", {}, "internal_error", "internal"),
+        ("late grammar_dead_end", {}, "invalid_grammar", "grammar_dead_end"),
+        ("echo x", {"max_tokens": 1, "max_completion_tokens": 1}, "invalid_parameter_combination", "max_tokens_twice"),
+        ("echo x", {"stream_options": {}}, "-", "stream_options_without_stream"),
+        ("echo x", {"temperature": 9}, "decimal_above_max_value", None),
+    ],
+)
+def test_the_code_is_what_the_answer_says(
+    make_api: MakeApi, log: pytest.LogCaptureFixture, text: str, fields: dict[str, object], code: str, cause: str | None
+) -> None:
+    """And where ours says more, it follows."""
+    result = make_api().chat(text, "m", **fields)
+    [(_, found)] = told(log)
+    assert (found["code"], found["cause"]) == (code, cause)
+    assert (result.json["error"]["code"] or "-") == code
 
 
 def test_an_id_of_the_clients_own_is_found_in_the_log(api: Api, log: pytest.LogCaptureFixture) -> None:
@@ -161,7 +182,7 @@ def test_codes_that_are_not_ours(failing: testing.TestClient, log: pytest.LogCap
     """The client is told of an internal error, the log of what it was."""
     assert failing.simulate_put("/").json["error"]["code"] == "internal_error"
     [(_, found)] = told(log)
-    assert (found["code"], found["reason"]) == ("no_code_of_ours", '"words of the engine"')
+    assert (found["code"], found["cause"], found["reason"]) == ("internal_error", "no_code_of_ours", '"words of the engine"')
 
 
 def test_a_shutdown_is_no_fault(failing: testing.TestClient, log: pytest.LogCaptureFixture) -> None:
