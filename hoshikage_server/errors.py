@@ -112,6 +112,8 @@ def _for_people(name: str, value: object) -> object:
         return messages.Words(("at_least",) if value else ())
     if name.endswith("_bytes") and isinstance(value, int):
         return messages.Size(value)
+    if name == "keyword":  # of a schema; "" for the schema as a whole
+        return f"'{value}'" if value else messages.Words(("whole_schema",))
     if name == "device":  # as llama.cpp calls it
         return messages.Words((f"device_{value}" if value == "host" else str(value),))
     return value
@@ -221,6 +223,7 @@ def _kinds() -> dict[str, Kind]:
         kinds[code] = Kind(503, "server_error", "model_load_failed")
     kinds["grammar_dead_end"] = Kind(400, invalid, "invalid_grammar")
     kinds["model_not_registered"] = Kind(404, invalid, "model_not_found")
+    kinds["prompt_too_long"] = Kind(400, invalid, "context_length_exceeded")
     kinds["input_too_long"] = Kind(400, invalid, "context_length_exceeded")
     kinds["chat_template_failed"] = Kind(400, invalid, "chat_template_failed")
     kinds["http_error"] = Kind(400, invalid, None)  # whatever else falcon refuses; its own status is used

@@ -26,7 +26,7 @@ from hoshikage_server.settings import LiveSettings
 
 # Errors of the engine that are about fields which it does not know by their names.
 _FIELDS = {
-    "context_length_exceeded": "prompt",
+    "prompt_too_long": "prompt",
     "invalid_json_schema": "json_schema",
 }
 
@@ -102,6 +102,8 @@ def _heading(wanted: CompletionRequest, answer: Source) -> Heading:
 
 
 def _blame(wanted: CompletionRequest, error: ServerError) -> None:
+    if error.code == "context_length_exceeded":
+        error.code = "prompt_too_long"
     if error.code in FIELD_CODES:
         field = str(error.values.get("field"))
         field = {"tokens": "prompt"}.get(field, field)

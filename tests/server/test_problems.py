@@ -182,7 +182,8 @@ def test_codes_that_are_not_ours(failing: testing.TestClient, log: pytest.LogCap
     """The client is told of an internal error, the log of what it was."""
     assert failing.simulate_put("/").json["error"]["code"] == "internal_error"
     [(_, found)] = told(log)
-    assert (found["code"], found["cause"], found["reason"]) == ("internal_error", "no_code_of_ours", '"words of the engine"')
+    assert (found["code"], found["cause"]) == ("internal_error", "no_code_of_ours")
+    assert found["reason"] == '"words of the engine"'
 
 
 def test_a_shutdown_is_no_fault(failing: testing.TestClient, log: pytest.LogCaptureFixture) -> None:
@@ -217,3 +218,37 @@ def test_a_field_is_one_word_or_one_json_string() -> None:
     assert logs.fields(a=1, b=None, c="x/y:z@v1.0+-_", d="星影") == "a=1 b=- c=x/y:z@v1.0+-_ d=星影"
     assert logs.fields(a="two words", b='"', c="x\nid=y") == r'a="two words" b="\"" c="x\nid=y"'
     assert logs.fields(a="") == 'a=""'
+
+
+@pytest.mark.parametrize(
+    ("keyword", "en", "ja"),
+    [
+        ("minimum", "'minimum' at #/a is wrong.", "#/a の'minimum': is wrong"),
+        ("", "the schema at #/a is", "#/a の全体: is"),
+    ],
+)
+def test_what_is_wrong_with_a_schema(keyword: str, en: str, ja: str) -> None:
+    """A keyword is quoted, and none is no empty quotes."""
+    error = EngineError.reported("invalid_json_schema", "x", {"path": "#/a", "keyword": keyword, "reason": "is wrong"})
+    assert en in error.text("en")
+    assert ja in error.text("ja")
+
+
+@pytest.mark.parametrize(
+    ("path", "body", "what"),
+    [
+        (
+            "/v1/chat/completions",
+            {"messages": [{"role": "user", "content": "refuse context_length_exceeded"}]},
+            "messages",
+        ),
+        ("/v1/completions", {"prompt": "refuse context_length_exceeded"}, "prompt"),
+    ],
+)
+def test_what_does_not_fit(api: Api, path: str, body: dict[str, object], what: str) -> None:
+    """It is called by its name, and that the answer needs room too is said: a prompt may be as long as the context."""
+    result = api.post({"model": "m", **body}, path=path)
+    error = result.json["error"]
+    assert (result.status_code, error["code"], error["param"]) == (400, "context_length_exceeded", what)
+    assert f"your {what} resulted in" in error["message"]
+    assert "the answer needs at least one" in error["message"]

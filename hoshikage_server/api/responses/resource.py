@@ -93,6 +93,8 @@ def read_conversation(data: bytes, store: ResponseStore) -> Conversation:
                 "previous_response_not_found", param="previous_response_id", response=request.previous_response_id
             )
         items += (Placed(item, KEPT) for item in kept.items)
+    if request.input == [] and not items and not request.instructions:
+        raise RequestError("empty_array", param="input")
     if request.input is not None:
         items += read_input(request.input, store.find_item)
     toolbox = read_tools(request.tools)
