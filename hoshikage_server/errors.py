@@ -119,6 +119,21 @@ def _for_people(name: str, value: object) -> object:
     return value
 
 
+def let_go(error: BaseException) -> None:
+    """Forgets the way an error took.
+
+    Its frames hold the error, and so each other and what the client sent, until the garbage collector comes by.
+    """
+    seen: set[int] = set()
+    waiting: list[BaseException | None] = [error]
+    while waiting:
+        one = waiting.pop()
+        if one is not None and id(one) not in seen:
+            seen.add(id(one))
+            one.__traceback__ = None
+            waiting += [one.__cause__, one.__context__]
+
+
 class ClientGoneError(BrokenPipeError):
     """The client hung up. An OSError, because gunicorn takes those for the ordinary end of a connection."""
 

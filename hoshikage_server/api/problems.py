@@ -20,7 +20,7 @@ import falcon
 import msgspec
 
 from hoshikage_server import logs, messages
-from hoshikage_server.errors import ClientGoneError, ServerError, kind_of
+from hoshikage_server.errors import ClientGoneError, ServerError, kind_of, let_go
 
 log = logging.getLogger(__name__)
 
@@ -53,8 +53,9 @@ def envelope(error: ServerError, language: str) -> bytes:
 
 
 def tell(error: Exception, request: falcon.Request) -> bytes:
-    """Logs an error, whatever it is, and makes the body that tells the client of it."""
+    """Logs an error, whatever it is, and makes the body that tells the client of it. Nothing else may want its way."""
     note(error, request)
+    let_go(error)
     if not isinstance(error, ServerError) or error.code == "internal_error" or error.code not in messages.CATALOGUE:
         error = ServerError("internal_error", request_id=request.context.request_id)
     return envelope(error, request.context.language)
