@@ -100,7 +100,7 @@ def llama_server(tool: Path, task: Task) -> Iterator[int]:
 
 
 @contextmanager
-def our_server(task: Task) -> Iterator[int]:
+def our_server(task: Task, parallel: int = 1, cache_ram: int = 0) -> Iterator[int]:
     """`hoshikage serve` on a port, with settings of its own."""
     port = free_port()
     with tempfile.TemporaryDirectory() as folder:
@@ -114,7 +114,8 @@ def our_server(task: Task) -> Iterator[int]:
             "HOSHIKAGE_API_KEYS": "",
             "HOSHIKAGE_N_CTX": str(N_CTX),
             "HOSHIKAGE_THREADS": str(task.n_threads),
-            "HOSHIKAGE_PARALLEL": "1",
+            "HOSHIKAGE_PARALLEL": str(parallel),
+            "HOSHIKAGE_CACHE_RAM": str(cache_ram),
         }
         with running_server([str(Path(sys.executable).parent / "hoshikage"), "serve"], port, environment):
             yield port

@@ -37,6 +37,8 @@ if TYPE_CHECKING:
     from hoshikage_core.model import Model
 
 _N_MEASURED = 32  # tokens of a step that tells how fast prompts are computed
+_STALL_S = 0.2  # how long the pieces of a prompt may hold up those that decode
+_N_PREFILL_MIN = 32  # smaller pieces are computed hardly sooner
 _CHOICES_MAX = 1024  # each keeps a sampler from the end of the prompt on
 
 
@@ -82,7 +84,7 @@ class Engine:
         self._closing = False
         self._computing: SequenceOf[Part] = ()
         self._chat: ChatTemplate | None = None
-        self._s_per_token = math.inf  # of a prompt, lately
+        self._s_per_token = math.inf  # of a prompt, lately; until that is known, pieces are small
         self.native_step = NativeStep(self.parallel, self.n_batch)
         self.native = Handle(_new_context(model, shape, params, lora), lib.hsk_context_free, "engine")
         self._prefixes = Prefixes(
@@ -504,6 +506,8 @@ class Engine:
                 prefilling.append(generation)
         n_wanted = sum(generation.sequence.n_pending for generation in decoding + prefilling)
         n_left = min(self.n_batch, self._prefixes.make_room(min(self.n_batch, n_wanted)))
+        if decoding and prefilling:  # those that decode are not to stand still while a prompt is computed
+            n_left = min(n_left, len(decoding) + max(_N_PREFILL_MIN, int(_STALL_S / self._s_per_token)))
         chosen, parts = [], []
         for generation in decoding + prefilling:
             n_pending = generation.sequence.n_pending

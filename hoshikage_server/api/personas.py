@@ -28,6 +28,10 @@ _encode = msgspec.json.Encoder().encode
 _body = msgspec.json.Decoder(PersonaBody)
 
 
+_NEW = ("persona_exists", "persona_named_as_model")
+_REPLACED = ("invalid_persona_id", "persona_named_as_model")
+
+
 class _Resource:
     """What both have in common."""
 
@@ -43,6 +47,7 @@ class _Resource:
     def _save(self, persona_id: str, given: PersonaBody, *, replace: bool) -> PersonaObject:
         persona_id = checked_id(persona_id)
         persona = given.persona()
+        self._catalog.require_no_model(persona_id)
         self._disk.call(lambda: self._personas.save(persona_id, persona, replace=replace))
         return told(self._personas.find(persona_id), self._catalog)
 
@@ -58,7 +63,12 @@ class PersonaList(_Resource):
         _answer(response, page)
 
     @operation(
-        "Create persona", body=PersonaBody, answer=PersonaObject, status=201, admin=True, codes=("persona_exists",)
+        "Create persona",
+        body=PersonaBody,
+        answer=PersonaObject,
+        status=201,
+        admin=True,
+        codes=_NEW,
     )
     def on_post(self, request: falcon.Request, response: falcon.Response) -> None:
         """Makes a persona: a file in the personas folder. Its `id` is required here."""
@@ -79,7 +89,13 @@ class PersonaItem(_Resource):
         """Tells what it says."""
         _answer(response, told(self._personas.find(persona_id), self._catalog))
 
-    @operation("Replace persona", body=PersonaBody, answer=PersonaObject, admin=True, codes=("invalid_persona_id",))
+    @operation(
+        "Replace persona",
+        body=PersonaBody,
+        answer=PersonaObject,
+        admin=True,
+        codes=_REPLACED,
+    )
     def on_put(self, request: falcon.Request, response: falcon.Response, persona_id: str) -> None:
         """Makes it, or replaces it. One of a built-in persona's id is used in place of that."""
         given = self._read(request)

@@ -89,6 +89,9 @@ def run(arguments: list[str] | None = None) -> int:
     except (PipeClosedError, BrokenPipeError):  # nobody is left to be told
         _discard_output()
         return PIPE_CLOSED
+    except OSError as error:  # as of a full disk that the output goes to
+        _discard_output()
+        return _tell(say("output_failed", reason=error.strerror or error), FAILED)
     return status if isinstance(status, int) else 0
 
 

@@ -19,7 +19,7 @@ from hoshikage_server.cli.output import print_json, table
 from hoshikage_server.cli.persona_edit import edit
 from hoshikage_server.cli.persona_view import shown, summary
 from hoshikage_server.cli.words import command, group, json_option, option, say
-from hoshikage_server.errors import PersonaError, RequestError
+from hoshikage_server.errors import PersonaError, RequestError, ServerError
 from hoshikage_server.registry.catalog import Catalog
 from hoshikage_server.registry.gguf_files import find_served
 from hoshikage_server.registry.model_map import ModelMap
@@ -88,12 +88,18 @@ def add(persona_id: str, file: Path | None, force: bool, **given: Any) -> None:
     if file is None and persona_id.endswith(_SUFFIX) and not values and Path(persona_id).exists():
         file = Path(persona_id)
         persona_id = file.name.removesuffix(_SUFFIX)
-    personas = Personas(folder_of(load_settings()))
+    catalog = _catalog(load_settings())
+    personas = catalog.personas
+    catalog.require_no_model(persona_id)
+    if file is None and not values and Path(persona_id).suffix == _SUFFIX:
+        raise ServerError("file_not_found", path=persona_id)
     if file is None:
         personas.save(persona_id, _persona_of(persona_id, values), replace=force)
     elif values:
         raise PersonaError("persona_file_and_options")
     else:
+        if not file.exists():
+            raise ServerError("file_not_found", path=file)
         content = read_file(file)
         from_toml(content, file)
         personas.save_bytes(persona_id, content, replace=force)

@@ -17,6 +17,7 @@ from hoshikage_core.memory import model_file_bytes
 from hoshikage_server.errors import ServerError
 from hoshikage_server.registry.gguf_header import read_header
 from hoshikage_server.registry.inspection import Inspection, MemoryNeed, Refused
+from hoshikage_server.registry.kinds import why_no_model
 from hoshikage_server.registry.parts import all_parts
 
 _N_CTX_FIRST, _FACTOR = 2048, 4
@@ -31,10 +32,14 @@ def inspect(path: str, *, with_memory: bool) -> Inspection:
 
     Raises:
         HoshikageError: llama.cpp cannot load it.
-        ServerError: It is no GGUF file, or not a whole one.
+        ServerError: It is no GGUF file, not a whole one, or none of a model.
         OSError: It cannot be read.
     """
-    for part in all_parts(Path(path)):
+    first, *others = all_parts(Path(path))
+    kind = why_no_model(read_header(first), first, is_whole=not others)
+    if kind is not None:
+        raise ServerError(kind, path=path)
+    for part in others:
         read_header(part)
     with Model(path, no_weights=True) as model:
         info = model.info
@@ -67,15 +72,25 @@ def _needs(path: str, info: ModelInfo) -> Iterator[MemoryNeed]:
         n_ctx = min(n_ctx * _FACTOR, info.n_ctx_train) if n_ctx < info.n_ctx_train else 0
 
 
+def _refused(code: str, **values: object) -> Refused:
+    return Refused(code, {name: _as_unicode(str(value)) for name, value in values.items()})
+
+
+def _as_unicode(text: str) -> str:
+    """Names of files need not be, and JSON is."""
+    return text.encode(errors="backslashreplace").decode()
+
+
 def main() -> None:
     """Entry point."""
     try:
         answer: Inspection | Refused = inspect(sys.argv[1], with_memory="--memory" in sys.argv[2:])
     except HoshikageError as error:
-        answer = Refused("gguf_refused", getattr(error, "reason", None) or str(error))
+        answer = _refused("gguf_refused", path=sys.argv[1], reason=getattr(error, "reason", None) or error)
     except ServerError as error:
-        # One that speaks of more than the file is told in English.
-        answer = Refused(error.code if error.values.keys() == {"path"} else "gguf_refused", str(error))
+        answer = _refused(error.code, **error.values)
+    except OSError as error:
+        answer = _refused("file_unreadable", path=error.filename or sys.argv[1], reason=error.strerror or error)
     sys.stdout.buffer.write(msgspec.json.encode(answer))
 
 

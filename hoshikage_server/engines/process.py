@@ -89,7 +89,6 @@ class EngineProcess:
     ) -> None:
         self.spec = spec
         self._dormitory = dormitory
-        self._bed = dormitory.bed_for(spec)
         self.last_heard = time.monotonic()
         self.fingerprint = ""
         self._notify = notify
@@ -103,6 +102,7 @@ class EngineProcess:
         self._kill_reason: str | Said | None = None
         self._footprint = Footprint(None if spec.is_vocab_only else gpu)
         self._socket, theirs = socket.socketpair()
+        self._bed = dormitory.bed_for(spec)
         inherited = [theirs.fileno()] if self._bed is None else [theirs.fileno(), self._bed.descriptor]
         bed = () if self._bed is None else ("--bed", str(self._bed.descriptor))
         try:
@@ -119,6 +119,7 @@ class EngineProcess:
                 )
         except BaseException:
             self._socket.close()
+            dormitory.vacate(spec)
             raise
         self.send(wire.Load(spec, log.getEffectiveLevel(), () if self._bed is None else self._bed.sleeping))
         self._listener = gevent.spawn(self._listen)
@@ -336,6 +337,7 @@ class EngineProcess:
         self._socket.close()
         self._listener.join(_LAST_WORDS_WAIT_S)
         labels = tuple(channel.label for channel in self._channels.values())
+        self._dormitory.vacate(self.spec)
         gone = self._gone = Gone(self._kill_reason or _exit_reason(code), labels, tuple(self._last_words))
         self._notify(self, gone)  # first: who loses this engine now asks for another one
         channels, self._channels = self._channels, {}

@@ -15,6 +15,7 @@ from hoshikage_server.engines.wire import EngineSpec, Sleeping
 from hoshikage_server.settings import LiveSettings
 
 _DISK_SHARE = 4  # of what is free there, one file takes a quarter at most
+_BEDS_MAX = 64  # each is a descriptor
 _BLOCK_BYTES = 512  # of st_blocks
 
 
@@ -78,9 +79,20 @@ class Dormitory:
         if bed is None:
             return
         bed.sleeping = sleeping
-        while len(self._beds) > 1 and sum(bed.n_bytes for bed in self._beds.values()) > self._settings.now.sleep_cache:
+        while len(self._beds) > 1 and self._are_too_many():
             _, oldest = self._beds.popitem(last=False)
             oldest.file.close()
+
+    def vacate(self, spec: EngineSpec) -> None:
+        """An engine has ended, or could not begin; a file with nothing in it is given back."""
+        bed = self._beds.get(spec)
+        if bed is not None and not bed.sleeping:
+            del self._beds[spec]
+            bed.file.close()
+
+    def _are_too_many(self) -> bool:
+        n_bytes = sum(bed.n_bytes for bed in self._beds.values())
+        return len(self._beds) > _BEDS_MAX or n_bytes > self._settings.now.sleep_cache
 
     def close(self) -> None:
         """Forgets everything."""

@@ -34,6 +34,7 @@ CLI: dict[str, Message] = {
         "answers, 4 where "
         "something is not found, 130 after Ctrl-C.",
     ),
+    "output_failed": Message("出力できませんでした: {reason}", "The output could not be written: {reason}"),
     # Helps: the first line stands in the list of commands.
     "cli_hoshikage": Message(
         "星影（Hoshikage）: 手元のマシンで動く言語モデルを、OpenAI互換APIで。",

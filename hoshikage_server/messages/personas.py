@@ -84,6 +84,10 @@ PERSONAS: dict[str, Message] = {
         "日付や時刻は使えません。文字列にするには引用符で囲んでください",
         "dates and times cannot be used; put quotes around it to make it a text",
     ),
+    "persona_named_as_model": Message(
+        "'{persona}' はモデルの名前です。ペルソナには別の名前を付けてください。",
+        "'{persona}' is the name of a model: give the persona another one.",
+    ),
     "persona_too_large": Message("大きすぎます（{limit} バイトまで）", "it is too large (at most {limit} bytes)"),
     "persona_no_file": Message("通常のファイルではありません", "it is no ordinary file"),
     # The command line: helps

@@ -98,6 +98,8 @@ REGISTRY: dict[str, Message] = {
         "Invalid '{param}': {path} is not in a folder of models ({folders}). "
         "Put the file there, or add its folder to HOSHIKAGE_MODELS_DIR.",
     ),
+    "map_not_a_file": Message("通常のファイルではありません。", "it is no regular file."),
+    "map_too_large": Message("大きすぎます（{limit} バイトまで）。", "it is too large (at most {limit} bytes)."),
     "gguf_refused": Message(
         "llama.cpp は {path} を読み込めません（{reason}）。", "llama.cpp cannot load {path} ({reason})."
     ),

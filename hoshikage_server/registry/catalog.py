@@ -125,6 +125,15 @@ class Catalog:
             raise RequestError("model_persona_not_found", param=param, model=entry.id, persona=persona_id)
         return Served(f"{entry.id}@{stored.id}", entry, stored.persona)
 
+    def require_no_model(self, persona_id: str) -> None:
+        """Refuses an id for a persona that nobody could ask for.
+
+        Raises:
+            RequestError: A model has this name.
+        """
+        if self._model(persona_id) is not None:
+            raise RequestError("persona_named_as_model", param="id", persona=persona_id)
+
     def knows(self, name: str) -> bool:
         """Whether a name stands for something that can be used; raises as `find` does where a file is broken."""
         try:

@@ -24,6 +24,10 @@ KvType = Literal["f32", "f16", "bf16", "q8_0", "q5_1", "q5_0", "q4_1", "q4_0", "
 UNUSED = ("draft_model", "mmproj", "rpc_servers")
 
 
+# No path has a NUL in it.
+FilePath = Annotated[str, Meta(min_length=1, pattern="^[^\\x00]+$")]
+
+
 class Embedding(msgspec.Struct, frozen=True, omit_defaults=True):
     """How a model embeds.
 
@@ -42,7 +46,7 @@ class Lora(msgspec.Struct, frozen=True, omit_defaults=True):
         scale: How strongly it acts.
     """
 
-    path: Text
+    path: FilePath
     scale: Annotated[float, Meta(ge=-100, le=100)] = 1.0
 
 
@@ -74,8 +78,8 @@ class Entry(msgspec.Struct, frozen=True, omit_defaults=True):
         rpc_servers: Machines that compute parts of it; not used yet.
     """
 
-    path: Text
-    model: Text
+    path: FilePath
+    model: FilePath
     stop: tuple[Text, ...] | None = None
     aliases: tuple[Text, ...] = ()
     description: str | None = None

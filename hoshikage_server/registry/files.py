@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import glob
 import os
 import stat
@@ -68,3 +69,24 @@ def _permissions(path: Path) -> int:
         return stat.S_IMODE(path.stat().st_mode)
     except FileNotFoundError:
         return _PERMISSIONS
+
+
+class NotRegularError(OSError):
+    """A pipe, a device or the like: reading it might wait for ever, or never end."""
+
+
+def read_regular(path: Path, n_bytes_max: int) -> bytes:
+    """The content of a regular file, or as much of it as shows that it is too large.
+
+    Raises:
+        NotRegularError: It is none.
+        OSError: It cannot be read.
+    """
+    descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK)  # of a pipe, opening would wait for its other end
+    with open(descriptor, "rb") as file:
+        mode = os.fstat(descriptor).st_mode
+        if stat.S_ISDIR(mode):
+            raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR))
+        if not stat.S_ISREG(mode):
+            raise NotRegularError
+        return file.read(n_bytes_max + 1)

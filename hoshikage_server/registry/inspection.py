@@ -5,14 +5,16 @@ from __future__ import annotations
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import msgspec
 
 from hoshikage_server.errors import ServerError
 from hoshikage_server.messages import said
-from hoshikage_server.registry.parts import all_parts
+from hoshikage_server.registry.parts import all_parts, part_of
 
 _COMMAND = (sys.executable, "-m", "hoshikage_server.engines.inspector")
+_SHOWN = 10
 
 
 class MemoryNeed(msgspec.Struct, frozen=True):
@@ -58,10 +60,10 @@ class Inspection(msgspec.Struct, frozen=True, tag="inspection"):
 
 
 class Refused(msgspec.Struct, frozen=True, tag="refused"):
-    """Why it cannot be used: the code of an error that speaks of a `path` and a `reason`."""
+    """Why it cannot be used: an error's code, and the values that its message speaks of."""
 
     code: str
-    reason: str
+    values: dict[str, Any]
 
 
 _decoder = msgspec.json.Decoder(Inspection | Refused)
@@ -76,12 +78,10 @@ def inspect(file: Path, timeout_s: float = 30.0, *, with_memory: bool = False) -
         with_memory: Also work out what it needs, which asks the GPU.
 
     Raises:
-        ServerError: file_not_found (also of a part), not_a_gguf, gguf_truncated, or gguf_refused with the reason.
+        ServerError: It is missing (or a part of it is), cannot be read, is damaged or no model; gguf_refused, with the
+            reason, where llama.cpp says so or dies of it.
     """
-    parts = all_parts(file)
-    for part in parts:
-        if not part.is_file():
-            raise ServerError("file_not_found", path=part)
+    parts = _parts(file)
     options = ["--memory"] if with_memory else []
     try:
         done = subprocess.run([*_COMMAND, str(file), *options], capture_output=True, timeout=timeout_s, check=False)
@@ -91,10 +91,30 @@ def inspect(file: Path, timeout_s: float = 30.0, *, with_memory: bool = False) -
     except msgspec.MsgspecError:  # it died, as llama.cpp does of some files
         raise _refused(file, said("inspection_died", status=done.returncode)) from None
     if isinstance(found, Refused):
-        error = _refused(file, found.reason)
-        error.code = found.code
-        raise error
+        raise ServerError(found.code, **found.values)
     return msgspec.structs.replace(found, n_parts=len(parts))
+
+
+def _parts(file: Path) -> tuple[Path, ...]:
+    """All files of the model, which are there."""
+    part = part_of(file.name)
+    if part is not None and part.number != 1:
+        raise ServerError("not_the_first_part", path=file, first=part.name(1))
+    parts = all_parts(file)
+    try:
+        if not file.exists():
+            raise ServerError("file_not_found", path=file)
+        if file.is_dir():
+            raise ServerError("file_is_folder", path=file)
+        missing = [other.name for other in parts if not other.exists()]
+        if missing:
+            raise ServerError("parts_missing", path=file, missing=", ".join(missing[:_SHOWN]))
+        for other in parts:
+            if not other.is_file():  # opening a pipe would wait for its other end
+                raise ServerError("not_a_gguf", path=other)
+    except OSError as error:  # as of a name that is too long
+        raise ServerError("file_unreadable", path=file, reason=error.strerror) from error
+    return parts
 
 
 def _refused(file: Path, reason: object) -> ServerError:

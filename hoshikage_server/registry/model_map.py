@@ -17,10 +17,12 @@ from hoshikage_server.messages import Sentence, said
 from hoshikage_server.registry import raw_map
 from hoshikage_server.registry.entries import by_name, first_clash, parse, read_entry
 from hoshikage_server.registry.entry import UNUSED, Entry, ModelEntry
-from hoshikage_server.registry.files import LOCK_TIMEOUT_S, locked, write_atomically
+from hoshikage_server.registry.files import LOCK_TIMEOUT_S, NotRegularError, locked, read_regular, write_atomically
 from hoshikage_server.registry.raw_map import RawMap
 
 log = logging.getLogger(__name__)
+
+_BYTES_MAX = 2 * 1024 * 1024  # tens of thousands of models, and a second to read
 
 
 class ModelMap:
@@ -201,11 +203,16 @@ class ModelMap:
 
     def _read_bytes(self) -> bytes:
         try:
-            return self.path.read_bytes()
+            content = read_regular(self.path, _BYTES_MAX)
         except FileNotFoundError:
             return b""
+        except NotRegularError:
+            raise ModelMapError("invalid_model_map", path=self.path, reason=said("map_not_a_file")) from None
         except OSError as error:
             raise ModelMapError("invalid_model_map", path=self.path, reason=error.strerror or str(error)) from error
+        if len(content) > _BYTES_MAX:
+            raise ModelMapError("invalid_model_map", path=self.path, reason=said("map_too_large", limit=_BYTES_MAX))
+        return content
 
     def _unwritable(self, reason: str | Sentence) -> ModelMapError:
         return ModelMapError("model_map_not_written", path=self.path, reason=reason)

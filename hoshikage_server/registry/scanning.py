@@ -13,15 +13,15 @@ from hoshikage_server.errors import ServerError
 from hoshikage_server.messages import Sentence, said
 from hoshikage_server.registry.entries import by_name
 from hoshikage_server.registry.entry import ModelEntry
+from hoshikage_server.registry.entry_files import placed
 from hoshikage_server.registry.folders import is_inside
-from hoshikage_server.registry.gguf_header import Header, read_header
+from hoshikage_server.registry.gguf_header import read_header
+from hoshikage_server.registry.kinds import why_no_model
 from hoshikage_server.registry.names import MAX_LENGTH
 from hoshikage_server.registry.parts import Part, all_parts, part_of
 
 _SUFFIX = ".gguf"
 _UNUSUAL = re.compile(r"[\s\x00-\x1f\x7f\ud800-\udfff]+")
-_NO_ARCHS = {"clip": "scan_projector"}
-_NO_TYPES = {"mmproj": "scan_projector", "adapter": "scan_adapter", "lora": "scan_adapter", "imatrix": "scan_imatrix"}
 
 
 @dataclass(frozen=True)
@@ -73,7 +73,8 @@ def scan(folders: Sequence[Path], entries: Mapping[str, ModelEntry]) -> Scan:
     """
     result = Scan()
     known = {os.path.realpath(part) for entry in entries.values() for part in all_parts(entry.file)}
-    known |= {os.path.realpath(entry.folder / lora.path) for entry in entries.values() for lora in entry.given.lora}
+    adapters = (placed(lora.path, entry.folder) for entry in entries.values() for lora in entry.given.lora)
+    known |= {os.path.realpath(adapter) for adapter in adapters}
     new: list[tuple[Path, Path, tuple[Path, ...]]] = []
     for folder in folders:
         for file in _files(folder, result):
@@ -147,17 +148,9 @@ def _not_a_model(parts: tuple[Path, ...]) -> Skipped | None:
             return Skipped(file, error.code, error)
         except OSError as error:
             return _skipped(file, "file_unreadable", reason=error.strerror)
-        if number == 0 and (code := _other_kind(header, file, is_whole=len(parts) == 1)):
+        if number == 0 and (code := why_no_model(header, file, is_whole=len(parts) == 1)):
             return _skipped(file, code)
     return None
-
-
-def _other_kind(header: Header, file: Path, *, is_whole: bool) -> str | None:
-    kind = _NO_TYPES.get(str(header.values.get("general.type")))
-    kind = kind or _NO_ARCHS.get(str(header.values.get("general.architecture")))
-    if kind is None and file.name.lower().startswith("mmproj"):
-        return "scan_projector"
-    return kind or ("scan_no_weights" if is_whole and not header.n_tensors else None)
 
 
 def _size_bytes(parts: tuple[Path, ...]) -> int:

@@ -11,6 +11,7 @@ import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -491,3 +492,30 @@ def test_a_giant_prompt_is_refused_uncut(model: Model) -> None:
         with pytest.raises(ContextLengthError) as caught:
             engine.stream(just_possible)
         assert (caught.value.is_at_least, caught.value.n_prompt) == (False, len(model.tokenize(just_possible)))
+
+
+@pytest.mark.parametrize(("s_per_token", "n_most"), [(0.01, 33), (0.002, 101), (0.0001, 256)])
+def test_a_prompt_does_not_hold_up_those_that_decode(model: Model, s_per_token: float, n_most: int) -> None:
+    """While somebody decodes, prompts are computed in pieces that take a fifth of a second; alone, in whole batches."""
+    with model.engine(n_ctx=2048, parallel=2, n_batch=256, n_threads=1) as engine:
+        sizes: list[int] = []
+        compute = engine.compute
+
+        def watched(parts: list[Any]) -> list[int]:
+            sizes.append(sum(part[1] for part in parts))
+            tokens = compute(parts)
+            engine._s_per_token = s_per_token
+            return tokens
+
+        engine.compute = watched  # type: ignore[method-assign, assignment]
+        alone = engine.stream([5] * 700, GREEDY, max_tokens=100)
+        while not alone.take():
+            engine.step()
+        assert sizes == [256, 256, 188]
+        sizes.clear()
+        other = engine.stream([6] * 700, GREEDY, max_tokens=1)
+        while not other.take():
+            engine.step()
+        assert max(sizes) == n_most
+        assert sum(sizes) == 700 + len(sizes) - 1 or sum(sizes) == 700 + len(sizes)
+        alone.close()

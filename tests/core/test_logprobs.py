@@ -31,7 +31,7 @@ def text_of(engine: Engine, entries: tuple[TokenLogprobs, ...]) -> str:
 def test_they_are_those_of_the_logits(engine: Engine, sampling: SamplingParams) -> None:
     """Each token has the log-probability that the low level finds by hand, before any sampler and any mask."""
     prompt = engine.model.tokenize("star")
-    answer = engine.generate(prompt, sampling, max_tokens=12, n_top_logprobs=3)
+    answer = engine.stream(prompt, sampling, max_tokens=12, n_top_logprobs=3, reuse=False).result()
     told = list(answer.logprobs)
     with engine.open(prompt, reuse=False) as sequence:
         for token in answer.tokens:

@@ -15,6 +15,7 @@ from pathlib import Path
 
 import pytest
 from server_process import FAKE_MODELS, FAKE_SERVER, ServerProcess, read_all, read_until, wait_for
+from tiny_gguf import TinyModel
 
 StartServer = Callable[..., ServerProcess]
 
@@ -221,7 +222,7 @@ def test_logging_goes_on_when_there_is_space_again(start_server: StartServer) ->
 @pytest.mark.parametrize("command", [["add", "x.gguf", "new"], ["rm", "model-1"]])
 def test_no_space_for_the_model_map(tmp_path: Path, command: list[str]) -> None:
     """One sentence, exit status 1; the file is as it was, and nothing is left beside it."""
-    (tmp_path / "x.gguf").write_bytes(b"GGUF....")
+    TinyModel(n_layer=1).write(tmp_path / "x.gguf")
     path = tmp_path / "model_map.json"
     path.write_text(json.dumps({f"model-{i}": {"path": "/nowhere", "model": "x.gguf"} for i in range(100)}))
     before = path.read_bytes()

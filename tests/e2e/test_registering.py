@@ -16,7 +16,8 @@ from filelock import FileLock
 from server_process import REAL_SERVER, ServerProcess, wait_for
 
 from hoshikage_server.registry.model_map import ModelMap
-from tests.tiny_gguf import TinyModel
+from tests.tiny_gguf import TinyModel, write_aborting
+from tests.tiny_lora import TinyLora
 
 
 @pytest.fixture
@@ -54,6 +55,22 @@ def test_a_model_from_its_file_to_an_answer(tmp_path: Path, folder: Path) -> Non
         assert ask(server, "DELETE", "/v1/models/tiny")[1] == {"id": "tiny", "object": "model", "deleted": True}
         assert server.get("/v1/status")["engines"] == []
         assert ask(server, "POST", "/v1/chat/completions", question)[0] == 404
+
+
+@pytest.mark.parametrize("kind", ["adapter", "aborting"])
+def test_what_is_no_model(tmp_path: Path, folder: Path, kind: str) -> None:
+    """Refused on the spot with what it is, also where llama.cpp dies of it; the server goes on."""
+    file = folder / "other.gguf"
+    if kind == "adapter":
+        TinyLora().write(file)
+    else:
+        write_aborting(file)
+    with ServerProcess(tmp_path / "server", {}, command=REAL_SERVER, models_dir=folder, threads=1) as server:
+        status, told = ask(server, "POST", "/v1/models", {"id": "other", "path": file.name})
+        assert (status, told["error"]["code"], told["error"]["param"]) == (400, "invalid_model_file", "path")
+        assert {"adapter": "is a LoRA adapter", "aborting": "damaged"}[kind] in told["error"]["message"]
+        assert ask(server, "POST", "/v1/models", {"id": "tiny", "path": "tiny.gguf"})[0] == 201
+        assert ask(server, "GET", "/v1/models/other")[0] == 404
 
 
 def test_the_same_name_at_once(tmp_path: Path, folder: Path) -> None:

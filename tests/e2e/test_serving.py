@@ -184,6 +184,28 @@ def test_parallel_requests_run_together(start_server: StartServer) -> None:
         connection.close()
 
 
+@pytest.mark.parametrize(("given", "setting"), [(2, 1), (2, 3)])
+def test_an_entry_says_how_many_run_together(start_server: StartServer, given: int, setting: int) -> None:
+    """More than the setting has it, or fewer: as many at once as the entry says, and the rest waits."""
+    models = {name: entry | {"parallel": given} for name, entry in FAKE_MODELS.items()}
+    server = start_server(models, parallel=setting)
+    connections = [server.connect() for _ in range(given + 1)]
+    for n_before, connection in enumerate(connections):
+        connection.sendall(server.chat_request("hang"))
+        wait_for(lambda n=n_before: sum(asked(server)) == n + 1, 5, "it has arrived")  # type: ignore[misc]
+    assert asked(server) == (given, 1)
+    connections[0].close()
+    wait_for(lambda: asked(server) == (given, 0), 5, "who waited runs")
+    for connection in connections[1:]:
+        connection.close()
+
+
+def asked(server: ServerProcess) -> tuple[int, int]:
+    """Requests that run, and that wait."""
+    queue = server.status["queue"]
+    return queue["running"], queue["waiting"]
+
+
 def test_no_prompt_is_logged(start_server: StartServer) -> None:
     """Of no request, however it ends: answered, continued, refused before or after it woke a model, crashed."""
     server = start_server(crash_limit=100)

@@ -5,6 +5,8 @@ from __future__ import annotations
 import struct
 from pathlib import Path
 
+import gguf
+
 
 def text(value: str) -> bytes:
     data = value.encode()
@@ -35,3 +37,31 @@ def write_gguf(
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_bytes(data[: len(data) - cut])
     return path
+
+
+def split(whole: Path, parts: list[Path]) -> None:
+    """Writes a model again in two files, as gguf-split does."""
+    reader = gguf.GGUFReader(whole)
+    for index, part in enumerate(parts):
+        _write_part(reader, part, index, len(parts))
+
+
+def _write_part(reader: gguf.GGUFReader, path: Path, index: int, total: int) -> None:
+    """Half of the tensors, as gguf-split writes them; the first part has the metadata."""
+    writer = gguf.GGUFWriter(path, "llama")
+    writer.add_uint16("split.no", index)
+    writer.add_uint16("split.count", total)
+    writer.add_int32("split.tensors.count", len(reader.tensors))
+    if index == 0:
+        for field in reader.fields.values():
+            if not field.name.startswith(("GGUF.", "general.architecture")):
+                kind = field.types[0]
+                inner = field.types[-1] if kind == gguf.GGUFValueType.ARRAY else None
+                writer.add_key_value(field.name, field.contents(), kind, inner)
+    half = len(reader.tensors) // 2
+    for tensor in reader.tensors[:half] if index == 0 else reader.tensors[half:]:
+        writer.add_tensor(tensor.name, tensor.data)
+    writer.write_header_to_file()
+    writer.write_kv_data_to_file()
+    writer.write_tensors_to_file()
+    writer.close()

@@ -22,7 +22,7 @@ _NOWHERE = Path("/nowhere")
 def settings_of(**values: object) -> Settings:
     """Settings of no machine's."""
     given: dict[str, object] = {"config_dir": _NOWHERE, "cache_dir": _NOWHERE, "model_map": _NOWHERE / "map"}
-    return msgspec.convert({**given, "models_dir": (), **values}, Settings)
+    return msgspec.convert({**given, "models_dir": (), "sleep_cache": 0, **values}, Settings)
 
 
 def spec_of(model: str, version: int = 0) -> wire.EngineSpec:

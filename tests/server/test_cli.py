@@ -10,6 +10,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from tiny_gguf import TinyModel
 
 from hoshikage_server import __version__, messages
 
@@ -28,7 +29,7 @@ def hoshikage(folder: Path, *arguments: str, **environ: str) -> subprocess.Compl
 
 def test_add_list_rm(tmp_path: Path) -> None:
     """A model's way onto the list and off it."""
-    (tmp_path / "x.gguf").write_bytes(b"GGUF....")
+    TinyModel(n_layer=1).write(tmp_path / "x.gguf")
     assert "No models" in hoshikage(tmp_path, "list").stdout
     assert hoshikage(tmp_path, "add", "x.gguf", "mine").returncode == 0
     assert hoshikage(tmp_path, "list").stdout == f"mine\t{tmp_path}/x.gguf\n"
@@ -47,7 +48,7 @@ def test_add_list_rm(tmp_path: Path) -> None:
 @pytest.mark.parametrize("name", ["", " ", "a\nb", "\x1b[2J", os.fsdecode(b"\xff")])
 def test_names_that_cannot_be(tmp_path: Path, name: str) -> None:
     """A name is shown in lists and logs, and written into JSON."""
-    (tmp_path / "x.gguf").write_bytes(b"GGUF....")
+    TinyModel(n_layer=1).write(tmp_path / "x.gguf")
     result = hoshikage(tmp_path, "add", "x.gguf", name)
     assert result.returncode == 1
     assert "name" in result.stderr
@@ -57,7 +58,7 @@ def test_names_that_cannot_be(tmp_path: Path, name: str) -> None:
 
 def test_force_replaces(tmp_path: Path) -> None:
     """The stop strings and the sampling were the old model's."""
-    (tmp_path / "x.gguf").write_bytes(b"GGUF....")
+    TinyModel(n_layer=1).write(tmp_path / "x.gguf")
     entry = {"path": "/old", "model": "y.gguf", "stop": ["x"], "sampling": {"top_k": 1}}
     (tmp_path / "model_map.json").write_text(json.dumps({"mine": entry}))
     assert hoshikage(tmp_path, "add", "--force", "x.gguf", "mine").returncode == 0
@@ -173,7 +174,7 @@ def test_completion(tmp_path: Path, shell: str) -> None:
 def test_what_is_completed(tmp_path: Path) -> None:
     """Commands, options, and the names of models and personas."""
     for name in ("one", "other"):
-        (tmp_path / "x.gguf").write_bytes(b"GGUF....")
+        TinyModel(n_layer=1).write(tmp_path / "x.gguf")
         hoshikage(tmp_path, "add", "x.gguf", name)
     (tmp_path / "personas").mkdir()
     (tmp_path / "personas" / "keeper.toml").touch()

@@ -11,6 +11,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from gguf_files import split
+from tiny_gguf import TinyModel
 
 from hoshikage_server.messages import text
 
@@ -44,7 +46,7 @@ def entries(folder: Path) -> dict[str, dict[str, Any]]:
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
-    (tmp_path / "x.gguf").write_bytes(b"GGUF....")
+    TinyModel(n_layer=1).write(tmp_path / "x.gguf")
     return tmp_path
 
 
@@ -57,7 +59,7 @@ def test_add_list_rm(folder: Path, group: tuple[str, ...]) -> None:
     assert told(folder, *group, "list") == f"mine\t{folder}/x.gguf\n"
     [listed] = json.loads(told(folder, *group, "list", "--json"))
     assert listed["file"] == f"{folder}/x.gguf"
-    assert listed["size_bytes"] == 8
+    assert listed["size_bytes"] == (folder / "x.gguf").stat().st_size
     assert listed["entry"]["n_ctx"] == 8192
     details = told(folder, *group, "list", "--details")
     assert "n_ctx=8192" in details
@@ -79,11 +81,11 @@ def test_swapped_arguments_get_the_line_to_type(folder: Path, language: str, wor
 
 def test_a_model_in_several_files(folder: Path) -> None:
     """The first part stands for all; another one, or too few, are refused by name."""
-    for number in (1, 2):
-        (folder / f"big-0000{number}-of-00002.gguf").write_bytes(b"GGUF")
+    parts = [folder / f"big-0000{number}-of-00002.gguf" for number in (1, 2)]
+    split(folder / "x.gguf", parts)
     assert "big-00001-of-00002.gguf" in refused(folder, "add", "big-00002-of-00002.gguf", "big")
     told(folder, "add", "big-00001-of-00002.gguf", "big")
-    assert json.loads(told(folder, "list", "--json"))[0]["size_bytes"] == 8
+    assert json.loads(told(folder, "list", "--json"))[0]["size_bytes"] == sum(part.stat().st_size for part in parts)
     (folder / "big-00002-of-00002.gguf").unlink()
     assert "big-00002-of-00002.gguf" in refused(folder, "add", "big-00001-of-00002.gguf", "other")
 
@@ -147,7 +149,7 @@ def test_scan(folder: Path, tiny_model_path: Path) -> None:
 
 def test_verify(folder: Path) -> None:
     """Exit status 1 where a file is not what its entry says, or is not there."""
-    sha256 = hashlib.sha256(b"GGUF....").hexdigest()
+    sha256 = hashlib.sha256((folder / "x.gguf").read_bytes()).hexdigest()
     told(folder, "add", "x.gguf", "m")
     assert "--write" in told(folder, "model", "verify")
     assert sha256 in told(folder, "model", "verify", "--write")

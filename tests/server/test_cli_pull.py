@@ -13,6 +13,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from tiny_gguf import TinyModel
 
 HUB = Path(__file__).resolve().parent.parent / "fakes" / "hub.py"
 TOKEN = "hf_" + "x" * 34
@@ -229,7 +230,7 @@ def test_the_token_stays_with_the_hub(hub: FakeHub) -> None:
 def test_a_name_that_is_taken(hub: FakeHub) -> None:
     """Is told before anything is fetched; --force replaces it, --name goes beside it."""
     hub.put("o/tiny", "tiny-Q4_0.gguf")
-    (hub.folder.parent / "own.gguf").write_bytes(b"GGUF")
+    TinyModel(n_layer=1).write(hub.folder.parent / "own.gguf")
     assert model(hub, "add", "own.gguf", "tiny").returncode == 0
     taken = model(hub, "pull", "hf:o/tiny")
     assert taken.returncode == 1

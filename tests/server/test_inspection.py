@@ -8,9 +8,12 @@ import sys
 import time
 from pathlib import Path
 
-import gguf
 import pytest
+from gguf_files import split, write_gguf
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 from tiny_gguf import TinyModel, write_aborting
+from tiny_lora import TinyLora
 
 from hoshikage_server.errors import ServerError
 from hoshikage_server.registry import inspection
@@ -53,37 +56,18 @@ def test_a_model_in_parts(tmp_path: Path) -> None:
     """Counted together; a part that is missing is named."""
     whole = TinyModel().write(tmp_path / "whole.gguf")
     names = [tmp_path / f"m-0000{number}-of-00002.gguf" for number in (1, 2)]
-    reader = gguf.GGUFReader(whole)
-    for index, name in enumerate(names):
-        write_part(reader, name, index, len(names))
+    split(whole, names)
     found = inspect(names[0])
     assert found.n_parts == 2
     assert found.size_bytes == sum(name.stat().st_size for name in names)
+    assert refusal(names[1])[0] == "not_the_first_part"
+    whole_part = names[1].read_bytes()
+    names[1].write_bytes(whole_part[:200])
+    code, text = refusal(names[0])
+    assert (code, str(names[1]) in text) == ("gguf_truncated", True)
     names[1].unlink()
     code, text = refusal(names[0])
-    assert code == "file_not_found"
-    assert names[1].name in text
-
-
-def write_part(reader: gguf.GGUFReader, path: Path, index: int, total: int) -> None:
-    """Half of the tensors, as gguf-split writes them; the first part has the metadata."""
-    writer = gguf.GGUFWriter(path, "llama")
-    writer.add_uint16("split.no", index)
-    writer.add_uint16("split.count", total)
-    writer.add_int32("split.tensors.count", len(reader.tensors))
-    if index == 0:
-        for field in reader.fields.values():
-            if not field.name.startswith(("GGUF.", "general.architecture")):
-                kind = field.types[0]
-                inner = field.types[-1] if kind == gguf.GGUFValueType.ARRAY else None
-                writer.add_key_value(field.name, field.contents(), kind, inner)
-    half = len(reader.tensors) // 2
-    for tensor in reader.tensors[:half] if index == 0 else reader.tensors[half:]:
-        writer.add_tensor(tensor.name, tensor.data)
-    writer.write_header_to_file()
-    writer.write_kv_data_to_file()
-    writer.write_tensors_to_file()
-    writer.close()
+    assert (code, names[1].name in text) == ("parts_missing", True)
 
 
 @pytest.mark.parametrize("kind", ["random", "cut", "empty", "text", "arch", "aborting"])
@@ -102,6 +86,58 @@ def test_what_is_no_model(tmp_path: Path, tiny_model_path: Path, kind: str) -> N
     assert code in ("not_a_gguf", "gguf_truncated", "gguf_version", "gguf_refused")
     assert "Traceback" not in text
     assert {"arch": "nobody-knows", "aborting": "damaged"}.get(kind, "") in text
+
+
+@pytest.mark.parametrize(
+    ("name", "code"),
+    [
+        ("lora.gguf", "scan_adapter"),
+        ("eyes.gguf", "scan_projector"),
+        ("vocab.gguf", "scan_no_weights"),
+        ("old.gguf", "gguf_version"),
+        ("folder.gguf", "file_is_folder"),
+        ("pipe.gguf", "not_a_gguf"),
+        ("none.gguf", "file_not_found"),
+        ("/proc/self/mem", "file_unreadable"),
+        ("x" * 300, "file_unreadable"),
+        (os.fsdecode(b"\xff.gguf"), "gguf_truncated"),
+    ],
+)
+def test_what_is_something_else(tmp_path: Path, name: str, code: str) -> None:
+    """It is told what it is, in the reader's language; nothing is called damaged that is not."""
+    TinyLora().write(tmp_path / "lora.gguf")
+    write_gguf(tmp_path / "eyes.gguf", arch="clip")
+    write_gguf(tmp_path / "vocab.gguf", n_tensors=0)
+    write_gguf(tmp_path / "old.gguf", version=1)
+    (tmp_path / os.fsdecode(b"\xff.gguf")).write_bytes(b"GGUF")
+    (tmp_path / "folder.gguf").mkdir()
+    os.mkfifo(tmp_path / "pipe.gguf")
+    with pytest.raises(ServerError) as caught:
+        inspect(tmp_path / name)
+    assert caught.value.code == code
+    for language in ("en", "ja"):
+        assert "{" not in caught.value.text(language)
+    assert not caught.value.text("ja").isascii()
+
+
+@settings(max_examples=20, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(data=st.data(), n_bytes=st.integers(1, 16))
+def test_any_header_is_a_model_or_an_error(
+    tmp_path: Path, tiny_model_path: Path, data: st.DataObject, n_bytes: int
+) -> None:
+    """Whatever llama.cpp does of it."""
+    content = bytearray(tiny_model_path.read_bytes())
+    at = data.draw(st.integers(4, content.index(b"tokenizer.ggml.tokens")))
+    content[at : at + n_bytes] = data.draw(st.binary(min_size=n_bytes, max_size=n_bytes))
+    file = tmp_path / "mutated.gguf"
+    file.write_bytes(content)
+    code, text = "", ""
+    try:
+        inspect(file)
+    except ServerError as error:
+        code, text = error.code, error.text("en")
+    assert code.startswith(("gguf_", "scan_")) or not code
+    assert "Traceback" not in text
 
 
 def test_it_does_not_wait_forever(tmp_path: Path, tiny_model_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -209,3 +209,26 @@ def test_a_failed_write_leaves_the_old_file(tmp_path: Path, monkeypatch: pytest.
         ModelMap(path).add("b", Path("/x/y"))
     assert path.read_bytes() == before
     assert {name for name in os.listdir(tmp_path) if not name.endswith(".lock")} == {"model_map.json"}
+
+
+@pytest.mark.parametrize("kind", ["pipe", "device", "large"])
+def test_what_is_no_ordinary_file(tmp_path: Path, kind: str) -> None:
+    """Nothing waits for a pipe's other end, and nothing is read without end."""
+    path = tmp_path / "model_map.json"
+    if kind == "pipe":
+        os.mkfifo(path)
+    elif kind == "device":
+        path.symlink_to("/dev/zero")
+    else:
+        path.write_text(json.dumps({"m": {"path": "/x", "model": "x.gguf", "more": "x" * 3_000_000}}))
+    with pytest.raises(ModelMapError) as caught:
+        ModelMap(path).entries()
+    assert {"large": "too large"}.get(kind, "no regular file") in str(caught.value)
+
+
+def test_a_nul_is_in_no_path(tmp_path: Path) -> None:
+    """It is refused where it stands, not where the file is opened."""
+    for key in ("path", "model"):
+        entry = {"path": "/x", "model": "x.gguf", key: "a\0b"}
+        with pytest.raises(ModelMapError, match=key):
+            parse(json.dumps({"m": entry}).encode(), tmp_path / "map.json")

@@ -212,9 +212,11 @@ def test_load_and_unload(api: Api) -> None:
 
 
 def test_a_model_wins_over_a_persona_of_its_name(make_api: MakeApi) -> None:
-    """Which is then asked for as "model@persona", and listed once."""
-    api = make_api({"m": {"path": "/nowhere", "model": "m.gguf"}})
+    """It is asked for as "model@persona" only, and listed once; where the model was there first, it is refused."""
+    api = make_api({"n": {"path": "/nowhere", "model": "n.gguf"}})
     put(api, "m", system="Persona.")
+    api.deps.settings.now.model_map.write_text('{"m": {"path": "/nowhere", "model": "m.gguf"}}')
+    assert api.post({"id": "m", "name": "M"}, "/v1/personas").json["error"]["code"] == "persona_named_as_model"
     assert frame(api, "m")["messages"][0]["role"] == "user"
     assert frame(api, "m@m")["messages"][0] == system("Persona.")
     assert [model["id"] for model in api.get("/v1/models").json["data"]].count("m") == 1

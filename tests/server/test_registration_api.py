@@ -119,6 +119,8 @@ BAD: list[tuple[dict[str, Any], int, str, str]] = [
     ({"id": "a\nb", "path": "x.gguf"}, 400, "invalid_model_name", "id"),
     ({"id": "a/../b", "path": "x.gguf"}, 400, "invalid_model_name", "id"),
     ({"id": "a/", "path": "x.gguf"}, 400, "invalid_model_name", "id"),
+    ({"id": "$schema", "path": "x.gguf"}, 400, "invalid_model_name", "id"),
+    ({"id": "\u202eabc", "path": "x.gguf"}, 400, "invalid_model_name", "id"),
     ({"id": "a" * 201, "path": "x.gguf"}, 400, "invalid_model_name", "id"),
     ({"id": "m", "path": "x.gguf"}, 409, "model_exists", "id"),
     ({"id": "a", "path": "x.gguf", "aliases": ["m"]}, 409, "alias_taken", "aliases[0]"),

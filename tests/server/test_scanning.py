@@ -97,11 +97,15 @@ def test_what_is_no_model_is_told(top: Path, models: ModelMap, tmp_path: Path) -
         assert "{" not in skipped.reason.text("ja") + skipped.reason.text("en")
 
 
-def test_an_adapter_in_use_is_not_mentioned(top: Path, models: ModelMap) -> None:
-    """It belongs to a model."""
+@pytest.mark.parametrize("name", ["{top}/adapter.gguf", "models/adapter.gguf", "~/models/adapter.gguf"])
+def test_an_adapter_in_use_is_not_mentioned(
+    top: Path, models: ModelMap, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    """It belongs to a model, however that names it."""
+    monkeypatch.setenv("HOME", str(top.parent))
     write_gguf(top / "base.gguf")
-    adapter = write_gguf(top / "adapter.gguf", kind="adapter")
-    models.add("base", top / "base.gguf", {"lora": [{"path": str(adapter)}]})
+    write_gguf(top / "adapter.gguf", kind="adapter")
+    models.add("base", top / "base.gguf", {"lora": [{"path": name.format(top=top)}]})
     assert scan([top], models.entries()) == Scan()
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import click
@@ -11,6 +12,7 @@ from hoshikage_server.cli.words import command, guesses, say
 from hoshikage_server.engines.wire import Sampling
 from hoshikage_server.errors import ModelMapError, ServerError
 from hoshikage_server.registry.entry import Embedding, Entry
+from hoshikage_server.registry.inspection import inspect
 from hoshikage_server.registry.model_map import ModelMap
 from hoshikage_server.settings import load_settings
 
@@ -23,7 +25,8 @@ _HOLDERS: dict[str, type[msgspec.Struct]] = {"sampling": Sampling, "embedding": 
 def set_keys(name: str, changes: tuple[str, ...]) -> None:
     """Changes what an entry says of its model."""
     model_map = ModelMap(load_settings().model_map)
-    if name not in model_map.entries():
+    entry = model_map.entries().get(name)
+    if entry is None:
         raise ModelMapError("model_not_registered", model=name)
     patch: dict[str, Any] = {}
     told = []
@@ -32,6 +35,9 @@ def set_keys(name: str, changes: tuple[str, ...]) -> None:
         _check(key, value)
         _put(patch, key.split("."), value)
         told.append(say("key_removed", key=key) if value is None else f"{key}={msgspec.json.encode(value).decode()}")
+    if patch.keys() & {"path", "model"}:
+        folder, file = (str(patch.get(key) or getattr(entry.given, key)) for key in ("path", "model"))
+        inspect(entry.folder / Path(folder).expanduser() / file)
     model_map.change(name, patch)
     click.echo(say("model_changed", model=name, changes=say("comma").join(told)))
 

@@ -8,10 +8,10 @@ from pathlib import Path
 import click
 
 from hoshikage_server import demo as demo_model
-from hoshikage_server.cli.model.registering import check_is_gguf, check_is_new
+from hoshikage_server.cli.model.registering import check_is_new
 from hoshikage_server.cli.progress import progress
 from hoshikage_server.cli.words import command, option, say
-from hoshikage_server.errors import HubError
+from hoshikage_server.errors import HubError, ServerError
 from hoshikage_server.hub import choosing
 from hoshikage_server.hub.choosing import RemoteFile
 from hoshikage_server.hub.fetching import Hub, safe_path
@@ -19,6 +19,8 @@ from hoshikage_server.messages import Size
 from hoshikage_server.registry.model_map import ModelMap
 from hoshikage_server.registry.names import check_model_id
 from hoshikage_server.settings import load_settings
+
+_GGUF_MAGIC = b"GGUF"
 
 
 @command("pull", "cli_pull")
@@ -51,7 +53,7 @@ def pull(reference: str, name: str | None, mmproj: bool, force: bool) -> None:
     click.echo(say("pull_started", files=", ".join(file.name for file in wanted), size=size), err=True)
     with progress() as bars:
         fetched = [hub.fetch(file, folder / safe_path(file), bars.add(file.name, file.size_bytes)) for file in wanted]
-    check_is_gguf(first)
+    _check_is_gguf(first)
     given = {"sha256": fetched[0].sha256} if fetched[0].sha256 else {}
     if entry is None or entry.file != first:
         model_map.add(label, first, given, replace=force)
@@ -81,3 +83,10 @@ def _missing_bytes(target: Path, size_bytes: int) -> int:
         if file.is_file():
             return max(0, size_bytes - file.stat().st_size)
     return size_bytes
+
+
+def _check_is_gguf(file: Path) -> None:
+    """Its checksum was right: only what a repository calls a model may be none."""
+    with file.open("rb") as opened:
+        if opened.read(len(_GGUF_MAGIC)) != _GGUF_MAGIC:
+            raise ServerError("not_a_gguf", path=file)

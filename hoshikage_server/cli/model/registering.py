@@ -12,13 +12,10 @@ from hoshikage_server.cli.output import print_json
 from hoshikage_server.cli.words import command, json_option, option, say
 from hoshikage_server.errors import ModelMapError, ServerError
 from hoshikage_server.registry import scanning
+from hoshikage_server.registry.inspection import inspect
 from hoshikage_server.registry.model_map import ModelMap
 from hoshikage_server.registry.names import check_model_id
-from hoshikage_server.registry.parts import all_parts, part_of
 from hoshikage_server.settings import cli_language, load_settings
-
-_GGUF_MAGIC = b"GGUF"
-_SHOWN = 10
 
 
 @command("add", "cli_add")
@@ -34,7 +31,7 @@ def add(path: Path, label: str, stop: tuple[str, ...], n_ctx: int | None, thinki
     _check_order(path, label)
     check_model_id(label)
     check_is_new(model_map, label, force)
-    check_is_gguf(path)
+    inspect(path.absolute())
     given: dict[str, Any] = {"stop": list(stop) or None, "n_ctx": n_ctx, "thinking": thinking}
     given = {key: value for key, value in given.items() if value is not None}
     model_map.add(label, path.absolute(), given, replace=force)
@@ -61,19 +58,31 @@ def scan(folder: Path | None, is_json: bool) -> None:
     folders = [folder.absolute()] if folder is not None else list(settings.models_dir)
     model_map = ModelMap(settings.model_map)
     result = scanning.scan(folders, model_map.entries())
+    added, skipped = [], list(result.skipped)
     for found in result.found:
+        try:
+            inspect(found.file)
+        except ServerError as error:
+            skipped.append(scanning.Skipped(found.file, error.code, error))
+            continue
         model_map.add(found.id, found.file)
+        added.append(found)
         if not is_json:
             click.echo(say("model_added", model=found.id, path=found.file))
     if is_json:
         language = cli_language()
-        added = [{"id": found.id, "file": found.file, "size_bytes": found.size_bytes} for found in result.found]
-        skipped = [{"path": one.path, "code": one.code, "reason": one.reason.text(language)} for one in result.skipped]
-        print_json({"added": added, "skipped": skipped})
+        print_json(
+            {
+                "added": [{"id": found.id, "file": found.file, "size_bytes": found.size_bytes} for found in added],
+                "skipped": [
+                    {"path": one.path, "code": one.code, "reason": one.reason.text(language)} for one in skipped
+                ],
+            }
+        )
         return
-    if not result.found:
+    if not added:
         click.echo(say("scan_none", folders=", ".join(map(str, folders))))
-    for one in result.skipped:
+    for one in skipped:
         click.echo(one.reason.text(cli_language()), err=True)
 
 
@@ -89,26 +98,6 @@ def check_is_new(model_map: ModelMap, label: str, force: bool) -> None:
     """Refuses a name that is taken, unless its model shall be replaced."""
     if label in model_map.entries() and not force:
         raise ModelMapError("model_exists", model=label)
-
-
-def check_is_gguf(file: Path) -> None:
-    """Refuses what cannot be a model, or is not all of it."""
-    try:
-        with file.open("rb") as opened:
-            is_gguf = opened.read(len(_GGUF_MAGIC)) == _GGUF_MAGIC
-    except (FileNotFoundError, NotADirectoryError):
-        raise ServerError("file_not_found", path=file) from None
-    except IsADirectoryError:
-        raise ServerError("file_is_folder", path=file) from None
-    except OSError as error:
-        raise ServerError("file_unreadable", path=file, reason=error.strerror) from error
-    if not is_gguf:
-        raise ServerError("not_a_gguf", path=file)
-    part = part_of(file.name)
-    if part is not None and part.number != 1:
-        raise ServerError("not_the_first_part", path=file, first=part.name(1))
-    if missing := [other.name for other in all_parts(file) if not other.is_file()]:
-        raise ServerError("parts_missing", path=file, missing=", ".join(missing[:_SHOWN]))
 
 
 def _check_order(path: Path, label: str) -> None:
