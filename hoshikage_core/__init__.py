@@ -28,6 +28,7 @@ from hoshikage_core.errors import (
     JsonSchemaError,
     ModelLoadError,
     NativeError,
+    UnknownTokenError,
     UnsupportedError,
 )
 from hoshikage_core.generation import Completion, Generation, Timings
@@ -81,6 +82,7 @@ __all__ = [
     "TokenLogprob",
     "TokenLogprobs",
     "ToolCallDelta",
+    "UnknownTokenError",
     "UnsupportedError",
     "build_info",
     "choice_seed",

@@ -6,7 +6,7 @@ import json
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from hoshikage_core.errors import InvalidArgumentError
+from hoshikage_core.errors import InvalidArgumentError, UnknownTokenError
 
 
 def integer(field: str, value: object, low: int, high: int) -> int:
@@ -55,6 +55,13 @@ def token_ids(field: str, value: object) -> list[int]:
     if not isinstance(value, Iterable) or isinstance(value, (str, bytes, Mapping)):
         raise InvalidArgumentError(field, f"must be a list of token ids, not {_show(value)}")
     return [integer(field, token, -(2**31), 2**31 - 1) for token in value]
+
+
+def in_vocabulary(field: str, tokens: Iterable[int], n_vocab: int) -> None:
+    """Token ids that a model has."""
+    unknown = next((token for token in tokens if not 0 <= token < n_vocab), None)
+    if unknown is not None:
+        raise UnknownTokenError(field, unknown, n_vocab)
 
 
 def instance(field: str, value: Any, kind: type | tuple[type, ...], what: str) -> Any:

@@ -280,9 +280,7 @@ class Embedder:
             raise InvalidArgumentError(name, "must hold at least one token")
         if len(tokens) > self.n_ctx:
             raise ContextLengthError(len(tokens), self.n_ctx, is_answered=False)
-        n_vocab = self.model.info.n_vocab
-        if not 0 <= min(tokens) <= max(tokens) < n_vocab:
-            raise InvalidArgumentError(name, f"holds a token that is not in the vocabulary (0..{n_vocab - 1})")
+        _checks.in_vocabulary(name, tokens, self.model.info.n_vocab)
         return tokens
 
     def _split(self, data: memoryview, heights: list[int], width: int) -> Iterator[memoryview]:

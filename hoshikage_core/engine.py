@@ -141,6 +141,7 @@ class Engine:
             EngineBusyError: All sequences are in use.
             GrammarError: A grammar or schema is wrong.
             InvalidArgumentError: Another argument is wrong.
+            UnknownTokenError: A token of ``prompt`` or of ``logit_bias`` is not in the vocabulary.
             NativeError: The grammar does not allow ``so_far``.
         """
         if isinstance(prompt, ChatPrompt):
@@ -276,7 +277,8 @@ class Engine:
             ContextLengthError: ``tokens`` do not fit.
             EngineBusyError: All sequences are in use.
             GrammarError: ``sampling``'s grammar or schema is wrong.
-            InvalidArgumentError: No tokens, or one that is not in the vocabulary.
+            InvalidArgumentError: No tokens, or an argument of the wrong type.
+            UnknownTokenError: A token is not in the vocabulary.
         """
         return self._open(tokens, sampling, reuse=reuse)
 
@@ -296,6 +298,8 @@ class Engine:
             raise ContextLengthError(len(tokens), self.n_ctx)
         sampling = SamplingParams() if sampling is None else sampling
         _checks.instance("sampling", sampling, SamplingParams, "SamplingParams")
+        _checks.in_vocabulary("tokens", tokens, self.model.info.n_vocab)
+        _checks.in_vocabulary("logit_bias", sampling.logit_bias, self.model.info.n_vocab)
         if shape is not None:
             _checks.instance("shape", shape, ChatPrompt, "a rendered chat")
             if shape.grammar:

@@ -3,6 +3,7 @@
 HoshikageError
 ├── ClosedError             the object was closed
 ├── InvalidArgumentError    a value the caller gave is wrong (also a ValueError)
+│   └── UnknownTokenError   a token is not in the vocabulary
 ├── ModelLoadError          the file is not a model that can be used
 ├── AdapterLoadError        the file is not a LoRA adapter that can be used with the model
 ├── InsufficientMemoryError not enough memory for what was asked
@@ -49,6 +50,22 @@ class InvalidArgumentError(HoshikageError, ValueError):
     def __init__(self, field: str, message: str) -> None:
         super().__init__(f"{field}: {message}" if field else message)
         self.field = field
+
+
+class UnknownTokenError(InvalidArgumentError):
+    """A token is not in the vocabulary.
+
+    Attributes:
+        token: Its id.
+        n_vocab: How many tokens the vocabulary has.
+    """
+
+    code = "token_not_in_vocabulary"
+
+    def __init__(self, field: str, token: int, n_vocab: int) -> None:
+        super().__init__(field, f"token {token} is not in the vocabulary (0..{n_vocab - 1})")
+        self.token = token
+        self.n_vocab = n_vocab
 
 
 class ModelLoadError(HoshikageError):

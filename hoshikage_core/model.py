@@ -205,6 +205,14 @@ class Model:
         if n_at_least >= n_ctx:
             raise ContextLengthError(n_at_least, n_ctx, is_at_least=True)
 
+    def require_tokens(self, tokens: Sequence[int]) -> None:
+        """Raises an error unless the vocabulary has all of these tokens.
+
+        Raises:
+            UnknownTokenError: It has not.
+        """
+        _checks.in_vocabulary("tokens", _checks.token_ids("tokens", tokens), self.info.n_vocab)
+
     def detokenize(self, tokens: Sequence[int], *, special: bool = False) -> str:
         """Joins tokens into text.
 
@@ -216,9 +224,11 @@ class Model:
             Text; bytes that are no UTF-8 become U+FFFD (``token_to_bytes`` gives them as they are).
 
         Raises:
-            InvalidArgumentError: A token is not in the vocabulary.
+            UnknownTokenError: A token is not in the vocabulary.
         """
-        ids = ffi.new("int32_t[]", _checks.token_ids("tokens", tokens))
+        tokens = _checks.token_ids("tokens", tokens)
+        _checks.in_vocabulary("tokens", tokens, self.info.n_vocab)
+        ids = ffi.new("int32_t[]", tokens)
         with self.native as pointer:
             return call_text(lib.hsk_detokenize, pointer, ids, len(ids), not special, special).decode(
                 "utf-8", "replace"
@@ -256,6 +266,7 @@ class Model:
         """
         if shape is not None and shape.grammar:
             sampling.require_no_grammar()
+        _checks.in_vocabulary("logit_bias", sampling.logit_bias, self.info.n_vocab)
         with self.native as pointer:
             new_sampler(pointer, sampling, 0, self.info.n_ctx_train, shape).close()
 

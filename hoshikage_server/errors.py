@@ -112,9 +112,26 @@ def _for_people(name: str, value: object) -> object:
         return messages.Words(("at_least",) if value else ())
     if name.endswith("_bytes") and isinstance(value, int):
         return messages.Size(value)
+    if name == "keyword":  # of a schema; "" for the schema as a whole
+        return f"'{value}'" if value else messages.Words(("whole_schema",))
     if name == "device":  # as llama.cpp calls it
         return messages.Words((f"device_{value}" if value == "host" else str(value),))
     return value
+
+
+def let_go(error: BaseException) -> None:
+    """Forgets the way an error took.
+
+    Its frames hold the error, and so each other and what the client sent, until the garbage collector comes by.
+    """
+    seen: set[int] = set()
+    waiting: list[BaseException | None] = [error]
+    while waiting:
+        one = waiting.pop()
+        if one is not None and id(one) not in seen:
+            seen.add(id(one))
+            one.__traceback__ = None
+            waiting += [one.__cause__, one.__context__]
 
 
 class ClientGoneError(BrokenPipeError):
@@ -228,6 +245,7 @@ def _kinds() -> dict[str, Kind]:
         kinds[code] = Kind(503, "server_error", "model_load_failed")
     kinds["grammar_dead_end"] = Kind(400, invalid, "invalid_grammar")
     kinds["model_not_registered"] = Kind(404, invalid, "model_not_found")
+    kinds["prompt_too_long"] = Kind(400, invalid, "context_length_exceeded")
     kinds["input_too_long"] = Kind(400, invalid, "context_length_exceeded")
     kinds["chat_template_failed"] = Kind(400, invalid, "chat_template_failed")
     kinds["http_error"] = Kind(400, invalid, None)  # whatever else falcon refuses; its own status is used
@@ -246,6 +264,8 @@ def _kinds() -> dict[str, Kind]:
 
 
 KINDS: dict[str, Kind] = _kinds()
+FIELD_CODES = frozenset({"invalid_argument", "token_not_in_vocabulary"})
+"""The engine names the field in its values."""
 GRAMMAR_CODES = frozenset({"invalid_grammar", "grammar_dead_end"})
 """An answer cannot have the form that was asked for, whichever field asked."""
 

@@ -19,7 +19,7 @@ from hoshikage_server import messages, signals
 from hoshikage_server.errors import ModelMapError, SettingsError
 from hoshikage_server.messages import said
 from hoshikage_server.registry.model_map import ModelMap
-from hoshikage_server.settings import LiveSettings, Settings, is_loopback
+from hoshikage_server.settings import LiveSettings, Settings, is_loopback, unknown_variables
 
 _KEEPALIVE_S = 5  # how long a client that asks nothing may keep its connection
 _WORKER_TIMEOUT_S = 60
@@ -72,6 +72,13 @@ def gunicorn_options(live: LiveSettings) -> dict[str, Any]:
         "when_ready": when_ready,
         "post_fork": post_fork,
     }
+
+
+def tell_unknown_variables(language: str) -> None:
+    """Says on stderr which variables are none of ours, and so most likely misspelled."""
+    with contextlib.suppress(OSError):  # where nothing can be printed, it can still serve
+        for name in unknown_variables():
+            os.write(2, f"hoshikage: {messages.text('unknown_variable', language, name=name)}\n".encode())
 
 
 def check_addresses(config: Any, settings: Settings) -> None:

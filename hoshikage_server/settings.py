@@ -21,6 +21,7 @@ from msgspec import Meta
 from hoshikage_server import messages
 from hoshikage_server.errors import ServerError, SettingsError
 from hoshikage_server.messages import Said, said
+from hoshikage_server.setting_words import expected
 
 if sys.version_info >= (3, 11):
     import tomllib
@@ -310,9 +311,9 @@ def _convert(name: str, value: object, source: str) -> Any:
         return bool(value)
     try:
         return msgspec.convert(value, field_type, strict=not isinstance(value, str))
-    except msgspec.ValidationError as error:
+    except msgspec.ValidationError:
         # The value itself is left out: it may be a key.
-        reason = said("not_an_origin") if name == "cors_origins" else str(error)
+        reason = said("not_an_origin") if name == "cors_origins" else expected(field_type)
         raise SettingsError(source, reason) from None
 
 

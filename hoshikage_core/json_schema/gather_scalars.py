@@ -89,17 +89,21 @@ def gather_number(document: Document, option: Alternative, *, is_integer: bool) 
                 yield attempt
             return
         except NumberRangeError as error:
-            _refuse_number(document, option, attempt, str(error))
+            _refuse_number(document, option, attempt, str(error), error.value)
         except TooManyStatesError:
             _refuse_number(document, option, attempt, "needs too large a grammar together with the bounds")
 
 
-def _refuse_number(document: Document, option: Alternative, attempt: Number, reason: str) -> None:
-    blamed = (
-        ["multipleOf"]
-        if attempt.divisor is not None
-        else ["minimum", "maximum", "exclusiveMinimum", "exclusiveMaximum"]
-    )
+def _refuse_number(
+    document: Document, option: Alternative, attempt: Number, reason: str, value: Fraction | None = None
+) -> None:
+    bounds = ("minimum", "maximum", "exclusiveMinimum", "exclusiveMaximum")
+    for schema in option:
+        for keyword in bounds:  # the one itself, where it is known
+            if value is not None and keyword in schema and abs(exact(schema[keyword])) == value:
+                document.unsupported(schema, keyword, reason)
+                return
+    blamed = bounds if attempt.divisor is None else ("multipleOf",)
     for schema in option:
         for keyword in blamed:
             if keyword in schema:

@@ -29,7 +29,15 @@ _AT_WORK = 80
 
 
 class NumberRangeError(Exception):
-    """Bounds or a divisor that no grammar of sensible size can hold to."""
+    """Bounds or a divisor that no grammar of sensible size can hold to.
+
+    Attributes:
+        value: The bound that it is about; None for the divisor.
+    """
+
+    def __init__(self, reason: str, value: Fraction | None = None) -> None:
+        super().__init__(reason)
+        self.value = value
 
 
 @dataclass(frozen=True)
@@ -247,10 +255,10 @@ def _digits(value: Fraction) -> tuple[str, str]:
     while (value * 10**n_places).denominator != 1:
         n_places += 1
         if n_places > _N_DIGITS_MAX:
-            raise NumberRangeError("has too many digits")
+            raise NumberRangeError("has too many digits", value)
     digits = str((value * 10**n_places).numerator).rjust(n_places + 1, "0")
     if len(digits) - n_places > _N_DIGITS_MAX:
-        raise NumberRangeError("has too many digits")
+        raise NumberRangeError("has too many digits", value)
     return digits[: len(digits) - n_places], digits[len(digits) - n_places :]
 
 

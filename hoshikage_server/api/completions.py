@@ -19,14 +19,14 @@ from hoshikage_server.api.reply import Heading
 from hoshikage_server.engines.spec import spec_of
 from hoshikage_server.engines.vocabulary import Vocabulary
 from hoshikage_server.engines.wire import TextPrompt
-from hoshikage_server.errors import GRAMMAR_CODES, ServerError
+from hoshikage_server.errors import FIELD_CODES, GRAMMAR_CODES, ServerError
 from hoshikage_server.registry.catalog import Catalog
 from hoshikage_server.registry.entry import ModelEntry
 from hoshikage_server.settings import LiveSettings
 
 # Errors of the engine that are about fields which it does not know by their names.
 _FIELDS = {
-    "context_length_exceeded": "prompt",
+    "prompt_too_long": "prompt",
     "invalid_json_schema": "json_schema",
 }
 
@@ -102,7 +102,9 @@ def _heading(wanted: CompletionRequest, answer: Source) -> Heading:
 
 
 def _blame(wanted: CompletionRequest, error: ServerError) -> None:
-    if error.code == "invalid_argument":
+    if error.code == "context_length_exceeded":
+        error.code = "prompt_too_long"
+    if error.code in FIELD_CODES:
         field = str(error.values.get("field"))
         field = {"tokens": "prompt"}.get(field, field)
         error.param = field if field in CompletionRequest.__struct_fields__ else error.param

@@ -4,8 +4,9 @@
 
 A line begins with these fields, in this order: the request's id (the response's X-Request-Id), its method, the status
 and the code it is answered with (499 client_disconnected where nobody is left to be answered), the model, and the
-milliseconds since the request began; `-` is what is not known. `param` and `reason` may follow. None of it is what the
-client wrote, but for an id it chose itself and the name of a field.
+milliseconds since the request began; `-` is what is not known, or null. `param`, `cause` (our own code, where the
+answer has another or none) and `reason` may follow. None of it is what the client wrote, but for an id it chose itself
+and the name of a field.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ import falcon
 import msgspec
 
 from hoshikage_server import logs, messages
-from hoshikage_server.errors import ClientGoneError, ServerError, kind_of
+from hoshikage_server.errors import ClientGoneError, ServerError, kind_of, let_go
 
 log = logging.getLogger(__name__)
 
@@ -52,8 +53,9 @@ def envelope(error: ServerError, language: str) -> bytes:
 
 
 def tell(error: Exception, request: falcon.Request) -> bytes:
-    """Logs an error, whatever it is, and makes the body that tells the client of it."""
+    """Logs an error, whatever it is, and makes the body that tells the client of it. Nothing else may want its way."""
     note(error, request)
+    let_go(error)
     if not isinstance(error, ServerError) or error.code == "internal_error" or error.code not in messages.CATALOGUE:
         error = ServerError("internal_error", request_id=request.context.request_id)
     return envelope(error, request.context.language)
@@ -64,15 +66,18 @@ def note(error: Exception, request: falcon.Request) -> None:
     if not isinstance(error, ServerError):
         log.error("%s\n%s", _fields(request, 500, "internal_error", reason=type(error).__name__), logs.way_of(error))
         return
-    status = kind_of(error.code).status
+    kind = kind_of(error.code)
+    status = kind.status
     more: dict[str, object] = {}
     param = _FREE.sub(r"\1", error.param or "")
     if _FIELD.fullmatch(param):
         more["param"] = param
+    if error.code != kind.public_code:
+        more["cause"] = error.code
     if status >= 500:
         more["reason"] = error.values.get("reason") or error
     level = logging.INFO if status < 500 else logging.WARNING if error.code in _NO_FAULTS else logging.ERROR
-    log.log(level, "%s", _fields(request, status, error.code, **more))
+    log.log(level, "%s", _fields(request, status, kind.public_code, **more))
 
 
 def note_gone(request: falcon.Request) -> None:
@@ -80,7 +85,7 @@ def note_gone(request: falcon.Request) -> None:
     log.info("%s", _fields(request, 499, "client_disconnected"))
 
 
-def _fields(request: falcon.Request, status: int, code: str, **more: object) -> str:
+def _fields(request: falcon.Request, status: int, code: str | None, **more: object) -> str:
     context = request.context
     ms = round((time.monotonic() - context.began) * 1000)
     return logs.fields(

@@ -19,7 +19,7 @@ from hoshikage_server.api.schema import decode
 from hoshikage_server.engines.spec import spec_of
 from hoshikage_server.engines.vocabulary import Vocabulary
 from hoshikage_server.engines.wire import INT32_MAX, EngineSpec, Text, Tokens
-from hoshikage_server.errors import EngineError, RequestError
+from hoshikage_server.errors import FIELD_CODES, EngineError, RequestError
 from hoshikage_server.registry.catalog import Catalog
 from hoshikage_server.settings import LiveSettings
 
@@ -142,7 +142,7 @@ class Detokenize(_Resource):
             with ClientWatch(request.env):
                 text = self._vocabulary.detokenize(model, spec, array("i", asked.tokens).tobytes())
         except EngineError as error:
-            if error.code == "invalid_argument":
+            if error.code in FIELD_CODES:
                 error.param = "tokens"
             raise
         response.data = _encode(DetokenizeObject(text, text))

@@ -197,7 +197,7 @@ def require_object(schema: dict[str, Any], param: str, *, code: str = "invalid_j
         "type" not in schema and ("$ref" in schema or "properties" in schema)
     )
     if not is_object:
-        raise RequestError(code, param=param, path="#", keyword="type", reason=said("schema_no_object"))
+        raise RequestError(code, param=param, path="#", keyword="'type'", reason=said("schema_no_object"))
 
 
 def blame_schema(

@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-import contextlib
 import errno
 import socket
 
-import click
-
-from hoshikage_server.cli.words import command, option, say
+from hoshikage_server.cli.words import command, option
 from hoshikage_server.errors import ServerError
-from hoshikage_server.settings import LiveSettings, load_settings, unknown_variables
+from hoshikage_server.settings import LiveSettings, cli_language, load_settings
 
 
 @command("serve", "cli_serve")
@@ -18,14 +15,12 @@ from hoshikage_server.settings import LiveSettings, load_settings, unknown_varia
 @option("--port", type=int, words="cli_serve_port")
 def serve(host: str | None, port: int | None) -> None:
     """Serves the registered models."""
-    from hoshikage_server.serving import Server, check_exposure
+    from hoshikage_server.serving import Server, check_exposure, tell_unknown_variables
 
     given: dict[str, object] = {"host": host, "port": port}
     overrides = {name: value for name, value in given.items() if value is not None}
     settings = load_settings(overrides)
-    with contextlib.suppress(OSError):  # where nothing can be printed, it can still serve
-        for name in unknown_variables():
-            click.echo(f"hoshikage: {say('unknown_variable', name=name)}", err=True)
+    tell_unknown_variables(cli_language())
     check_exposure(settings.host, settings)
     check_address(settings.host, settings.port)
     Server(LiveSettings(settings, lambda: load_settings(overrides))).run()

@@ -9,7 +9,7 @@ from gevent.queue import Empty, SimpleQueue
 
 from hoshikage_server.engines.journal import Journal
 from hoshikage_server.engines.wire import Accepted, Done, Failed, Progress, Token
-from hoshikage_server.errors import EngineError
+from hoshikage_server.errors import EngineError, ServerError, let_go
 from hoshikage_server.messages import Said
 
 Piece = Progress | Token | Done
@@ -73,6 +73,8 @@ class Channel:
 
     def fail(self, error: Exception) -> None:
         """Ends the answer with an error, unless it has ended."""
+        if isinstance(error, ServerError):  # of others the way is logged
+            let_go(error)
         if not self.is_ended:
             self.error = error
             self._queue.put(error)

@@ -24,7 +24,7 @@ from hoshikage_core import (
 )
 from hoshikage_core.embedding import tokenize_input
 from hoshikage_server.engines import wire
-from hoshikage_server.engines.failures import CannotEmbedError, TooManyDimensionsError, UnknownTokenError, failed
+from hoshikage_server.engines.failures import CannotEmbedError, TooManyDimensionsError, failed
 from hoshikage_server.engines.loading import loras_of
 
 _N_CTX_FIRST = 512
@@ -213,10 +213,7 @@ def _read(frame: wire.Embed, index: int, model: Model, n_ctx: int) -> list[int]:
             ids = array("i")
             ids.frombytes(frame.tokens[index])
             tokens = ids.tolist()
-            n_vocab = model.info.n_vocab
-            unknown = next((token for token in tokens if not 0 <= token < n_vocab), None)
-            if unknown is not None:
-                raise UnknownTokenError(unknown, n_vocab)
+            model.require_tokens(tokens)
         if not tokens:
             raise InvalidArgumentError("input", "has no tokens")
         if len(tokens) > n_ctx:

@@ -52,17 +52,6 @@ class TemplateFileError(TemplateLoadError):
         self.path = path
 
 
-class UnknownTokenError(HoshikageError):
-    """A token id is not in the vocabulary."""
-
-    code = "token_not_in_vocabulary"
-
-    def __init__(self, token: int, n_vocab: int) -> None:
-        super().__init__(f"token {token} is not in the vocabulary")
-        self.token = token
-        self.n_vocab = n_vocab
-
-
 class TooManyDimensionsError(HoshikageError):
     """The model's vectors have fewer numbers than were asked for."""
 

@@ -42,6 +42,8 @@ class Prompts:
             self._model.require_room(prompt.prompt, frame.n_ctx)
         elif isinstance(prompt, str) and frame.n_ctx is not None:
             self._model.require_room(prompt, frame.n_ctx)
+        if isinstance(prompt, list):
+            self._model.require_tokens(prompt)
         n_prompt = len(self._tokens(prompt))
         if frame.n_ctx is not None and n_prompt >= frame.n_ctx:
             raise ContextLengthError(n_prompt, frame.n_ctx)

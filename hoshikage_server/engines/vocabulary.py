@@ -29,7 +29,10 @@ _RETRIES = 1
 _BYTES_A_TOKEN = 2  # few texts need more tokens than that; English has about four bytes a token, Japanese three
 # What is wrong with the request itself; everything else the model's own engine will tell when it is asked.
 _REFUSALS = frozenset(
-    {"chat_template_failed", "context_length_exceeded", "invalid_argument", "invalid_grammar", "invalid_json_schema"}
+    {
+        *("chat_template_failed", "context_length_exceeded", "invalid_argument", "invalid_grammar"),
+        *("invalid_json_schema", "token_not_in_vocabulary"),
+    }
 )
 
 

@@ -218,13 +218,14 @@ CATALOGUE: dict[str, Message] = {
         "Invalid '{param}': the arguments of a call must be a JSON object, written as a string.",
     ),
     "invalid_json_schema": Message(
-        "'{param}' のスキーマは使えません。{path} の '{keyword}': {reason}",
-        "Invalid schema for '{param}': '{keyword}' at {path} {reason}.",
+        "'{param}' のスキーマは使えません。{path} の{keyword}: {reason}",
+        "Invalid schema for '{param}': {keyword} at {path} {reason}.",
     ),
     "invalid_function_parameters": Message(
-        "'{param}' のスキーマは使えません。{path} の '{keyword}': {reason}",
-        "Invalid schema for '{param}': '{keyword}' at {path} {reason}.",
+        "'{param}' のスキーマは使えません。{path} の{keyword}: {reason}",
+        "Invalid schema for '{param}': {keyword} at {path} {reason}.",
     ),
+    "whole_schema": Message("全体", "the schema"),
     "schema_no_object": Message("'object' でなければなりません", "must be 'object'"),
     "max_tokens_twice": Message(
         "'max_tokens' と 'max_completion_tokens' は同時に指定できません。",
@@ -258,9 +259,19 @@ CATALOGUE: dict[str, Message] = {
     ),
     "context_length_exceeded": Message(
         "このモデルの最大コンテキスト長は {n_ctx} トークンですが、"
-        "メッセージは{is_at_least} {n_prompt} トークンになりました。メッセージを短くしてください。",
+        "メッセージは{is_at_least} {n_prompt} トークンになりました。回答にも1トークン以上が必要です。"
+        "メッセージを短くしてください。",
         "This model's maximum context length is {n_ctx} tokens. However, your messages resulted in "
-        "{is_at_least}{n_prompt} tokens. Please reduce the length of the messages.",
+        "{is_at_least}{n_prompt} tokens, and the answer needs at least one. "
+        "Please reduce the length of the messages.",
+    ),
+    "prompt_too_long": Message(
+        "このモデルの最大コンテキスト長は {n_ctx} トークンですが、"
+        "プロンプトは{is_at_least} {n_prompt} トークンになりました。回答にも1トークン以上が必要です。"
+        "プロンプトを短くしてください。",
+        "This model's maximum context length is {n_ctx} tokens. However, your prompt resulted in "
+        "{is_at_least}{n_prompt} tokens, and the answer needs at least one. "
+        "Please reduce the length of the prompt.",
     ),
     "input_too_long": Message(
         "このモデルが一度に読めるのは {n_ctx} トークンまでですが、"

@@ -14,6 +14,18 @@ SETTINGS: dict[str, Message] = {
     "config_value": Message("値", "Value"),
     "config_origin": Message("決まった場所", "From"),
     "config_meaning": Message("意味", "Meaning"),
+    "must_be_integer": Message("{range}整数にしてください", "it must be a whole number{range}"),
+    "must_be_integer_or_word": Message(
+        "整数か、次のどれかにしてください: {words}", "it must be a whole number, or one of {words}"
+    ),
+    "must_be_number": Message("{range}数値にしてください", "it must be a number{range}"),
+    "must_be_word": Message("次のどれかにしてください: {words}", "it must be one of {words}"),
+    "must_be_switch": Message("0か1にしてください", "it must be 0 or 1"),
+    "must_be_text": Message("文字列にしてください", "it must be a text"),
+    "must_be_texts": Message("文字列の一覧にしてください", "it must be a list of texts"),
+    "range_within": Message("{low} 以上 {high} 以下の", " from {low} to {high}"),
+    "range_from": Message("{low} 以上の", " of at least {low}"),
+    "range_above": Message("{low} より大きく {high} 以下の", " above {low} and up to {high}"),
     "setting_host": Message("待ち受けるアドレス", "address to listen on, or unix:/PATH"),
     "setting_port": Message("待ち受けるポート", "port to listen on"),
     "setting_config_dir": Message(

@@ -379,6 +379,8 @@ REFUSED: list[tuple[dict[str, Any], str, str]] = [
     ({"anyOf": []}, "#", "anyOf"),
     ({"items": 5}, "#/items", ""),
     ({"minLength": -1}, "#", "minLength"),
+    ({"minimum": 0, "maximum": 1e-300}, "#", "maximum"),
+    ({"minimum": -1e-300, "maximum": 1, "multipleOf": 2.5}, "#", "minimum"),
     ({"minLength": 1.5}, "#", "minLength"),
     ({"minLength": 3, "maxLength": 1}, "#", "minLength"),
     ({"items": {"minimum": 5, "maximum": 1}}, "#/items", "minimum"),

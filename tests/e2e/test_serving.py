@@ -245,6 +245,17 @@ def test_plain_gunicorn(tmp_path: Path, bind: str) -> None:
             assert server.get("/health") == {"status": "ok"}
 
 
+@pytest.mark.parametrize(
+    "program", [["hoshikage_server", "serve"], ["gunicorn", "-c", "python:hoshikage_server.gunicorn_conf"]]
+)
+def test_a_misspelled_variable_is_told(tmp_path: Path, program: list[str]) -> None:
+    """Once, however the server is started."""
+    command = [sys.executable, "-m", *program]
+    command += ["--port", "0"] if program[-1] == "serve" else ["-b", "127.0.0.1:0", "hoshikage_server.wsgi:app"]
+    with ServerProcess(tmp_path, {}, command=command, prot=1) as server:
+        assert server.log.count("HOSHIKAGE_PROT") == 1
+
+
 def test_many_clients_at_once(fake_server: ServerProcess) -> None:
     """Each gets its own answer, whole."""
     failures: list[str] = []

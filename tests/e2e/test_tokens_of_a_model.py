@@ -57,4 +57,27 @@ def test_there_and_back(server: ServerProcess, model: Model, text: str, parse_sp
 def test_a_token_that_there_is_not(server: ServerProcess, model: Model) -> None:
     """400, and the field is named."""
     status, told = post(server, "/v1/detokenize", tokens=[model.info.n_vocab])
-    assert (status, told["error"]["param"], told["error"]["code"]) == (400, "tokens", "invalid_argument")
+    assert (status, told["error"]["param"], told["error"]["code"]) == (400, "tokens", "token_not_in_vocabulary")
+
+
+@pytest.mark.parametrize(
+    ("path", "fields", "param"),
+    [
+        ("/v1/chat/completions", {"messages": [{"role": "user", "content": "x"}]}, "logit_bias"),
+        ("/v1/completions", {"prompt": "x"}, "logit_bias"),
+        ("/v1/responses", {"input": "x"}, "logit_bias"),
+        ("/v1/completions", {"prompt": [1, 49152]}, "prompt"),
+        ("/v1/completions", {"prompt": [1, 49152], "echo": True}, "prompt"),
+        ("/v1/completions", {"prompt": [[1], [49152]]}, "prompt"),
+    ],
+)
+def test_tokens_of_a_request_that_there_are_not(
+    server: ServerProcess, model: Model, path: str, fields: dict[str, object], param: str
+) -> None:
+    """400, and the field is named that holds it."""
+    assert model.info.n_vocab == 49152
+    biases = {"logit_bias": {"49152": 1}} if param == "logit_bias" else {}
+    status, told = post(server, path, **fields, **biases)
+    error = told["error"]
+    assert (status, error["param"], error["code"]) == (400, param, "token_not_in_vocabulary"), error
+    assert "49152" in error["message"]

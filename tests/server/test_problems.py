@@ -20,7 +20,8 @@ from hoshikage_server.settings import LiveSettings, build_settings
 
 FORM = re.compile(
     r"id=(?P<id>\S+) method=(?P<method>\S+) status=(?P<status>\d{3}) code=(?P<code>\S+) "
-    r'model=(?P<model>\S+|"[^"]*") ms=(?P<ms>\d+)(?: param=(?P<param>\S+))?(?: reason=(?P<reason>\S+|"[^\n]*"))?'
+    r'model=(?P<model>\S+|"[^"]*") ms=(?P<ms>\d+)(?: param=(?P<param>\S+))?'
+    r'(?: cause=(?P<cause>\S+))?(?: reason=(?P<reason>\S+|"[^\n]*"))?'
 )
 
 
@@ -45,8 +46,8 @@ def log(caplog: pytest.LogCaptureFixture) -> pytest.LogCaptureFixture:
         ("top-secret", "top-secret", {}, (404, "model_not_found", "-", None, logging.INFO)),
         ("top-secret", "refuse", {}, (503, "model_load_failed", "refuse", None, logging.ERROR)),
         ("refuse context_length_exceeded top-secret", "m", {}, (400, "context_length_exceeded", "m", "messages", 20)),
-        ("late internal top-secret", "m", {}, (500, "internal", "m", None, logging.ERROR)),
-        ("late internal top-secret", "m", {"stream": True}, (500, "internal", "m", None, logging.ERROR)),
+        ("late internal top-secret", "m", {}, (500, "internal_error", "m", None, logging.ERROR)),
+        ("late internal top-secret", "m", {"stream": True}, (500, "internal_error", "m", None, logging.ERROR)),
     ],
 )
 def test_each_error_is_one_line(
@@ -60,6 +61,26 @@ def test_each_error_is_one_line(
     assert (int(found["status"] or 0), found["code"], found["model"], found["param"], level) == expected
     assert "top-secret" not in log.text
     assert sum(record.levelno >= logging.WARNING for record in log.records) <= 1
+
+
+@pytest.mark.parametrize(
+    ("text", "fields", "code", "cause"),
+    [
+        ("late internal", {}, "internal_error", "internal"),
+        ("late grammar_dead_end", {}, "invalid_grammar", "grammar_dead_end"),
+        ("echo x", {"max_tokens": 1, "max_completion_tokens": 1}, "invalid_parameter_combination", "max_tokens_twice"),
+        ("echo x", {"stream_options": {}}, "-", "stream_options_without_stream"),
+        ("echo x", {"temperature": 9}, "decimal_above_max_value", None),
+    ],
+)
+def test_the_code_is_what_the_answer_says(
+    make_api: MakeApi, log: pytest.LogCaptureFixture, text: str, fields: dict[str, object], code: str, cause: str | None
+) -> None:
+    """And where ours says more, it follows."""
+    result = make_api().chat(text, "m", **fields)
+    [(_, found)] = told(log)
+    assert (found["code"], found["cause"]) == (code, cause)
+    assert (result.json["error"]["code"] or "-") == code
 
 
 def test_an_id_of_the_clients_own_is_found_in_the_log(api: Api, log: pytest.LogCaptureFixture) -> None:
@@ -161,7 +182,8 @@ def test_codes_that_are_not_ours(failing: testing.TestClient, log: pytest.LogCap
     """The client is told of an internal error, the log of what it was."""
     assert failing.simulate_put("/").json["error"]["code"] == "internal_error"
     [(_, found)] = told(log)
-    assert (found["code"], found["reason"]) == ("no_code_of_ours", '"words of the engine"')
+    assert (found["code"], found["cause"]) == ("internal_error", "no_code_of_ours")
+    assert found["reason"] == '"words of the engine"'
 
 
 def test_a_shutdown_is_no_fault(failing: testing.TestClient, log: pytest.LogCaptureFixture) -> None:
@@ -196,3 +218,37 @@ def test_a_field_is_one_word_or_one_json_string() -> None:
     assert logs.fields(a=1, b=None, c="x/y:z@v1.0+-_", d="星影") == "a=1 b=- c=x/y:z@v1.0+-_ d=星影"
     assert logs.fields(a="two words", b='"', c="x\nid=y") == r'a="two words" b="\"" c="x\nid=y"'
     assert logs.fields(a="") == 'a=""'
+
+
+@pytest.mark.parametrize(
+    ("keyword", "en", "ja"),
+    [
+        ("minimum", "'minimum' at #/a is wrong.", "#/a の'minimum': is wrong"),
+        ("", "the schema at #/a is", "#/a の全体: is"),
+    ],
+)
+def test_what_is_wrong_with_a_schema(keyword: str, en: str, ja: str) -> None:
+    """A keyword is quoted, and none is no empty quotes."""
+    error = EngineError.reported("invalid_json_schema", "x", {"path": "#/a", "keyword": keyword, "reason": "is wrong"})
+    assert en in error.text("en")
+    assert ja in error.text("ja")
+
+
+@pytest.mark.parametrize(
+    ("path", "body", "what"),
+    [
+        (
+            "/v1/chat/completions",
+            {"messages": [{"role": "user", "content": "refuse context_length_exceeded"}]},
+            "messages",
+        ),
+        ("/v1/completions", {"prompt": "refuse context_length_exceeded"}, "prompt"),
+    ],
+)
+def test_what_does_not_fit(api: Api, path: str, body: dict[str, object], what: str) -> None:
+    """It is called by its name, and that the answer needs room too is said: a prompt may be as long as the context."""
+    result = api.post({"model": "m", **body}, path=path)
+    error = result.json["error"]
+    assert (result.status_code, error["code"], error["param"]) == (400, "context_length_exceeded", what)
+    assert f"your {what} resulted in" in error["message"]
+    assert "the answer needs at least one" in error["message"]

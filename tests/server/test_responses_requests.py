@@ -30,7 +30,7 @@ CUSTOM: dict[str, Any] = {"type": "custom", "name": "g"}
 
 BAD: list[tuple[dict[str, Any], str | None, str | None]] = [
     ({"input": None}, "missing_required_parameter", "input"),
-    ({"input": []}, "missing_required_parameter", "input"),
+    ({"input": []}, "empty_array", "input"),
     ({"input": 5}, "invalid_type", "input"),
     ({"input": [5]}, "invalid_type", "input[0]"),
     ({"input": [None]}, "invalid_type", "input[0]"),

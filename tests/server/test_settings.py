@@ -66,6 +66,26 @@ def test_a_bad_value_names_its_variable(tmp_path: Path, name: str, value: str) -
         build_settings({"HOSHIKAGE_CONFIG_DIR": str(tmp_path), f"HOSHIKAGE_{name}": value})
 
 
+@pytest.mark.parametrize(
+    ("name", "value", "en", "ja"),
+    [
+        ("PORT", "70000", "it must be a whole number from 0 to 65535", "0 以上 65535 以下の整数"),
+        ("MAX_BODY", "1.5", "it must be a whole number of at least 1024", "1024 以上の整数"),
+        ("QUEUE_TIMEOUT", "-1", "it must be a number above 0 and up to 86400", "0 より大きく 86400 以下の数値"),
+        ("LANG", "fr", "it must be one of en, ja", "次のどれかにしてください: en, ja"),
+        ("GPU_LAYERS", "many", "it must be a whole number, or one of all, auto", "整数か、次のどれか"),
+        ("DEGRADE", "maybe", "it must be 0 or 1", "0か1に"),
+    ],
+)
+def test_a_bad_value_is_told_in_both_languages(tmp_path: Path, name: str, value: str, en: str, ja: str) -> None:
+    """What it may be, not what a library says of it; the value is not told, as it may be a key."""
+    with pytest.raises(SettingsError) as caught:
+        build_settings({"HOSHIKAGE_CONFIG_DIR": str(tmp_path), f"HOSHIKAGE_{name}": value})
+    assert en in caught.value.text("en")
+    assert ja in caught.value.text("ja")
+    assert "Expected" not in caught.value.text("ja")
+
+
 def test_file_environment_and_command_line(tmp_path: Path) -> None:
     """Each wins over the one before."""
     (tmp_path / "hoshikage.toml").write_text('port = 1\nn_ctx = 1\nlang = "en"\napi_keys = ["k"]\n')

@@ -25,7 +25,7 @@ from hoshikage_server.api.responses.tools import Toolbox, read_tools
 from hoshikage_server.engines.spec import spec_of
 from hoshikage_server.engines.vocabulary import Vocabulary
 from hoshikage_server.engines.wire import Form
-from hoshikage_server.errors import GRAMMAR_CODES, RequestError, ServerError
+from hoshikage_server.errors import FIELD_CODES, GRAMMAR_CODES, RequestError, ServerError
 from hoshikage_server.registry.catalog import Catalog, Served
 from hoshikage_server.settings import LiveSettings
 
@@ -60,7 +60,7 @@ class Conversation:
         if error.code == "invalid_json_schema":
             if not self.toolbox.blame(error, self.form):
                 error.param = "json_schema" if self.request.json_schema else "text.format.schema"
-        elif error.code == "invalid_argument":
+        elif error.code in FIELD_CODES:
             field = error.values.get("field")
             is_known = isinstance(field, str) and field in ResponseRequest.__struct_fields__
             error.param = str(field) if is_known else error.param
@@ -93,6 +93,8 @@ def read_conversation(data: bytes, store: ResponseStore) -> Conversation:
                 "previous_response_not_found", param="previous_response_id", response=request.previous_response_id
             )
         items += (Placed(item, KEPT) for item in kept.items)
+    if request.input == [] and not items and not request.instructions:
+        raise RequestError("empty_array", param="input")
     if request.input is not None:
         items += read_input(request.input, store.find_item)
     toolbox = read_tools(request.tools)
