@@ -74,9 +74,10 @@ def note(error: Exception, request: falcon.Request) -> None:
         more["param"] = param
     if error.code != kind.public_code:
         more["cause"] = error.code
-    if status >= 500:
+    is_ours = kind.type == "server_error"  # 501 is the client's
+    if is_ours:
         more["reason"] = error.values.get("reason") or error
-    level = logging.INFO if status < 500 else logging.WARNING if error.code in _NO_FAULTS else logging.ERROR
+    level = logging.INFO if not is_ours else logging.WARNING if error.code in _NO_FAULTS else logging.ERROR
     log.log(level, "%s", _fields(request, status, kind.public_code, **more))
 
 

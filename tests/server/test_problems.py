@@ -83,6 +83,12 @@ def test_the_code_is_what_the_answer_says(
     assert (result.json["error"]["code"] or "-") == code
 
 
+def test_a_method_that_is_none_is_no_fault_of_ours(make_api: MakeApi, log: pytest.LogCaptureFixture) -> None:
+    """501, and yet the client's."""
+    make_api().client.simulate_request("FOO", "/v1/models")
+    assert [(level, found["status"]) for level, found in told(log)] == [(logging.INFO, "501")]
+
+
 def test_an_id_of_the_clients_own_is_found_in_the_log(api: Api, log: pytest.LogCaptureFixture) -> None:
     """That is what it is for."""
     result = api.post(b"{", headers={"X-Request-Id": "mine-1"})
