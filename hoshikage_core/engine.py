@@ -359,7 +359,9 @@ class Engine:
             return True
 
     def lie_down(self, file: int, *, room_bytes: int, limit_s: float) -> tuple[SleepingPrefix, ...]:
-        """Puts what it has computed into a file, for the next engine of the same model and parameters; then closes.
+        """Puts what it has computed into a file, for the next engine of the same model and parameters.
+
+        What runs is ended; afterwards the engine has nothing more to do than to be closed.
 
         Args:
             file: A descriptor; what ``wake`` was told of stays where it is, as far as it is still of use.
@@ -373,9 +375,7 @@ class Engine:
             self._end_running()
             self.require_open()
             bed = Bed(file, room_bytes, time.monotonic() + limit_s)
-            places = self._prefixes.lie_down(bed, self._s_per_token)
-            self.close()
-            return places
+            return self._prefixes.lie_down(bed, self._s_per_token)
 
     def wake(self, file: int, places: Iterable[SleepingPrefix]) -> None:
         """Takes over what another engine has left by ``lie_down``. It is read when a prompt needs it.
