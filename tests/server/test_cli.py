@@ -194,3 +194,13 @@ def test_a_closed_pipe_is_no_error(tmp_path: Path) -> None:
     result = subprocess.run(["bash", "-c", code], env=environment(tmp_path), capture_output=True, text=True, check=True)
     assert result.stderr == ""
     assert result.stdout.strip() in ("0", "141")
+
+
+@pytest.mark.parametrize("arguments", [["list"], ["config"], ["version"], ["--help"]])
+def test_output_that_finds_no_room(tmp_path: Path, arguments: list[str]) -> None:
+    """One sentence and exit status 1, as when the disk is full that the output goes to."""
+    environ = {**os.environ, "HOSHIKAGE_CONFIG_DIR": str(tmp_path), "HOSHIKAGE_LANG": "en"}
+    with open("/dev/full", "wb") as full:
+        command = [sys.executable, "-m", "hoshikage_server", *arguments]
+        run = subprocess.run(command, stdout=full, stderr=subprocess.PIPE, text=True, env=environ, check=False)
+    assert (run.returncode, run.stderr) == (1, "hoshikage: The output could not be written: No space left on device\n")
