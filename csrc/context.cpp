@@ -1,46 +1,14 @@
+#include "context.hpp"
+
+#include "drafter.hpp"
 #include "guard.hpp"
-#include "handles.hpp"
 #include "log.hpp"
-#include "lora.hpp"
-#include "threads.hpp"
 
 #include <algorithm>
-#include <atomic>
 #include <cmath>
 #include <cstring>
 #include <numeric>
 #include <vector>
-
-namespace {
-
-struct FreeContext {
-    void operator()(llama_context *context) const { llama_free(context); }
-};
-
-constexpr int32_t no_row = -1;
-
-}  // namespace
-
-struct hsk_context {
-    // In the order of construction: the llama_context must go before the adapters and the threads it computes with, and all
-    // before the model.
-    shared_model model;
-    hsk::Loras loras;
-    hsk::Threads threads;
-    hsk::Threads threads_batch;
-    std::unique_ptr<llama_context, FreeContext> llama;
-    std::atomic<bool> interrupted{false};
-    std::atomic<uint64_t> progress{0};
-    std::vector<int32_t> rows;  // by sequence: where in the last batch its logits are
-    llama_batch batch{};
-    int32_t n_batch = 0;
-
-    ~hsk_context() {
-        if (batch.token != nullptr) {
-            llama_batch_free(batch);
-        }
-    }
-};
 
 namespace {
 
@@ -61,17 +29,6 @@ void advance(hsk_context &context) {
     context.progress.store(context.progress.load(std::memory_order_relaxed) + 1, std::memory_order_relaxed);
 }
 
-// Asked by the CPU backend after each node of the graph; true ends the computation.
-bool on_node(void *data) {
-    auto &context = *static_cast<hsk_context *>(data);
-    advance(context);
-    return context.interrupted.load(std::memory_order_relaxed);
-}
-
-void require_sequence(const hsk_context &context, int32_t seq_id) {
-    hsk::require(seq_id >= 0 && static_cast<size_t>(seq_id) < context.rows.size(), "seq_id is out of range");
-}
-
 int32_t sequence_end(const hsk_context &context, int32_t seq_id) {
     return llama_memory_seq_pos_max(llama_get_memory(context.llama.get()), seq_id) + 1;
 }
@@ -80,10 +37,11 @@ void require_slots(const hsk_context &context, const hsk_slot *slots, size_t n_s
     hsk::require(n_slots > 0, "a step needs at least one slot");
     const llama_vocab *vocab = llama_model_get_vocab(context.model.get());
     int64_t n_tokens = 0;
+    int64_t n_draft = 0;
     std::vector<bool> seen(context.rows.size(), false);
     for (size_t i = 0; i < n_slots; i++) {
         const hsk_slot &slot = slots[i];
-        require_sequence(context, slot.seq_id);
+        hsk::require_sequence(context, slot.seq_id);
         hsk::require(!seen[static_cast<size_t>(slot.seq_id)], "a sequence is in the step twice");
         seen[static_cast<size_t>(slot.seq_id)] = true;
         hsk::require(slot.n_tokens > 0, "a slot needs at least one token");
@@ -92,27 +50,33 @@ void require_slots(const hsk_context &context, const hsk_slot *slots, size_t n_s
             hsk::require_token(vocab, slot.tokens[k]);
         }
         n_tokens += slot.n_tokens;
+        hsk::require(slot.n_draft >= 0 && slot.n_draft < slot.n_tokens, "a slot needs a token before its guesses");
+        hsk::require(slot.n_draft == 0 || slot.sampler != nullptr, "guesses need a sampler that judges them");
+        n_draft += slot.n_draft;
     }
     hsk::require(n_tokens <= context.n_batch, "more tokens than n_batch in one step");
+    hsk::require(n_draft <= context.n_draft_max, "more guesses than n_draft_max in one step");
 }
 
 void fill_batch(hsk_context &context, hsk_slot *slots, size_t n_slots) {
-    std::fill(context.rows.begin(), context.rows.end(), no_row);
+    std::fill(context.rows.begin(), context.rows.end(), hsk::no_row);
     llama_batch &batch = context.batch;
     batch.n_tokens = 0;
     for (size_t i = 0; i < n_slots; i++) {
         hsk_slot &slot = slots[i];
         slot.token = LLAMA_TOKEN_NULL;
+        slot.n_accepted = 0;
         slot.status = HSK_OK;
+        const int32_t first_output = slot.n_tokens - 1 - slot.n_draft;
         for (int32_t k = 0; k < slot.n_tokens; k++) {
             const int32_t row = batch.n_tokens++;
-            const bool wants_output = k == slot.n_tokens - 1 && (slot.want_logits != 0 || slot.sampler != nullptr);
+            const bool wants_output = k >= first_output && (slot.want_logits != 0 || slot.sampler != nullptr);
             batch.token[row] = slot.tokens[k];
             batch.pos[row] = slot.pos + k;
             batch.n_seq_id[row] = 1;
             batch.seq_id[row][0] = slot.seq_id;
             batch.logits[row] = wants_output ? 1 : 0;
-            if (wants_output) {
+            if (wants_output && k == first_output) {
                 context.rows[static_cast<size_t>(slot.seq_id)] = row;
             }
         }
@@ -128,7 +92,7 @@ void roll_back(hsk_context &context, const hsk_slot *slots, size_t n_slots) {
             llama_memory_seq_rm(memory, slots[i].seq_id, -1, -1);
         }
     }
-    std::fill(context.rows.begin(), context.rows.end(), no_row);
+    std::fill(context.rows.begin(), context.rows.end(), hsk::no_row);
 }
 
 void decode(hsk_context &context, hsk_slot *slots, size_t n_slots) {
@@ -154,9 +118,9 @@ void decode(hsk_context &context, hsk_slot *slots, size_t n_slots) {
 }
 
 float *logits_of(hsk_context &context, int32_t seq_id) {
-    require_sequence(context, seq_id);
+    hsk::require_sequence(context, seq_id);
     const int32_t row = context.rows[static_cast<size_t>(seq_id)];
-    hsk::require(row != no_row, "the last step kept no logits for the sequence");
+    hsk::require(row != hsk::no_row, "the last step kept no logits for the sequence");
     float *logits = llama_get_logits_ith(context.llama.get(), row);
     if (logits == nullptr) {
         throw hsk::Failure(HSK_INTERNAL, "llama.cpp has no logits for the sequence");
@@ -247,6 +211,30 @@ int32_t sample(hsk_context &context, int32_t seq_id, hsk_sampler &sampler) {
     return token;
 }
 
+// Samples, and goes on as long as the guesses are what was sampled; then forgets those that were not.
+void sample_slot(hsk_context &context, hsk_slot &slot, hsk_error *error) {
+    const llama_vocab *vocab = llama_model_get_vocab(context.model.get());
+    const int32_t n_known = slot.n_tokens - slot.n_draft;
+    const int32_t *guesses = slot.tokens + n_known;
+    try {
+        slot.token = sample(context, slot.seq_id, *slot.sampler);
+        // An end token ends the answer here, even if it was guessed.
+        while (slot.n_accepted < slot.n_draft && slot.token == guesses[slot.n_accepted] &&
+               !llama_vocab_is_eog(vocab, slot.token)) {
+            slot.n_accepted++;
+            context.rows[static_cast<size_t>(slot.seq_id)]++;
+            slot.token = sample(context, slot.seq_id, *slot.sampler);
+        }
+    } catch (...) {
+        slot.token = LLAMA_TOKEN_NULL;
+        slot.status = hsk::report_current_exception(error);
+    }
+    if (slot.n_accepted < slot.n_draft) {
+        llama_memory_t memory = llama_get_memory(context.llama.get());
+        llama_memory_seq_rm(memory, slot.seq_id, slot.pos + n_known + slot.n_accepted, -1);
+    }
+}
+
 // log(sum(exp(logits))), with the largest taken out so that nothing overflows.
 float log_sum_exp(const float *logits, size_t n) {
     const float largest = *std::max_element(logits, logits + n);
@@ -259,7 +247,30 @@ float log_sum_exp(const float *logits, size_t n) {
 
 }  // namespace
 
+hsk_context::hsk_context() = default;
+
+hsk_context::~hsk_context() {
+    if (batch.token != nullptr) {
+        llama_batch_free(batch);
+    }
+}
+
 namespace hsk {
+
+bool on_node(void *data) {
+    auto &context = *static_cast<hsk_context *>(data);
+    advance(context);
+    return context.interrupted.load(std::memory_order_relaxed);
+}
+
+void require_sequence(const hsk_context &context, int32_t seq_id) {
+    require(seq_id >= 0 && static_cast<size_t>(seq_id) < context.rows.size(), "seq_id is out of range");
+}
+
+void attach_threads(const hsk_context &context, llama_context *llama) {
+    llama_attach_threadpool(llama, context.threads.get(),
+                            context.threads_batch ? context.threads_batch.get() : context.threads.get());
+}
 
 llama_context_params native_params(const hsk_context_params &params) {
     llama_context_params native = llama_context_default_params();
@@ -267,7 +278,8 @@ llama_context_params native_params(const hsk_context_params &params) {
     native.n_batch = params.n_batch;
     native.n_ubatch = std::min(params.n_ubatch, params.n_batch);
     native.n_seq_max = params.n_seq_max;
-    native.n_outputs_max = params.n_seq_max;  // a step keeps the logits after the last token of each sequence
+    // A step keeps the logits after the last token of each sequence, and after each guess.
+    native.n_outputs_max = std::min(params.n_batch, params.n_seq_max + params.n_draft_max);
     native.n_threads = params.n_threads;
     native.n_threads_batch = params.n_threads_batch;
     native.flash_attn_type = params.flash_attention < 0    ? LLAMA_FLASH_ATTN_TYPE_AUTO
@@ -310,6 +322,13 @@ int32_t hsk_context_new(const hsk_model *model, const hsk_context_params *params
                      "parallel must be from 1 to 256");
         hsk::require(params->n_seq_max <= params->n_batch && params->n_seq_max <= params->n_ctx,
                      "parallel must not be larger than n_batch and n_ctx: every sequence needs its token in a step");
+        hsk::require(params->n_draft_max <= params->n_batch - params->n_seq_max,
+                     "n_draft_max and parallel together must not be larger than n_batch");
+        // A recurrent state cannot go back to before a wrong guess.
+        if (params->n_draft_max > 0 &&
+            (llama_model_is_recurrent(model->model.get()) || llama_model_is_hybrid(model->model.get()))) {
+            throw hsk::Failure(HSK_UNSUPPORTED, "a model with a recurrent memory cannot take guesses back");
+        }
         hsk::require(params->n_threads > 0 && params->n_threads <= GGML_MAX_N_THREADS && params->n_threads_batch > 0 &&
                          params->n_threads_batch <= GGML_MAX_N_THREADS,
                      "n_threads must be from 1 to 512");
@@ -322,7 +341,7 @@ int32_t hsk_context_new(const hsk_model *model, const hsk_context_params *params
             context->threads_batch = hsk::make_threads(params->n_threads_batch);
         }
         llama_context_params native = hsk::native_params(*params);
-        native.abort_callback = on_node;
+        native.abort_callback = hsk::on_node;
         native.abort_callback_data = context.get();
         const auto lock = hsk::lock_loras();
         context->llama.reset(llama_init_from_model(model->model.get(), native));
@@ -334,11 +353,11 @@ int32_t hsk_context_new(const hsk_model *model, const hsk_context_params *params
         if (llama_get_memory(context->llama.get()) == nullptr) {
             throw hsk::Failure(HSK_UNSUPPORTED, "this model does not generate text (it has no KV cache)");
         }
-        llama_attach_threadpool(context->llama.get(), context->threads.get(),
-                                context->threads_batch ? context->threads_batch.get() : context->threads.get());
+        hsk::attach_threads(*context, context->llama.get());
         hsk::apply_loras(context->llama.get(), context->loras, scales);
-        context->rows.assign(params->n_seq_max, no_row);
+        context->rows.assign(params->n_seq_max, hsk::no_row);
         context->n_batch = static_cast<int32_t>(llama_n_batch(context->llama.get()));
+        context->n_draft_max = static_cast<int32_t>(params->n_draft_max);
         context->batch = llama_batch_init(context->n_batch, 0, 1);
         *out = context.release();
     });
@@ -354,13 +373,8 @@ int32_t hsk_step(hsk_context *context, hsk_slot *slots, size_t n_slots, hsk_erro
         decode(*context, slots, n_slots);
         for (size_t i = 0; i < n_slots; i++) {
             hsk_slot &slot = slots[i];
-            if (slot.sampler == nullptr) {
-                continue;
-            }
-            try {
-                slot.token = sample(*context, slot.seq_id, *slot.sampler);
-            } catch (...) {
-                slot.status = hsk::report_current_exception(error);
+            if (slot.sampler != nullptr) {
+                sample_slot(*context, slot, error);
             }
         }
         advance(*context);
@@ -377,7 +391,7 @@ uint64_t hsk_context_progress_get(const hsk_context *context) noexcept {
 
 int32_t hsk_sample(hsk_context *context, int32_t seq_id, hsk_sampler *sampler, int32_t *token, hsk_error *error) noexcept {
     return hsk::guarded(error, [&] {
-        require_sequence(*context, seq_id);
+        hsk::require_sequence(*context, seq_id);
         *token = sample(*context, seq_id, *sampler);
     });
 }
@@ -417,26 +431,26 @@ int32_t hsk_logprobs_get(hsk_context *context, int32_t seq_id, int32_t token, fl
 
 int32_t hsk_sequence_remove(hsk_context *context, int32_t seq_id, int32_t begin, int32_t end, hsk_error *error) noexcept {
     return hsk::guarded(error, [&] {
-        require_sequence(*context, seq_id);
+        hsk::require_sequence(*context, seq_id);
         if (!llama_memory_seq_rm(llama_get_memory(context->llama.get()), seq_id, begin, end)) {
             throw hsk::Failure(HSK_UNSUPPORTED, "this model's memory cannot be cut at that position");
         }
-        context->rows[static_cast<size_t>(seq_id)] = no_row;
+        context->rows[static_cast<size_t>(seq_id)] = hsk::no_row;
     });
 }
 
 int32_t hsk_sequence_end_get(hsk_context *context, int32_t seq_id, int32_t *end, hsk_error *error) noexcept {
     return hsk::guarded(error, [&] {
-        require_sequence(*context, seq_id);
+        hsk::require_sequence(*context, seq_id);
         *end = sequence_end(*context, seq_id);
     });
 }
 
 int32_t hsk_sequence_cut(hsk_context *context, int32_t seq_id, int32_t n, int32_t *n_held, hsk_error *error) noexcept {
     return hsk::guarded(error, [&] {
-        require_sequence(*context, seq_id);
+        hsk::require_sequence(*context, seq_id);
         hsk::require(n >= 0, "n must not be negative");
-        context->rows[static_cast<size_t>(seq_id)] = no_row;
+        context->rows[static_cast<size_t>(seq_id)] = hsk::no_row;
         llama_memory_t memory = llama_get_memory(context->llama.get());
         const int32_t end = sequence_end(*context, seq_id);
         *n_held = std::min(n, end);
@@ -455,14 +469,14 @@ int32_t hsk_sequence_cut(hsk_context *context, int32_t seq_id, int32_t n, int32_
 
 int32_t hsk_sequence_size_get(hsk_context *context, int32_t seq_id, size_t *n_bytes, hsk_error *error) noexcept {
     return hsk::guarded(error, [&] {
-        require_sequence(*context, seq_id);
+        hsk::require_sequence(*context, seq_id);
         *n_bytes = llama_state_seq_get_size(context->llama.get(), seq_id);
     });
 }
 
 int32_t hsk_sequence_save(hsk_context *context, int32_t seq_id, char *out, size_t n_bytes, hsk_error *error) noexcept {
     return hsk::guarded(error, [&] {
-        require_sequence(*context, seq_id);
+        hsk::require_sequence(*context, seq_id);
         auto *bytes = reinterpret_cast<uint8_t *>(out);
         if (llama_state_seq_get_data(context->llama.get(), bytes, n_bytes, seq_id) != n_bytes) {
             throw hsk::Failure(HSK_INTERNAL, "the sequence could not be saved");
@@ -472,8 +486,8 @@ int32_t hsk_sequence_save(hsk_context *context, int32_t seq_id, char *out, size_
 
 int32_t hsk_sequence_restore(hsk_context *context, int32_t seq_id, const char *bytes, size_t n_bytes, hsk_error *error) noexcept {
     return hsk::guarded(error, [&] {
-        require_sequence(*context, seq_id);
-        context->rows[static_cast<size_t>(seq_id)] = no_row;
+        hsk::require_sequence(*context, seq_id);
+        context->rows[static_cast<size_t>(seq_id)] = hsk::no_row;
         llama_memory_t memory = llama_get_memory(context->llama.get());
         llama_memory_seq_rm(memory, seq_id, -1, -1);
         const auto *state = reinterpret_cast<const uint8_t *>(bytes);

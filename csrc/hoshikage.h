@@ -85,6 +85,7 @@ typedef struct hsk_context_params {
     uint32_t n_batch;        /* tokens one step may compute */
     uint32_t n_ubatch;       /* tokens the backend computes at once */
     uint32_t n_seq_max;      /* sequences alive at once */
+    uint32_t n_draft_max;    /* guessed tokens in a step, over all sequences; their logits are kept too */
     int32_t n_threads;       /* for decode */
     int32_t n_threads_batch; /* for prefill */
     int32_t flash_attention; /* 1 on, 0 off, -1 where the backend supports it */
@@ -213,15 +214,29 @@ typedef struct hsk_slot {
     int32_t pos;           /* position of tokens[0]; must follow what the sequence holds */
     const int32_t *tokens; /* the caller's, read during the call */
     int32_t n_tokens;      /* at least 1 */
+    int32_t n_draft;       /* the last so many of them are guesses; they need a sampler, and a token before them */
     int32_t want_logits;   /* keep the logits after the last token */
     hsk_sampler *sampler;  /* samples and accepts the next token; NULL: none */
-    int32_t token;         /* out: the sampled token, -1 if there is none */
+    int32_t n_accepted;    /* out: how many guesses are what was sampled in their place; the sequence holds no others */
+    int32_t token;         /* out: the token sampled after those, -1 if there is none */
     int32_t status;        /* out: an hsk_status; not HSK_OK if this slot's sampler failed (the error has the last message) */
 } hsk_slot;
 
 /* One batched decode of all slots, then sampling. On failure no slot has moved: the sequences hold what they held before
  * (a model whose memory cannot be cut loses the sequence instead: ask hsk_sequence_end_get). */
 int32_t hsk_step(hsk_context *context, hsk_slot *slots, size_t n_slots, hsk_error *error) HSK_NOEXCEPT;
+
+/* Prepares hsk_guess. Guesses are what followed the last n_ngram tokens where they stood before; or, with a draft model, what that
+ * makes of the text: HSK_UNSUPPORTED where it has another vocabulary, or a memory that cannot be cut. draft_params may be NULL
+ * without one; the threads are the context's. */
+int32_t hsk_drafting_start(hsk_context *context, int32_t n_ngram, const hsk_model *draft_model,
+                           const hsk_context_params *draft_params, hsk_error *error) HSK_NOEXCEPT;
+
+/* Guesses how a sequence goes on. Its tokens are the first n_kept of those it had at the last call, and these.
+ * Writes at most n_max guesses; none where there is nothing to go by, or a draft model has yet to read more of the text: with each
+ * call it reads a batch. */
+int32_t hsk_guess(hsk_context *context, int32_t seq_id, size_t n_kept, const int32_t *tokens, size_t n_tokens, int32_t n_max,
+                  int32_t *guesses, int32_t *n_guesses, hsk_error *error) HSK_NOEXCEPT;
 
 /* Makes the running step, or else the next one, end with HSK_CANCELLED. Any thread. */
 void hsk_context_interrupt(hsk_context *context) HSK_NOEXCEPT;

@@ -41,6 +41,7 @@ from hoshikage_core.params import ContextShape
 from hoshikage_core.prompt import ChatPrompt
 from hoshikage_core.sampling import SamplingParams, choice_seed, schema_to_grammar
 from hoshikage_core.sequence import Sequence
+from hoshikage_core.speculation import Speculation
 
 __all__ = [
     "AdapterLoadError",
@@ -78,6 +79,7 @@ __all__ = [
     "SamplingParams",
     "Sequence",
     "SleepingPrefix",
+    "Speculation",
     "Timings",
     "TokenLogprob",
     "TokenLogprobs",

@@ -10,8 +10,8 @@ from hoshikage_core._ffi import call, error_from, ffi, lib
 if TYPE_CHECKING:
     from hoshikage_core.sequence import Sequence
 
-Part = tuple["Sequence", int, bool]
-"""A sequence, how many of its pending tokens to compute, and whether to sample after them."""
+Part = tuple["Sequence", int, bool, SequenceOf[int]]
+"""A sequence, how many of its pending tokens to compute, whether to sample after them, and guesses of what follows."""
 
 
 class NativeStep:
@@ -33,30 +33,35 @@ class NativeStep:
         self._tokens = ffi.new("int32_t[]", n_batch)
         self._error = ffi.new("hsk_error *")
 
-    def run(self, context: Any, parts: SequenceOf[Part]) -> list[int]:
+    def run(self, context: Any, parts: SequenceOf[Part]) -> list[SequenceOf[int]]:
         """Computes and samples; see ``Engine.compute``."""
         self._fill(parts)
         if lib.hsk_step(context, self._array, len(parts), self._error) != lib.HSK_OK:
             failure = error_from(self._error)
             end = ffi.new("int32_t *")
-            for sequence, _, _ in parts:
+            for sequence, _, _, _ in parts:
                 call(lib.hsk_sequence_end_get, context, sequence.id, end)
                 self.n_held[sequence.id] = end[0]
             raise failure
-        tokens = []
-        for slot, (sequence, n_tokens, samples) in zip(self._slots, parts, strict=False):
+        sampled: list[SequenceOf[int]] = []
+        for slot, (sequence, n_tokens, samples, guesses) in zip(self._slots, parts, strict=False):
+            tokens: SequenceOf[int] = ()
+            if guesses:
+                n_accepted = slot.n_accepted
+                n_tokens += n_accepted
+                tokens = guesses[:n_accepted]
             self.n_held[sequence.id] += n_tokens
-            token = slot.token
             if slot.status != lib.HSK_OK:
                 sequence.failure = error_from(self._error)
             elif samples:
-                sequence.tokens.append(token)
-            tokens.append(token)
-        return tokens
+                tokens = (*tokens, slot.token)
+            sequence.tokens.extend(tokens)
+            sampled.append(tokens)
+        return sampled
 
     def _fill(self, parts: SequenceOf[Part]) -> None:
         offset = 0
-        for slot, (sequence, n_tokens, samples) in zip(self._slots, parts, strict=False):
+        for slot, (sequence, n_tokens, samples, guesses) in zip(self._slots, parts, strict=False):
             begin = self.n_held[sequence.id]
             end = begin + n_tokens
             self._tokens[offset : offset + n_tokens] = sequence.tokens[begin:end]
@@ -64,7 +69,13 @@ class NativeStep:
             slot.pos = begin
             slot.tokens = self._tokens + offset
             slot.n_tokens = n_tokens
+            slot.n_draft = 0
             slot.want_logits = end == len(sequence.tokens)
             # Freed under the engine's lock only, which is held here.
             slot.sampler = sequence.sampler.pointer if samples else ffi.NULL
             offset += n_tokens
+            if guesses:
+                slot.n_draft = len(guesses)
+                slot.n_tokens += slot.n_draft
+                self._tokens[offset : offset + slot.n_draft] = guesses
+                offset += slot.n_draft

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from hoshikage_core import _checks
 from hoshikage_core._ffi import Handle, call, ffi, lib
+from hoshikage_core._guessing import Guesser
 from hoshikage_core._loras import Lora, native_loras
 from hoshikage_core._prefixes import Prefixes
 from hoshikage_core._saved import Bed, SleepingPrefix
@@ -31,6 +32,7 @@ from hoshikage_core.params import THREADS_MAX, ContextShape
 from hoshikage_core.prompt import ChatPrompt
 from hoshikage_core.sampling import SamplingParams
 from hoshikage_core.sequence import Sequence
+from hoshikage_core.speculation import Speculation
 
 if TYPE_CHECKING:
     from hoshikage_core.chat import ChatTemplate
@@ -66,6 +68,7 @@ class Engine:
         n_threads_batch: int | None,
         cache_bytes: int,
         lora: SequenceOf[Lora] = (),
+        speculation: Speculation | None = None,
     ) -> None:
         default_threads = lib.hsk_thread_count_default() if n_threads is None else n_threads
         params = shape.native()
@@ -94,6 +97,13 @@ class Engine:
             can_cut=not (model.info.is_recurrent or model.info.is_hybrid),
             room_bytes=cache_bytes,
         )
+        self._guesser = None
+        if speculation is not None and shape.n_draft:
+            try:
+                self._guesser = Guesser(self.native, speculation, shape)
+            except BaseException:
+                self.native.close()
+                raise
 
     def stream(
         self,
@@ -339,23 +349,28 @@ class Engine:
             running = self._running()
             if len(running) != len(self._generations):
                 self._reap()
+            begun = time.perf_counter()
             chosen, parts = self._plan(running)
             if not parts:
                 return bool(running)
             try:
-                tokens = self.compute(parts)
+                sampled = self.compute(parts)
             except CancelledError:
                 return True  # the next plan leaves out what was cancelled
             except ContextFullError:
                 chosen[-1].finish("length")
                 return True
-            for generation, (sequence, _, samples), token in zip(chosen, parts, tokens, strict=True):
+            if self._guesser is not None:
+                self._guesser.learn(parts, sampled, time.perf_counter() - begun)
+            for generation, (sequence, _, samples, guesses), tokens in zip(chosen, parts, sampled, strict=True):
+                if guesses:
+                    generation.on_guesses(len(guesses), tokens)
+                elif tokens:
+                    generation.on_token(tokens[0])
+                elif not samples and not generation.samples and not sequence.n_pending:
+                    generation.on_logits()
                 if sequence.failure is not None:
                     generation.fail(sequence.failure)
-                elif samples:
-                    generation.on_token(token)
-                elif not generation.samples and not sequence.n_pending:
-                    generation.on_logits()
             return True
 
     def lie_down(self, file: int, *, room_bytes: int, limit_s: float) -> tuple[SleepingPrefix, ...]:
@@ -432,23 +447,23 @@ class Engine:
         except ClosedError:
             pass  # then nothing is running
 
-    def compute(self, parts: SequenceOf[Part]) -> list[int]:
+    def compute(self, parts: SequenceOf[Part]) -> list[SequenceOf[int]]:
         """One native step; the lock must be held.
 
         Args:
-            parts: Sequence, how many of its pending tokens, and whether to sample after them (the logits are kept
-                anyway when nothing is pending any more).
+            parts: Sequence, how many of its pending tokens, whether to sample after them (the logits are kept anyway
+                when nothing is pending any more), and guesses of what that will be, one token after the other.
 
         Returns:
-            A token per part, appended to its sequence; -1 where none was sampled. A sampler that failed leaves its
-            error in ``Sequence.failure``; the other sequences go on.
+            The tokens sampled for each part, appended to its sequence: one, none, or the guesses that were right and
+            one more. A sampler that failed leaves its error in ``Sequence.failure``; the other sequences go on.
 
         Raises:
             CancelledError: A sequence of the step was cancelled, the engine is being closed, or an interrupt came late;
                 nothing was computed. A model whose memory cannot be cut forgets its sequences: they are pending again.
             ContextFullError: The KV cache has no room; nothing was computed.
         """
-        n_tokens = sum([part[1] for part in parts])
+        n_tokens = sum([part[1] + len(part[3]) for part in parts])
         if n_tokens > self._prefixes.make_room(n_tokens):
             raise ContextFullError(f"the context of {self.n_ctx} tokens is full")
         try:
@@ -459,13 +474,13 @@ class Engine:
                     raise CancelledError("the step was cancelled")
             begun = time.monotonic()
             with self.native as context:
-                tokens = self.native_step.run(context, parts)
+                sampled = self.native_step.run(context, parts)
             if n_tokens >= _N_MEASURED:
                 self._s_per_token = (time.monotonic() - begun) / n_tokens
-            return tokens
+            return sampled
         except KeyboardInterrupt:
             # Ctrl-C came somewhere in between: what the sampler and the sequence know may differ by a token.
-            for sequence, _, _ in parts:
+            for sequence, *_ in parts:
                 sequence.cancelled = True
             raise
         finally:
@@ -505,7 +520,9 @@ class Engine:
             else:
                 prefilling.append(generation)
         n_wanted = sum(generation.sequence.n_pending for generation in decoding + prefilling)
-        n_left = min(self.n_batch, self._prefixes.make_room(min(self.n_batch, n_wanted)))
+        n_spare = self._guesser.n_max if self._guesser is not None and not prefilling else 0
+        n_left = min(self.n_batch, self._prefixes.make_room(min(self.n_batch, n_wanted + n_spare)))
+        n_spare = min(n_spare, n_left - n_wanted)
         if decoding and prefilling:  # those that decode are not to stand still while a prompt is computed
             n_left = min(n_left, len(decoding) + max(_N_PREFILL_MIN, int(_STALL_S / self._s_per_token)))
         chosen, parts = [], []
@@ -513,13 +530,27 @@ class Engine:
             n_pending = generation.sequence.n_pending
             n_tokens = min(n_pending, n_left)
             if n_tokens:
+                guesses = self._guesses(generation, n_spare, len(decoding)) if n_spare > 0 else ()
+                n_spare -= len(guesses)
                 n_left -= n_tokens
                 chosen.append(generation)
-                parts.append((generation.sequence, n_tokens, n_tokens == n_pending and generation.samples))
+                parts.append((generation.sequence, n_tokens, n_tokens == n_pending and generation.samples, guesses))
         if not parts and (decoding or prefilling):
             # The cache is full of sequences that all want more: the youngest gives way.
             self._running()[-1].finish("length")
         return chosen, parts
+
+    def _guesses(self, generation: Generation, n_spare: int, n_decoding: int) -> SequenceOf[int]:
+        """Guesses of what comes next, as many as there is room for and are worth it."""
+        assert self._guesser is not None
+        n_max = min(n_spare, generation.n_guesses_max)
+        if n_max <= 0:
+            return ()
+        try:
+            self._computing = [(generation.sequence, 1, True, ())]  # a draft model computes, and that can be cancelled
+            return self._guesser.guess(generation.sequence, n_max, n_decoding)
+        finally:
+            self._computing = ()
 
     def require_open(self) -> None:
         """Raises ClosedError once the engine is closed."""

@@ -49,6 +49,8 @@ class Completion:
         choice: Which of several choices it is.
         logprobs: Those of its tokens, where they were asked for.
         n_cached: How many tokens of the prompt an earlier sequence had computed.
+        n_drafted: How many tokens were guessed; see ``Speculation``.
+        n_accepted: How many of the guesses were right.
     """
 
     text: str
@@ -61,6 +63,8 @@ class Completion:
     choice: int = 0
     logprobs: tuple[TokenLogprobs, ...] = ()
     n_cached: int = 0
+    n_drafted: int = 0
+    n_accepted: int = 0
 
 
 class _Draft(NamedTuple):
@@ -92,6 +96,8 @@ class Generation:
         text_so_far: What the tokens of ``so_far`` say, as far as their events had told it.
         finish_reason: None while it runs; then that of the last choice.
         failure: What ended it, if it was an error; iterating raises it.
+        n_drafted: How many tokens of the choice were guessed.
+        n_accepted: How many of the guesses were right.
         samples: Whether the next logits are for sampling; else `on_logits` wants them.
         is_between: Whether one choice has ended and the next one has not begun.
     """
@@ -126,6 +132,7 @@ class Generation:
         self.failure: HoshikageError | None = None
         self.samples = True
         self.is_between = False
+        self.n_drafted = self.n_accepted = 0
         room = sequence.engine.n_ctx - self.n_prompt
         self._rules = Rules(
             stops=self.stops,
@@ -244,8 +251,18 @@ class Generation:
 
     # ---- for the engine, with its lock held
 
-    def on_token(self, token: int) -> None:
-        """Takes the token the engine sampled for this sequence."""
+    @property
+    def n_guesses_max(self) -> int:
+        """How many guesses of what comes next may be of use.
+
+        None where logits are wanted: each step keeps those after the last token only.
+        """
+        if self._first is None or self._reader is not None or not self.samples:
+            return 0
+        return self._rules.max_tokens - self.n_completion - 1
+
+    def on_token(self, token: int, n_after: int = 0) -> None:
+        """Takes a token the engine sampled for this sequence, and how many more of its step come after it."""
         self._last = time.perf_counter()
         if self._first is None:
             self._first = self._last
@@ -255,8 +272,20 @@ class Generation:
         event = self._answer.take(token, logprobs)
         if event.finish_reason is None:
             self._events.append(event)
-        else:
-            self._end(event)
+            return
+        if n_after:
+            self.sequence.drop(n_after)
+        self._end(event)
+
+    def on_guesses(self, n_drafted: int, tokens: SequenceOf[int]) -> None:
+        """Takes the tokens of a step that had guesses: those that were right, and one more if sampling did not fail."""
+        self.n_drafted += n_drafted
+        self.n_accepted += len(tokens) - (self.sequence.failure is None)
+        for n_after, token in zip(range(len(tokens) - 1, -1, -1), tokens, strict=True):
+            self.on_token(token, n_after)
+            if self.finished or self.is_between:
+                self.sequence.failure = None  # it came after the end
+                return
 
     def on_logits(self) -> None:
         """Takes note that all tokens are computed, where none is to be sampled."""
@@ -355,6 +384,7 @@ class Generation:
         self._answer = Answer(self.sequence.engine.model, self.choice + 1, self._rules)
         self._started = self._last = time.perf_counter()
         self._first = None
+        self.n_drafted = self.n_accepted = 0
 
     def _end(self, event: Event) -> None:
         reason = event.finish_reason
@@ -371,6 +401,8 @@ class Generation:
                 self.n_reasoning,
                 self.choice,
                 n_cached=self.n_cached,
+                n_drafted=self.n_drafted,
+                n_accepted=self.n_accepted,
             )
         )
         if reason != "cancelled" and self.choice + 1 < self.n_choices:

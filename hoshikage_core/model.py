@@ -22,6 +22,7 @@ from hoshikage_core.files import why_no_file
 from hoshikage_core.memory import fits_every_gpu, require_context_memory, require_embedder_memory
 from hoshikage_core.params import ContextShape, GpuLayers, model_params
 from hoshikage_core.sampling import SamplingParams, new_sampler
+from hoshikage_core.speculation import Speculation
 
 if TYPE_CHECKING:
     from hoshikage_core.embedding import Embedder, Pooling
@@ -321,6 +322,7 @@ class Model:
         kv_type: str = "f16",
         cache_bytes: int = 0,
         lora: Sequence[Lora] = (),
+        speculation: Speculation | None = None,
     ) -> Engine:
         """Opens an engine: a KV cache and the threads to generate with.
 
@@ -336,21 +338,32 @@ class Model:
                 conversations that take turns only what is new is computed.
             lora: LoRA adapters that this engine generates with: the GGUF file of each, and how strongly it acts (1: as
                 it was trained, 0: not at all). Each engine has copies of its own in memory.
+            speculation: How to guess what comes next, so that a step brings several tokens; None: not at all.
 
         Raises:
             AdapterLoadError: A file is not an adapter that can be used with this model.
             InvalidArgumentError: A value is out of range.
             InsufficientMemoryError: The context would not fit in memory.
-            UnsupportedError: The model cannot generate (vocabulary only, or an encoder).
+            UnsupportedError: The model cannot generate (vocabulary only, or an encoder), or not take guesses back (a
+                recurrent memory); or the draft model has another vocabulary.
         """
         from hoshikage_core.engine import Engine
 
         shape = ContextShape(
             n_ctx=n_ctx, parallel=parallel, n_batch=n_batch, flash_attention=flash_attention, kv_type=kv_type
         )
+        if speculation is not None:
+            _checks.instance("speculation", speculation, Speculation, "a Speculation")
+            shape = dataclasses.replace(shape, n_draft=speculation.n_max)
         cache_bytes = _checks.integer("cache_bytes", cache_bytes, 0, 2**63 - 1)
         engine = Engine(
-            self, shape, n_threads=n_threads, n_threads_batch=n_threads_batch, cache_bytes=cache_bytes, lora=lora
+            self,
+            shape,
+            n_threads=n_threads,
+            n_threads_batch=n_threads_batch,
+            cache_bytes=cache_bytes,
+            lora=lora,
+            speculation=speculation,
         )
         self._engines.add(engine)
         return engine

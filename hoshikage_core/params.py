@@ -27,6 +27,7 @@ class ContextShape:
             needs its token in a step.
         flash_attention: None: where the backend supports it.
         kv_type: ggml type of the KV cache, e.g. "f16", "q8_0".
+        n_draft: Guessed tokens in a step at most; never more than ``n_batch`` has room for beside ``parallel`` tokens.
 
     Raises:
         InvalidArgumentError: A value is out of range.
@@ -37,6 +38,7 @@ class ContextShape:
     n_batch: int = 512
     flash_attention: bool | None = None
     kv_type: str = "f16"
+    n_draft: int = 0
 
     def __post_init__(self) -> None:
         """Checks the values, and fits ``n_batch`` between its bounds."""
@@ -44,6 +46,8 @@ class ContextShape:
         _checks.integer("parallel", self.parallel, 1, min(_PARALLEL_MAX, self.n_ctx))
         _checks.integer("n_batch", self.n_batch, 1, 2**31 - 1)
         object.__setattr__(self, "n_batch", max(min(self.n_batch, self.n_ctx), self.parallel))
+        _checks.integer("n_draft", self.n_draft, 0, 2**31 - 1)
+        object.__setattr__(self, "n_draft", min(self.n_draft, self.n_batch - self.parallel))
         if self.flash_attention is not None:
             _checks.instance("flash_attention", self.flash_attention, bool, "True, False or None")
         if len(_checks.c_text("kv_type", self.kv_type)) > _KV_TYPE_BYTES:
@@ -56,6 +60,7 @@ class ContextShape:
         params.n_ctx = self.n_ctx
         params.n_seq_max = self.parallel
         params.n_batch = self.n_batch
+        params.n_draft_max = self.n_draft
         if self.flash_attention is not None:
             params.flash_attention = self.flash_attention
         params.kv_type_k = params.kv_type_v = self.kv_type.encode()

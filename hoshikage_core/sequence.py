@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from hoshikage_core import _checks
 from hoshikage_core._ffi import Handle, call, ffi, lib
+from hoshikage_core._guessing import Track
 from hoshikage_core.errors import (
     CancelledError,
     ClosedError,
@@ -39,6 +40,7 @@ class Sequence:
         cancelled: Whether ``cancel()`` was called.
         n_cached: How many of its first tokens an earlier sequence had computed.
         failure: Why its sampler failed, if it did; the sequence is of no use then.
+        track: How well it was guessed how it goes on.
     """
 
     def __init__(
@@ -60,6 +62,7 @@ class Sequence:
         self.n_cached = engine.native_step.n_held[seq_id]
         self.cancelled = False
         self.failure: HoshikageError | None = None
+        self.track = Track()
         self._closed = False
         self._prompt = tokens
         self._shape = shape
@@ -200,13 +203,13 @@ class Sequence:
             n_tokens = min(self.n_pending, self.engine.n_batch)
             is_last = n_tokens == self.n_pending
             try:
-                token = self.engine.compute([(self, n_tokens, samples and is_last)])[0]
+                tokens = self.engine.compute([(self, n_tokens, samples and is_last, ())])[0]
             except CancelledError:
                 self._require_open()
                 return None  # the interrupt was for a step that had ended by then
             if self.failure is not None:
                 raise self.failure
-            return token if samples and is_last else None
+            return tokens[-1] if tokens else None
 
     # ---- for generations, with the engine's lock held
 
@@ -237,14 +240,23 @@ class Sequence:
             n_held: How many of them at most stay in the KV cache; none where the model's memory cannot be cut.
             sampler: One that knows these tokens.
         """
+        self._cut(n_tokens, n_held)
+        self.sampler.close()
+        self.sampler = sampler
+
+    def drop(self, n_tokens: int) -> None:
+        """Takes back its last tokens, which the sampler knows all the same: it is of no use afterwards."""
+        n_left = len(self.tokens) - n_tokens
+        self._cut(n_left, n_left)
+
+    def _cut(self, n_tokens: int, n_held: int) -> None:
         del self.tokens[n_tokens:]
+        self.track.n_told = min(self.track.n_told, n_tokens)
         if self.n_computed > n_held:
             held = ffi.new("int32_t *")
             with self.engine.native as context:
                 call(lib.hsk_sequence_cut, context, self.id, n_held, held)
             self.engine.native_step.n_held[self.id] = held[0]
-        self.sampler.close()
-        self.sampler = sampler
 
     def _accept(self, sampler: Handle, tokens: SequenceOf[int], *, is_generated: bool) -> None:
         ids = ffi.new("int32_t[]", tokens)

@@ -1,0 +1,57 @@
+// A context: what computes sequences, and what guesses how they go on.
+#pragma once
+
+#include "handles.hpp"
+#include "lora.hpp"
+#include "threads.hpp"
+
+#include <atomic>
+#include <cstdint>
+#include <memory>
+#include <vector>
+
+namespace hsk {
+
+class Drafter;
+
+struct FreeContext {
+    void operator()(llama_context *context) const { llama_free(context); }
+};
+using native_context = std::unique_ptr<llama_context, FreeContext>;
+
+constexpr int32_t no_row = -1;
+
+}  // namespace hsk
+
+struct hsk_context {
+    // In the order of construction: the llama_context must go before the adapters and the threads it computes with, and all
+    // before the model.
+    shared_model model;
+    hsk::Loras loras;
+    hsk::Threads threads;
+    hsk::Threads threads_batch;
+    hsk::native_context llama;
+    std::atomic<bool> interrupted{false};
+    std::atomic<uint64_t> progress{0};
+    std::vector<int32_t> rows;  // by sequence: where in the last batch the logits after its last token are
+    llama_batch batch{};
+    int32_t n_batch = 0;
+    int32_t n_draft_max = 0;
+    std::unique_ptr<hsk::Drafter> drafter;  // computes on the same threads
+
+    hsk_context();
+    ~hsk_context();
+};
+
+namespace hsk {
+
+/// Asked by the CPU backend after each node of a graph; true ends the computation. `data` is the hsk_context.
+bool on_node(void *data);
+
+/// Throws unless the sequence is one of the context's.
+void require_sequence(const hsk_context &context, int32_t seq_id);
+
+/// Lets a llama_context compute on the context's threads.
+void attach_threads(const hsk_context &context, llama_context *llama);
+
+}  // namespace hsk

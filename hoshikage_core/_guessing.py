@@ -1,0 +1,136 @@
+"""How far to guess: as far as it saves time, judged by which guesses were right and by what they cost to compute."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence as SequenceOf
+from typing import TYPE_CHECKING
+
+from hoshikage_core._ffi import Handle, call, ffi, lib
+
+if TYPE_CHECKING:
+    from hoshikage_core._step import Part
+    from hoshikage_core.params import ContextShape
+    from hoshikage_core.sequence import Sequence
+    from hoshikage_core.speculation import Speculation
+
+_HIT_RATE = 0.5  # of a sequence nothing is known of
+_HIT_RATE_MAX = 0.98
+_HIT_WEIGHT = 0.2  # of the latest guess
+_COST = 0.2  # low, so that it is tried
+_COST_MIN, _COST_MAX = 0.01, 1.5
+_COST_WEIGHT = 0.2  # of the latest step
+_COST_DOUBT = 0.995  # with each step without guesses, so that they are tried again some day
+
+
+class Track:
+    """What is known of one sequence.
+
+    Attributes:
+        n_told: How many of its tokens the native side knows.
+        hit_rate: How probable it is that a guess is right, if those before it are.
+        guesses: The latest, whether they were computed or not.
+    """
+
+    __slots__ = ("guesses", "hit_rate", "n_told")
+
+    def __init__(self) -> None:
+        self.n_told = 0
+        self.hit_rate = _HIT_RATE
+        self.guesses: SequenceOf[int] = ()
+
+    def learn(self, tokens: SequenceOf[int]) -> None:
+        """Compares the guesses with the tokens that were sampled."""
+        for guess, token in zip(self.guesses, tokens, strict=False):
+            self.hit_rate += _HIT_WEIGHT * ((guess == token) - self.hit_rate)
+            if guess != token:
+                break
+        self.hit_rate = min(self.hit_rate, _HIT_RATE_MAX)
+        self.guesses = ()
+
+
+class Guesser:
+    """Guesses how sequences go on. Under the engine's lock.
+
+    Args:
+        context: The native context.
+        speculation: How to guess.
+        shape: The engine's.
+    """
+
+    def __init__(self, context: Handle, speculation: Speculation, shape: ContextShape) -> None:
+        self.n_max = shape.n_draft
+        self._context = context
+        self._is_free = speculation.draft_model is None
+        self._step_s = 0.0  # of a step with one token
+        self._cost = _COST  # of each token more, as a share of that
+        self._tokens = ffi.new("int32_t[]", shape.n_ctx)
+        self._guesses = ffi.new("int32_t[]", shape.n_draft)
+        self._n_guesses = ffi.new("int32_t *")
+        with context as native:
+            if speculation.draft_model is None:
+                call(lib.hsk_drafting_start, native, speculation.n_ngram, ffi.NULL, ffi.NULL)
+            else:
+                with speculation.draft_model.native as draft_model:
+                    call(lib.hsk_drafting_start, native, 0, draft_model, draft_shape(shape).native())
+
+    def guess(self, sequence: Sequence, n_max: int, n_decoding: int) -> SequenceOf[int]:
+        """The guesses that are worth computing.
+
+        Args:
+            sequence: One with a single token to compute.
+            n_max: How many at most.
+            n_decoding: How many sequences decode in this step: they share what it costs that there is one.
+        """
+        track = sequence.track
+        n_worth = min(n_max, self._n_worth(track.hit_rate, n_decoding)) if self._step_s else 0
+        n_asked = max(n_worth, 1) if self._is_free else n_worth
+        if n_asked <= 0:
+            return ()
+        tail = sequence.tokens[track.n_told :]
+        self._tokens[0 : len(tail)] = tail
+        with self._context as native:
+            call(
+                lib.hsk_guess,
+                native,
+                sequence.id,
+                track.n_told,
+                self._tokens,
+                len(tail),
+                n_asked,
+                self._guesses,
+                self._n_guesses,
+            )
+        track.n_told = len(sequence.tokens)
+        track.guesses = ffi.unpack(self._guesses, self._n_guesses[0])
+        return track.guesses[:n_worth]
+
+    def learn(self, parts: SequenceOf[Part], sampled: SequenceOf[SequenceOf[int]], elapsed_s: float) -> None:
+        """Takes note of a step: which guesses were right, and how long it took."""
+        for (sequence, *_), tokens in zip(parts, sampled, strict=True):
+            if sequence.track.guesses:
+                sequence.track.learn(tokens)
+        _, n_tokens, samples, guesses = parts[0]
+        if len(parts) != 1 or n_tokens != 1 or not samples:
+            return
+        n_guesses = len(guesses)
+        if n_guesses == 0:
+            self._step_s += (elapsed_s - self._step_s) * (0.1 if self._step_s else 1)
+            self._cost *= _COST_DOUBT
+        elif self._step_s:
+            cost = (elapsed_s / self._step_s - 1) / n_guesses
+            self._cost += _COST_WEIGHT * (min(max(cost, _COST_MIN), _COST_MAX) - self._cost)
+
+    def _n_worth(self, hit_rate: float, n_decoding: int) -> int:
+        """How many guesses bring the most tokens for the time."""
+        cost = self._cost
+        n_tokens, time = 1.0, (1 + cost * (n_decoding - 1)) / n_decoding
+        n, gain = 0, hit_rate
+        while n < self.n_max and gain * time > cost * n_tokens:
+            n, n_tokens, time, gain = n + 1, n_tokens + gain, time + cost, gain * hit_rate
+        return n
+
+
+def draft_shape(shape: ContextShape) -> ContextShape:
+    """The shape of a draft model's context."""
+    return dataclasses.replace(shape, n_draft=0)
