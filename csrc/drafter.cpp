@@ -9,11 +9,6 @@
 #include <string>
 
 namespace hsk {
-namespace {
-
-constexpr float p_min = 0.75F;  // what a draft model is less sure of is no guess: computing it costs more than it brings
-
-}  // namespace
 
 Drafter::Drafter(const hsk_context &context, uint16_t n_ngram) {
     common_params_speculative params;
@@ -23,7 +18,7 @@ Drafter::Drafter(const hsk_context &context, uint16_t n_ngram) {
     start(context, params);
 }
 
-Drafter::Drafter(hsk_context &context, const hsk_model &draft_model, const hsk_context_params &params)
+Drafter::Drafter(hsk_context &context, const hsk_model &draft_model, const hsk_context_params &params, float p_min)
     : model_(draft_model.model) {
     if (draft_model.vocab_only || llama_model_has_encoder(model_.get()) || !llama_model_has_decoder(model_.get()) ||
         llama_model_is_recurrent(model_.get()) || llama_model_is_hybrid(model_.get())) {
@@ -154,12 +149,12 @@ void Drafter::make_room(int32_t seq_id, size_t n_wanted) {
 
 }  // namespace hsk
 
-int32_t hsk_drafting_start(hsk_context *context, int32_t n_ngram, const hsk_model *draft_model,
+int32_t hsk_drafting_start(hsk_context *context, int32_t n_ngram, float p_min, const hsk_model *draft_model,
                            const hsk_context_params *draft_params, hsk_error *error) noexcept {
     return hsk::guarded(error, [&] {
         hsk::require(context->n_draft_max > 0, "n_draft_max is 0");
         if (draft_model != nullptr) {
-            context->drafter = std::make_unique<hsk::Drafter>(*context, *draft_model, *draft_params);
+            context->drafter = std::make_unique<hsk::Drafter>(*context, *draft_model, *draft_params, p_min);
         } else {
             hsk::require(n_ngram > 0 && n_ngram <= UINT16_MAX, "n_ngram must be from 1 to 65535");
             context->drafter = std::make_unique<hsk::Drafter>(*context, static_cast<uint16_t>(n_ngram));

@@ -19,7 +19,7 @@ class Drafter {
     Drafter(const hsk_context &context, uint16_t n_ngram);
 
     /// Asks a draft model; throws HSK_UNSUPPORTED where it does not suit the context's.
-    Drafter(hsk_context &context, const hsk_model &draft_model, const hsk_context_params &params);
+    Drafter(hsk_context &context, const hsk_model &draft_model, const hsk_context_params &params, float p_min);
 
     /// Takes note of a sequence's tokens: the first `n_kept` of those known, and these.
     void tell(int32_t seq_id, size_t n_kept, const int32_t *tokens, size_t n_tokens);

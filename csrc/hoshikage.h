@@ -227,9 +227,9 @@ typedef struct hsk_slot {
 int32_t hsk_step(hsk_context *context, hsk_slot *slots, size_t n_slots, hsk_error *error) HSK_NOEXCEPT;
 
 /* Prepares hsk_guess. Guesses are what followed the last n_ngram tokens where they stood before; or, with a draft model, what that
- * makes of the text: HSK_UNSUPPORTED where it has another vocabulary, or a memory that cannot be cut. draft_params may be NULL
+ * makes of the text, as long as it is at least p_min sure: HSK_UNSUPPORTED where it has another vocabulary, or a memory that cannot be cut. draft_params may be NULL
  * without one; the threads are the context's. */
-int32_t hsk_drafting_start(hsk_context *context, int32_t n_ngram, const hsk_model *draft_model,
+int32_t hsk_drafting_start(hsk_context *context, int32_t n_ngram, float p_min, const hsk_model *draft_model,
                            const hsk_context_params *draft_params, hsk_error *error) HSK_NOEXCEPT;
 
 /* Guesses how a sequence goes on. Its tokens are the first n_kept of those it had at the last call, and these.

@@ -14,13 +14,14 @@ if TYPE_CHECKING:
     from hoshikage_core.sequence import Sequence
     from hoshikage_core.speculation import Speculation
 
-_HIT_RATE = 0.5  # of a sequence nothing is known of
-_HIT_RATE_MAX = 0.98
-_HIT_WEIGHT = 0.2  # of the latest guess
-_COST = 0.2  # low, so that it is tried
-_COST_MIN, _COST_MAX = 0.01, 1.5
-_COST_WEIGHT = 0.2  # of the latest step
-_COST_DOUBT = 0.995  # with each step without guesses, so that they are tried again some day
+_HIT_RATE = 0.4  # of a sequence nothing is known of
+_HIT_RATE_MAX = 0.99
+_HIT_WEIGHT = 0.25  # of the latest guess
+_COST = 0.2  # of a guess in steps, where nothing is known: low, so that it is tried
+_COST_MAX = 2.0  # more is an accident
+_TIME_WEIGHT = 0.3  # of the latest step
+_DOUBT = 0.999  # with each step, what was slow is taken to be less so: it is tried again some day
+_WORTHWHILE = 1.05  # less is not known that well
 
 
 class Track:
@@ -62,17 +63,18 @@ class Guesser:
         self.n_max = shape.n_draft
         self._context = context
         self._is_free = speculation.draft_model is None
-        self._step_s = 0.0  # of a step with one token
-        self._cost = _COST  # of each token more, as a share of that
+        self._step_s = 0.0  # of a step without guesses
+        # How many guesses are tried, and how many times longer such a step takes.
+        self._times = {n: 1 + _COST * n for n in _lengths(self.n_max)}
         self._tokens = ffi.new("int32_t[]", shape.n_ctx)
         self._guesses = ffi.new("int32_t[]", shape.n_draft)
         self._n_guesses = ffi.new("int32_t *")
         with context as native:
             if speculation.draft_model is None:
-                call(lib.hsk_drafting_start, native, speculation.n_ngram, ffi.NULL, ffi.NULL)
+                call(lib.hsk_drafting_start, native, speculation.n_ngram, 0.0, ffi.NULL, ffi.NULL)
             else:
                 with speculation.draft_model.native as draft_model:
-                    call(lib.hsk_drafting_start, native, 0, draft_model, draft_shape(shape).native())
+                    call(lib.hsk_drafting_start, native, 0, speculation.p_min, draft_model, draft_shape(shape).native())
 
     def guess(self, sequence: Sequence, n_max: int, n_decoding: int) -> SequenceOf[int]:
         """The guesses that are worth computing.
@@ -83,7 +85,7 @@ class Guesser:
             n_decoding: How many sequences decode in this step: they share what it costs that there is one.
         """
         track = sequence.track
-        n_worth = min(n_max, self._n_worth(track.hit_rate, n_decoding)) if self._step_s else 0
+        n_worth = min(n_max, self._n_worth(track.hit_rate, n_decoding))
         n_asked = max(n_worth, 1) if self._is_free else n_worth
         if n_asked <= 0:
             return ()
@@ -113,22 +115,34 @@ class Guesser:
         _, n_tokens, samples, guesses = parts[0]
         if len(parts) != 1 or n_tokens != 1 or not samples:
             return
-        n_guesses = len(guesses)
+        n_guesses, times = len(guesses), self._times
+        for n in times:
+            if n != n_guesses:
+                times[n] = 1 + (times[n] - 1) * _DOUBT
         if n_guesses == 0:
-            self._step_s += (elapsed_s - self._step_s) * (0.1 if self._step_s else 1)
-            self._cost *= _COST_DOUBT
-        elif self._step_s:
-            cost = (elapsed_s / self._step_s - 1) / n_guesses
-            self._cost += _COST_WEIGHT * (min(max(cost, _COST_MIN), _COST_MAX) - self._cost)
+            self._step_s += (elapsed_s - self._step_s) * (_TIME_WEIGHT if self._step_s else 1)
+        elif n_guesses in times and self._step_s:
+            time = min(max(elapsed_s / self._step_s, 1), 1 + _COST_MAX * n_guesses)
+            times[n_guesses] += _TIME_WEIGHT * (time - times[n_guesses])
 
     def _n_worth(self, hit_rate: float, n_decoding: int) -> int:
         """How many guesses bring the most tokens for the time."""
-        cost = self._cost
-        n_tokens, time = 1.0, (1 + cost * (n_decoding - 1)) / n_decoding
-        n, gain = 0, hit_rate
-        while n < self.n_max and gain * time > cost * n_tokens:
-            n, n_tokens, time, gain = n + 1, n_tokens + gain, time + cost, gain * hit_rate
-        return n
+        times = self._times
+        share = (1 + (times[1] - 1) * (n_decoding - 1)) / n_decoding
+        n_best, best = 0, _WORTHWHILE / share
+        for n, time in times.items():
+            n_tokens = (1 - hit_rate ** (n + 1)) / (1 - hit_rate)
+            if n_tokens > best * (time - 1 + share):
+                n_best, best = n, n_tokens / (time - 1 + share)
+        return n_best
+
+
+def _lengths(n_max: int) -> list[int]:
+    """1, 2, 4, 8 and so on."""
+    lengths = [1]
+    while lengths[-1] < n_max:
+        lengths.append(min(2 * lengths[-1], n_max))
+    return lengths
 
 
 def draft_shape(shape: ContextShape) -> ContextShape:

@@ -6,6 +6,7 @@ import dataclasses
 from typing import TYPE_CHECKING
 
 from hoshikage_core import _checks
+from hoshikage_core.errors import InvalidArgumentError
 
 if TYPE_CHECKING:
     from hoshikage_core.model import Model
@@ -27,6 +28,7 @@ class Speculation:
             they stood before, in the prompt or in the answer; that takes no time, and is right where text is repeated.
         n_max: Guesses in a step at most.
         n_ngram: Without a draft model: how many last tokens have to have stood there.
+        p_min: With a draft model: how sure it has to be of a token, from 0 to 1.
 
     Raises:
         InvalidArgumentError: A value is out of range.
@@ -34,7 +36,8 @@ class Speculation:
 
     draft_model: Model | None = None
     n_max: int = 16
-    n_ngram: int = 3
+    n_ngram: int = 4
+    p_min: float = 0.75
 
     def __post_init__(self) -> None:
         """Checks the values."""
@@ -43,4 +46,6 @@ class Speculation:
         if self.draft_model is not None:
             _checks.instance("draft_model", self.draft_model, Model, "a Model")
         _checks.integer("n_max", self.n_max, 1, _N_MAX)
+        if not isinstance(self.p_min, int | float) or not 0 <= self.p_min <= 1:
+            raise InvalidArgumentError("p_min", f"must be from 0 to 1, not {self.p_min!r}")
         _checks.integer("n_ngram", self.n_ngram, 1, min(self.n_max, _NGRAM_MAX))
