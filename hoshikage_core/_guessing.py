@@ -14,9 +14,6 @@ if TYPE_CHECKING:
     from hoshikage_core.sequence import Sequence
     from hoshikage_core.speculation import Speculation
 
-_HIT_RATE = 0.4  # of a sequence nothing is known of
-_HIT_RATE_MAX = 0.99
-_HIT_WEIGHT = 0.25  # of the latest guess
 _COST = 0.2  # of a guess in steps, where nothing is known: low, so that it is tried
 _COST_MAX = 2.0  # more is an accident
 _TIME_WEIGHT = 0.3  # of the latest step
@@ -29,24 +26,29 @@ class Track:
 
     Attributes:
         n_told: How many of its tokens the native side knows.
-        hit_rate: How probable it is that a guess is right, if those before it are.
+        streak: Guesses that were right one after the other, and a part of those before the last one that was wrong.
         guesses: The latest, whether they were computed or not.
     """
 
-    __slots__ = ("guesses", "hit_rate", "n_told")
+    __slots__ = ("guesses", "n_told", "streak")
 
     def __init__(self) -> None:
         self.n_told = 0
-        self.hit_rate = _HIT_RATE
+        self.streak = 0
         self.guesses: SequenceOf[int] = ()
+
+    @property
+    def hit_rate(self) -> float:
+        """How probable it is that the next guess is right: the longer they were, the longer they will be."""
+        return (self.streak + 1) / (self.streak + 2)
 
     def learn(self, tokens: SequenceOf[int]) -> None:
         """Compares the guesses with the tokens that were sampled."""
         for guess, token in zip(self.guesses, tokens, strict=False):
-            self.hit_rate += _HIT_WEIGHT * ((guess == token) - self.hit_rate)
             if guess != token:
+                self.streak //= 4
                 break
-        self.hit_rate = min(self.hit_rate, _HIT_RATE_MAX)
+            self.streak += 1
         self.guesses = ()
 
 

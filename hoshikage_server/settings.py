@@ -70,6 +70,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     degrade: bool = False
     memory_check: bool = True
     cache_ram: Annotated[int, Meta(ge=0)] | None = None
+    speculation: Literal["off", "ngram"] = "off"
     sleep_cache: Annotated[int, Meta(ge=0)] = 4 * 1024**3
 
     max_queue: Annotated[int, Meta(ge=0, le=100_000)] = 64

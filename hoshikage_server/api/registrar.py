@@ -137,6 +137,8 @@ class Registrar:
             keys["lora"] = [self._adapter(index, lora) for index, lora in enumerate(asked.lora)]
         if asked.chat_template is not None and not is_template(asked.chat_template):
             keys["chat_template"] = self._file(asked.chat_template, "chat_template")
+        if asked.draft_model is not None:
+            keys["draft_model"] = self._file(asked.draft_model, "draft_model")
         return keys
 
     def _adapter(self, index: int, lora: Lora) -> dict[str, Any]:

@@ -56,6 +56,7 @@ class Registration(NamedTuple):
         keys: What its entry shall say, as raw JSON.
         lora: The adapters among that.
         chat_template: The chat template among that.
+        draft_model: The draft model among that.
     """
 
     id: str
@@ -63,6 +64,7 @@ class Registration(NamedTuple):
     keys: dict[str, Any]
     lora: tuple[Lora, ...] = ()
     chat_template: str | None = None
+    draft_model: str | None = None
 
 
 _members = msgspec.json.Decoder(dict[str, msgspec.Raw])
@@ -117,7 +119,7 @@ def _registration(asked: Any, body: bytes) -> Registration:
             raise RequestError("unsupported_parameter", param=name)
     path = None if asked.path is msgspec.UNSET else asked.path
     keys = {key: value for key, value in keys.items() if key not in ("id", "path")}
-    return Registration(getattr(asked, "id", ""), path, keys, asked.lora or (), asked.chat_template)
+    return Registration(getattr(asked, "id", ""), path, keys, asked.lora or (), asked.chat_template, asked.draft_model)
 
 
 def _check_known(keys: Mapping[str, object], kind: type[msgspec.Struct], within: str = "") -> None:

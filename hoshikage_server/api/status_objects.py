@@ -95,6 +95,13 @@ class BuildStatus(msgspec.Struct, frozen=True):
     compiler: str
 
 
+class SpeculationStatus(msgspec.Struct, frozen=True):
+    """How well a model's answers were guessed, since the server started."""
+
+    n_drafted: int
+    n_accepted: int
+
+
 class StatusObject(msgspec.Struct, frozen=True):
     """The answer to GET /v1/status."""
 
@@ -117,6 +124,7 @@ class StatusObject(msgspec.Struct, frozen=True):
     build: BuildStatus | None
     uptime_s: float
     persona_errors: tuple[str, ...] = ()
+    speculation: dict[str, SpeculationStatus] = {}
     object: Literal["hoshikage.status"] = "hoshikage.status"
     schema: int = SCHEMA
 

@@ -47,6 +47,8 @@ class TimingsObject(msgspec.Struct, frozen=True):
     predicted_ms: float
     predicted_per_token_ms: float
     predicted_per_second: float
+    draft_n: int | msgspec.UnsetType = msgspec.UNSET
+    draft_n_accepted: int | msgspec.UnsetType = msgspec.UNSET
 
 
 class PromptProgress(msgspec.Struct, frozen=True):
@@ -87,6 +89,7 @@ def timings_of(timings: Timings | None) -> TimingsObject | msgspec.UnsetType:
         timings.n_predicted,
         timings.predicted_ms,
         *_rates(timings.n_predicted, timings.predicted_ms),
+        *((timings.n_drafted, timings.n_accepted) if timings.n_drafted else ()),
     )
 
 

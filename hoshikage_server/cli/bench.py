@@ -15,6 +15,9 @@ from hoshikage_server.settings import load_settings
 
 if TYPE_CHECKING:
     from hoshikage_server.cli.measuring import Report, Speed
+    from hoshikage_server.engines.wire import EngineSpec
+    from hoshikage_server.registry.entry import ModelEntry
+    from hoshikage_server.registry.model_map import ModelMap
 
 _BUSY_CPUS = 0.25  # from here on a warning
 
@@ -36,6 +39,7 @@ def _layers(ctx: click.Context, param: click.Parameter, value: str | None) -> in
 @option("--threads", type=click.IntRange(1, 512), metavar="N", words="cli_bench_threads")
 @option("--n-ctx", type=click.IntRange(1, INT32_MAX), metavar="N", words="cli_bench_n_ctx")
 @option("--gpu-layers", callback=_layers, metavar="N|auto|all", words="cli_bench_gpu_layers")
+@option("--tune", "tunes", is_flag=True, words="cli_bench_tune")
 @json_option(words="cli_bench_json")
 def bench(
     model: str,
@@ -45,9 +49,10 @@ def bench(
     threads: int | None,
     n_ctx: int | None,
     gpu_layers: int | str | None,
+    tunes: bool,
     is_json: bool,
 ) -> None:
-    """Measures a model."""
+    """Measures a model, or how it is fastest."""
     from hoshikage_server.cli.measuring import Task, measure
     from hoshikage_server.engines.spec import spec_of
     from hoshikage_server.registry import gguf_files
@@ -56,9 +61,16 @@ def bench(
     settings = load_settings()
     entry = gguf_files.find(ModelMap(settings.model_map), model)
     given = {"n_threads": threads, "n_ctx": n_ctx, "gpu_layers": gpu_layers, "parallel": 1}
+    # Guesses would measure how easily a model's answer to random tokens is guessed.
     spec = msgspec.structs.replace(
-        spec_of(entry, settings), **{name: value for name, value in given.items() if value is not None}
+        spec_of(entry, settings),
+        guesses=False,
+        draft_model=None,
+        **{name: value for name, value in given.items() if value is not None},
     )
+    if tunes:
+        _tune(ModelMap(settings.model_map), entry, spec, repetitions, is_json)
+        return
     task = Task(n_prompt, n_decode, repetitions)
     with ProgressBar(say("bench_running")) as bar:
         report = measure(model, spec, task, lambda _: None, lambda done: bar.tell(done / repetitions))
@@ -66,6 +78,35 @@ def bench(
         print_json(report)
     else:
         _show(report)
+
+
+def _tune(models: ModelMap, entry: ModelEntry, spec: EngineSpec, repetitions: int, is_json: bool) -> None:
+    """Measures whether guesses make it faster, and writes that to its entry."""
+    from hoshikage_server.cli.tuning import tune
+
+    with ProgressBar(say("bench_running")) as bar:
+        tuning = tune(entry.id, spec, repetitions, lambda _: None, lambda done: bar.tell(done / repetitions))
+    is_registered = entry.id in models.entries()
+    if is_registered:
+        models.change(entry.id, {"speculation": tuning.speculation})
+    if is_json:
+        print_json(tuning)
+        return
+    headings = (say("bench_what"), say("bench_without"), say("bench_guessing"), say("bench_ratio"), say("bench_right"))
+    rows = [
+        (
+            say(f"bench_task_{name}"),
+            f"{task.without.median:.1f}",
+            f"{task.guessing.median:.1f}",
+            f"{task.ratio:.2f}",
+            f"{task.n_accepted}/{task.n_drafted}",
+        )
+        for name, task in tuning.tasks.items()
+    ]
+    table(headings, rows, right=(1, 2, 3, 4))
+    told = "bench_tuned" if is_registered else "bench_would_tune"
+    click.echo(say(told, model=entry.id, speculation=tuning.speculation))
+    _warn(tuning.busy_cpus)
 
 
 def _show(report: Report) -> None:
@@ -88,8 +129,12 @@ def _show(report: Report) -> None:
     table(headings, rows, right=(1, 2, 3))
     if report.degraded:
         click.echo(say("status_degraded", steps=", ".join(report.degraded)), err=True)
-    if report.busy_cpus > _BUSY_CPUS:
-        click.echo(say("bench_busy", n=f"{report.busy_cpus:.1f}"), err=True)
+    _warn(report.busy_cpus)
+
+
+def _warn(busy_cpus: float) -> None:
+    if busy_cpus > _BUSY_CPUS:
+        click.echo(say("bench_busy", n=f"{busy_cpus:.1f}"), err=True)
 
 
 def _figures(speed: Speed) -> tuple[str, str, str]:

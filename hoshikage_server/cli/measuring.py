@@ -17,7 +17,7 @@ from hoshikage_server.engines.failures import CannotGenerateError
 from hoshikage_server.engines.wire import EngineSpec
 from hoshikage_server.errors import ServerError
 
-_BUSY_S = 0.5
+BUSY_S = 0.5
 _WARM_UP = 16  # tokens; the first ones of a model are read from the disk
 
 
@@ -89,7 +89,7 @@ def measure(name: str, spec: EngineSpec, task: Task, on_load: OnProgress, on_ste
     n_needed = task.n_prompt + task.n_decode + 1
     if n_needed > spec.n_ctx:
         raise ServerError("bench_no_room", n_needed=n_needed, n_ctx=spec.n_ctx)
-    busy = machine.busy_cpus(_BUSY_S)
+    busy = machine.busy_cpus(BUSY_S)
     loaded = load_model(spec, name, on_load)
     with loaded.model as model:
         try:
@@ -104,8 +104,8 @@ def measure(name: str, spec: EngineSpec, task: Task, on_load: OnProgress, on_ste
             description=info.description,
             size_bytes=info.size_bytes,
             task=task,
-            prefill=_speed([prefill for prefill, _ in samples]),
-            decode=_speed([decode for _, decode in samples]),
+            prefill=speed([prefill for prefill, _ in samples]),
+            decode=speed([decode for _, decode in samples]),
             n_ctx=spec.n_ctx,
             n_threads=spec.n_threads or machine.physical_cores(),
             gpu_layers=spec.gpu_layers,
@@ -135,12 +135,12 @@ def _once(engine: Engine, n_prompt: int, n_decode: int, chance: random.Random) -
     sampling = SamplingParams(temperature=0, ignore_eos=True)
     # One more: the first token comes out of the prefill.
     with engine.stream(prompt, sampling, max_tokens=n_decode + 1) as generation:
-        _run(engine, generation)
+        run(engine, generation)
         timings = generation.timings
     return n_prompt / timings.prefill_s, n_decode / timings.decode_s
 
 
-def _run(engine: Engine, generation: Generation) -> None:
+def run(engine: Engine, generation: Generation) -> None:
     """Steps to the end, in a thread, so that Ctrl-C ends a step of any length."""
     failures: list[HoshikageError] = []
 
@@ -164,5 +164,6 @@ def _run(engine: Engine, generation: Generation) -> None:
         raise generation.failure
 
 
-def _speed(samples: list[float]) -> Speed:
+def speed(samples: list[float]) -> Speed:
+    """Samples, summed up."""
     return Speed(median(samples), min(samples), max(samples), samples)

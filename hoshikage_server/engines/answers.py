@@ -158,7 +158,7 @@ class Answer:
         while True:
             reason = self._use(lease)
             if reason is None:
-                self._answers.note_end(self._channel.done)
+                self._answers.note_end(self.model, self._channel.done)
                 return
             spec, self._spec = self._spec, as_it_is(self._spec)
             # What has been said so far belongs to the file as it was.
@@ -195,6 +195,7 @@ class Answers:
         lane: Who may compute.
         supervisor: Whose engines.
         last_tokens_per_s: How fast the last whole answer was decoded.
+        guesses: By model: how many tokens were guessed, and how many of them right.
     """
 
     def __init__(self, lane: Lane, supervisor: Supervisor, vocabulary: Vocabulary, settings: LiveSettings) -> None:
@@ -204,6 +205,7 @@ class Answers:
         self.settings = settings
         self.running: set[Answer] = set()
         self.last_tokens_per_s: float | None = None
+        self.guesses: dict[str, tuple[int, int]] = {}
 
     def ask(
         self,
@@ -229,10 +231,15 @@ class Answers:
         self.running.add(answer)
         return answer
 
-    def note_end(self, done: Done | None) -> None:
-        """Notes how fast an answer was."""
-        if done is not None and done.tokens_per_s is not None:
+    def note_end(self, model: str, done: Done | None) -> None:
+        """Notes how fast an answer was, and how well it was guessed."""
+        if done is None:
+            return
+        if done.tokens_per_s is not None:
             self.last_tokens_per_s = done.tokens_per_s
+        if done.timings is not None and done.timings.n_drafted:
+            n_drafted, n_accepted = self.guesses.get(model, (0, 0))
+            self.guesses[model] = n_drafted + done.timings.n_drafted, n_accepted + done.timings.n_accepted
 
 
 def _piece(frame: AnswerFrame | None) -> Piece | None:

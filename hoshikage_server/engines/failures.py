@@ -13,7 +13,7 @@ from hoshikage_server.messages import said
 LOAD_CODES = frozenset(
     {
         *("model_load_failed", "insufficient_memory"),
-        *("adapter_load_failed", "template_file_failed", "template_load_failed"),
+        *("adapter_load_failed", "draft_model_failed", "template_file_failed", "template_load_failed"),
     }
 )
 
@@ -30,6 +30,17 @@ class CannotEmbedError(HoshikageError):
     """The model rates how well texts fit together (a reranker), and has no embeddings."""
 
     code = "model_cannot_embed"
+
+
+class DraftModelError(HoshikageError):
+    """The draft model that the model map names cannot be used with the model."""
+
+    code = "draft_model_failed"
+
+    def __init__(self, path: str, reason: str) -> None:
+        super().__init__(reason)
+        self.path = path
+        self.reason = reason
 
 
 class TemplateLoadError(HoshikageError):

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any, TypeVar
+from typing import Any, Literal, TypeVar
 
 from hoshikage_core import (
     AdapterLoadError,
@@ -15,12 +16,15 @@ from hoshikage_core import (
     HoshikageError,
     InsufficientMemoryError,
     Model,
+    ModelLoadError,
     SamplingParams,
+    Speculation,
     UnsupportedError,
     require_memory,
 )
 from hoshikage_core.files import why_no_file
 from hoshikage_server.engines.defaults import recommended_sampling
+from hoshikage_server.engines.failures import DraftModelError
 from hoshikage_server.engines.templates import open_template, template_text
 from hoshikage_server.engines.wire import EngineSpec
 from hoshikage_server.messages import said
@@ -121,7 +125,7 @@ def _load(
         require_memory(spec.path, gpu_layers=gpu_layers, lora=loras_of(spec), **shape)
     model = Model(spec.path, gpu_layers=gpu_layers, fit=ContextShape(**shape), on_progress=on_progress)
     chat = _or_close(model, lambda: open_template(model, spec, template))
-    engine = _or_close(model, lambda: _engine(model, spec, shape))
+    engine = _or_close(model, lambda: _engine(model, spec, shape, gpu_layers))
     return Loaded(model, engine, recommended_sampling(model.info.metadata), chat, taken)
 
 
@@ -138,9 +142,39 @@ def _or_close(model: Model, make: Callable[[], T]) -> T:
         raise
 
 
-def _engine(model: Model, spec: EngineSpec, shape: dict[str, Any]) -> Engine | None:
+@contextmanager
+def _speculation(
+    model: Model, spec: EngineSpec, shape: dict[str, Any], gpu_layers: int | Literal["auto", "all"]
+) -> Iterator[Speculation | None]:
+    """How an engine that is made meanwhile guesses; it keeps what it needs of the draft model."""
+    info = model.info
+    if not (spec.guesses or spec.draft_model) or info.has_encoder:
+        yield None
+    elif info.is_recurrent or info.is_hybrid:
+        log.warning(said("log_cannot_guess"))
+        yield None
+    elif spec.draft_model is None:
+        yield Speculation()
+    else:
+        path = spec.draft_model.path
+        try:
+            if spec.checks_memory:
+                require_memory(path, gpu_layers=gpu_layers, **shape)
+            with Model(path, gpu_layers=gpu_layers, fit=ContextShape(**shape)) as draft_model:
+                yield Speculation(draft_model=draft_model)
+        except ModelLoadError as error:
+            raise DraftModelError(path, error.reason) from error
+        except UnsupportedError as error:
+            raise DraftModelError(path, str(error)) from error
+
+
+def _engine(
+    model: Model, spec: EngineSpec, shape: dict[str, Any], gpu_layers: int | Literal["auto", "all"]
+) -> Engine | None:
+    options = {"n_threads": spec.n_threads, "cache_bytes": spec.cache_bytes, "lora": loras_of(spec), **shape}
     try:
-        return model.engine(n_threads=spec.n_threads, cache_bytes=spec.cache_bytes, lora=loras_of(spec), **shape)
+        with _speculation(model, spec, shape, gpu_layers) as speculation:
+            return model.engine(**options, speculation=speculation)
     except UnsupportedError:
         if model.info.has_encoder and model.info.has_decoder:  # it cannot embed either
             raise

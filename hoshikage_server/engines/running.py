@@ -166,7 +166,15 @@ class Running:
     def _timings(self) -> wire.Timings:
         timings = self.generation.timings
         n_prompt = self.generation.n_prompt - self.generation.n_cached if self._choice == 0 else 0
-        return wire.Timings(n_prompt, timings.prefill_s * 1000, self._n_new, timings.decode_s * 1000, self._n_cached)
+        return wire.Timings(
+            n_prompt,
+            timings.prefill_s * 1000,
+            self._n_new,
+            timings.decode_s * 1000,
+            self._n_cached,
+            self.generation.n_drafted,
+            self.generation.n_accepted,
+        )
 
     @property
     def _n_cached(self) -> int:

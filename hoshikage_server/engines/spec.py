@@ -18,6 +18,9 @@ _CACHE_BYTES = 1024**3
 def spec_of(entry: ModelEntry, settings: Settings) -> EngineSpec:
     """What its engine is made of."""
     given = entry.given
+    draft_model = None
+    if given.draft_model is not None and given.speculation is None:
+        draft_model = SpecFile(placed(given.draft_model, entry.folder))
     asked = EngineSpec(
         path=str(entry.file),
         n_ctx=given.n_ctx or settings.n_ctx,
@@ -31,6 +34,8 @@ def spec_of(entry: ModelEntry, settings: Settings) -> EngineSpec:
         flash_attention=given.flash_attention,
         chat_template=_template(given.chat_template, entry.folder),
         lora=tuple(Adapter(SpecFile(placed(lora.path, entry.folder)), lora.scale) for lora in given.lora),
+        guesses=(given.speculation or settings.speculation) == "ngram" and draft_model is None,
+        draft_model=draft_model,
     )
     return as_it_is(asked)
 
@@ -54,6 +59,7 @@ def as_it_is(spec: EngineSpec) -> EngineSpec:
         size_bytes=size_bytes,
         chat_template=_now(template) if isinstance(template, SpecFile) else template,
         lora=tuple(Adapter(_now(adapter.file), adapter.scale) for adapter in spec.lora),
+        draft_model=None if spec.draft_model is None else _now(spec.draft_model),
     )
 
 

@@ -83,6 +83,8 @@ class EngineSpec(msgspec.Struct, frozen=True):
     Attributes:
         chat_template: Jinja text, or the file with it; None: the model's own.
         lora: What changes the weights.
+        guesses: Whether to guess what comes next by what stood after the same words before.
+        draft_model: A smaller model that is asked for guesses instead.
     """
 
     path: str
@@ -100,6 +102,8 @@ class EngineSpec(msgspec.Struct, frozen=True):
     flash_attention: bool | None = None
     chat_template: str | SpecFile | None = None
     lora: tuple[Adapter, ...] = ()
+    guesses: bool = False
+    draft_model: SpecFile | None = None
 
 
 class Sampling(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -204,13 +208,15 @@ class Logprob(msgspec.Struct, frozen=True, array_like=True):
 
 
 class Timings(msgspec.Struct, frozen=True, array_like=True):
-    """Where an answer's time went: how many tokens were computed, and how long they took."""
+    """Where an answer's time went: how many tokens were computed, how long they took, and how many guesses helped."""
 
     n_prompt: int
     prompt_ms: float
     n_predicted: int
     predicted_ms: float
     n_cached: int = 0
+    n_drafted: int = 0
+    n_accepted: int = 0
 
 
 class Sleeping(msgspec.Struct, frozen=True, array_like=True):

@@ -136,6 +136,24 @@ ASKING: dict[str, Message] = {
         "Layers in GPU memory, auto or all (HOSHIKAGE_GPU_LAYERS).",
     ),
     "cli_bench_json": Message("すべての測定値をJSONで表示します。", "Print all samples as JSON."),
+    "cli_bench_tune": Message(
+        "続きの推測（speculation）で速くなるかどうかを測り、結果をモデルの登録に書き込みます。",
+        "Measure whether guessing what comes next makes it faster, and write that to the model's entry (speculation).",
+    ),
+    "bench_without": Message("推測なし", "without"),
+    "bench_guessing": Message("推測あり", "guessing"),
+    "bench_ratio": Message("倍率", "ratio"),
+    "bench_right": Message("当たり/推測", "right/guessed"),
+    "bench_task_copy": Message("文章の書き写し（トークン/秒）", "copying a text (tokens/s)"),
+    "bench_task_chat": Message("ふつうの会話（トークン/秒）", "an ordinary answer (tokens/s)"),
+    "bench_tuned": Message(
+        "モデル '{model}' の登録に speculation={speculation} と書き込みました。",
+        "Written to the entry of the model '{model}': speculation={speculation}",
+    ),
+    "bench_would_tune": Message(
+        "このマシンでは speculation={speculation} が適しています（'{model}' は登録されていないため、書き込みません）。",
+        "On this machine speculation={speculation} is best ('{model}' is not registered, so nothing was written)",
+    ),
     "bench_running": Message("測定しています", "Measuring"),
     "bench_no_room": Message(
         "{n_needed} トークンの測定には、コンテキスト（{n_ctx} トークン）が足りません。--n-ctx を大きくしてください。",

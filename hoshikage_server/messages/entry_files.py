@@ -11,6 +11,13 @@ ENTRY_FILES: dict[str, Message] = {
         "The LoRA adapter {path} cannot be used with the model '{model}': {reason}. Name one that was made for this "
         "model under 'lora', or type 'hoshikage model set {model} lora=' to go without.",
     ),
+    "draft_model_failed": Message(
+        "モデル '{model}' のドラフトモデル {path} を使えません: {reason}。"
+        "同じ語彙の小さなモデルを 'draft_model' に指定するか、"
+        "'hoshikage model set {model} draft_model=' で外してください。",
+        "The draft model {path} of the model '{model}' cannot be used: {reason}. Name a small model of the same "
+        "vocabulary under 'draft_model', or type 'hoshikage model set {model} draft_model=' to go without.",
+    ),
     "template_file_failed": Message(
         "モデル '{model}' のチャットテンプレート {path} を使えません: {reason}。ファイルを確かめるか、"
         "'hoshikage model set {model} chat_template=' でモデル自身のテンプレートに戻してください。",

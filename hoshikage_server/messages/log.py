@@ -59,6 +59,10 @@ LOG: dict[str, Message] = {
     "log_step_failed": Message("計算の1ステップに失敗しました: {reason}", "a step failed: {reason}"),
     "log_request_failed": Message("リクエストの処理に失敗しました\n{way}", "a request failed\n{way}"),
     "log_trying_with": Message("{shortage}。{step} にして読み込み直します", "{shortage}; trying with {step}"),
+    "log_cannot_guess": Message(
+        "このモデルのメモリは途中まで戻せないため、続きの推測（speculation）は行いません",
+        "this model's memory cannot be taken back, so nothing is guessed (speculation)",
+    ),
     "log_step_impossible": Message("{step} にはできません: {reason}", "{step} is not possible: {reason}"),
     "log_metadata_ignored": Message(
         "モデルのメタデータの {key} は使えないので無視します: {reason}",

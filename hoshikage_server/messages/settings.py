@@ -116,6 +116,10 @@ SETTINGS: dict[str, Message] = {
         "ほかの会話の計算結果（KVキャッシュ）を取っておくメインメモリのバイト数。0 なら取っておかない",
         "bytes of RAM for what was computed of other conversations (their KV cache); 0: none",
     ),
+    "setting_speculation": Message(
+        "続きの推測による高速化。ngram は、同じ語のあとに以前続いた語を推測に使う。モデルごとの speculation が優先",
+        "guess what comes next, to be faster: ngram, by what stood after the same words before; a model's own wins",
+    ),
     "setting_sleep_cache": Message(
         "アンロードしたモデルの計算結果を、サーバーの終了までディスクに取っておくバイト数。0 なら取っておかない",
         "bytes of disk for what unloaded models had computed, as long as the server runs; 0: none",

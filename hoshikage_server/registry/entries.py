@@ -12,7 +12,7 @@ from hoshikage_server.api import invalid
 from hoshikage_server.engines.wire import Pooling
 from hoshikage_server.errors import RequestError
 from hoshikage_server.registry import map_faults, raw_map
-from hoshikage_server.registry.entry import Entry, KvType, ModelEntry
+from hoshikage_server.registry.entry import Entry, KvType, ModelEntry, Speculation
 from hoshikage_server.registry.raw_map import RawEntry
 
 
@@ -24,6 +24,7 @@ def _words(*values: object) -> str:
 WORDS = {
     "kv_type": _words(*get_args(KvType)),
     "gpu_layers": _words("auto", "all"),
+    "speculation": _words(*get_args(Speculation)),
     "pooling": _words(*get_args(Pooling)),
 }
 _entry = msgspec.json.Decoder(Entry)

@@ -18,10 +18,11 @@ from msgspec import Meta
 from hoshikage_server.engines.wire import INT32_MAX, Pooling, Sampling, Text
 from hoshikage_server.settings import Idle
 
+Speculation = Literal["off", "ngram"]
 KvType = Literal["f32", "f16", "bf16", "q8_0", "q5_1", "q5_0", "q4_1", "q4_0", "iq4_nl"]
 
 # Keys that this version knows of, and does not use: who has written them is told.
-UNUSED = ("draft_model", "mmproj", "rpc_servers")
+UNUSED = ("mmproj", "rpc_servers")
 
 
 # No path has a NUL in it.
@@ -73,7 +74,9 @@ class Entry(msgspec.Struct, frozen=True, omit_defaults=True):
         lora: Adapters to apply.
         embedding: How it embeds.
         sha256: What its file must have, for `hoshikage model verify`; of a model in several files, the first of them.
-        draft_model: A small model of the same vocabulary, by its name here; not used yet.
+        speculation: How to guess what comes next: not at all, or by what stood after the same words before.
+        draft_model: A small model of the same vocabulary that is asked for guesses where `speculation` is missing: its
+            GGUF file, relative to the map's folder.
         mmproj: The file with the model's eyes; not used yet.
         rpc_servers: Machines that compute parts of it; not used yet.
     """
@@ -97,7 +100,8 @@ class Entry(msgspec.Struct, frozen=True, omit_defaults=True):
     lora: tuple[Lora, ...] = ()
     embedding: Embedding = Embedding()
     sha256: Annotated[str, Meta(pattern="^[0-9a-fA-F]{64}$")] | None = None
-    draft_model: Text | None = None
+    speculation: Speculation | None = None
+    draft_model: FilePath | None = None
     mmproj: Text | None = None
     rpc_servers: tuple[Text, ...] | None = None
 

@@ -71,3 +71,18 @@ def test_ctrl_c_ends_it(tiny: Path) -> None:
         assert terminal.wait(10) == 130
         assert terminal.is_as_before
     assert "tokens/s" not in terminal.plain
+
+
+def test_tuning(tiny: Path, tiny_model_path: Path) -> None:
+    """What was measured is said, and what follows from it stands in the entry; a file has none."""
+    run = hoshikage(tiny, "bench", "tiny", "--tune", "-r", "1", "--threads", "1", "--json")
+    assert run.returncode == 0, run.stderr
+    told = json.loads(run.stdout)
+    assert told["tasks"].keys() == {"copy", "chat"}
+    assert told["tasks"]["copy"]["without"]["median"] > 0
+    assert told["speculation"] in ("off", "ngram")
+    (model_map,) = tiny.rglob("model_map.json")
+    assert json.loads(model_map.read_text())["tiny"]["speculation"] == told["speculation"]
+    run = hoshikage(tiny, "bench", str(tiny_model_path), "--tune", "-r", "1", "--threads", "1", HOSHIKAGE_LANG="en")
+    assert run.returncode == 0, run.stderr
+    assert "nothing was written" in run.stdout

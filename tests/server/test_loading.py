@@ -12,8 +12,10 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 from memory_engines import settings_of
+from tiny_bert import TinyBert
 from tiny_gguf import TinyModel
 from tiny_lora import TinyLora
 
@@ -28,16 +30,18 @@ from hoshikage_core import (
     memory,
 )
 from hoshikage_core.params import model_params
+from hoshikage_server.api.usage import timings_of
 from hoshikage_server.engines import loading
 from hoshikage_server.engines.engine import Lease
-from hoshikage_server.engines.failures import LOAD_CODES, TemplateFileError, TemplateLoadError, failed
+from hoshikage_server.engines.failures import LOAD_CODES, DraftModelError, TemplateFileError, TemplateLoadError, failed
 from hoshikage_server.engines.gpu import Gpu
 from hoshikage_server.engines.loading import LADDER, Loaded, load
 from hoshikage_server.engines.process import EngineProcess
 from hoshikage_server.engines.prompts import Prompts
+from hoshikage_server.engines.running import Running
 from hoshikage_server.engines.sleep import Dormitory
 from hoshikage_server.engines.supervisor import Supervisor
-from hoshikage_server.engines.wire import Adapter, Count, EngineSpec, SpecFile
+from hoshikage_server.engines.wire import Adapter, Count, Done, EngineSpec, Generate, Sampling, SpecFile
 from hoshikage_server.errors import EngineError
 from hoshikage_server.settings import LiveSettings
 
@@ -316,6 +320,48 @@ def test_adapters_of_an_entry(tiny_model_path: Path, tmp_path: Path) -> None:
     for language in ("ja", "en"):
         assert "none.gguf" in reported(caught.value).text(language)
         assert "LoRA" in reported(caught.value).text(language)
+
+
+def test_a_draft_model_of_an_entry(tiny_model_path: Path, tmp_path: Path) -> None:
+    """It is asked for guesses; one with another vocabulary, or none at all, is named in both languages."""
+    loaded = loaded_with(tiny_model_path, draft_model=SpecFile(str(tiny_model_path)))
+    assert loaded.engine is not None
+    with loaded.model:
+        assert loaded.engine.generate("a", SamplingParams(temperature=0), max_tokens=8).n_completion
+    other = TinyModel(n_vocab=700).write(tmp_path / "other.gguf")
+    for path in (other, tmp_path / "none.gguf"):
+        with pytest.raises(DraftModelError) as caught:
+            loaded_with(tiny_model_path, draft_model=SpecFile(str(path)))
+        for language in ("ja", "en"):
+            assert path.name in reported(caught.value).text(language)
+            assert "draft_model" in reported(caught.value).text(language)
+
+
+def test_guesses_where_there_can_be_none(tmp_path: Path) -> None:
+    """A setting for all models keeps none of them from being loaded."""
+    for path in (TinyModel().write_mamba(tmp_path / "mamba.gguf"), TinyBert().write(tmp_path / "bert.gguf")):
+        loaded = loaded_with(path, guesses=True)
+        assert (loaded.engine is None) == (path.name == "bert.gguf")
+        loaded.model.close()
+
+
+def test_guesses_are_told(tiny_model_path: Path) -> None:
+    """Timings say how many tokens were guessed, and how many of them right."""
+    loaded = loaded_with(tiny_model_path, guesses=True)
+    assert loaded.engine is not None
+    with loaded.model:
+        frame = Generate(1, [{"role": "user", "content": "a b c " * 30}], Sampling())
+        running = Running(loaded.engine.stream("a b c " * 30, SamplingParams(temperature=0), max_tokens=8), frame)
+        running.generation.n_drafted, running.generation.n_accepted = 5, 3
+        while not running.generation.finished:
+            loaded.engine.step()
+        *_, done = running.frames()
+    assert isinstance(done, Done)
+    assert done.timings is not None
+    told = timings_of(done.timings)
+    assert told is not msgspec.UNSET
+    assert told.draft_n >= 5
+    assert told.draft_n_accepted >= 3
 
 
 def reported(error: HoshikageError) -> EngineError:

@@ -41,7 +41,8 @@ FULL: dict[str, Any] = {
     "lora": [{"path": "a.gguf", "scale": 0.5}, {"path": "b.gguf"}],
     "embedding": {"pooling": "mean"},
     "sha256": "0" * 64,
-    "draft_model": "small",
+    "speculation": "ngram",
+    "draft_model": "small.gguf",
     "mmproj": "eyes.gguf",
     "rpc_servers": ["10.0.0.2:50052"],
 }

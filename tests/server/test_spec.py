@@ -26,7 +26,8 @@ def folder(tmp_path: Path) -> Path:
 
 
 def spec(folder: Path, **keys: Any) -> EngineSpec:
-    settings = build_settings({"HOSHIKAGE_CONFIG_DIR": str(folder), **SETTINGS})
+    given = {name: keys.pop(name) for name in list(keys) if name.startswith("HOSHIKAGE_")}
+    settings = build_settings({"HOSHIKAGE_CONFIG_DIR": str(folder), **SETTINGS, **given})
     raw = {"path": ".", "model": "m.gguf", **keys}
     return spec_of(read_entry("m", {key: msgspec.Raw(msgspec.json.encode(raw[key])) for key in raw}, folder), settings)
 
@@ -63,6 +64,26 @@ def test_files_are_found_from_the_maps_folder(folder: Path, monkeypatch: pytest.
     lora = [{"path": "lora.gguf", "scale": 0.5}, {"path": "lora.gguf"}]
     adapter = file(folder / "lora.gguf")
     assert spec(folder, lora=lora).lora == (Adapter(adapter, 0.5), Adapter(adapter, 1.0))
+
+
+@pytest.mark.parametrize(
+    ("setting", "keys", "guesses", "drafts"),
+    [
+        ("off", {}, False, False),
+        ("ngram", {}, True, False),
+        ("ngram", {"speculation": "off"}, False, False),
+        ("off", {"speculation": "ngram"}, True, False),
+        ("off", {"draft_model": "lora.gguf"}, False, True),
+        ("ngram", {"draft_model": "lora.gguf"}, False, True),
+        ("off", {"draft_model": "lora.gguf", "speculation": "ngram"}, True, False),
+        ("ngram", {"draft_model": "lora.gguf", "speculation": "off"}, False, False),
+    ],
+)
+def test_how_to_guess(folder: Path, setting: str, keys: dict[str, Any], guesses: bool, drafts: bool) -> None:
+    """The entry's word wins, then its draft model, then the setting; never both ways at once."""
+    made = spec(folder, HOSHIKAGE_SPECULATION=setting, **keys)
+    assert made.guesses == guesses
+    assert made.draft_model == (file(folder / "lora.gguf") if drafts else None)
 
 
 @pytest.mark.parametrize("name", ["chat.jinja", "lora.gguf"])

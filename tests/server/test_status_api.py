@@ -51,7 +51,7 @@ def fields_of(kind: inspect.Type, name: str = "") -> Iterator[str]:
     elif isinstance(kind, inspect.VarTupleType):
         yield from fields_of(kind.item_type, f"{name}[]")
     elif isinstance(kind, inspect.DictType):
-        yield f"{name}.{{model}}"
+        yield from fields_of(kind.value_type, f"{name}.{{model}}")
     else:
         yield name
 
