@@ -14,6 +14,7 @@ from hoshikage_server.cli.backends import prepare
 from hoshikage_server.cli.words import say
 from hoshikage_server.engines.wire import INT32_MAX, Sampling
 from hoshikage_server.errors import ServerError
+from hoshikage_server.messages import said
 
 if TYPE_CHECKING:
     from hoshikage_server.cli.repl import Repl
@@ -160,8 +161,8 @@ def _load(repl: Repl, argument: str) -> None:
 def _path(text: str) -> Path:
     try:
         return Path(text).expanduser()
-    except RuntimeError as error:  # ~ of somebody unknown
-        raise ServerError("file_unreadable", path=text, reason=str(error)) from None
+    except RuntimeError:  # ~ of somebody unknown
+        raise ServerError("file_unreadable", path=text, reason=said("home_unknown")) from None
 
 
 def _set(repl: Repl, argument: str) -> None:

@@ -74,6 +74,10 @@ LOG: dict[str, Message] = {
     ),
     "freed_vram_stayed": Message("VRAM {size} がプロセス {pids} に残存", "{size} of VRAM stayed with {pids}"),
     "freed_nothing_stayed": Message("残ったものはありません", "nothing stayed"),
+    "no_threads": Message(
+        "スレッドを作れません。プロセス数の上限 (ulimit -u) を確かめてください",
+        "no thread can be started: see the limit of processes, ulimit -u",
+    ),
     "unknown_amount": Message("（量は不明）", "an unknown amount"),
     # The server
     "log_gpu_unknown": Message("GPUのメモリを調べられません: {reason}", "the GPU's memory is not known: {reason}"),

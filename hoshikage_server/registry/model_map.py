@@ -13,7 +13,7 @@ from typing import Any
 from filelock import Timeout
 
 from hoshikage_server.errors import ModelMapError, RequestError
-from hoshikage_server.messages import Sentence, said
+from hoshikage_server.messages import Sentence, said, told_by_system
 from hoshikage_server.registry import raw_map
 from hoshikage_server.registry.entries import by_name, first_clash, parse, read_entry
 from hoshikage_server.registry.entry import UNUSED, Entry, ModelEntry
@@ -185,7 +185,7 @@ class ModelMap:
         except UnicodeEncodeError as error:  # the name of a file may be any bytes, JSON cannot
             raise self._unwritable(said("map_no_unicode", text=ascii(error.object))) from error
         except OSError as error:
-            raise self._unwritable(error.strerror or str(error)) from error
+            raise self._unwritable(told_by_system(error)) from error
         return True
 
     def _check(self, model_id: str, raw: RawMap, before: dict[str, ModelEntry]) -> None:
@@ -209,7 +209,7 @@ class ModelMap:
         except NotRegularError:
             raise ModelMapError("invalid_model_map", path=self.path, reason=said("map_not_a_file")) from None
         except OSError as error:
-            raise ModelMapError("invalid_model_map", path=self.path, reason=error.strerror or str(error)) from error
+            raise ModelMapError("invalid_model_map", path=self.path, reason=told_by_system(error)) from error
         if len(content) > _BYTES_MAX:
             raise ModelMapError("invalid_model_map", path=self.path, reason=said("map_too_large", limit=_BYTES_MAX))
         return content
