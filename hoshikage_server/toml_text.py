@@ -16,11 +16,14 @@ def fault(text: str, error: Exception) -> tuple[Said, int | None]:
         text: The document.
         error: What tomllib raised.
     """
+    if isinstance(error, RecursionError):
+        return said("too_many_levels"), None
     words = str(error)
     found = _PLACE.search(words)
     words = _PLACE.sub("", words)
     if found is None:
         return said("toml_bad_value", words=words), None
     if found["line"] is None:
-        return said("toml_ends_early", words=words), text.rstrip().count("\n") + 1
+        line = text.rstrip().count("\n") + 1
+        return said("toml_at_end", line=line, words=words), line
     return said("toml_at", line=found["line"], column=found["column"], words=words), int(found["line"])

@@ -10,9 +10,9 @@ SETTINGS: dict[str, Message] = {
         "{line} 行目の {column} 文字目の書き方が正しくありません（TOML: {words}）",
         "line {line}, column {column} is not as it has to be (TOML: {words})",
     ),
-    "toml_ends_early": Message(
-        "ファイルが途中で終わっています。引用符か、閉じるかっこがありません（TOML: {words}）",
-        "the file ends too early: a quote or a bracket is not closed (TOML: {words})",
+    "toml_at_end": Message(
+        "最後の {line} 行目までのどこかで、書き方が正しくありません（TOML: {words}）",
+        "something up to line {line}, the last one, is not as it has to be (TOML: {words})",
     ),
     "toml_bad_value": Message("使えない値があります（TOML: {words}）", "a value in it cannot be used (TOML: {words})"),
     "toml_not_utf8": Message(

@@ -38,6 +38,7 @@ class ModelMap:
         self._stamp: tuple[int, ...] | None = None
         self._entries: dict[str, ModelEntry] | None = None
         self._names: dict[str, ModelEntry] = {}
+        self._told_stamp: tuple[int, ...] | None = None  # of the file whose error the log has
         self._told_unused: frozenset[tuple[str, str]] = frozenset()
 
     def entries(self) -> dict[str, ModelEntry]:
@@ -48,7 +49,7 @@ class ModelMap:
         """
         stamp = self._stamp_now()
         if self._entries is None or stamp != self._stamp:
-            self._read(has_changed=stamp != self._stamp)
+            self._read(stamp)
             self._stamp = stamp
         if self._entries is None:
             assert self.error is not None
@@ -152,12 +153,13 @@ class ModelMap:
 
         return self._update(model_id, change)
 
-    def _read(self, *, has_changed: bool) -> None:
+    def _read(self, stamp: tuple[int, ...]) -> None:
         try:
             self._entries = parse(self._read_bytes(), self.path)
         except ModelMapError as error:
             self.error = error
-            if has_changed:
+            if stamp != self._told_stamp:
+                self._told_stamp = stamp
                 log.error(error)
             return
         self.error = None
