@@ -92,7 +92,8 @@ def _download(wheel: Path) -> None:
         command += ["--no-cache-dir", "--only-binary=:all:", "--dest", folder, REQUIREMENT]
         result = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=False)
         if result.returncode != 0:
-            reason = (result.stdout.strip().splitlines() or [f"pip exited with {result.returncode}"])[-1]
+            lines = result.stdout.strip().splitlines()
+            reason = lines[-1] if lines else said("engine_exit_status", status=result.returncode)
             raise DemoModelError("demo_download_failed", reason=reason)
         downloaded = Path(folder) / _WHEEL_NAME
         if not _holds_model(downloaded):

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import logging
 
-from hoshikage_core import HoshikageError, Reason, UnsupportedError
+from hoshikage_core import HoshikageError, InsufficientMemoryError, Reason, UnsupportedError
 from hoshikage_core.errors import Value
 from hoshikage_server import logs
 from hoshikage_server.engines import wire
-from hoshikage_server.messages import Said, of_number, said
+from hoshikage_server.messages import Said, Sentence, Size, of_number, said
 
 _LOAD_FAILED = "model_load_failed"
 # What may be told of a load that failed; everything else is model_load_failed.
@@ -89,14 +89,27 @@ def failed_load(error: Exception) -> wire.Failed:
     return wire.Failed(0, _LOAD_FAILED, str(error), {**frame.fields, "reason": _reason(key, str(error))})
 
 
+def in_words(error: Exception) -> Sentence | str:
+    """An error in a sentence of the log."""
+    if isinstance(error, InsufficientMemoryError):
+        return said("memory_short", needed=Size(error.needed_bytes), free=Size(error.free_bytes))
+    reason = getattr(error, "reason", None)
+    return of_reason(reason) if isinstance(reason, Reason) else str(error)
+
+
+def of_reason(reason: Reason) -> Said:
+    """A reason of hoshikage_core's as a sentence of the catalogue."""
+    if reason.key == "os_error":
+        return of_number(int(reason.values["errno"]), str(reason))
+    values = {name: _plain(inner) for name, inner in reason.values.items()}
+    return Said(f"reason_{reason.key}", values, str(reason))
+
+
 def _reason(key: str, words: str) -> Said:
     return said(f"reason_{key}", words=words)
 
 
 def _plain(value: Value) -> int | float | str | Said:
     if isinstance(value, Reason):
-        if value.key == "os_error":
-            return of_number(int(value.values["errno"]), str(value))
-        values = {name: _plain(inner) for name, inner in value.values.items()}
-        return Said(f"reason_{value.key}", values, str(value))
+        return of_reason(value)
     return int(value) if isinstance(value, bool) else value

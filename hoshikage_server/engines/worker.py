@@ -28,7 +28,7 @@ from hoshikage_server import __version__, dumps, logs
 from hoshikage_server.engines import wire
 from hoshikage_server.engines.defaults import apply
 from hoshikage_server.engines.embedding_work import EmbeddingWork
-from hoshikage_server.engines.failures import CannotGenerateError, failed, failed_load
+from hoshikage_server.engines.failures import CannotGenerateError, failed, failed_load, in_words
 from hoshikage_server.engines.loading import Loaded, load
 from hoshikage_server.engines.prompts import Prompts
 from hoshikage_server.engines.running import Running
@@ -242,7 +242,7 @@ class Worker:
         try:
             engine.step()
         except HoshikageError as error:  # about the step as a whole: whom it served is not known
-            log.info(said("log_step_failed", reason=error))  # each of its requests is an error of its own
+            log.info(said("log_step_failed", reason=in_words(error)))  # each of its requests is an error of its own
             for request_id, running in list(self._active.items()):
                 self._fail(request_id, error)
                 running.generation.close()

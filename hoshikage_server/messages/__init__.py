@@ -72,6 +72,9 @@ class Said(msgspec.Struct, frozen=True):
     def __str__(self) -> str:
         return self.text("en")
 
+    def __hash__(self) -> int:
+        return hash(self.key)
+
 
 def said(key: str, /, **values: Any) -> Said:
     """A sentence for a log, or for the value of another one."""

@@ -112,12 +112,12 @@ SERVER: dict[str, Message] = {
         "The demo model '{model}' is ready: {path}",
     ),
     "demo_download_failed": Message(
-        "デモモデルをダウンロードできませんでした: {reason}",
-        "The demo model could not be downloaded: {reason}",
+        "デモモデルをダウンロードできませんでした。ネットワークを確かめて、もう一度実行してください（{reason}）。",
+        "The demo model could not be downloaded: check the network, and run the command again ({reason}).",
     ),
     "demo_bad_content": Message(
-        "ダウンロードしたデモモデルの内容が正しくありません: {reason}",
-        "The downloaded demo model is not what it should be: {reason}",
+        "ダウンロードしたデモモデルの内容が正しくありません。もう一度実行すると、取得し直します（{reason}）。",
+        "The downloaded demo model is not what it should be: run the command again to fetch it anew ({reason}).",
     ),
     "demo_no_space": Message(
         "デモモデルを {path} に書き込めませんでした: {reason}",

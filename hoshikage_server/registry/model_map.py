@@ -216,7 +216,7 @@ class ModelMap:
             raise ModelMapError("invalid_model_map", path=self.path, reason=said("map_too_large", limit=_BYTES_MAX))
         return content
 
-    def _unwritable(self, reason: str | Sentence) -> ModelMapError:
+    def _unwritable(self, reason: Sentence) -> ModelMapError:
         return ModelMapError("model_map_not_written", path=self.path, reason=reason)
 
     def _stamp_now(self) -> tuple[int, ...]:

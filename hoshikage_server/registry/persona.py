@@ -174,7 +174,7 @@ def to_toml(persona: Persona) -> bytes:
     return tomli_w.dumps(plain, multiline_strings=not has_returns).encode()
 
 
-def unusable(path: Path, reason: Sentence | str, line: int | None = None) -> PersonaError:
+def unusable(path: Path, reason: Sentence, line: int | None = None) -> PersonaError:
     """The error for a file, and a line of it, as compilers name them."""
     return PersonaError("invalid_persona", where=path if line is None else f"{path}:{line}", reason=reason)
 
