@@ -34,7 +34,7 @@ _WORDS_OF_AN_ERROR = re.compile(r"^str\((error|.*reason)\)")
 _TELLERS = {"said", "unusable", "Crash", "_note_failure", "_unwritable", "Freed"}
 _RAISING = {"engines/templates.py", "registry/files.py"}  # for others, who tell of it
 # In brackets, behind a sentence that says what it means and what to do.
-_QUOTED = {("demo.py", "DemoModelError('demo_bad_content', reason=str(error))")}
+_QUOTED = {"demo_bad_content", "hub_unreachable"}
 # Not for people: words of the protocol between parents and children, of a type, or of what another program has said.
 _NOT_FOR_PEOPLE = {"api/openapi.py", "api/operations.py"}
 
@@ -175,7 +175,7 @@ def _foreign(name: str, tree: ast.AST) -> Iterator[str]:
             yield "strerror"
         if isinstance(node, ast.Call) and (_called(node) in _ERRORS or _called(node) in _TELLERS):
             for value in (*node.args, *(keyword.value for keyword in node.keywords if keyword.arg == "reason")):
-                if _WORDS_OF_AN_ERROR.search(ast.unparse(value)) and (name, ast.unparse(node)) not in _QUOTED:
+                if _WORDS_OF_AN_ERROR.search(ast.unparse(value)) and not _QUOTED.intersection(_constant(node.args[0])):
                     yield ast.unparse(node)
 
 
