@@ -14,7 +14,7 @@ from servers import N_BATCH, N_CTX, OURS, THEIRS, Task, in_turn, llama_server, o
 from streams import stream_chat
 
 GOALS = (
-    Goal("4 clients: total tokens/s / llama-server -np 4", (OURS, "4 clients"), (THEIRS, "4 clients"), at_least=1.1),
+    Goal("4 clients: total tokens/s / llama-server -np 4", (OURS, "4 at once"), (THEIRS, "4 at once"), at_least=1.1),
 )
 
 
@@ -35,6 +35,7 @@ def measure(options: Options) -> list[Report]:
         build=options.build,
         references=(THEIRS,),
         goals=GOALS,
+        samples={name: {} for name in (OURS, THEIRS) if name == OURS or options.tools},
     )
     for n_clients in options.clients:
         with ExitStack() as running:
@@ -49,7 +50,7 @@ def measure(options: Options) -> list[Report]:
                 together(port, task, n_clients, 0)
             for repetition in range(1, options.repetitions + 1):
                 for name in in_turn(list(ports), repetition):
-                    report.add(name, {f"{n_clients} clients": together(ports[name], task, n_clients, repetition)})
+                    report.add(name, {f"{n_clients} at once": together(ports[name], task, n_clients, repetition)})
                 progress(repetition, options, f"{n_clients} clients: repetition")
     return [report]
 

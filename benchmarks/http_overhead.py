@@ -59,7 +59,7 @@ class Client:
         return first_s, end_s
 
 
-def one_round(client: Client, worker: int, report: Report, n_paced: int, n_flooded: int) -> None:
+def one_round(client: Client, worker: Path, report: Report, n_paced: int, n_flooded: int) -> None:
     report.add("first token, kept connection", {"time": 1e6 * client.ask("echo x", stream=True)[0]})
     client.renew()
     report.add("first token, new connection", {"time": 1e6 * client.ask("echo x", stream=True)[0]})
@@ -87,10 +87,11 @@ def measure(options: Options) -> list[Report]:
         }
         with running_server([sys.executable, str(SERVER)], port, environment) as master:
             (worker,) = children(master)
+            folder_of_worker = Path(f"/proc/{worker}")
             client = Client(port)
             client.ask("echo x", stream=True)  # starts the engine
             for repetition in range(options.repetitions):
-                one_round(client, worker, report, options.paced, options.flooded)
+                one_round(client, folder_of_worker, report, options.paced, options.flooded)
                 progress(repetition + 1, options)
     return [report]
 

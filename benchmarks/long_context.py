@@ -53,6 +53,9 @@ def run_llama_bench(tool: Path, options: Options) -> Speeds:
 
 def measure(options: Options) -> list[Report]:
     """A report of each depth, so that a row can be compared with the one above it."""
+    candidates = {CORE: lambda: run_core(options)}
+    if options.tools:
+        candidates[BENCH] = lambda: run_llama_bench(options.tools.llama_bench, options)
     reports = {
         depth: Report(
             title=f"After {depth} tokens",
@@ -63,12 +66,10 @@ def measure(options: Options) -> list[Report]:
                 Goal(f"{what} after {depth} tokens / llama-bench -d", (CORE, what), (BENCH, what), at_least=0.97)
                 for what in ("prefill", "decode")
             ],
+            samples={name: {} for name in candidates},
         )
         for depth in options.depths
     }
-    candidates = {CORE: lambda: run_core(options)}
-    if options.tools:
-        candidates[BENCH] = lambda: run_llama_bench(options.tools.llama_bench, options)
     for repetition in range(options.repetitions):
         for name in in_turn(list(candidates), repetition):
             for depth, speeds in candidates[name]().items():

@@ -63,7 +63,13 @@ def measure(options: Options) -> list[Report]:
     """Both, each once a repetition."""
     task = Task(options.model, options.threads, 10, options.tokens)
     memory = Report(
-        "Memory", options.settings(), options.build, unit="MiB", references=(THEIRS,), goals=GOALS, samples={OURS: {}}
+        "Memory",
+        options.settings(),
+        options.build,
+        unit="MiB",
+        references=(THEIRS,),
+        goals=GOALS,
+        samples={OURS: {}, ENGINE: {}},
     )
     idle = Report("In a second without requests", options.settings(), options.build, unit="", units={"processor": "ms"})
     idle.goals = (Goal("wake-ups a second, dark", ("hoshikage, dark", "wake-ups"), at_most=1),)

@@ -20,12 +20,12 @@ def family(pid: int) -> list[int]:
 
 def pss_mib(pids: Iterable[int]) -> float:
     """What processes hold in memory, pages that several share divided among them."""
-    return sum(_kib(f"/proc/{pid}/smaps_rollup", "Pss:") for pid in pids) / 1024
+    return sum(_field(Path(f"/proc/{pid}/smaps_rollup"), "Pss:") for pid in pids) / 1024
 
 
 def rss_mib(pids: Iterable[int]) -> float:
     """What processes hold in memory, each counted whole."""
-    return sum(_kib(f"/proc/{pid}/status", "VmRSS:") for pid in pids) / 1024
+    return sum(_field(Path(f"/proc/{pid}/status"), "VmRSS:") for pid in pids) / 1024
 
 
 def n_descriptors(pids: Iterable[int]) -> int:
@@ -33,9 +33,9 @@ def n_descriptors(pids: Iterable[int]) -> int:
     return sum(len(os.listdir(f"/proc/{pid}/fd")) for pid in pids)
 
 
-def cpu_s(pid: int) -> float:
-    """Processor time of a process so far."""
-    nanoseconds = Path(f"/proc/{pid}/schedstat").read_text(encoding="ascii").split()[0]
+def cpu_s(thread: Path) -> float:
+    """Processor time of a thread so far; the folder of a process stands for its first thread."""
+    nanoseconds = (thread / "schedstat").read_text(encoding="ascii").split()[0]
     return int(nanoseconds) / 1e9
 
 
@@ -44,9 +44,9 @@ def idle_cost(pids: Iterable[int], watch_s: float) -> dict[str, float]:
     pids = list(pids)
 
     def now() -> tuple[int, float]:
-        texts = [Path(f"/proc/{pid}/status").read_text(encoding="utf-8") for pid in pids]
-        lines = [line for text in texts for line in text.splitlines() if line.startswith("voluntary_")]
-        return sum(int(line.split()[1]) for line in lines), sum(map(cpu_s, pids))
+        threads = [thread for pid in pids for thread in Path(f"/proc/{pid}/task").iterdir()]
+        n_waits = sum(_field(thread / "status", "voluntary_ctxt_switches:") for thread in threads)
+        return n_waits, sum(cpu_s(thread) for thread in threads)
 
     switches, used_s = now()
     time.sleep(watch_s)
@@ -57,6 +57,6 @@ def idle_cost(pids: Iterable[int], watch_s: float) -> dict[str, float]:
     }
 
 
-def _kib(path: str, field: str) -> int:
-    lines = Path(path).read_text(encoding="utf-8").splitlines()
+def _field(path: Path, field: str) -> int:
+    lines = path.read_text(encoding="utf-8").splitlines()
     return next(int(line.split()[1]) for line in lines if line.startswith(field))

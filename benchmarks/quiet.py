@@ -32,7 +32,10 @@ def stream(server: Server, messages: object, n_tokens: int) -> Iterator[HTTPResp
     request = {"model": MODEL_ID, "messages": messages, "max_tokens": n_tokens, "temperature": 0, "stream": True}
     connection.request("POST", "/v1/chat/completions", json.dumps(request), {"Content-Type": "application/json"})
     try:
-        yield connection.getresponse()
+        response = connection.getresponse()
+        if response.status != 200:
+            fail(f"the server answered {response.status}: {response.read().decode()}")
+        yield response
     finally:
         connection.close()
 

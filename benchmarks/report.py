@@ -188,18 +188,19 @@ class Report:
     def table(self) -> str:
         """Medians with their range, and ratios to each reference, as a Markdown table."""
         medians, ratios = self.medians(), self.ratios()
+        has_ranges = any(len(figures) > 1 for measures in self.samples.values() for figures in measures.values())
         header = ["candidate"]
         for measure in self.measures():
-            header += [f"{measure} {self.unit_of(measure)}".strip(), "(min to max)"]
+            header += [f"{measure} {self.unit_of(measure)}".strip(), *(["(min to max)"] if has_ranges else [])]
             header += [f"vs {reference}" for reference in ratios]
         rows = []
         for candidate, measures in self.samples.items():
             row = [candidate]
             for measure in self.measures():
-                if figures := measures.get(measure):
-                    row += [_figure(medians[candidate][measure]), f"{_figure(min(figures))} to {_figure(max(figures))}"]
-                else:
-                    row += ["–", "–"]
+                figures = measures.get(measure)
+                row.append(_figure(medians[candidate][measure]) if figures else "–")
+                if has_ranges:
+                    row.append(f"{_figure(min(figures))} to {_figure(max(figures))}" if figures else "–")
                 row += [
                     f"{ratio[candidate][measure]:.3f}" if measure in ratio[candidate] else "–"
                     for ratio in ratios.values()
