@@ -35,6 +35,8 @@ class StreamTiming:
 
     def speeds(self) -> dict[str, float]:
         """Tokens per second: the prompt's until the first text came, and the answer's from then on."""
+        if self.last_text_s == self.first_text_s:
+            fail(f"all {self.n_completion} tokens came at once: ask for more of them, or take a larger model")
         return {
             "prefill": self.n_prompt / self.first_text_s,
             "decode": (self.n_completion - 1) / (self.last_text_s - self.first_text_s),

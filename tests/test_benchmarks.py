@@ -144,7 +144,6 @@ def test_scripts_explain_themselves() -> None:
 @pytest.mark.parametrize(
     ("script", "options"),
     [
-        ("decode", ["--no-peers"]),
         ("ttft", ["--no-peers"]),
         ("concurrency", ["--no-peers"]),
         ("long_context", ["--no-peers"]),
@@ -168,13 +167,20 @@ def test_script_runs(
 
 
 @pytest.mark.slow
-def test_quiet_runs(report: ModuleType, smollm2_path: Path, tmp_path: Path) -> None:
-    """It needs a model that is slow enough to be left in the middle of a prompt."""
+@pytest.mark.parametrize(
+    ("script", "options", "candidate"),
+    [("decode", ["--no-peers"], "hoshikage HTTP"), ("quiet", [], "disconnect in prefill to free")],
+)
+def test_script_runs_with_a_model_that_takes_its_time(
+    script: str, options: list[str], candidate: str, report: ModuleType, smollm2_path: Path, tmp_path: Path
+) -> None:
+    """So that an answer does not come all at once, and a prompt can be left in the middle."""
     output = tmp_path / "found.json"
-    run = run_script("quiet", "--quick", "--model", smollm2_path, "--json", output)
+    run = run_script(script, "--quick", "--model", smollm2_path, "--json", output, *options)
     assert run.returncode == 0, run.stderr
     [found] = report.read_json(output)
-    assert "disconnect in prefill to free" in found.samples
+    assert found.samples[candidate]
+    assert found.table() in run.stdout
 
 
 @pytest.mark.slow
