@@ -1,6 +1,6 @@
 """How even are short plain answers: half, 90 and 99 of 100 of them, ours and llama-server's in turn.
 
-One client, one connection to each, answers of a few tokens that are not streamed. A slow machine is slow for all of
+One client, a new connection each time, answers of a few tokens that are not streamed. A slow machine is slow for all of
 them; what one of a hundred waits longer than the others is the server's doing, or the neighbours'.
 """
 
@@ -12,7 +12,7 @@ from statistics import quantiles
 from common import Options, Size, progress, run
 from report import Goal, Report
 from servers import MODEL_ID, N_CTX, OURS, THEIRS, in_turn, llama_server, our_server
-from streams import connect, plain_chat
+from streams import plain_chat
 
 GOALS = (Goal("non-streamed 8-token answers: p99/p50", (OURS, "p99/p50"), at_most=1.5),)
 
@@ -40,7 +40,6 @@ def measure(options: Options) -> list[Report]:
         if options.tools:
             theirs = llama_server(options.tools.llama_server, options.model, options.threads, "-np", "1")
             servers[THEIRS] = running.enter_context(theirs)
-        connections = {name: connect(server.port) for name, server in servers.items()}
         for repetition in range(options.repetitions):
             times_ms: dict[str, list[float]] = {name: [] for name in servers}
             for number in range(options.answers + 1):
@@ -52,7 +51,7 @@ def measure(options: Options) -> list[Report]:
                         "max_tokens": options.tokens,
                         "temperature": 0,
                     }
-                    took_ms = 1000 * plain_chat(connections[name], request)
+                    took_ms = 1000 * plain_chat(servers[name].port, request)
                     if number:  # the first one warms up
                         times_ms[name].append(took_ms)
             for name, times in times_ms.items():
