@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 from hoshikage_core import _checks
 from hoshikage_core._ffi import Handle, call, ffi, lib
 from hoshikage_core._loras import Lora, native_loras
-from hoshikage_core._prefixes import Prefixes
+from hoshikage_core._prefixes import ANYWHERE, Prefixes, count_common
 from hoshikage_core._saved import Bed, SleepingPrefix
 from hoshikage_core._step import NativeStep, Part
 from hoshikage_core.errors import (
@@ -91,7 +91,7 @@ class Engine:
             self.native,
             shape.n_ctx,
             self.native_step.n_held,
-            can_cut=not (model.info.is_recurrent or model.info.is_hybrid),
+            n_back=0 if model.info.is_recurrent or model.info.is_hybrid else model.info.n_swa or ANYWHERE,
             room_bytes=cache_bytes,
         )
 
@@ -307,13 +307,21 @@ class Engine:
         with self.lock:
             self.require_open()
             self._reap()
-            free = [seq_id for seq_id in range(self.parallel) if seq_id not in self._sequences]
-            if not free:
+            if len(self._sequences) == self.parallel:
                 raise EngineBusyError(self.parallel)
-            seq_id = self._prefixes.take(tokens if reuse else [], free)
+            living = [sequence for reference in self._sequences.values() if (sequence := reference()) is not None]
+            borders = self._borders(tokens, shape) if reuse else []
+            seq_id = self._prefixes.take(tokens if reuse else [], _tokens_by_id(living), borders)
             try:
                 sequence = Sequence(
-                    self, seq_id, tokens, sampling, shape=shape, thinking_budget=thinking_budget, choice=choice
+                    self,
+                    seq_id,
+                    tokens,
+                    sampling,
+                    shape=shape,
+                    thinking_budget=thinking_budget,
+                    choice=choice,
+                    reuse=reuse,
                 )
             except BaseException:
                 self._prefixes.keep(seq_id, tokens)
@@ -462,6 +470,7 @@ class Engine:
                 tokens = self.native_step.run(context, parts)
             if n_tokens >= _N_MEASURED:
                 self._s_per_token = (time.monotonic() - begun) / n_tokens
+            self._prefixes.on_computed()
             return tokens
         except KeyboardInterrupt:
             # Ctrl-C came somewhere in between: what the sampler and the sequence know may differ by a token.
@@ -475,6 +484,25 @@ class Engine:
         """Ends a sequence, whose tokens these are; the lock must be held."""
         if self._sequences.pop(seq_id, None) is not None and not self.native.closed:
             self._prefixes.keep(seq_id, tokens)
+
+    def n_at_once(self, seq_id: int, n: int) -> int:
+        """How many of a sequence's next n tokens one step can compute; the lock must be held."""
+        return self._prefixes.n_at_once(seq_id, min(n, self.n_batch))
+
+    def go_back(self, seq_id: int, n: int) -> None:
+        """Lets a sequence hold its first n tokens only, or as many of them as it can; the lock must be held."""
+        self._prefixes.go_back(seq_id, n)
+
+    def _borders(self, tokens: SequenceOf[int], shape: ChatPrompt | None) -> list[int]:
+        """After how many tokens a later prompt may part from this one."""
+        if not self._prefixes.needs_borders:
+            return []
+        last = len(tokens) - 1
+        if shape is None or not shape.borders:
+            return [last]
+        texts = [shape.prompt[:border] for border in shape.borders]
+        before = [self.model.tokenize(text, parse_special=True) for text in texts if text]
+        return [min(count_common(its, list(tokens)), last) for its in before]
 
     def _running(self) -> list[Generation]:
         return [g for reference in self._generations if (g := reference()) is not None and not g.finished]
@@ -494,7 +522,8 @@ class Engine:
 
         Those that decode come first, one token each; prompts share what is left of the batch, first come first served.
         """
-        decoding, prefilling = [], []
+        decoding: list[Generation] = []
+        prefilling: list[Generation] = []
         for generation in running:
             if generation.sequence.cancelled:
                 generation.finish("cancelled")
@@ -502,7 +531,7 @@ class Engine:
                 continue  # it failed, or its first token has ended it
             elif generation.sequence.n_pending == 1:
                 decoding.append(generation)
-            else:
+            elif self._is_ready(generation, decoding + prefilling):
                 prefilling.append(generation)
         n_wanted = sum(generation.sequence.n_pending for generation in decoding + prefilling)
         n_left = min(self.n_batch, self._prefixes.make_room(min(self.n_batch, n_wanted)))
@@ -511,7 +540,7 @@ class Engine:
         chosen, parts = [], []
         for generation in decoding + prefilling:
             n_pending = generation.sequence.n_pending
-            n_tokens = min(n_pending, n_left)
+            n_tokens = self.n_at_once(generation.sequence.id, min(n_pending, n_left))
             if n_tokens:
                 n_left -= n_tokens
                 chosen.append(generation)
@@ -521,10 +550,25 @@ class Engine:
             self._running()[-1].finish("length")
         return chosen, parts
 
+    def _is_ready(self, generation: Generation, before: SequenceOf[Generation]) -> bool:
+        """False for a prompt that begins like one which is being computed: what they share will be copied."""
+        sequence = generation.sequence
+        if not before or not sequence.reuse:
+            return True
+        n_held = sequence.n_computed
+        others = _tokens_by_id(other.sequence for other in before)
+        is_ready = self._prefixes.catch_up(sequence.id, sequence.tokens, others)
+        sequence.n_cached += sequence.n_computed - n_held
+        return is_ready
+
     def require_open(self) -> None:
         """Raises ClosedError once the engine is closed."""
         if self._closing:
             raise ClosedError("the engine is closed")
+
+
+def _tokens_by_id(sequences: Iterable[Sequence]) -> dict[int, list[int]]:
+    return {sequence.id: sequence.tokens for sequence in sequences}
 
 
 def _new_context(model: Model, shape: ContextShape, params: Any, lora: SequenceOf[Lora]) -> Any:
