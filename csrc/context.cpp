@@ -316,6 +316,7 @@ llama_context_params native_params(const hsk_context_params &params) {
     native.type_k = kv_type(params.kv_type_k);
     native.type_v = kv_type(params.kv_type_v);
     native.kv_unified = true;  // sequences share the cache: how long each may be is not fixed up front
+    native.swa_full = false;   // a sliding window takes its own room only; checkpoints say what was behind it
     native.no_perf = true;
     return native;
 }

@@ -220,6 +220,7 @@ class Sleeping(msgspec.Struct, frozen=True, array_like=True):
     offset: int
     n_bytes: int
     crc: int
+    marks: tuple[tuple[int, int], ...] = ()
 
 
 class Load(Frame, frozen=True):

@@ -202,7 +202,7 @@ class Worker:
         assert self._bed is not None
         try:
             places = self._engine.lie_down(self._bed, room_bytes=frame.room_bytes, limit_s=frame.sleep_s)
-            slept = (wire.Sleeping(place.tokens, place.offset, place.n_bytes, place.crc) for place in places)
+            slept = (wire.Sleeping(p.tokens, p.offset, p.n_bytes, p.crc, p.marks) for p in places)
             self._send(wire.Slept(tuple(slept)))
         finally:
             os._exit(0)
