@@ -60,9 +60,14 @@ class Prefixes:
         self._saved: list[Saved] = []  # the same
 
     @property
+    def cuts_anywhere(self) -> bool:
+        """Whether the model's memory can go back to any token."""
+        return self._n_back == ANYWHERE
+
+    @property
     def needs_borders(self) -> bool:
-        """Whether the model's memory can go back to where a checkpoint was taken only."""
-        return self._n_back != ANYWHERE and self._room_bytes > 0
+        """Whether it can go back to where a checkpoint was taken only, and there is room for some."""
+        return not self.cuts_anywhere and self._room_bytes > 0
 
     @property
     def n_free(self) -> int:
@@ -134,7 +139,7 @@ class Prefixes:
             tokens: Its tokens.
             others: Those of the living ones that are computed before it, by their ids.
         """
-        if self._n_back != ANYWHERE:
+        if not self.cuts_anywhere:
             return True
         wanted = tokens[:-1]
         alike = ((count_common(its, wanted), its_id) for its_id, its in {**self._kept, **others}.items())
@@ -214,7 +219,7 @@ class Prefixes:
             yield _Source(*usable(tokens, self._reach(seq_id), points, 1), seq_id)
         for seq_id, living in running.items():
             points = (one.n_tokens for one in self._checkpoints.of(seq_id))
-            reach = 1 if self._n_back == ANYWHERE else _NEVER
+            reach = 1 if self.cuts_anywhere else _NEVER
             yield _Source(*usable(living[: self._n_held[seq_id]], reach, points, _N_SAVED_MIN), seq_id)
         for saved in self._saved:
             reach = 1 if len(saved.tokens) <= self._n_back else len(saved.tokens)
@@ -223,7 +228,7 @@ class Prefixes:
 
     def _reach(self, seq_id: int) -> int:
         """The fewest first tokens that a sequence can go back to without a checkpoint."""
-        if self._n_back == ANYWHERE:
+        if self.cuts_anywhere:
             return 1
         reach = ffi.new("int32_t *")
         with self._context as context:
@@ -235,7 +240,7 @@ class Prefixes:
         if empty is None or len(self._kept[source.seq_id]) - source.n < _N_SAVED_MIN:
             return False
         last = self._checkpoints.last(source.seq_id, source.n)
-        return self._n_back == ANYWHERE or (last is not None and last.n_tokens == source.n)
+        return self.cuts_anywhere or (last is not None and last.n_tokens == source.n)
 
     def _copy(self, source: int, target: int, n: int) -> None:
         """Lets a sequence hold the first n tokens of another one, in the same cells."""

@@ -399,6 +399,11 @@ class Engine:
             self._prefixes.wake(file, places)
 
     @property
+    def cuts_anywhere(self) -> bool:
+        """Whether the memory of a sequence can go back to any token; else only to where it ends and to checkpoints."""
+        return self._prefixes.cuts_anywhere
+
+    @property
     def progress(self) -> int:
         """A number that grows while a step computes: on the CPU hundreds of times a step, on a GPU once.
 

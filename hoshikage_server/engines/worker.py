@@ -169,6 +169,7 @@ class Worker:
                 build=f"{__version__} {build_info().llama_cpp_commit}",
                 info={"arch": info.arch, "quantisation": info.quantisation, "n_params": info.n_params},
                 degraded=loaded.degraded,
+                cuts_anywhere=loaded.engine is None or loaded.engine.cuts_anywhere,
             )
         )
         return loaded

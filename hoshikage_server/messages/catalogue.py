@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from hoshikage_server.messages.asking import ASKING
+from hoshikage_server.messages.cache import CACHE
 from hoshikage_server.messages.cli import CLI
 from hoshikage_server.messages.client import CLIENT
 from hoshikage_server.messages.doctor import DOCTOR
@@ -543,6 +544,7 @@ CATALOGUE: dict[str, Message] = {
         "Hoshikage {version}: the OpenAI-compatible API is at {url}/v1\n"
         "Models: {url}/v1/models   Status: {url}/v1/status\n",
     ),
+    **CACHE,
     **CLI,
     **CLIENT,
     **PERSONAS,
