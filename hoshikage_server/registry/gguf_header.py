@@ -118,6 +118,7 @@ class _Reader:
                 self._file.seek(length_at)
                 start, offset, data = length_at, 0, self._file.read(_BUFFER_BYTES)
             length_at += _U64.size + _U64.unpack_from(data, offset)[0]
+            self._within(length_at)
         self._skip(length_at - self._at)
 
     def _text(self) -> str:
@@ -151,6 +152,10 @@ class _Reader:
 
     def _skip(self, n_bytes: int) -> None:
         self._at += n_bytes
-        if self._at > self._size:
-            raise struct.error("the file ends here")
+        self._within(self._at)
         self._file.seek(self._at)
+
+    def _within(self, place: int) -> None:
+        """Before it is sought: a file system refuses the farthest places with an error of its own."""
+        if place > self._size:
+            raise struct.error("the file ends here")
