@@ -309,9 +309,10 @@ class Engine:
             self._reap()
             if len(self._sequences) == self.parallel:
                 raise EngineBusyError(self.parallel)
-            living = [sequence for reference in self._sequences.values() if (sequence := reference()) is not None]
+            living = {seq_id: reference() for seq_id, reference in self._sequences.items()}
+            running = {seq_id: sequence.tokens if sequence else [] for seq_id, sequence in living.items()}
             borders = self._borders(tokens, shape) if reuse else []
-            seq_id = self._prefixes.take(tokens if reuse else [], _tokens_by_id(living), borders)
+            seq_id = self._prefixes.take(tokens if reuse else [], running, borders)
             try:
                 sequence = Sequence(
                     self,
@@ -561,7 +562,7 @@ class Engine:
         if not before or not sequence.reuse:
             return True
         n_held = sequence.n_computed
-        others = _tokens_by_id(other.sequence for other in before)
+        others = {other.sequence.id: other.sequence.tokens for other in before}
         is_ready = self._prefixes.catch_up(sequence.id, sequence.tokens, others)
         sequence.n_cached += sequence.n_computed - n_held
         return is_ready
@@ -570,10 +571,6 @@ class Engine:
         """Raises ClosedError once the engine is closed."""
         if self._closing:
             raise ClosedError("the engine is closed")
-
-
-def _tokens_by_id(sequences: Iterable[Sequence]) -> dict[int, list[int]]:
-    return {sequence.id: sequence.tokens for sequence in sequences}
 
 
 def _new_context(model: Model, shape: ContextShape, params: Any, lora: SequenceOf[Lora]) -> Any:
