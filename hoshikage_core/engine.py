@@ -559,7 +559,7 @@ class Engine:
     def _is_ready(self, generation: Generation, before: SequenceOf[Generation]) -> bool:
         """False for a prompt that begins like one which is being computed: what they share will be copied."""
         sequence = generation.sequence
-        if not before or not sequence.reuse:
+        if not sequence.reuse:
             return True
         n_held = sequence.n_computed
         others = {other.sequence.id: other.sequence.tokens for other in before}

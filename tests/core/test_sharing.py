@@ -96,11 +96,17 @@ def test_prompts_that_come_together(model: Model, engine: Engine) -> None:
 
 
 def test_the_first_one_is_cancelled(engine: Engine) -> None:
-    """Who waited for it does not wait for ever, and takes what it has left."""
+    """Who waited for it does not wait for ever."""
     first = engine.stream(SYSTEM + text(20, 1), GREEDY, max_tokens=4)
     second = engine.stream(SYSTEM + text(20, 2), GREEDY, max_tokens=4)
     first.cancel()
     assert second.result().n_completion == 4
+
+
+def test_the_first_one_has_ended(engine: Engine) -> None:
+    """In the very step that has computed what the second waits for."""
+    generations = [engine.stream(SYSTEM + text(20, seed), GREEDY, max_tokens=1) for seed in (1, 2)]
+    assert [generation.result().n_cached for generation in generations] == [0, 400]
 
 
 def test_no_wait_for_what_is_generated(engine: Engine) -> None:
