@@ -5,7 +5,8 @@ from __future__ import annotations
 import falcon
 import msgspec
 
-from hoshikage_server.api import body, invalid
+from hoshikage_server import invalid
+from hoshikage_server.api import body
 from hoshikage_server.api.operations import operation
 from hoshikage_server.api.persona_objects import (
     BODY_WORDS,

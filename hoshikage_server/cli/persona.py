@@ -9,7 +9,6 @@ from typing import Any
 import click
 import msgspec
 
-from hoshikage_server.api.invalid import from_validation
 from hoshikage_server.api.persona_objects import told
 from hoshikage_server.cli.answer_view import AnswerView
 from hoshikage_server.cli.asking import Wishes
@@ -20,6 +19,7 @@ from hoshikage_server.cli.persona_edit import edit
 from hoshikage_server.cli.persona_view import shown, summary
 from hoshikage_server.cli.words import command, group, json_option, option, say
 from hoshikage_server.errors import PersonaError, RequestError, ServerError
+from hoshikage_server.invalid import from_validation
 from hoshikage_server.registry.catalog import Catalog
 from hoshikage_server.registry.gguf_files import find_served
 from hoshikage_server.registry.model_map import ModelMap

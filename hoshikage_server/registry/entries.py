@@ -8,7 +8,7 @@ from typing import NamedTuple, get_args
 
 import msgspec
 
-from hoshikage_server.api import invalid
+from hoshikage_server import invalid
 from hoshikage_server.engines.wire import Pooling
 from hoshikage_server.errors import RequestError
 from hoshikage_server.registry import map_faults, raw_map

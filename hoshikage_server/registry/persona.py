@@ -25,7 +25,7 @@ import msgspec
 import tomli_w
 from msgspec import Meta
 
-from hoshikage_server.api import invalid
+from hoshikage_server import invalid
 from hoshikage_server.engines.wire import Sampling, Text
 from hoshikage_server.errors import PersonaError, RequestError, ServerError
 from hoshikage_server.messages import LANGUAGES, Sentence, said
