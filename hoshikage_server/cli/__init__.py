@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import io
 import logging
 import os
@@ -59,6 +60,9 @@ for _command in (
 def main() -> None:
     """Runs the command line; an error is one sentence."""
     logging.getLogger("hoshikage_server").addHandler(logging.NullHandler())  # a command tells its errors itself
+    for descriptor, name in ((1, "stdout"), (2, "stderr")):
+        if getattr(sys, name) is None:  # it was closed: Python left it out, and `__main__` took its place
+            setattr(sys, name, open(descriptor, "w", encoding="utf-8", closefd=False))  # noqa: SIM115
     if isinstance(sys.stdout, io.TextIOWrapper) and sys.stdout.errors == "strict":
         sys.stdout.reconfigure(errors="replace")  # an answer may hold what the terminal's encoding does not
     sys.exit(run())
@@ -68,8 +72,7 @@ def run(arguments: list[str] | None = None) -> int:
     """Runs one command and returns its exit status."""
     try:
         status = hoshikage.main(arguments, prog_name="hoshikage", standalone_mode=False)
-        if sys.stdout is not None:
-            sys.stdout.flush()
+        sys.stdout.flush()
     except ServerError as error:
         code = error.values.get("told_code") or error.code  # the server's, where it told one
         return _tell(error.text(cli_language()), _STATUS_OF.get(str(code), FAILED))
@@ -91,7 +94,8 @@ def run(arguments: list[str] | None = None) -> int:
         return PIPE_CLOSED
     except OSError as error:  # as of a full disk that the output goes to
         _discard_output()
-        return _tell(say("output_failed", reason=error.strerror or error), FAILED)
+        reason = say("output_closed") if error.errno == errno.EBADF else error.strerror or error
+        return _tell(say("output_failed", reason=reason), FAILED)
     return status if isinstance(status, int) else 0
 
 

@@ -95,6 +95,7 @@ def _persona(repl: Repl, argument: str) -> None:
     if argument == _UNSET:
         _turn_to(repl, model or next(iter(repl.backend.models()), repl.wishes.model))
     else:
+        repl.backend.require_persona(argument)
         _turn_to(repl, f"{model}@{argument}" if model else argument)
 
 

@@ -71,8 +71,10 @@ def port(settings: Settings) -> list[Finding]:
         told = client.get("/v1/api/version", VersionObject, _ANSWER_S)
         return [Finding("port", "ok", said("doctor_port_ours", url=client.url, version=told.version))]
     except ServerError as error:
-        if error.code == "server_refused":  # it knows how to refuse as we do, but not our key
-            return [Finding("port", "warning", said("doctor_port_other_key", url=client.url, reason=error))]
+        if error.code in ("server_needs_key", "server_refuses_key"):
+            return [Finding("port", "warning", error)]
+        if error.code == "server_refused":  # it refuses as we do, and something else than our key
+            return [Finding("port", "warning", said("doctor_port_refused", url=client.url, reason=error))]
         if error.code != "server_unreachable":
             return [Finding("port", "error", said("doctor_port_other", url=client.url), _other_port(settings))]
     try:

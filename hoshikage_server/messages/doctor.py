@@ -98,9 +98,8 @@ DOCTOR: dict[str, Message] = {
         "{url} は別のプログラムが使っています。別のポートで起動してください。",
         "Another program uses {url}: serve on another port.",
     ),
-    "doctor_port_other_key": Message(
-        "{url} のサーバーに、いまの設定では接続できません（{reason}）。HOSHIKAGE_API_KEYS を確かめてください。",
-        "The server at {url} does not let us in ({reason}): check HOSHIKAGE_API_KEYS.",
+    "doctor_port_refused": Message(
+        "{url} のサーバーが応答を断りました（{reason}）。", "The server at {url} does not answer us ({reason})."
     ),
     # What people have written
     "doctor_models": Message("{n} 個のモデルが登録されています（{path}）。", "Models: {n} ({path})."),

@@ -135,6 +135,10 @@ PERSONAS: dict[str, Message] = {
         "Show how a chat with the persona ID begins.\n\n"
         "A MESSAGE is answered instead, by the running server, or else right here.",
     ),
+    "persona_try_nothing_asked": Message(
+        "--max-tokens、--url、--local は MESSAGE と一緒に指定してください。",
+        "--max-tokens, --url and --local need a MESSAGE that is to be answered.",
+    ),
     "cli_persona_try_language": Message("答える言語。", "The language to answer in."),
     # The command line: what it says
     "persona_added": Message("ペルソナ '{persona}' を作りました: {path}", "Made the persona '{persona}': {path}"),

@@ -204,3 +204,9 @@ def test_output_that_finds_no_room(tmp_path: Path, arguments: list[str]) -> None
         command = [sys.executable, "-m", "hoshikage_server", *arguments]
         run = subprocess.run(command, stdout=full, stderr=subprocess.PIPE, text=True, env=environ, check=False)
     assert (run.returncode, run.stderr) == (1, "hoshikage: The output could not be written: No space left on device\n")
+    command = ["sh", "-c", 'exec "$@" >&-', "sh", *command]
+    run = subprocess.run(command, capture_output=True, text=True, env=environ, check=False)
+    assert (run.returncode, run.stderr) == (
+        1,
+        "hoshikage: The output could not be written: standard output is closed\n",
+    )
