@@ -55,6 +55,7 @@ class Status:
             retry_after_s={model: round(pause_s, 3) for model, pause_s in answers.supervisor.cooling().items()},
             last_error=snapshot.last_error,
             model_map_error=map_error.text(language) if map_error else None,
+            model_map_refused=tuple(one.text(language) for one in self._catalog.models.refused),
             persona_errors=tuple(error.text(language) for error in self._catalog.personas.errors),
             version=__version__,
             build=self._build,

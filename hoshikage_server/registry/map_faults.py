@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import itertools
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import msgspec
 
 from hoshikage_server.errors import ModelMapError, RequestError
+from hoshikage_server.invalid import shorten
 from hoshikage_server.messages import Sentence, said
 from hoshikage_server.registry import json_text
 from hoshikage_server.registry.json_text import Step
@@ -16,6 +18,8 @@ from hoshikage_server.registry.json_text import Step
 _BYTE = re.compile(r"^JSON is malformed: (?P<what>.*) \(byte (?P<at>\d+)\)$")
 _STEP = re.compile(r"\[(\d+)\]|\.?([^.\[\]]+)")
 _SURROGATE = re.compile(rb"\\u[dD][89a-fA-F][0-9a-fA-F]{2}")
+_ESCAPE = re.compile(rb"\\(?:u[dD][89abAB][0-9a-fA-F]{2}\\u[dD][c-fC-F][0-9a-fA-F]{2}|u[0-9a-fA-F]{4}|.)", re.DOTALL)
+_IDS_TOLD = 20
 _COMMENTS = b"/#"
 _BRACKETS = b"}]"
 # By what msgspec says; what is not here is told as "no JSON".
@@ -46,6 +50,19 @@ def of_entry(path: Path, content: bytes, model_id: str, error: RequestError) -> 
     return member(path, content, [model_id, *steps], said("map_entry", model=model_id, what=error))
 
 
+def of_ids(path: Path, content: bytes, reasons: Mapping[str, Sentence]) -> tuple[ModelMapError, ...]:
+    """What is said of the first models that are left out because of their names."""
+    if not reasons:
+        return ()
+    offsets = {one.path[0]: one.offset for one in json_text.members(content) if len(one.path) == 1}
+    told = []
+    for model_id, reason in itertools.islice(reasons.items(), _IDS_TOLD):
+        line, column = json_text.spot(content, offsets[model_id])
+        name = shorten(ascii(model_id))
+        told.append(ModelMapError("map_id_refused", path=path, line=line, column=column, name=name, reason=reason))
+    return tuple(told)
+
+
 def member(path: Path, content: bytes, steps: Sequence[Step], what: Sentence) -> ModelMapError:
     """The error for a key or an item."""
     return at(path, content, json_text.offset_of(content, steps), what)
@@ -60,10 +77,21 @@ def syntax(path: Path, content: bytes, error: Exception) -> ModelMapError:
     if isinstance(error, msgspec.ValidationError):
         return at(path, content, len(content) - len(content.lstrip()), said("map_no_object"))
     found = _BYTE.match(str(error))
-    if found is None:  # it ends too early; msgspec says the same of half a surrogate pair there
+    if found is None:  # it ends too early; msgspec says the same of half a surrogate pair near the end
+        half = _half_pair(content.rstrip())
+        if half is not None:
+            return at(path, content, half, said("half_a_surrogate_pair"))
         return at(path, content, len(content.rstrip()), said("json_ends_early"))
     offset = int(found["at"])
     return at(path, content, *_explain(content, offset, found["what"]))
+
+
+def _half_pair(content: bytes) -> int | None:
+    """Where one half of a surrogate pair is escaped without the other; the last thing of a file may have been cut."""
+    for escape in _ESCAPE.finditer(content):
+        if _SURROGATE.fullmatch(escape[0]) and escape.end() < len(content):
+            return escape.start()
+    return None
 
 
 def _explain(content: bytes, offset: int, what: str) -> tuple[int, Sentence]:

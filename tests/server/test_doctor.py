@@ -257,6 +257,9 @@ def test_models(tmp_path: Path) -> None:
     ]
     [same] = with_models(tmp_path, json.dumps({"m": entry, "n": entry}))
     assert (same[0], "m, n" in same[1]) == ("warning", True)
+    [odd] = with_models(tmp_path, json.dumps({"a\nb": entry, "m": entry}))
+    assert (odd[0], "'a\\nb' is left out" in odd[1]) == ("error", True)
+    assert str(tmp_path / "model_map.json") in (odd[2] or "")
     [broken] = with_models(tmp_path, '{\n  "m": {"path": "."},\n}')
     assert broken[0] == "error"
     assert "line" in broken[1]

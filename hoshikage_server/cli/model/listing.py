@@ -17,7 +17,7 @@ from hoshikage_server.messages import Size
 from hoshikage_server.registry.entry import Entry, ModelEntry
 from hoshikage_server.registry.inspection import Inspection, MemoryNeed, inspect
 from hoshikage_server.registry.model_map import ModelMap
-from hoshikage_server.settings import load_settings
+from hoshikage_server.settings import cli_language, load_settings
 
 _INSPECT_S = 60.0
 _TEMPLATE_LINES = 5
@@ -29,7 +29,10 @@ _FILE_KEYS = ("path", "model")
 @json_option(words="cli_json")
 def list_models(details: bool, is_json: bool) -> None:
     """Lists the registered models."""
-    entries = list(ModelMap(load_settings().model_map).entries().values())
+    models = ModelMap(load_settings().model_map)
+    entries = list(models.entries().values())
+    for error in models.refused:
+        click.echo(f"hoshikage: {error.text(cli_language())}", err=True)
     if is_json:
         print_json([_told(entry) for entry in entries])
     elif not entries:
