@@ -233,6 +233,8 @@ def _kinds() -> dict[str, Kind]:
     kinds["string_does_not_match"] = Kind(400, invalid, "invalid_value")
     kinds["method_unknown"] = Kind(501, invalid, "method_not_supported")
     kinds["template_variable_taken"] = Kind(400, invalid, "unsupported_parameter")
+    kinds["persona_avatar"] = Kind(400, invalid, "invalid_value")
+    kinds["persona_on_persona"] = Kind(400, invalid, "invalid_value")
     kinds["holds_nul"] = Kind(400, invalid, "invalid_value")
     kinds["key_above_max_length"] = Kind(400, invalid, "string_above_max_length")
     for code in (

@@ -20,11 +20,10 @@ from hoshikage_server.cli.persona_edit import edit
 from hoshikage_server.cli.persona_view import shown, summary
 from hoshikage_server.cli.words import FloatRange, command, group, json_option, option, say
 from hoshikage_server.errors import PersonaError, RequestError, ServerError
-from hoshikage_server.invalid import from_validation
 from hoshikage_server.registry.catalog import Catalog
 from hoshikage_server.registry.gguf_files import find_served
 from hoshikage_server.registry.model_map import ModelMap
-from hoshikage_server.registry.persona import WORDS, Persona, from_toml, in_language, unusable
+from hoshikage_server.registry.persona import Persona, from_toml, in_language, refused, unusable
 from hoshikage_server.registry.personas import Personas, folder_of, read_file
 from hoshikage_server.settings import Settings, cli_language, load_settings
 
@@ -95,14 +94,16 @@ def add(persona_id: str, file: Path | None, force: bool, **given: Any) -> None:
     if file is None and not values and Path(persona_id).suffix == _SUFFIX:
         raise ServerError("file_not_found", path=persona_id)
     if file is None:
-        personas.save(persona_id, _persona_of(persona_id, values), replace=force)
+        made = _persona_of(persona_id, values)
+        catalog.require_a_model(persona_id, made)
+        personas.save(persona_id, made, replace=force)
     elif values:
         raise PersonaError("persona_file_and_options")
     else:
         if not file.exists():
             raise ServerError("file_not_found", path=file)
         content = read_file(file)
-        from_toml(content, file)
+        catalog.require_a_model(persona_id, from_toml(content, file))
         personas.save_bytes(persona_id, content, replace=force)
     click.echo(say("persona_added", persona=persona_id, path=personas.file_of(persona_id)))
 
@@ -178,4 +179,4 @@ def _persona_of(persona_id: str, values: dict[str, Any]) -> Persona:
     try:
         return msgspec.json.decode(body, type=Persona)
     except msgspec.ValidationError as error:
-        raise from_validation(str(error), body, WORDS) from None
+        raise refused(str(error), body) from None

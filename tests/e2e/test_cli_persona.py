@@ -81,6 +81,8 @@ def test_a_file_is_taken_as_it_is(tmp_path: Path) -> None:
         (["add", "../x", "--name", "x"], 1, "cannot be a persona's id"),
         (["add", "x", "--name", "y", "--temperature", "9"], 2, "from 0 to 2"),
         (["add", "x", "--name", "y", "--temperature", "nan"], 2, "from 0 to 2"),
+        (["add", "x", "--name", "y", "--model", "translator"], 1, "which is a persona"),
+        (["add", "x", "--name", "y", "--avatar", "http://a/b.png"], 1, "a data:image/ URL"),
         (["add", "x", "--name", "y", "--language", "fr"], 2, "ja, en, auto"),
         (["add", "x", "nowhere.toml"], 4, "nowhere.toml"),
         (["add", "./missing.toml"], 4, "missing.toml"),
