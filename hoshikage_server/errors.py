@@ -243,7 +243,7 @@ def _kinds() -> dict[str, Kind]:
         *("unknown_function_call", "unknown_tool_choice"),
     ):
         kinds[code] = Kind(400, invalid, None)
-    for code in ("adapter_load_failed", "template_file_failed", "template_load_failed"):
+    for code in ("adapter_load_failed", "model_file_missing", "template_file_failed", "template_load_failed"):
         kinds[code] = Kind(503, "server_error", "model_load_failed")
     kinds["grammar_dead_end"] = Kind(400, invalid, "invalid_grammar")
     kinds["model_not_registered"] = Kind(404, invalid, "model_not_found")

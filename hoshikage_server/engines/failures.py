@@ -12,7 +12,7 @@ from hoshikage_server.messages import said
 # What may be told of a load that failed; everything else is model_load_failed.
 LOAD_CODES = frozenset(
     {
-        *("model_load_failed", "insufficient_memory"),
+        *("model_load_failed", "model_file_missing", "insufficient_memory"),
         *("adapter_load_failed", "template_file_failed", "template_load_failed"),
     }
 )
@@ -30,6 +30,16 @@ class CannotEmbedError(HoshikageError):
     """The model rates how well texts fit together (a reranker), and has no embeddings."""
 
     code = "model_cannot_embed"
+
+
+class ModelFileMissingError(HoshikageError):
+    """The file that the model map names, or another part of the model, is not there."""
+
+    code = "model_file_missing"
+
+    def __init__(self, path: str) -> None:
+        super().__init__(f"there is no file {path}")
+        self.path = path
 
 
 class TemplateLoadError(HoshikageError):

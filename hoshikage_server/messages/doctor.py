@@ -88,6 +88,12 @@ DOCTOR: dict[str, Message] = {
     "doctor_not_writable": Message(
         "{path} に書き込めません（{place} の権限）。", "{path} cannot be written, as {place} does not permit it."
     ),
+    "doctor_read_only": Message(
+        "{path} に書き込めません。{mount} が読み取り専用でマウントされています。"
+        "書き込めるようにマウントし直すか、{setting} に別の場所を指定してください。",
+        "{path} cannot be written, as {mount} is mounted read-only: mount it for writing, or name another place with "
+        "{setting}.",
+    ),
     "doctor_keys_readable": Message(
         "APIキーの書かれた {path} を、ほかのユーザーも読めます。", "Others can read {path}, which holds API keys."
     ),
