@@ -73,7 +73,7 @@ PERSONAS: dict[str, Message] = {
         "There can be {limit} personas at most: delete some with 'hoshikage persona rm NAME'.",
     ),
     "invalid_persona_id": Message(
-        "{name} はペルソナの名前（ID）に使えません。文字か数字で始め、文字、数字、'-'、'_'、'.' だけを使って"
+        "{name} はペルソナの名前（ID）に使えません。文字か数字で始め、文字、数字、'-'、'_'、'.' だけを使って "
         "{limit} 文字以内にしてください。",
         "{name} cannot be a persona's id. Begin with a letter or digit, use letters (of any script), digits, '-', '_' "
         "and '.' only, and at most {limit} characters.",

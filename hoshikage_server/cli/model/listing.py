@@ -95,7 +95,7 @@ def _rows(entry: ModelEntry | None, file: Path, found: Inspection) -> list[tuple
     size = str(Size(found.size_bytes))
     if found.n_parts > 1:
         size = say("show_parts", size=size, n=found.n_parts)
-    arch = say("show_params", arch=found.arch, n=_billions(found.n_params), layers=found.n_layer)
+    arch = say("show_params", arch=found.arch, n=billions(found.n_params), layers=found.n_layer)
     rows: list[tuple[str, list[str]]] = [
         ("name", [found.name] if found.name else []),
         ("file", [str(file)]),
@@ -128,5 +128,6 @@ def _memory(need: MemoryNeed) -> str:
     return f"{say('show_tokens', n=need.n_ctx)}: {sizes}"
 
 
-def _billions(n_params: int) -> str:
+def billions(n_params: int) -> str:
+    """A number of weights, as people say it."""
     return f"{n_params / 1e9:.1f}B" if n_params >= 1e9 else f"{n_params / 1e6:.1f}M"
