@@ -13,7 +13,6 @@ def main() -> None:
     _take_closed_places()
     from hoshikage_server import cli
 
-    signal.signal(signal.SIGINT, signal.default_int_handler)
     cli.main()
 
 

@@ -6,6 +6,7 @@ import errno
 import io
 import logging
 import os
+import signal
 import sys
 
 import click
@@ -65,7 +66,13 @@ def main() -> None:
             setattr(sys, name, open(descriptor, "w", encoding="utf-8", closefd=False))  # noqa: SIM115
     if isinstance(sys.stdout, io.TextIOWrapper) and sys.stdout.errors == "strict":
         sys.stdout.reconfigure(errors="replace")  # an answer may hold what the terminal's encoding does not
-    sys.exit(run())
+    try:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+        status = run()
+        signal.signal(signal.SIGINT, signal.SIG_DFL)  # while the interpreter ends
+    except KeyboardInterrupt:  # it came beside the command
+        status = INTERRUPTED
+    sys.exit(status)
 
 
 def run(arguments: list[str] | None = None) -> int:
