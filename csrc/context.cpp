@@ -26,8 +26,7 @@ struct hsk_context {
     // before the model.
     shared_model model;
     hsk::Loras loras;
-    hsk::Threads threads;
-    hsk::Threads threads_batch;
+    std::unique_ptr<hsk::Crew> threads;
     std::unique_ptr<llama_context, FreeContext> llama;
     std::atomic<bool> interrupted{false};
     std::atomic<uint64_t> progress{0};
@@ -136,7 +135,7 @@ void decode(hsk_context &context, hsk_slot *slots, size_t n_slots) {
         throw hsk::Failure(HSK_CANCELLED, "the step was interrupted");
     }
     fill_batch(context, slots, n_slots);
-    const int32_t status = llama_decode(context.llama.get(), context.batch);
+    const int32_t status = context.threads->compute(context.llama.get(), context.batch, llama_decode);
     if (status == 0) {
         return;
     }
@@ -317,10 +316,7 @@ int32_t hsk_context_new(const hsk_model *model, const hsk_context_params *params
         auto context = std::make_unique<hsk_context>();
         context->model = model->model;
         context->loras = hsk::to_loras(*model, loras, n_loras);
-        context->threads = hsk::make_threads(params->n_threads);
-        if (params->n_threads_batch != params->n_threads) {
-            context->threads_batch = hsk::make_threads(params->n_threads_batch);
-        }
+        context->threads = std::make_unique<hsk::Crew>(params->n_threads, params->n_threads_batch);
         llama_context_params native = hsk::native_params(*params);
         native.abort_callback = on_node;
         native.abort_callback_data = context.get();
@@ -334,8 +330,7 @@ int32_t hsk_context_new(const hsk_model *model, const hsk_context_params *params
         if (llama_get_memory(context->llama.get()) == nullptr) {
             throw hsk::Failure(HSK_UNSUPPORTED, "this model does not generate text (it has no KV cache)");
         }
-        llama_attach_threadpool(context->llama.get(), context->threads.get(),
-                                context->threads_batch ? context->threads_batch.get() : context->threads.get());
+        context->threads->attach(context->llama.get());
         hsk::apply_loras(context->llama.get(), context->loras, scales);
         context->rows.assign(params->n_seq_max, no_row);
         context->n_batch = static_cast<int32_t>(llama_n_batch(context->llama.get()));

@@ -28,6 +28,7 @@ from hoshikage_core.errors import (
     JsonSchemaError,
     ModelLoadError,
     NativeError,
+    Reason,
     UnknownTokenError,
     UnsupportedError,
 )
@@ -75,6 +76,7 @@ __all__ = [
     "ModelLoadError",
     "NativeError",
     "Pooling",
+    "Reason",
     "SamplingParams",
     "Sequence",
     "SleepingPrefix",

@@ -25,6 +25,7 @@ from hoshikage_core.errors import (
     EngineBusyError,
     InvalidArgumentError,
     NativeError,
+    Reason,
 )
 from hoshikage_core.generation import Completion, Generation
 from hoshikage_core.params import THREADS_MAX, ContextShape
@@ -146,7 +147,9 @@ class Engine:
         """
         if isinstance(prompt, ChatPrompt):
             if shape is not None:
-                raise InvalidArgumentError("shape", "cannot be combined with a rendered chat as prompt")
+                raise InvalidArgumentError(
+                    "shape", Reason("shape_twice", "cannot be combined with a rendered chat as prompt")
+                )
             shape, text = prompt, prompt.prompt
             self.model.require_room(text, self.n_ctx)
             prompt = self.model.tokenize(text, parse_special=True)
@@ -293,7 +296,7 @@ class Engine:
     ) -> Sequence:
         tokens = _checks.token_ids("tokens", tokens)
         if not tokens:
-            raise InvalidArgumentError("tokens", "must hold at least one token")
+            raise InvalidArgumentError("tokens", Reason("no_token", "must hold at least one token"))
         if len(tokens) >= self.n_ctx:
             raise ContextLengthError(len(tokens), self.n_ctx)
         sampling = SamplingParams() if sampling is None else sampling

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from hoshikage_core import _checks
 from hoshikage_core._ffi import Handle
 from hoshikage_core.answer import Answer, Event, FinishReason, Rules
-from hoshikage_core.errors import ClosedError, HoshikageError, InvalidArgumentError
+from hoshikage_core.errors import ClosedError, HoshikageError, InvalidArgumentError, Reason
 from hoshikage_core.logprobs import LogprobReader, TokenLogprobs
 
 if TYPE_CHECKING:
@@ -112,7 +112,7 @@ class Generation:
             _checks.integer("max_tokens", max_tokens, 1, 2**63)
         stops = _checks.texts("stop", stop)
         if "" in stops:
-            raise InvalidArgumentError("stop", "must not hold an empty text")
+            raise InvalidArgumentError("stop", Reason("empty_stop", "must not hold an empty text"))
         model = sequence.engine.model
         if n_top_logprobs is not None:
             _checks.integer("n_top_logprobs", n_top_logprobs, 0, model.info.n_vocab)

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from hoshikage_core import _checks
-from hoshikage_core.errors import InvalidArgumentError
+from hoshikage_core.errors import InvalidArgumentError, Reason
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -79,4 +79,5 @@ class ChatPrompt:
                     values[field.name] = tuple(values[field.name])
             return cls(**values)
         except (TypeError, ValueError) as error:
-            raise InvalidArgumentError("data", f"is not what to_json() wrote: {error}") from None
+            text = "is not what to_json() wrote: {words}"
+            raise InvalidArgumentError("data", Reason("no_prompt", text, words=str(error))) from None

@@ -16,6 +16,7 @@ from hoshikage_core.errors import (
     HoshikageError,
     InvalidArgumentError,
     NativeError,
+    Reason,
 )
 from hoshikage_core.logprobs import TokenLogprob
 from hoshikage_core.sampling import SamplingParams, choice_seed, new_sampler
@@ -132,7 +133,8 @@ class Sequence:
         """
         self._require_open()
         if not self.n_pending:
-            raise InvalidArgumentError("tokens", "nothing is pending: append a token, or use sample()")
+            text = "nothing is pending: append a token, or use sample()"
+            raise InvalidArgumentError("tokens", Reason("nothing_pending", text))
         while (token := self._compute_piece(samples=True)) is None:
             pass
         return token

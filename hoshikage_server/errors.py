@@ -47,7 +47,7 @@ class ServerError(Exception):
 
     def text(self, language: str) -> str:
         """The sentence for people."""
-        usual = {"param": self.param or "body", "is_at_least": messages.Words()}
+        usual = {"param": self.param or "body", "is_at_least": messages.Words(), "which": ""}
         return messages.text(self.code, language, **{**usual, **self.values})
 
     def __str__(self) -> str:
@@ -57,7 +57,7 @@ class ServerError(Exception):
 class SettingsError(ServerError):
     """A setting has a value that cannot be used."""
 
-    def __init__(self, name: str, reason: str | messages.Said) -> None:
+    def __init__(self, name: str, reason: messages.Sentence) -> None:
         super().__init__("invalid_setting", name=name, reason=reason)
         self.name = name
 
@@ -104,6 +104,8 @@ class EngineError(ServerError):
         """What the engine process told: its words are the reason unless its values hold a better one."""
         error = cls(code)
         error.values = {"reason": reason, **{name: _for_people(name, value) for name, value in values.items()}}
+        if field := values.get("field"):
+            error.values["which"] = messages.said("which_field", field=field)
         return error
 
 

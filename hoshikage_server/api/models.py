@@ -83,7 +83,7 @@ class ModelItem:
         model = self._catalog.find(owner).entry.id if self._catalog.knows(owner) else owner
         request.context.model = model
         with ClientWatch(request.env):
-            done = self._load(owner) if verb == "load" else self._unloading.unload(model)
+            done = self._load(owner) if verb == "load" else self._unloading.unload(model, request.context.language)
         response.data = _encode(done)
         response.content_type = falcon.MEDIA_JSON
 

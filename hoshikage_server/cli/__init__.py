@@ -25,6 +25,7 @@ from hoshikage_server.cli.serve import serve
 from hoshikage_server.cli.version import version
 from hoshikage_server.cli.words import Option, PipeClosedError, group, say, usage_error
 from hoshikage_server.errors import ServerError
+from hoshikage_server.messages import said, told_by_system
 from hoshikage_server.settings import cli_language
 
 # Exit statuses; 0: done.
@@ -101,7 +102,7 @@ def run(arguments: list[str] | None = None) -> int:
         return PIPE_CLOSED
     except OSError as error:  # as of a full disk that the output goes to
         _discard_output()
-        reason = say("output_closed") if error.errno == errno.EBADF else error.strerror or error
+        reason = said("output_closed") if error.errno == errno.EBADF else told_by_system(error)
         return _tell(say("output_failed", reason=reason), FAILED)
     return status if isinstance(status, int) else 0
 

@@ -12,6 +12,7 @@ import msgspec
 
 from hoshikage_server.cli.sse import EventTooLongError, SseDecoder
 from hoshikage_server.errors import ServerError
+from hoshikage_server.messages import said, told_by_system
 from hoshikage_server.settings import Settings, cli_language
 
 _CONNECT_S = 5.0
@@ -152,7 +153,7 @@ class Client:
         return ServerError("server_silent", url=self.url, seconds=seconds)
 
     def _unreachable(self, error: OSError | UnicodeError) -> ServerError:
-        reason = getattr(error, "strerror", None) or str(error)
+        reason = told_by_system(error) if isinstance(error, OSError) else said("address_unusable")
         return ServerError("server_unreachable", url=self.url, reason=reason)
 
     def _decode(self, status: int, body: bytes, kind: type[T]) -> T:

@@ -23,7 +23,7 @@ from hoshikage_server.errors import PersonaError, RequestError, ServerError
 from hoshikage_server.registry.catalog import Catalog
 from hoshikage_server.registry.gguf_files import find_served
 from hoshikage_server.registry.model_map import ModelMap
-from hoshikage_server.registry.persona import Persona, from_toml, in_language, refused, unusable
+from hoshikage_server.registry.persona import Persona, from_toml, in_language, refused
 from hoshikage_server.registry.personas import Personas, folder_of, read_file
 from hoshikage_server.settings import Settings, cli_language, load_settings
 
@@ -174,8 +174,8 @@ def _persona_of(persona_id: str, values: dict[str, Any]) -> Persona:
     }
     try:
         body = msgspec.json.encode(fields)
-    except UnicodeEncodeError as error:  # bytes of the command line that are no UTF-8
-        raise unusable(Path(f"{persona_id}{_SUFFIX}"), str(error)) from None
+    except UnicodeEncodeError:  # bytes of the command line that are no UTF-8
+        raise ServerError("text_not_utf8") from None
     try:
         return msgspec.json.decode(body, type=Persona)
     except msgspec.ValidationError as error:

@@ -22,7 +22,7 @@ from hoshikage_core import (
 )
 from hoshikage_core.files import why_no_file
 from hoshikage_server.engines.defaults import recommended_sampling
-from hoshikage_server.engines.failures import ModelFileMissingError
+from hoshikage_server.engines.failures import ModelFileMissingError, in_words
 from hoshikage_server.engines.templates import open_template, template_text
 from hoshikage_server.engines.wire import EngineSpec
 from hoshikage_server.messages import said
@@ -86,7 +86,7 @@ def load(spec: EngineSpec, on_progress: Callable[[float], object]) -> Loaded:
     for name, change in LADDER:
         if not _saves(spec, change):
             continue
-        log.warning(said("log_trying_with", shortage=shortage, step=name))
+        log.warning(said("log_trying_with", shortage=in_words(shortage), step=name))
         try:
             return _load(spec, {**options, **change}, template, (*taken, name), on_progress)
         except InsufficientMemoryError as error:
@@ -94,7 +94,7 @@ def load(spec: EngineSpec, on_progress: Callable[[float], object]) -> Loaded:
             options |= change
             taken += (name,)
         except HoshikageError as error:  # as with a KV cache that this model cannot have: the next step goes without it
-            log.warning(said("log_step_impossible", step=name, reason=error))
+            log.warning(said("log_step_impossible", step=name, reason=in_words(error)))
     raise shortage
 
 

@@ -29,6 +29,8 @@ from typing import Annotated, Any, Generic, Literal, TypeVar
 import msgspec
 from msgspec import Meta
 
+from hoshikage_server.messages import Said
+
 MAX_FRAME_BYTES = 256 * 1024 * 1024  # a 32 MiB request body, with room for what decoding makes of it
 _PREFIX_BYTES = 4
 
@@ -458,7 +460,7 @@ class Failed(Frame, frozen=True):
     id: int
     code: str
     message: str
-    fields: dict[str, int | float | str | None] = {}
+    fields: dict[str, int | float | str | Said | None] = {}
 
 
 class Beat(Frame, frozen=True):

@@ -28,7 +28,7 @@ from hoshikage_server import __version__, dumps, logs
 from hoshikage_server.engines import wire
 from hoshikage_server.engines.defaults import apply
 from hoshikage_server.engines.embedding_work import EmbeddingWork
-from hoshikage_server.engines.failures import LOAD_CODES, CannotGenerateError, failed
+from hoshikage_server.engines.failures import CannotGenerateError, failed, failed_load, in_words
 from hoshikage_server.engines.loading import Loaded, load
 from hoshikage_server.engines.prompts import Prompts
 from hoshikage_server.engines.running import Running
@@ -153,13 +153,11 @@ class Worker:
         try:
             loaded = load(spec, self._tell_progress)
         except HoshikageError as error:
-            frame = failed(0, error)
-            code = error.code if error.code in LOAD_CODES else "model_load_failed"
-            self._send(msgspec.structs.replace(frame, code=code))
+            self._send(failed_load(error))
             return None
         except Exception as error:
             log.exception(said("log_loading_failed"))
-            self._send(wire.Failed(0, "model_load_failed", str(error) or type(error).__name__))
+            self._send(failed_load(error))
             return None
         info = loaded.model.info
         self._send(
@@ -244,7 +242,7 @@ class Worker:
         try:
             engine.step()
         except HoshikageError as error:  # about the step as a whole: whom it served is not known
-            log.info(said("log_step_failed", reason=error))  # each of its requests is an error of its own
+            log.info(said("log_step_failed", reason=in_words(error)))  # each of its requests is an error of its own
             for request_id, running in list(self._active.items()):
                 self._fail(request_id, error)
                 running.generation.close()

@@ -5,6 +5,8 @@ from __future__ import annotations
 from hoshikage_server.messages.message import Message
 
 CLIENT: dict[str, Message] = {
+    "address_unusable": Message("アドレスの書き方が正しくありません", "this cannot be an address"),
+    "path_unusable": Message("パスに使えない文字があります", "its path has a character that no path can have"),
     "invalid_url": Message(
         "{url} はサーバーのURLとして使えません。http://ホスト:ポート または unix:/パス と書いてください。",
         "{url} is no URL of a server: write http://HOST:PORT or unix:/PATH.",

@@ -59,6 +59,9 @@ LOG: dict[str, Message] = {
     "log_step_failed": Message("計算の1ステップに失敗しました: {reason}", "a step failed: {reason}"),
     "log_request_failed": Message("リクエストの処理に失敗しました\n{way}", "a request failed\n{way}"),
     "log_trying_with": Message("{shortage}。{step} にして読み込み直します", "{shortage}; trying with {step}"),
+    "memory_short": Message(
+        "メモリが足りません（{needed} 必要、空き {free}）", "{needed} of memory are needed, {free} are free"
+    ),
     "log_step_impossible": Message("{step} にはできません: {reason}", "{step} is not possible: {reason}"),
     "log_metadata_ignored": Message(
         "モデルのメタデータの {key} は使えないので無視します: {reason}",
@@ -74,6 +77,10 @@ LOG: dict[str, Message] = {
     ),
     "freed_vram_stayed": Message("VRAM {size} がプロセス {pids} に残存", "{size} of VRAM stayed with {pids}"),
     "freed_nothing_stayed": Message("残ったものはありません", "nothing stayed"),
+    "no_threads": Message(
+        "スレッドを作れません。プロセス数の上限 (ulimit -u) を確かめてください",
+        "no thread can be started: see the limit of processes, ulimit -u",
+    ),
     "unknown_amount": Message("（量は不明）", "an unknown amount"),
     # The server
     "log_gpu_unknown": Message("GPUのメモリを調べられません: {reason}", "the GPU's memory is not known: {reason}"),

@@ -87,11 +87,6 @@ PERSONAS: dict[str, Message] = {
         "ペルソナのファイル {path} に書き込めませんでした: {reason}",
         "The persona's file {path} could not be written: {reason}",
     ),
-    "persona_no_toml": Message("TOMLの書き方が正しくありません（{reason}）", "this is no TOML ({reason})"),
-    "persona_not_utf8": Message(
-        "文字コードがUTF-8ではありません。UTF-8で保存し直してください",
-        "its text is not UTF-8: save it as UTF-8",
-    ),
     "persona_number": Message("nan や inf は使えません", "nan and inf cannot be used as numbers"),
     "persona_date": Message(
         "日付や時刻は使えません。文字列にするには引用符で囲んでください",

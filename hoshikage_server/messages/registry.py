@@ -23,7 +23,7 @@ REGISTRY: dict[str, Message] = {
     # The file
     "map_at": Message("{line} 行目の {column} 文字目: {what}", "line {line}, column {column}: {what}"),
     "map_entry": Message("モデル '{model}': {what}", "{model}: {what}"),
-    "map_not_utf8": Message(
+    "json_not_utf8": Message(
         "UTF-8 の文字ではありません。文字コードを UTF-8 にして保存してください。",
         "this is no UTF-8: save the file as UTF-8.",
     ),
@@ -110,7 +110,7 @@ REGISTRY: dict[str, Message] = {
     "map_not_a_file": Message("通常のファイルではありません。", "it is no regular file."),
     "map_too_large": Message("大きすぎます（{limit} バイトまで）。", "it is too large (at most {limit} bytes)."),
     "gguf_refused": Message(
-        "llama.cpp は {path} を読み込めません（{reason}）。", "llama.cpp cannot load {path} ({reason})."
+        "{path} をモデルとして読み込めません: {reason}", "{path} cannot be loaded as a model: {reason}"
     ),
     "inspection_timeout": Message(
         "{seconds} 秒以内に調べ終わりませんでした", "it was not done within {seconds} seconds"

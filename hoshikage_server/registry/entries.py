@@ -12,7 +12,7 @@ from hoshikage_server import invalid
 from hoshikage_server.engines.wire import Pooling
 from hoshikage_server.errors import ModelMapError, RequestError
 from hoshikage_server.messages import Sentence
-from hoshikage_server.registry import map_faults, raw_map
+from hoshikage_server.registry import json_faults, map_faults, raw_map
 from hoshikage_server.registry.entry import Entry, KvType, ModelEntry
 from hoshikage_server.registry.names import why_no_id
 from hoshikage_server.registry.raw_map import RawEntry
@@ -100,7 +100,7 @@ def read_entry(model_id: str, raw: RawEntry, folder: Path) -> ModelEntry:
     except msgspec.ValidationError as error:
         raise invalid.from_validation(str(error), written, WORDS) from error
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-        raise RequestError("invalid_json", reason=str(error)) from error
+        raise RequestError("invalid_json", reason=json_faults.told(written, error)) from error
     try:
         file = folder / Path(entry.path).expanduser() / entry.model
     except RuntimeError as error:  # ~ of somebody unknown

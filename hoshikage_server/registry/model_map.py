@@ -13,7 +13,7 @@ from typing import Any
 from filelock import Timeout
 
 from hoshikage_server.errors import ModelMapError, RequestError
-from hoshikage_server.messages import Sentence, said
+from hoshikage_server.messages import Sentence, said, told_by_system
 from hoshikage_server.registry import raw_map
 from hoshikage_server.registry.entries import by_name, first_clash, parse, read_entry
 from hoshikage_server.registry.entry import UNUSED, Entry, ModelEntry
@@ -44,6 +44,7 @@ class ModelMap:
         self._stamp: tuple[int, ...] | None = None
         self._entries: dict[str, ModelEntry] | None = None
         self._names: dict[str, ModelEntry] = {}
+        self._told_stamp: tuple[int, ...] | None = None  # of the file whose error the log has
         self._told_unused: frozenset[tuple[str, str]] = frozenset()
 
     def entries(self) -> dict[str, ModelEntry]:
@@ -54,7 +55,7 @@ class ModelMap:
         """
         stamp = self._stamp_now()
         if self._entries is None or stamp != self._stamp:
-            self._read(has_changed=stamp != self._stamp)
+            self._read(stamp)
             self._stamp = stamp
         if self._entries is None:
             assert self.error is not None
@@ -158,12 +159,13 @@ class ModelMap:
 
         return self._update(model_id, change)
 
-    def _read(self, *, has_changed: bool) -> None:
+    def _read(self, stamp: tuple[int, ...]) -> None:
         try:
             self._entries, refused = parse(self._read_bytes(), self.path)
         except ModelMapError as error:
             self.error = error
-            if has_changed:
+            if stamp != self._told_stamp:
+                self._told_stamp = stamp
                 log.error(error)
             return
         self.error = None
@@ -196,7 +198,7 @@ class ModelMap:
         except UnicodeEncodeError as error:  # the name of a file may be any bytes, JSON cannot
             raise self._unwritable(said("map_no_unicode", text=ascii(error.object))) from error
         except OSError as error:
-            raise self._unwritable(error.strerror or str(error)) from error
+            raise self._unwritable(told_by_system(error)) from error
         return True
 
     def _check(self, model_id: str, raw: RawMap, before: dict[str, ModelEntry]) -> None:
@@ -220,12 +222,12 @@ class ModelMap:
         except NotRegularError:
             raise ModelMapError("invalid_model_map", path=self.path, reason=said("map_not_a_file")) from None
         except OSError as error:
-            raise ModelMapError("invalid_model_map", path=self.path, reason=error.strerror or str(error)) from error
+            raise ModelMapError("invalid_model_map", path=self.path, reason=told_by_system(error)) from error
         if len(content) > _BYTES_MAX:
             raise ModelMapError("invalid_model_map", path=self.path, reason=said("map_too_large", limit=_BYTES_MAX))
         return content
 
-    def _unwritable(self, reason: str | Sentence) -> ModelMapError:
+    def _unwritable(self, reason: Sentence) -> ModelMapError:
         return ModelMapError("model_map_not_written", path=self.path, reason=reason)
 
     def _stamp_now(self) -> tuple[int, ...]:

@@ -25,7 +25,7 @@ import msgspec
 import tomli_w
 from msgspec import Meta
 
-from hoshikage_server import invalid
+from hoshikage_server import invalid, toml_text
 from hoshikage_server.engines.wire import Sampling, Text
 from hoshikage_server.errors import PersonaError, RequestError, ServerError
 from hoshikage_server.messages import LANGUAGES, Sentence, said
@@ -45,7 +45,6 @@ _Long = Annotated[str, Meta(min_length=1, max_length=100_000)]
 # No address: who looks at a persona somebody made would tell its server of that.
 _AVATAR = r"^([^:/\s]{1,16}|data:image/[a-z0-9.+-]+[;,]\S*)$" + invalid.NO_LINE_END
 
-_TOML_PLACE = re.compile(r" ?\(at (?:line (\d+), column \d+|end of document)\)$")
 _LONG_TEXT = re.compile(r'("""|\'\'\').*?\1', re.DOTALL)
 _STEP = re.compile(r"([^.\[\]]+)(?:\[(\d+)\])?")
 
@@ -156,14 +155,11 @@ def from_toml(content: bytes, path: Path) -> Persona:
     try:
         text = content.removeprefix(b"\xef\xbb\xbf").decode()
     except UnicodeDecodeError as error:
-        raise unusable(path, said("persona_not_utf8"), content[: error.start].count(b"\n") + 1) from None
+        raise unusable(path, said("toml_not_utf8"), content[: error.start].count(b"\n") + 1) from None
     try:
         values = tomllib.loads(text)
     except (tomllib.TOMLDecodeError, RecursionError, ValueError) as error:  # ValueError: a number of too many digits
-        found = _TOML_PLACE.search(str(error))
-        reason = said("persona_no_toml", reason=_TOML_PLACE.sub("", str(error)))
-        line = int(found[1] or text.rstrip().count("\n") + 1) if found else None
-        raise unusable(path, reason, line) from None
+        raise unusable(path, *toml_text.fault(text, error)) from None
     try:
         return _from_values(values)
     except ServerError as error:
@@ -190,7 +186,7 @@ def to_toml(persona: Persona) -> bytes:
     return tomli_w.dumps(plain, multiline_strings=not has_returns).encode()
 
 
-def unusable(path: Path, reason: Sentence | str, line: int | None = None) -> PersonaError:
+def unusable(path: Path, reason: Sentence, line: int | None = None) -> PersonaError:
     """The error for a file, and a line of it, as compilers name them."""
     return PersonaError("invalid_persona", where=path if line is None else f"{path}:{line}", reason=reason)
 
@@ -200,7 +196,7 @@ def _from_values(values: dict[str, Any]) -> Persona:
         _check_values(values)
         body = json.dumps(values).encode()
     except (RecursionError, ValueError) as error:  # ValueError: a number of too many digits
-        raise ServerError("persona_no_toml", reason=str(error)) from None
+        raise ServerError("toml_bad_value", words=str(error)) from None
     try:
         return _decoder.decode(body)
     except msgspec.ValidationError as error:

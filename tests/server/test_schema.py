@@ -10,7 +10,8 @@ from collections.abc import Iterator
 
 import msgspec
 import pytest
-from bad_requests import BAD, Bad
+from bad_builders import Bad
+from bad_requests import BAD
 from bodies import CALL, FULL, FUNCTION, GOOD, TOOL, mutated
 from hypothesis import given
 from msgspec import inspect
