@@ -246,6 +246,25 @@ int32_t hsk_sequence_remove(hsk_context *context, int32_t seq_id, int32_t begin,
  * memory cannot go back to there (a window that has moved on, a recurrent state) the sequence is empty and *n_held 0. */
 int32_t hsk_sequence_cut(hsk_context *context, int32_t seq_id, int32_t n, int32_t *n_held, hsk_error *error) HSK_NOEXCEPT;
 
+/* The fewest first positions that hsk_sequence_cut can go back to without losing all: 1 where it can go back to any. */
+int32_t hsk_sequence_reach_get(hsk_context *context, int32_t seq_id, int32_t *n, hsk_error *error) HSK_NOEXCEPT;
+
+/* `to` holds the first n positions of `from` afterwards, in the same cells of the KV cache: they take no room until both have been
+ * removed. Models whose memory cannot be cut at any point need the bytes of a checkpoint that was saved where `from` had n positions;
+ * others need none (NULL). HSK_UNSUPPORTED where the memory cannot be shared, HSK_CONTEXT_FULL where there is no room for the
+ * checkpoint: `to` is empty then. */
+int32_t hsk_sequence_copy(hsk_context *context, int32_t from, int32_t to, int32_t n, const char *bytes, size_t n_bytes,
+                          hsk_error *error) HSK_NOEXCEPT;
+
+/* What of a sequence cannot be cut, a window or a state, as bytes. */
+int32_t hsk_checkpoint_size_get(hsk_context *context, int32_t seq_id, size_t *n_bytes, hsk_error *error) HSK_NOEXCEPT;
+int32_t hsk_checkpoint_save(hsk_context *context, int32_t seq_id, char *out, size_t n_bytes, hsk_error *error) HSK_NOEXCEPT;
+
+/* Goes back to where a sequence held its first n positions and a checkpoint was saved. HSK_CONTEXT_FULL where there is no room for it:
+ * the sequence is empty then. */
+int32_t hsk_checkpoint_restore(hsk_context *context, int32_t seq_id, int32_t n, const char *bytes, size_t n_bytes,
+                               hsk_error *error) HSK_NOEXCEPT;
+
 /* What a sequence holds, as bytes: how many, and the bytes themselves. They are for a context of the same model, parameters and build. */
 int32_t hsk_sequence_size_get(hsk_context *context, int32_t seq_id, size_t *n_bytes, hsk_error *error) HSK_NOEXCEPT;
 int32_t hsk_sequence_save(hsk_context *context, int32_t seq_id, char *out, size_t n_bytes, hsk_error *error) HSK_NOEXCEPT;

@@ -142,6 +142,7 @@ class ChatTemplate:
             is_plain=_arena.is_plain(fields["parser"]["arena"], fields["parser"]["generation_prompt"]),
             tool_names=tuple(tool["function"]["name"] for tool in called),
             prefix_content=prefix,
+            borders=_borders(work.messages, fields["prompt"], fields["generation_prompt"]),
             id_seed=os.urandom(8).hex(),
             **(self._ids(fields) if called else {}),
         )
@@ -257,6 +258,15 @@ def _continued(messages: Sequence[Mapping[str, Any]]) -> str:
         text = "must end with a text of the assistant's to continue it"
         raise InvalidArgumentError("messages", Reason("nothing_to_continue", text))
     return _conversation.text_of(last)
+
+
+def _borders(messages: Sequence[Mapping[str, Any]], prompt: str, generation_prompt: str) -> tuple[int, ...]:
+    """Where the last message of the user's and the answer begin; a guess, where a text comes twice."""
+    asked = next((message for message in reversed(messages) if message.get("role") == "user"), None)
+    text = "" if asked is None else _conversation.text_of(asked).strip()
+    found = prompt.rfind(text) if text else -1
+    answer = len(prompt.removesuffix(generation_prompt))
+    return (found, answer) if 0 < found < answer else (answer,)
 
 
 def _own_words(message: str) -> str:

@@ -85,7 +85,6 @@ class Generation:
 
     Attributes:
         n_prompt: Tokens of the prompt.
-        n_cached: How many of them an earlier sequence had computed.
         n_choices: How many answers it gives, those before ``first_choice`` included.
         stops: All texts that end an answer, those of the chat template included.
         shape: The rendered chat it answers, if it is one.
@@ -120,7 +119,6 @@ class Generation:
         self.shape = shape
         self.sequence = sequence
         self.n_prompt = len(sequence.tokens)
-        self.n_cached = sequence.n_cached
         self.n_choices = n_choices
         self.finish_reason: FinishReason | None = None
         self.failure: HoshikageError | None = None
@@ -154,6 +152,11 @@ class Generation:
     def prompt_tokens(self) -> list[int]:
         """The prompt's token ids."""
         return self.sequence.tokens[: self.n_prompt]
+
+    @property
+    def n_cached(self) -> int:
+        """How many of the prompt's tokens another sequence had computed."""
+        return self.sequence.n_cached
 
     @property
     def n_prompt_computed(self) -> int:

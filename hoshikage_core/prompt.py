@@ -38,6 +38,8 @@ class ChatPrompt:
         id_seed: What ids of tool calls are derived from.
         id_length: Letters of a tool call's id, after its prefix "call_" unless they are 9 (Mistral's templates accept
             no other).
+        borders: After how many characters a later prompt is likely to part from this one: before the last message of
+            the user's, and before the answer.
         keeps_ids: Whether the template shows a call's id to the model, so that an id of the model's own must be kept.
     """
 
@@ -59,6 +61,7 @@ class ChatPrompt:
     id_seed: str = ""
     id_length: int = 24
     keeps_ids: bool = False
+    borders: tuple[int, ...] = ()
 
     def to_json(self) -> bytes:
         """The prompt as JSON, for ``from_json`` of the same version."""

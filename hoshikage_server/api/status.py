@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from dataclasses import asdict
 
 import falcon
 import msgspec
@@ -11,7 +12,14 @@ from hoshikage_server import __version__
 from hoshikage_server.api.build import read_build
 from hoshikage_server.api.engine_status import engine_status, rounded, unload_status
 from hoshikage_server.api.operations import operation
-from hoshikage_server.api.status_objects import CrashStatus, LoadStatus, QueueStatus, RequestStatus, StatusObject
+from hoshikage_server.api.status_objects import (
+    CrashStatus,
+    LoadStatus,
+    PromptStatus,
+    QueueStatus,
+    RequestStatus,
+    StatusObject,
+)
 from hoshikage_server.engines.answers import Answer, Answers
 from hoshikage_server.engines.supervisor import Snapshot
 from hoshikage_server.messages import Sentence
@@ -60,6 +68,7 @@ class Status:
             model_map_error=map_error.text(language) if map_error else None,
             model_map_refused=tuple(one.text(language) for one in self._catalog.models.refused),
             persona_errors=tuple(error.text(language) for error in self._catalog.personas.errors),
+            prompts=tuple(PromptStatus(**asdict(finding)) for finding in answers.prompts.findings),
             version=__version__,
             build=self._build,
             uptime_s=round(time.monotonic() - self._began, 3),

@@ -95,6 +95,19 @@ class BuildStatus(msgspec.Struct, frozen=True):
     compiler: str
 
 
+class PromptStatus(msgspec.Struct, frozen=True):
+    """What became of one of the last prompts."""
+
+    model: str
+    at: float
+    n_prompt: int
+    n_cached: int
+    n_expected: int
+    reason: str | None
+    message: int | None
+    character: int | None
+
+
 class StatusObject(msgspec.Struct, frozen=True):
     """The answer to GET /v1/status."""
 
@@ -118,6 +131,7 @@ class StatusObject(msgspec.Struct, frozen=True):
     uptime_s: float
     model_map_refused: tuple[str, ...] = ()
     persona_errors: tuple[str, ...] = ()
+    prompts: tuple[PromptStatus, ...] = ()
     object: Literal["hoshikage.status"] = "hoshikage.status"
     schema: int = SCHEMA
 

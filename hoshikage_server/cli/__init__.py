@@ -13,6 +13,7 @@ import click
 
 from hoshikage_server import __version__
 from hoshikage_server.cli.bench import bench
+from hoshikage_server.cli.cache import cache
 from hoshikage_server.cli.chat import chat
 from hoshikage_server.cli.completion import completion
 from hoshikage_server.cli.config import config
@@ -54,7 +55,7 @@ def hoshikage() -> None:
 
 for _command in (
     *(serve, chat, ask, status, load, unload, list_models, add, rm, model, persona),
-    *(bench, doctor, config, completion, version),
+    *(bench, cache, doctor, config, completion, version),
 ):
     hoshikage.add_command(_command)
 

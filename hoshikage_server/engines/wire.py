@@ -222,6 +222,7 @@ class Sleeping(msgspec.Struct, frozen=True, array_like=True):
     offset: int
     n_bytes: int
     crc: int
+    marks: tuple[tuple[int, int], ...] = ()
 
 
 class Load(Frame, frozen=True):
@@ -350,13 +351,18 @@ class Loading(Frame, frozen=True):
 
 
 class Ready(Frame, frozen=True):
-    """The model is loaded."""
+    """The model is loaded.
+
+    Attributes:
+        cuts_anywhere: Whether the memory of its sequences can go back to any token.
+    """
 
     n_ctx: int
     name: str = ""
     build: str = ""
     info: dict[str, Any] = {}
     degraded: tuple[str, ...] = ()
+    cuts_anywhere: bool = True
 
 
 class Accepted(Frame, frozen=True):

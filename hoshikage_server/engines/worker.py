@@ -167,6 +167,7 @@ class Worker:
                 build=f"{__version__} {build_info().llama_cpp_commit}",
                 info={"arch": info.arch, "quantisation": info.quantisation, "n_params": info.n_params},
                 degraded=loaded.degraded,
+                cuts_anywhere=loaded.engine is None or loaded.engine.cuts_anywhere,
             )
         )
         return loaded
@@ -200,7 +201,7 @@ class Worker:
         assert self._bed is not None
         try:
             places = self._engine.lie_down(self._bed, room_bytes=frame.room_bytes, limit_s=frame.sleep_s)
-            slept = (wire.Sleeping(place.tokens, place.offset, place.n_bytes, place.crc) for place in places)
+            slept = (wire.Sleeping(p.tokens, p.offset, p.n_bytes, p.crc, p.marks) for p in places)
             self._send(wire.Slept(tuple(slept)))
         finally:
             os._exit(0)

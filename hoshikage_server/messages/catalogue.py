@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from hoshikage_server.messages.asking import ASKING
+from hoshikage_server.messages.cache import CACHE
 from hoshikage_server.messages.cli import CLI
 from hoshikage_server.messages.client import CLIENT
 from hoshikage_server.messages.doctor import DOCTOR
@@ -23,6 +24,7 @@ CATALOGUE: dict[str, Message] = {
     **REQUESTS,
     **ENGINE,
     **SERVER,
+    **CACHE,
     **CLI,
     **CLIENT,
     **PERSONAS,
