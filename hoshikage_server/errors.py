@@ -235,6 +235,8 @@ def _kinds() -> dict[str, Kind]:
     kinds["string_does_not_match"] = Kind(400, invalid, "invalid_value")
     kinds["method_unknown"] = Kind(501, invalid, "method_not_supported")
     kinds["template_variable_taken"] = Kind(400, invalid, "unsupported_parameter")
+    kinds["persona_avatar"] = Kind(400, invalid, "invalid_value")
+    kinds["persona_on_persona"] = Kind(400, invalid, "invalid_value")
     kinds["holds_nul"] = Kind(400, invalid, "invalid_value")
     kinds["key_above_max_length"] = Kind(400, invalid, "string_above_max_length")
     for code in (
@@ -243,7 +245,7 @@ def _kinds() -> dict[str, Kind]:
         *("unknown_function_call", "unknown_tool_choice"),
     ):
         kinds[code] = Kind(400, invalid, None)
-    for code in ("adapter_load_failed", "template_file_failed", "template_load_failed"):
+    for code in ("adapter_load_failed", "model_file_missing", "template_file_failed", "template_load_failed"):
         kinds[code] = Kind(503, "server_error", "model_load_failed")
     kinds["grammar_dead_end"] = Kind(400, invalid, "invalid_grammar")
     kinds["model_not_registered"] = Kind(404, invalid, "model_not_found")

@@ -14,7 +14,8 @@ from typing import Annotated, Any, Final, Literal, TypeVar
 import msgspec
 from msgspec import Meta
 
-from hoshikage_server.api import conversation, invalid
+from hoshikage_server import invalid
+from hoshikage_server.api import conversation
 from hoshikage_server.api.tools import (
     FunctionChoice,
     Functions,

@@ -66,6 +66,7 @@ class Status:
             retry_after_s={model: round(pause_s, 3) for model, pause_s in answers.supervisor.cooling().items()},
             last_error=snapshot.last_error.text(language) if snapshot.last_error else None,
             model_map_error=map_error.text(language) if map_error else None,
+            model_map_refused=tuple(one.text(language) for one in self._catalog.models.refused),
             persona_errors=tuple(error.text(language) for error in self._catalog.personas.errors),
             prompts=tuple(PromptStatus(**asdict(finding)) for finding in answers.prompts.findings),
             version=__version__,

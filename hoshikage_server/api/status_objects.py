@@ -129,6 +129,7 @@ class StatusObject(msgspec.Struct, frozen=True):
     version: str
     build: BuildStatus | None
     uptime_s: float
+    model_map_refused: tuple[str, ...] = ()
     persona_errors: tuple[str, ...] = ()
     prompts: tuple[PromptStatus, ...] = ()
     object: Literal["hoshikage.status"] = "hoshikage.status"

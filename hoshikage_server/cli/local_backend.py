@@ -52,6 +52,10 @@ class LocalBackend:
         """The registered ones, and the personas."""
         return [served.id for served in self._catalog.all()]
 
+    def require_persona(self, persona: str) -> None:
+        """There has to be a file of it."""
+        self._catalog.personas.find(persona)
+
     def greeting(self, model: str) -> str | None:
         """A persona's, if it is one."""
         persona = find_served(self._catalog, model).persona

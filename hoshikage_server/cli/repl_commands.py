@@ -9,12 +9,12 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import msgspec
 
-from hoshikage_server.api.invalid import from_validation
 from hoshikage_server.cli.asking import Wishes
 from hoshikage_server.cli.backends import prepare
 from hoshikage_server.cli.words import say
 from hoshikage_server.engines.wire import INT32_MAX, Sampling
 from hoshikage_server.errors import ServerError
+from hoshikage_server.invalid import from_validation
 from hoshikage_server.messages import said
 
 if TYPE_CHECKING:
@@ -97,6 +97,7 @@ def _persona(repl: Repl, argument: str) -> None:
     if argument == _UNSET:
         _turn_to(repl, model or next(iter(repl.backend.models()), repl.wishes.model))
     else:
+        repl.backend.require_persona(argument)
         _turn_to(repl, f"{model}@{argument}" if model else argument)
 
 

@@ -14,7 +14,7 @@ _LOAD_FAILED = "model_load_failed"
 # What may be told of a load that failed; everything else is model_load_failed.
 LOAD_CODES = frozenset(
     {
-        *(_LOAD_FAILED, "insufficient_memory"),
+        *(_LOAD_FAILED, "model_file_missing", "insufficient_memory"),
         *("adapter_load_failed", "template_file_failed", "template_load_failed"),
     }
 )
@@ -32,6 +32,16 @@ class CannotEmbedError(HoshikageError):
     """The model rates how well texts fit together (a reranker), and has no embeddings."""
 
     code = "model_cannot_embed"
+
+
+class ModelFileMissingError(HoshikageError):
+    """The file that the model map names, or another part of the model, is not there."""
+
+    code = "model_file_missing"
+
+    def __init__(self, path: str) -> None:
+        super().__init__(f"there is no file {path}")
+        self.path = path
 
 
 class TemplateLoadError(HoshikageError):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, TypeVar
 
 from hoshikage_core import (
@@ -21,10 +22,11 @@ from hoshikage_core import (
 )
 from hoshikage_core.files import why_no_file
 from hoshikage_server.engines.defaults import recommended_sampling
-from hoshikage_server.engines.failures import in_words
+from hoshikage_server.engines.failures import ModelFileMissingError, in_words
 from hoshikage_server.engines.templates import open_template, template_text
 from hoshikage_server.engines.wire import EngineSpec
 from hoshikage_server.messages import said
+from hoshikage_server.registry.parts import all_parts
 
 log = logging.getLogger("hoshikage_server.engines.worker")
 
@@ -69,6 +71,7 @@ def load(spec: EngineSpec, on_progress: Callable[[float], object]) -> Loaded:
         reason = why_no_file(path)
         if reason is not None:
             raise AdapterLoadError(path, reason)
+    _check_there(Path(spec.path))
     if spec.is_vocab_only:
         model = Model(spec.path, vocab_only=True)
         return Loaded(model, None, SamplingParams(), _or_close(model, lambda: open_template(model, spec, template)))
@@ -93,6 +96,16 @@ def load(spec: EngineSpec, on_progress: Callable[[float], object]) -> Loaded:
         except HoshikageError as error:  # as with a KV cache that this model cannot have: the next step goes without it
             log.warning(said("log_step_impossible", step=name, reason=in_words(error)))
     raise shortage
+
+
+def _check_there(file: Path) -> None:
+    for part in all_parts(file):
+        try:
+            part.stat()
+        except (FileNotFoundError, NotADirectoryError):
+            raise ModelFileMissingError(str(part)) from None
+        except (OSError, ValueError):  # what else is wrong with it, opening will tell
+            return
 
 
 def _saves(spec: EngineSpec, change: dict[str, Any]) -> bool:

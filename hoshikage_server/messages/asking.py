@@ -153,7 +153,7 @@ ASKING: dict[str, Message] = {
     "bench_machine": Message("マシン", "Machine"),
     "bench_cores": Message(
         "{cpu}（物理コア {cores}、スレッド {threads}）",
-        "{cpu} ({cores} cores, {threads} threads)",
+        "{cpu} (cores: {cores}, threads: {threads})",
     ),
     "bench_gpu": Message("GPU {gpus}（層: {layers}）", "GPU {gpus} (layers: {layers})"),
     "bench_build": Message("ビルド", "Build"),

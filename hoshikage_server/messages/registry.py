@@ -27,6 +27,15 @@ REGISTRY: dict[str, Message] = {
         "UTF-8 の文字ではありません。文字コードを UTF-8 にして保存してください。",
         "this is no UTF-8: save the file as UTF-8.",
     ),
+    "map_id_refused": Message(
+        "モデル一覧 {path} の {line} 行目 {column} 文字目: モデル {name} は使えません。{reason}"
+        "名前を書き直してください。ほかのモデルはそのまま使えます。",
+        "The model map {path}, line {line}, column {column}: the model {name} is left out, as {reason}. Give it "
+        "another name; the other models can be used.",
+    ),
+    "id_empty": Message("名前が空です。", "its name is empty"),
+    "id_too_long": Message("名前が {limit} 文字を超えています。", "its name has more than {limit} characters"),
+    "id_unprintable": Message("名前に制御文字が含まれています。", "its name holds control characters"),
     "map_no_object": Message(
         '全体を {{ }} で囲み、"名前": {{ … }} の形で書いてください。',
         'the file has to be one object: {{ "name": {{ ... }}, ... }}.',

@@ -12,6 +12,8 @@ from hoshikage_server.registry import json_text
 
 _BYTE = re.compile(r"^JSON is malformed: (?P<what>.*) \(byte (?P<at>\d+)\)$")
 _SURROGATE = re.compile(rb"\\u[dD][89a-fA-F][0-9a-fA-F]{2}")
+_ESCAPE = re.compile(rb"\\(?:u[dD][89abAB][0-9a-fA-F]{2}\\u[dD][c-fC-F][0-9a-fA-F]{2}|u[0-9a-fA-F]{4}|.)", re.DOTALL)
+_HALF_PAIR = "half_a_surrogate_pair"
 _COMMENTS = b"/#"
 _BRACKETS = b"}]"
 _SYNTAX = {
@@ -38,8 +40,9 @@ def fault(content: bytes, error: Exception) -> tuple[int, Sentence]:
     if isinstance(error, UnicodeDecodeError):
         return error.start, said("json_not_utf8")
     found = _BYTE.match(str(error))
-    if found is None:  # it ends too early; msgspec says the same of half a surrogate pair there
-        return len(content.rstrip()), said("json_ends_early")
+    if found is None:  # it ends too early; msgspec says the same of half a surrogate pair near the end
+        half = _half_pair(content.rstrip())
+        return (len(content.rstrip()), said("json_ends_early")) if half is None else (half, said(_HALF_PAIR))
     return _explain(content, int(found["at"]), found["what"])
 
 
@@ -50,6 +53,14 @@ def told(content: bytes, error: Exception) -> Sentence:
     offset, what = fault(content, error)
     line, column = json_text.spot(content, offset)
     return said("map_at", line=line, column=column, what=what)
+
+
+def _half_pair(content: bytes) -> int | None:
+    """Where one half of a surrogate pair is escaped without the other; the last thing of a file may have been cut."""
+    for escape in _ESCAPE.finditer(content):
+        if _SURROGATE.fullmatch(escape[0]) and escape.end() < len(content):
+            return escape.start()
+    return None
 
 
 def _explain(content: bytes, offset: int, what: str) -> tuple[int, Sentence]:
@@ -70,7 +81,7 @@ def _explain(content: bytes, offset: int, what: str) -> tuple[int, Sentence]:
     key = _SYNTAX.get(what)
     if key == "json_backslash" or "surrogate" in what:
         escape = max(content.rfind(b"\\", 0, offset), 0)
-        return escape, said("half_a_surrogate_pair" if _SURROGATE.match(content, escape) else "json_backslash")
+        return escape, said(_HALF_PAIR if _SURROGATE.match(content, escape) else "json_backslash")
     if key == "json_comma_missing":  # it is missing where the value before it ends
         return len(before), said(key)
     return offset, said(key or "json_malformed")

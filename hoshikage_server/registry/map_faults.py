@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+import itertools
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import msgspec
 
 from hoshikage_server.errors import ModelMapError, RequestError
+from hoshikage_server.invalid import shorten
 from hoshikage_server.messages import Sentence, said
 from hoshikage_server.registry import json_faults, json_text
 from hoshikage_server.registry.json_text import Step
 
 _STEP = re.compile(r"\[(\d+)\]|\.?([^.\[\]]+)")
+_IDS_TOLD = 20
 
 
 def at(path: Path, content: bytes, offset: int, what: Sentence) -> ModelMapError:
@@ -27,6 +30,19 @@ def of_entry(path: Path, content: bytes, model_id: str, error: RequestError) -> 
     """The error for a value that an entry has, or lacks."""
     steps: list[Step] = [int(index) if index else key for index, key in _STEP.findall(error.param or "")]
     return member(path, content, [model_id, *steps], said("map_entry", model=model_id, what=error))
+
+
+def of_ids(path: Path, content: bytes, reasons: Mapping[str, Sentence]) -> tuple[ModelMapError, ...]:
+    """What is said of the first models that are left out because of their names."""
+    if not reasons:
+        return ()
+    offsets = {one.path[0]: one.offset for one in json_text.members(content) if len(one.path) == 1}
+    told = []
+    for model_id, reason in itertools.islice(reasons.items(), _IDS_TOLD):
+        line, column = json_text.spot(content, offsets[model_id])
+        name = shorten(ascii(model_id))
+        told.append(ModelMapError("map_id_refused", path=path, line=line, column=column, name=name, reason=reason))
+    return tuple(told)
 
 
 def member(path: Path, content: bytes, steps: Sequence[Step], what: Sentence) -> ModelMapError:

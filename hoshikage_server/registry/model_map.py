@@ -30,11 +30,17 @@ class ModelMap:
 
     While it is broken the entries of its last good state stay in use; `error` says what is wrong with it. What changes
     the file waits for others that do, and for the disk: that is not for the event loop.
+
+    Attributes:
+        path: The file.
+        error: What is wrong with all of it.
+        refused: What is wrong with names of single models, which are left out.
     """
 
     def __init__(self, path: Path) -> None:
         self.path = path
         self.error: ModelMapError | None = None
+        self.refused: tuple[ModelMapError, ...] = ()
         self._stamp: tuple[int, ...] | None = None
         self._entries: dict[str, ModelEntry] | None = None
         self._names: dict[str, ModelEntry] = {}
@@ -155,7 +161,7 @@ class ModelMap:
 
     def _read(self, stamp: tuple[int, ...]) -> None:
         try:
-            self._entries = parse(self._read_bytes(), self.path)
+            self._entries, refused = parse(self._read_bytes(), self.path)
         except ModelMapError as error:
             self.error = error
             if stamp != self._told_stamp:
@@ -163,6 +169,11 @@ class ModelMap:
                 log.error(error)
             return
         self.error = None
+        told = set(map(str, self.refused))
+        for one in refused:
+            if str(one) not in told:
+                log.error(one)
+        self.refused = refused
         self._names = by_name(self._entries.values())
         unused = {(entry.id, key) for entry in self._entries.values() for key in UNUSED if _says(entry, key)}
         for model_id, key in sorted(unused - self._told_unused):
@@ -174,7 +185,7 @@ class ModelMap:
         try:
             with locked(self.path):
                 content = self._read_bytes()
-                entries = parse(content, self.path)  # refuses a broken file before anything is written
+                entries = parse(content, self.path).entries  # refuses a broken file before anything is written
                 raw = raw_map.read(content, self.path)
                 if not change(raw):
                     return False

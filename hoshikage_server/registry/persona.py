@@ -25,8 +25,7 @@ import msgspec
 import tomli_w
 from msgspec import Meta
 
-from hoshikage_server import toml_text
-from hoshikage_server.api import invalid
+from hoshikage_server import invalid, toml_text
 from hoshikage_server.engines.wire import Sampling, Text
 from hoshikage_server.errors import PersonaError, RequestError, ServerError
 from hoshikage_server.messages import LANGUAGES, Sentence, said
@@ -43,7 +42,8 @@ _ID_BYTES_MAX = 200  # of a file's name, with room for what a temporary one adds
 AnswerLanguage = Literal["ja", "en", "auto"]
 _Short = Annotated[str, Meta(min_length=1, max_length=2000)]
 _Long = Annotated[str, Meta(min_length=1, max_length=100_000)]
-_AVATAR = r"^(.{1,16}|https://\S+|data:image/[a-z0-9.+-]+[;,]\S*)$" + invalid.NO_LINE_END
+# No address: who looks at a persona somebody made would tell its server of that.
+_AVATAR = r"^([^:/\s]{1,16}|data:image/[a-z0-9.+-]+[;,]\S*)$" + invalid.NO_LINE_END
 
 _LONG_TEXT = re.compile(r'("""|\'\'\').*?\1', re.DOTALL)
 _STEP = re.compile(r"([^.\[\]]+)(?:\[(\d+)\])?")
@@ -80,7 +80,7 @@ class Persona(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, for
     Attributes:
         name: What people call it.
         description: A word about it.
-        avatar: Its picture: an emoji or a few letters, or a URL (https: or data:image/).
+        avatar: Its picture: an emoji or a few letters, or an image within a data:image/ URL.
         model: The registered model that it runs on; without it the first one that can chat.
         language: What it answers in; "auto": in the language it is written to in.
         thinking: Whether a reasoning model reasons.
@@ -166,6 +166,18 @@ def from_toml(content: bytes, path: Path) -> Persona:
         raise unusable(path, error, _line_of(text, error.param or "")) from None
 
 
+def refused(complaint: str, body: bytes) -> RequestError:
+    """The error for a persona that msgspec found fault with."""
+    return in_words(invalid.from_validation(complaint, body, WORDS))
+
+
+def in_words(error: RequestError) -> RequestError:
+    """The same error; of an avatar, what it may be rather than the pattern that says so."""
+    if (error.code, error.param) != ("string_does_not_match", "avatar"):
+        return error
+    return RequestError("persona_avatar", param=error.param, got=error.values["got"])
+
+
 def to_toml(persona: Persona) -> bytes:
     """A file of a persona."""
     values = {name: getattr(persona, name) for name in Persona.__struct_fields__}  # of a subclass nothing else
@@ -188,7 +200,7 @@ def _from_values(values: dict[str, Any]) -> Persona:
     try:
         return _decoder.decode(body)
     except msgspec.ValidationError as error:
-        raise invalid.from_validation(str(error), body, WORDS) from None
+        raise refused(str(error), body) from None
 
 
 def _check_values(value: Any, param: str = "") -> None:

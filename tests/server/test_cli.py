@@ -207,3 +207,9 @@ def test_output_that_finds_no_room(tmp_path: Path, arguments: list[str]) -> None
         1,
         "hoshikage: The output could not be written: there is no space left on the disk\n",
     )
+    command = ["sh", "-c", 'exec "$@" >&-', "sh", *command]
+    run = subprocess.run(command, capture_output=True, text=True, env=environ, check=False)
+    assert (run.returncode, run.stderr) == (
+        1,
+        "hoshikage: The output could not be written: standard output is closed\n",
+    )

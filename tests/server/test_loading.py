@@ -318,6 +318,15 @@ def test_adapters_of_an_entry(tiny_model_path: Path, tmp_path: Path) -> None:
         assert "LoRA" in reported(caught.value).text(language)
 
 
+def test_a_part_of_a_model_that_is_not_there(tmp_path: Path) -> None:
+    """It is named, not the one that there is."""
+    (tmp_path / "x-00001-of-00002.gguf").write_bytes(b"GGUF")
+    with pytest.raises(HoshikageError) as caught:
+        loaded_with(tmp_path / "x-00001-of-00002.gguf")
+    for language in ("ja", "en"):
+        assert str(tmp_path / "x-00002-of-00002.gguf") in reported(caught.value).text(language)
+
+
 def reported(error: HoshikageError) -> EngineError:
     frame = failed(0, error)
     assert frame.code in LOAD_CODES

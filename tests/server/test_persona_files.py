@@ -97,7 +97,10 @@ Answer in haiku.'''
         ('name = "x"\nstop = "y"', 2, "'stop'"),
         ('name = "x"\nmodel = ""', 2, "'model'"),
         ('name = "x"\navatar = "javascript:alert(document.cookie)"', 2, "'avatar'"),
-        ('name = "x"\navatar = "http://x/y.png#aaaaaaa"', 2, "'avatar'"),
+        ('name = "x"\navatar = "http://x/y.png"', 2, "a data:image/ URL"),
+        ('name = "x"\navatar = "https://example.com/y.png"', 2, "a data:image/ URL"),
+        ('name = "x"\navatar = "//x/y.png"', 2, "a data:image/ URL"),
+        ('name = "x"\navatar = "data:text/html,x"', 2, "a data:image/ URL"),
         ('name = "x"\nsampling.top_p = nan', 2, "nan and inf"),
         ('name = "x"\nsampling.min_p = inf', 2, "nan and inf"),
         ("name = 2020-01-01", 1, "dates and times"),
@@ -110,7 +113,7 @@ Answer in haiku.'''
         ("name = [" + "[" * 5000, None, "nested too deeply"),
         ('name = "x"\n#' + "y" * 1024 * 1024, None, "too large"),
     ],
-    ids=range(23),
+    ids=range(26),
 )
 def test_what_is_wrong_is_told_with_its_place(text: str | bytes, line: int | None, what: str) -> None:
     """The file, the line where that can be told, and the field."""

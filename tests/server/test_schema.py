@@ -16,7 +16,8 @@ from bodies import CALL, FULL, FUNCTION, GOOD, TOOL, mutated
 from hypothesis import given
 from msgspec import inspect
 
-from hoshikage_server.api import conversation, invalid
+from hoshikage_server import invalid
+from hoshikage_server.api import conversation
 from hoshikage_server.api.schema import ChatRequest, decode_chat
 from hoshikage_server.engines import wire
 from hoshikage_server.engines.wire import Sampling
