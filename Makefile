@@ -23,6 +23,10 @@ serve: install ## Builds, fetches the demo model and serves it on 127.0.0.1:3030
 test: install-dev ## Runs the whole test suite
 	$(BIN)/python -m pytest $(ARGS)
 
+.PHONY: bench
+bench: install ## Runs all benchmarks on an idle machine (half an hour) and writes benchmarks/RESULTS.md
+	$(BIN)/python benchmarks/results.py $(ARGS)
+
 .PHONY: lint
 lint: install-dev ## ruff, mypy --strict, clang-format, clang-tidy
 	$(BIN)/ruff check

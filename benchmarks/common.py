@@ -1,30 +1,25 @@
-"""What every benchmark script shares: who measured what on which machine, and how results are shown.
-
-A result is a `Report`: a header that says where the figures come from, and for each candidate its samples. Everything
-shown (table, JSON, plot) is made from it, so nothing can be shown that was not kept.
-"""
+"""What every benchmark script shares: its command line, and the way from there to table, JSON and plot."""
 
 from __future__ import annotations
 
-import json
-import os
-import platform
-import shutil
-import subprocess
+import argparse
+import signal
 import sys
-from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field
-from datetime import datetime, timezone
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass
 from pathlib import Path
-from statistics import median
-from typing import NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn
 
 try:
-    from hoshikage_server.machine import busy_cpus, cpu_model, physical_cores
+    from hoshikage_core import build_info
+    from hoshikage_server.machine import physical_cores
 except ImportError:
     sys.exit(f"error: hoshikage is not installed for {sys.executable}: run `make install` and use .venv/bin/python")
 
-ROOT = Path(__file__).resolve().parent.parent
+import report as reports_of
+
+if TYPE_CHECKING:
+    from oracle import Tools
 
 
 def fail(reason: str) -> NoReturn:
@@ -32,146 +27,150 @@ def fail(reason: str) -> NoReturn:
     sys.exit(f"error: {reason}")
 
 
-def checkout_commit() -> str:
-    """The commit of this checkout, with "+" when files differ from it; empty outside git and without it."""
-    if shutil.which("git") is None:
-        return ""
-
-    def git(*arguments: str) -> str:
-        run = subprocess.run(["git", "-C", str(ROOT), *arguments], capture_output=True, text=True, check=False)
-        return run.stdout.strip() if run.returncode == 0 else ""
-
-    commit = git("rev-parse", "HEAD")
-    return commit + "+" if commit and git("status", "--porcelain", "--untracked-files=no") else commit
-
-
-def machine() -> dict[str, object]:
-    """The machine as far as it decides a figure."""
-    memory_bytes = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-    return {
-        "cpu": cpu_model(),
-        "cpus": len(os.sched_getaffinity(0)),
-        "physical_cores": physical_cores(),
-        "memory_gib": round(memory_bytes / 2**30, 1),
-        "system": f"{platform.system()} {platform.release()} {platform.machine()}",
-        "python": platform.python_version(),
-    }
-
-
-@dataclass
-class Report:
-    """Samples of several candidates, and all it takes to judge them.
+@dataclass(frozen=True)
+class Size:
+    """An option of a script that says how much it does.
 
     Attributes:
-        title: The question the benchmark answers.
-        settings: What all candidates were given.
-        build: The pin and flags they were built from.
-        unit: The unit of every sample.
-        busy_cpus_before: Processors that others kept busy before the first sample.
-        samples: candidate -> measure -> one figure per repetition.
+        name: The option, without "--".
+        default: A number, or several in a tuple; its type is the option's.
+        quick: The same for --quick.
+        help: What it is.
+        least: The smallest that makes sense.
     """
 
-    title: str
-    settings: Mapping[str, object]
-    build: Mapping[str, object]
-    unit: str = "tokens/s"
-    machine: Mapping[str, object] = field(default_factory=machine)
-    commit: str = field(default_factory=checkout_commit)
-    date: str = field(default_factory=lambda: datetime.now(timezone.utc).isoformat(timespec="seconds"))
-    busy_cpus_before: float = field(default_factory=busy_cpus)
-    samples: dict[str, dict[str, list[float]]] = field(default_factory=dict)
-
-    def add(self, candidate: str, figures: Mapping[str, float]) -> None:
-        """Keeps one repetition's figures of a candidate."""
-        measures = self.samples.setdefault(candidate, {})
-        for measure, figure in figures.items():
-            measures.setdefault(measure, []).append(figure)
-
-    def medians(self) -> dict[str, dict[str, float]]:
-        """Returns candidate -> measure -> median."""
-        return {
-            candidate: {measure: median(figures) for measure, figures in measures.items()}
-            for candidate, measures in self.samples.items()
-        }
-
-    def ratios(self, references: Sequence[str]) -> dict[str, dict[str, dict[str, float]]]:
-        """Returns reference -> candidate -> measure -> the candidate's median over the reference's."""
-        medians = self.medians()
-        return {
-            reference: {
-                candidate: {measure: figure / medians[reference][measure] for measure, figure in measures.items()}
-                for candidate, measures in medians.items()
-            }
-            for reference in references
-            if reference in medians
-        }
-
-    def heading(self) -> str:
-        """What was measured where, for people, and a warning when the machine was not idle."""
-        settings = ", ".join(f"{name} {value}" for name, value in self.settings.items())
-        lines = [f"{self.title}: {self.machine['cpu']}, {self.commit[:10] or 'no commit'}", settings]
-        if self.busy_cpus_before > 0.25:
-            busy = f"{self.busy_cpus_before:.1f} processors"
-            lines.append(f"warning: others kept {busy} busy before the first repetition; the figures mean little")
-        return "\n".join(lines)
-
-    def table(self, references: Sequence[str]) -> str:
-        """Medians with their range, and ratios to each reference, as a Markdown table."""
-        medians, ratios = self.medians(), self.ratios(references)
-        header = ["candidate"]
-        for measure in self._measures():
-            header += [f"{measure} {self.unit}", "(min to max)", *(f"vs {reference}" for reference in ratios)]
-        rows = []
-        for candidate, measures in self.samples.items():
-            row = [candidate]
-            for measure in self._measures():
-                figures = measures[measure]
-                row += [f"{medians[candidate][measure]:.1f}", f"{min(figures):.1f} to {max(figures):.1f}"]
-                row += [f"{ratio[candidate][measure]:.3f}" for ratio in ratios.values()]
-            rows.append(row)
-        return _markdown(header, rows)
-
-    def write_json(self, path: Path, references: Sequence[str]) -> None:
-        """Writes everything, samples included."""
-        document = asdict(self) | {"medians": self.medians(), "ratios": self.ratios(references)}
-        path.write_text(json.dumps(document, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
-
-    def write_plot(self, path: Path) -> None:
-        """Draws medians as bars and every sample as a dot; the format follows the file's suffix."""
-        from matplotlib.figure import Figure
-
-        measures, candidates = self._measures(), list(self.samples)
-        figure = Figure(figsize=(5 * len(measures), 1.2 + 0.55 * len(candidates)), layout="constrained")
-        panels = figure.subplots(1, len(measures), sharey=True, squeeze=False)[0]
-        for axes, measure in zip(panels, measures, strict=True):
-            positions = range(len(candidates))
-            axes.barh(positions, [self.medians()[name][measure] for name in candidates], color="#9db4d6")
-            for position, name in zip(positions, candidates, strict=True):
-                figures = self.samples[name][measure]
-                axes.plot(figures, [position] * len(figures), "o", color="#1d3557", markersize=3, alpha=0.6)
-            axes.set_yticks(positions, candidates)
-            axes.set_xlabel(f"{measure}, {self.unit} (bar: median, dots: repetitions)")
-        axes.invert_yaxis()
-        figure.suptitle(f"{self.title}\n{self.machine['cpu']}, {self.date}, {self.commit[:10]}", fontsize=9)
-        figure.savefig(path, dpi=150)
-
-    def _measures(self) -> list[str]:
-        return list(next(iter(self.samples.values()), {}))
+    name: str
+    default: Any
+    quick: Any
+    help: str
+    least: float = 1
 
 
-def check_plot_support() -> None:
-    """Fails early, before minutes of measuring, when plots cannot be drawn."""
+class Options(argparse.Namespace):
+    """The command line; every `Size` is an attribute too.
+
+    Attributes:
+        model: A model's file, for scripts that need one.
+        threads: Threads of whatever computes.
+        repetitions: How often everything is measured.
+        tools: llama-bench and llama-server; None where they are left out.
+        build: What all candidates were built from.
+    """
+
+    model: Path
+    threads: int
+    repetitions: int
+    tools: Tools | None
+    build: Mapping[str, Any]
+    sizes: tuple[str, ...]
+
+    def settings(self, **more: object) -> dict[str, object]:
+        """What was asked for, for a report's heading."""
+        known = {"model": self.model.name, "threads": self.threads} if "model" in self else {}
+        sizes = {name: getattr(self, name) for name in self.sizes}
+        return {**known, **sizes, "repetitions": self.repetitions, **more}
+
+
+def run(
+    doc: str | None,
+    measure: Callable[[Options], list[reports_of.Report]],
+    *sizes: Size,
+    repetitions: int,
+    has_model: bool = True,
+    has_peers: bool = True,
+) -> None:
+    """The whole of a script: reads the command line, measures, shows.
+
+    Args:
+        doc: The script's docstring, for --help.
+        measure: Measures.
+        sizes: The script's own options.
+        repetitions: How often everything is measured unless told otherwise.
+        has_model: Whether it needs a model.
+        has_peers: Whether it compares with llama-bench or llama-server.
+    """
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit("terminated"))  # so that the servers end too
+    options = _parse(doc, sizes, repetitions, has_model, has_peers)
+    if options.plot:
+        _check_plot_support()
+    if has_model:
+        options.model = _model(options.model)
+    options.build = asdict(build_info())
+    options.tools = None
+    if has_peers and not options.no_peers:
+        import oracle
+
+        options.tools = oracle.build()
+        options.build["peers"] = options.tools.description
+    reports = measure(options)
+    print(reports_of.text(reports))
+    if options.json:
+        reports_of.write_json(options.json, reports)
+    if options.plot:
+        reports_of.write_plot(options.plot, reports)
+
+
+def progress(done: int, options: Options, what: str = "repetition") -> None:
+    """Says on stderr how far it is."""
+    print(f"{what} {done} of {options.repetitions} done", file=sys.stderr)
+
+
+def _parse(doc: str | None, sizes: tuple[Size, ...], repetitions: int, has_model: bool, has_peers: bool) -> Options:
+    parser = argparse.ArgumentParser(description=doc, formatter_class=argparse.RawDescriptionHelpFormatter)
+    if has_model:
+        cores = physical_cores()
+        parser.add_argument("--model", type=Path, help="a chat model (default: the demo model, fetched if need be)")
+        parser.add_argument("--threads", type=_at_least(1, int), default=cores, help=f"default: cores ({cores})")
+    for size in (*sizes, Size("repetitions", repetitions, 1, "how often everything is measured")):
+        many = isinstance(size.default, tuple)
+        defaults = " ".join(map(str, size.default)) if many else size.default
+        parser.add_argument(
+            f"--{size.name.replace('_', '-')}",
+            type=_at_least(size.least, type(size.default[0] if many else size.default)),
+            nargs="+" if many else None,
+            help=f"{size.help} (default: {defaults})",
+        )
+    parser.add_argument("--quick", action="store_true", help="tiny sizes: whether it works, not how fast it is")
+    if has_peers:
+        parser.add_argument("--no-peers", action="store_true", help="leave llama-bench and llama-server out")
+    parser.add_argument("--json", type=Path, metavar="FILE", help="write everything, samples included")
+    parser.add_argument("--plot", type=Path, metavar="FILE", help="draw medians and samples; needs matplotlib")
+    options = parser.parse_args(namespace=Options())
+    for size in (*sizes, Size("repetitions", repetitions, 1, "")):
+        if getattr(options, size.name) is None:
+            setattr(options, size.name, size.quick if options.quick else size.default)
+    options.sizes = tuple(size.name for size in sizes)
+    return options
+
+
+def _at_least(least: float, number: Callable[[str], float]) -> Callable[[str], float]:
+    def convert(text: str) -> float:
+        value = number(text)
+        if value < least:
+            raise argparse.ArgumentTypeError(f"must be at least {least:g}")
+        return value
+
+    convert.__name__ = "number"  # in argparse's message
+    return convert
+
+
+def _model(given: Path | None) -> Path:
+    if given is None:
+        from hoshikage_server.demo import demo_model_path
+        from hoshikage_server.errors import ServerError
+
+        try:
+            return demo_model_path()
+        except ServerError as error:
+            fail(error.text("en"))
+    if not given.is_file():
+        fail(f"there is no model at {given}")
+    return given.resolve()
+
+
+def _check_plot_support() -> None:
+    """Fails before minutes of measuring, not after them."""
     try:
         import matplotlib  # noqa: F401
     except ImportError:
         fail("--plot needs matplotlib: pip install matplotlib")
-
-
-def _markdown(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    widths = [max(map(len, column)) for column in zip(header, *rows, strict=True)]
-
-    def line(cells: Sequence[str]) -> str:
-        first, *others = (cell.rjust(width) for cell, width in zip(cells, widths, strict=True))
-        return "| " + " | ".join([first.strip().ljust(widths[0]), *others]) + " |"
-
-    return "\n".join([line(header), line(["-" * width for width in widths]), *map(line, rows)])

@@ -5,32 +5,17 @@ Both get as many sequences as there are clients, the same context for all of the
 
 from __future__ import annotations
 
-import argparse
-import signal
-import sys
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
-from pathlib import Path
+from contextlib import ExitStack
 
-import oracle
-from common import Report, check_plot_support
-from decode import N_BATCH, N_CTX, Task, our_server
-from streams import HOST, free_port, running_server, stream_chat
+from common import Options, Size, progress, run
+from report import Goal, Report
+from servers import N_BATCH, N_CTX, OURS, THEIRS, Task, in_turn, llama_server, our_server
+from streams import stream_chat
 
-from hoshikage_server.machine import physical_cores
-
-OURS, SERVER = "hoshikage", "llama-server"
-
-
-@contextmanager
-def llama_server(tool: Path, task: Task, n_clients: int) -> Iterator[int]:
-    """llama-server on a port, with a sequence for each client in one context."""
-    port = free_port()
-    command = [str(tool), "-m", str(task.model), "--host", HOST, "--port", str(port), "--offline", "--fit", "off"]
-    command += ["-t", str(task.n_threads), "-c", str(N_CTX), "-b", str(N_BATCH), "-np", str(n_clients), "-kvu"]
-    with running_server([*command, "--cache-ram", "0"], port, {}):
-        yield port
+GOALS = (
+    Goal("4 clients: total tokens/s / llama-server -np 4", (OURS, "4 at once"), (THEIRS, "4 at once"), at_least=1.1),
+)
 
 
 def together(port: int, task: Task, n_clients: int, repetition: int) -> float:
@@ -41,64 +26,41 @@ def together(port: int, task: Task, n_clients: int, repetition: int) -> float:
     return sum(timing.n_completion for timing in timings) / max(timing.last_text_s for timing in timings)
 
 
-def measure(task: Task, tools: oracle.Tools, clients: list[int], repetitions: int) -> Report:
-    """Both, for each number of clients, each once a repetition and in changing order."""
+def measure(options: Options) -> list[Report]:
+    """Both, for each number of clients, each once a repetition."""
+    task = Task(options.model, options.threads, options.sentences, options.tokens)
     report = Report(
         title="Several clients at once",
-        settings={
-            "model": task.model.name,
-            "threads": task.n_threads,
-            "n_ctx": N_CTX,
-            "n_batch": N_BATCH,
-            "n_completion": task.n_tokens,
-            "repetitions": repetitions,
-        },
-        build=tools.description,
+        settings=options.settings(n_ctx=N_CTX, n_batch=N_BATCH),
+        build=options.build,
+        references=(THEIRS,),
+        goals=GOALS,
+        samples={name: {} for name in (OURS, THEIRS) if name == OURS or options.tools},
     )
-    report.samples = {OURS: {}, SERVER: {}}
-    for n_clients in clients:
-        with (
-            llama_server(tools.llama_server, task, n_clients) as llama_port,
-            our_server(task, n_clients) as our_port,
-        ):
-            candidates = [(OURS, our_port), (SERVER, llama_port)]
-            for _, port in candidates:
+    for n_clients in options.clients:
+        with ExitStack() as running:
+            ours = our_server(task.model, task.n_threads, parallel=n_clients, cache_ram=0)
+            ports = {OURS: running.enter_context(ours).port}
+            if options.tools:
+                # One context for all of them, as ours is.
+                arguments = ("-np", str(n_clients), "-kvu", "--cache-ram", "0")
+                theirs = llama_server(options.tools.llama_server, task.model, task.n_threads, *arguments)
+                ports[THEIRS] = running.enter_context(theirs).port
+            for port in ports.values():
                 together(port, task, n_clients, 0)
-            for repetition in range(1, repetitions + 1):
-                for name, port in candidates[:: 1 if repetition % 2 else -1]:
-                    report.add(name, {f"{n_clients} clients": together(port, task, n_clients, repetition)})
-                print(f"{n_clients} clients: repetition {repetition} of {repetitions} done", file=sys.stderr)
-    return report
-
-
-def main() -> None:
-    """Builds the tools, measures, shows."""
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit("terminated"))  # so that the servers end too
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--model", type=Path, help="a chat model (default: the demo model, fetched if need be)")
-    parser.add_argument("--threads", type=int, default=physical_cores(), help="default: physical cores (%(default)s)")
-    parser.add_argument("--clients", type=int, nargs="+", default=[1, 2, 4, 8], help="default: 1 2 4 8")
-    parser.add_argument("--tokens", type=int, default=64, help="tokens to generate (default: %(default)s)")
-    parser.add_argument("--sentences", type=int, default=4, help="length of the prompts (default: %(default)s)")
-    parser.add_argument("--repetitions", type=int, default=5, help="default: %(default)s")
-    parser.add_argument("--json", type=Path, metavar="FILE", help="write header, samples, medians and ratios")
-    parser.add_argument("--plot", type=Path, metavar="FILE", help="draw medians and samples; needs matplotlib")
-    options = parser.parse_args()
-    if options.plot:
-        check_plot_support()
-    if options.model is None:
-        from hoshikage_server.demo import demo_model_path
-
-        options.model = demo_model_path()
-    task = Task(options.model.resolve(), options.threads, options.sentences, options.tokens)
-    report = measure(task, oracle.build(), options.clients, options.repetitions)
-    print(report.heading(), end="\n\n")
-    print(report.table((SERVER,)))
-    if options.json:
-        report.write_json(options.json, (SERVER,))
-    if options.plot:
-        report.write_plot(options.plot)
+            for repetition in range(1, options.repetitions + 1):
+                for name in in_turn(list(ports), repetition):
+                    report.add(name, {f"{n_clients} at once": together(ports[name], task, n_clients, repetition)})
+                progress(repetition, options, f"{n_clients} clients: repetition")
+    return [report]
 
 
 if __name__ == "__main__":
-    main()
+    run(
+        __doc__,
+        measure,
+        Size("clients", (1, 2, 4, 8), quick=(1, 2), help="how many at once"),
+        Size("tokens", 64, quick=8, help="tokens to generate for each", least=2),
+        Size("sentences", 4, quick=1, help="length of the prompts"),
+        repetitions=4,
+    )

@@ -1,6 +1,6 @@
 """hoshikage_core as a candidate, in a process of its own: times one greedy answer and prints it as JSON.
 
-``decode.py`` starts it; the argument is ``{"model", "messages", "n_tokens", "n_threads", "n_ctx"}``.
+``decode.py`` starts it; the argument is ``{"model", "messages", "n_tokens", "n_threads", "n_ctx", "n_batch"}``.
 """
 
 from __future__ import annotations
@@ -34,13 +34,13 @@ def answer(engine: Engine, messages: list[dict[str, str]], n_tokens: int) -> dic
 
 def main() -> None:
     """Warms up with one short answer, then measures."""
-    task = json.loads(sys.argv[1])
+    job = json.loads(sys.argv[1])
     with (
-        Model(task["model"]) as model,
-        model.engine(n_ctx=task["n_ctx"], n_threads=task["n_threads"]) as engine,
+        Model(job["model"]) as model,
+        model.engine(n_ctx=job["n_ctx"], n_batch=job["n_batch"], n_threads=job["n_threads"]) as engine,
     ):
         answer(engine, [{"role": "user", "content": "Hi"}], 2)
-        print(json.dumps(answer(engine, task["messages"], task["n_tokens"])))
+        print(json.dumps(answer(engine, job["messages"], job["n_tokens"])))
 
 
 if __name__ == "__main__":

@@ -11,22 +11,23 @@ nothing: all the time and processor that an answer takes belong to what is aroun
 
 from __future__ import annotations
 
-import argparse
 import json
-import os
 import sys
 import tempfile
 import time
 from http.client import HTTPConnection
 from pathlib import Path
 
-from common import ROOT, Report, check_plot_support, fail
+from common import Options, Size, fail, progress, run
+from processes import children, cpu_s
+from report import ROOT, Goal, Report
 from streams import HOST, free_port, running_server
 
 SERVER = ROOT / "tests" / "fakes" / "serve.py"
 LIMIT_S = 60.0
-N_PACED, PAUSE_MS = 200, 5
-N_FLOODED = 20_000
+PAUSE_MS = 5
+PACED = "token, paced: processor"
+GOALS = (Goal("HTTP layer per streamed token, µs of CPU", (PACED, "time"), at_most=60),)
 
 
 class Client:
@@ -58,58 +59,50 @@ class Client:
         return first_s, end_s
 
 
-def cpu_s(pid: int) -> float:
-    """Processor time of a process so far."""
-    nanoseconds = Path(f"/proc/{pid}/schedstat").read_text(encoding="ascii").split()[0]
-    return int(nanoseconds) / 1e9
-
-
-def measure(client: Client, worker: int, report: Report) -> None:
+def one_round(client: Client, worker: Path, report: Report, n_paced: int, n_flooded: int) -> None:
     report.add("first token, kept connection", {"time": 1e6 * client.ask("echo x", stream=True)[0]})
     client.renew()
     report.add("first token, new connection", {"time": 1e6 * client.ask("echo x", stream=True)[0]})
     report.add("plain answer, kept connection", {"time": 1e6 * client.ask("echo x", stream=False)[0]})
     before = cpu_s(worker)
-    client.ask(f"count {N_PACED} {PAUSE_MS}", stream=True)
-    report.add("token, paced: processor", {"time": 1e6 * (cpu_s(worker) - before) / N_PACED})
+    client.ask(f"count {n_paced} {PAUSE_MS}", stream=True)
+    report.add(PACED, {"time": 1e6 * (cpu_s(worker) - before) / n_paced})
     before = cpu_s(worker)
-    _, end_s = client.ask(f"count {N_FLOODED}", stream=True)
-    report.add("token, flooded: processor", {"time": 1e6 * (cpu_s(worker) - before) / N_FLOODED})
-    report.add("token, flooded: wall", {"time": 1e6 * end_s / N_FLOODED})
+    _, end_s = client.ask(f"count {n_flooded}", stream=True)
+    report.add("token, flooded: processor", {"time": 1e6 * (cpu_s(worker) - before) / n_flooded})
+    report.add("token, flooded: wall", {"time": 1e6 * end_s / n_flooded})
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--repetitions", type=int, default=20)
-    parser.add_argument("--json", type=Path, help="write the times, samples included")
-    parser.add_argument("--plot", type=Path, help="draw the times")
-    arguments = parser.parse_args()
-    if arguments.plot:
-        check_plot_support()
-    settings = {"repetitions": arguments.repetitions, "paced": f"{PAUSE_MS} ms", "flooded": f"{N_FLOODED} tokens"}
-    report = Report("Overhead of HTTP", settings, {}, unit="us")
+def measure(options: Options) -> list[Report]:
+    """One server with the fake engine."""
+    report = Report("Overhead of HTTP", options.settings(pause_ms=PAUSE_MS), options.build, unit="µs", goals=GOALS)
     port = free_port()
     with tempfile.TemporaryDirectory() as folder:
         Path(folder, "model_map.json").write_text('{"m": {"path": "/nowhere", "model": "m.gguf"}}', encoding="utf-8")
         environment = {
             "HOSHIKAGE_CONFIG_DIR": folder,
             "HOSHIKAGE_PORT": str(port),
-            "HOSHIKAGE_MAX_UNSENT": str(2 * N_FLOODED),
+            "HOSHIKAGE_MAX_UNSENT": str(2 * options.flooded),
             "PYTHONPATH": str(ROOT),
         }
-        with running_server([sys.executable, str(SERVER)], port, environment):
-            (master,) = Path(f"/proc/{os.getpid()}/task/{os.getpid()}/children").read_text(encoding="ascii").split()
-            (worker,) = Path(f"/proc/{master}/task/{master}/children").read_text(encoding="ascii").split()
+        with running_server([sys.executable, str(SERVER)], port, environment) as master:
+            (worker,) = children(master)
+            folder_of_worker = Path(f"/proc/{worker}")
             client = Client(port)
             client.ask("echo x", stream=True)  # starts the engine
-            for _ in range(arguments.repetitions):
-                measure(client, int(worker), report)
-    print(report.heading(), report.table([]), sep="\n\n")
-    if arguments.json:
-        report.write_json(arguments.json, [])
-    if arguments.plot:
-        report.write_plot(arguments.plot)
+            for repetition in range(options.repetitions):
+                one_round(client, folder_of_worker, report, options.paced, options.flooded)
+                progress(repetition + 1, options)
+    return [report]
 
 
 if __name__ == "__main__":
-    main()
+    run(
+        __doc__,
+        measure,
+        Size("paced", 200, quick=10, help="tokens that come one by one"),
+        Size("flooded", 20_000, quick=500, help="tokens that come as fast as they can"),
+        repetitions=20,
+        has_model=False,
+        has_peers=False,
+    )

@@ -14,7 +14,8 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from common import ROOT, fail
+from common import fail
+from report import ROOT
 
 # At the end: build_support is found in the checkout, everything that is installed as it was installed.
 sys.path.append(str(ROOT))

@@ -35,6 +35,8 @@ class StreamTiming:
 
     def speeds(self) -> dict[str, float]:
         """Tokens per second: the prompt's until the first text came, and the answer's from then on."""
+        if self.last_text_s == self.first_text_s:
+            fail(f"all {self.n_completion} tokens came at once: ask for more of them, or take a larger model")
         return {
             "prefill": self.n_prompt / self.first_text_s,
             "decode": (self.n_completion - 1) / (self.last_text_s - self.first_text_s),
@@ -44,7 +46,7 @@ class StreamTiming:
 def stream_chat(port: int, request: Mapping[str, object]) -> StreamTiming:
     """Asks for a streamed chat completion and notes when its first and last text arrived."""
     body = json.dumps({**request, "stream": True, "stream_options": {"include_usage": True}})
-    connection = HTTPConnection(HOST, port, timeout=ANSWER_LIMIT_S)
+    connection = connect(port)
     arrivals: list[tuple[float, bytes]] = []
     start = time.perf_counter()
     connection.request("POST", "/v1/chat/completions", body, {"Content-Type": "application/json"})
@@ -56,6 +58,29 @@ def stream_chat(port: int, request: Mapping[str, object]) -> StreamTiming:
     if response.status != 200:
         fail(f"{HOST}:{port} answered {response.status}: {b''.join(data for _, data in arrivals).decode()}")
     return _timing(arrivals)
+
+
+def plain_chat(port: int, request: Mapping[str, object]) -> float:
+    """Asks for a chat completion that is not streamed; seconds until it was there."""
+    body = json.dumps(request)
+    start = time.perf_counter()
+    connection = connect(port)
+    connection.request("POST", "/v1/chat/completions", body, {"Content-Type": "application/json"})
+    response = connection.getresponse()
+    answer = response.read()
+    took_s = time.perf_counter() - start
+    connection.close()
+    if response.status != 200:
+        fail(f"{HOST}:{port} answered {response.status}: {answer.decode()}")
+    n_tokens = json.loads(answer)["usage"]["completion_tokens"]
+    if n_tokens != request["max_tokens"]:
+        fail(f"{HOST}:{port} ended after {n_tokens} of {request['max_tokens']} tokens")
+    return took_s
+
+
+def connect(port: int) -> HTTPConnection:
+    """A connection that waits long enough for any answer."""
+    return HTTPConnection(HOST, port, timeout=ANSWER_LIMIT_S)
 
 
 def _timing(arrivals: Sequence[tuple[float, bytes]]) -> StreamTiming:
@@ -90,15 +115,19 @@ def _events(arrivals: Sequence[tuple[float, bytes]]) -> Iterator[tuple[float, di
 
 
 @contextmanager
-def running_server(command: Sequence[str], port: int, environment: Mapping[str, str]) -> Iterator[None]:
-    """Runs a server until the block ends; enters the block when it answers ``/health``."""
+def running_server(command: Sequence[str], port: int, environment: Mapping[str, str]) -> Iterator[int]:
+    """Runs a server until the block ends; enters the block with its process id when it answers ``/health``.
+
+    What the caller's environment says to servers does not count.
+    """
+    inherited = {name: value for name, value in os.environ.items() if not name.startswith(("HOSHIKAGE_", "LLAMA_"))}
     with tempfile.TemporaryFile() as log:
         process = subprocess.Popen(
-            command, stdout=log, stderr=subprocess.STDOUT, env=os.environ | environment, start_new_session=True
+            command, stdout=log, stderr=subprocess.STDOUT, env=inherited | environment, start_new_session=True
         )
         try:
             _wait_until_healthy(process, port, command, log.fileno())
-            yield
+            yield process.pid
         finally:
             process.send_signal(signal.SIGTERM)
             try:

@@ -33,6 +33,46 @@ int32_t sequence_end(const hsk_context &context, int32_t seq_id) {
     return llama_memory_seq_pos_max(llama_get_memory(context.llama.get()), seq_id) + 1;
 }
 
+void clear(hsk_context &context, int32_t seq_id) {
+    llama_memory_seq_rm(llama_get_memory(context.llama.get()), seq_id, -1, -1);
+}
+
+// Whether all that a sequence had computed stays there: no window that moves on, no state that holds its last position only.
+bool cuts_anywhere(const hsk_context &context) {
+    const llama_model *model = context.model.get();
+    return llama_model_n_swa(model) == 0 && !llama_model_is_recurrent(model) && !llama_model_is_hybrid(model);
+}
+
+// Of DeepSeek 4's memory, llama.cpp copies a sequence only where each has a cache of its own, and ends the process elsewhere.
+bool can_share(const hsk_context &context) {
+    char arch[64] = "";
+    llama_model_meta_val_str(context.model.get(), "general.architecture", arch, sizeof(arch));
+    return std::strcmp(arch, "deepseek4") != 0;
+}
+
+// The fewest first positions, but for none at all, that the sequence can go back to.
+int32_t sequence_reach(const hsk_context &context, int32_t seq_id) {
+    const int32_t window = std::max(1, llama_model_n_swa(context.model.get()));
+    const int32_t begin = llama_memory_seq_pos_min(llama_get_memory(context.llama.get()), seq_id);
+    return begin <= 0 ? 1 : begin + window;
+}
+
+// False where the memory cannot do that.
+bool cut(hsk_context &context, int32_t seq_id, int32_t n) {
+    return n > 0 && llama_memory_seq_rm(llama_get_memory(context.llama.get()), seq_id, n, -1);
+}
+
+// To where the sequence had n positions, with what was saved there of the parts of its memory that cannot be cut.
+void go_back(hsk_context &context, int32_t seq_id, int32_t n, const char *bytes, size_t n_bytes) {
+    const auto *state = reinterpret_cast<const uint8_t *>(bytes);
+    const bool is_there = bytes == nullptr || llama_state_seq_set_data_ext(context.llama.get(), state, n_bytes, seq_id,
+                                                                           LLAMA_STATE_SEQ_FLAGS_PARTIAL_ONLY) == n_bytes;
+    if (!is_there || !cut(context, seq_id, n) || sequence_end(context, seq_id) != n) {
+        clear(context, seq_id);
+        throw hsk::Failure(HSK_CONTEXT_FULL, "the KV cache has no room for the checkpoint");
+    }
+}
+
 void require_slots(const hsk_context &context, const hsk_slot *slots, size_t n_slots) {
     hsk::require(n_slots > 0, "a step needs at least one slot");
     const llama_vocab *vocab = llama_model_get_vocab(context.model.get());
@@ -100,7 +140,7 @@ void decode(hsk_context &context, hsk_slot *slots, size_t n_slots) {
         throw hsk::Failure(HSK_CANCELLED, "the step was interrupted");
     }
     fill_batch(context, slots, n_slots);
-    const int32_t status = llama_decode(context.llama.get(), context.batch);
+    const int32_t status = context.threads->compute(context.llama.get(), context.batch, llama_decode);
     if (status == 0) {
         return;
     }
@@ -267,11 +307,6 @@ void require_sequence(const hsk_context &context, int32_t seq_id) {
     require(seq_id >= 0 && static_cast<size_t>(seq_id) < context.rows.size(), "seq_id is out of range");
 }
 
-void attach_threads(const hsk_context &context, llama_context *llama) {
-    llama_attach_threadpool(llama, context.threads.get(),
-                            context.threads_batch ? context.threads_batch.get() : context.threads.get());
-}
-
 llama_context_params native_params(const hsk_context_params &params) {
     llama_context_params native = llama_context_default_params();
     native.n_ctx = params.n_ctx;
@@ -288,6 +323,7 @@ llama_context_params native_params(const hsk_context_params &params) {
     native.type_k = kv_type(params.kv_type_k);
     native.type_v = kv_type(params.kv_type_v);
     native.kv_unified = true;  // sequences share the cache: how long each may be is not fixed up front
+    native.swa_full = false;   // a sliding window takes its own room only; checkpoints say what was behind it
     native.no_perf = true;
     return native;
 }
@@ -336,10 +372,7 @@ int32_t hsk_context_new(const hsk_model *model, const hsk_context_params *params
         auto context = std::make_unique<hsk_context>();
         context->model = model->model;
         context->loras = hsk::to_loras(*model, loras, n_loras);
-        context->threads = hsk::make_threads(params->n_threads);
-        if (params->n_threads_batch != params->n_threads) {
-            context->threads_batch = hsk::make_threads(params->n_threads_batch);
-        }
+        context->threads = std::make_unique<hsk::Crew>(params->n_threads, params->n_threads_batch);
         llama_context_params native = hsk::native_params(*params);
         native.abort_callback = hsk::on_node;
         native.abort_callback_data = context.get();
@@ -353,7 +386,7 @@ int32_t hsk_context_new(const hsk_model *model, const hsk_context_params *params
         if (llama_get_memory(context->llama.get()) == nullptr) {
             throw hsk::Failure(HSK_UNSUPPORTED, "this model does not generate text (it has no KV cache)");
         }
-        hsk::attach_threads(*context, context->llama.get());
+        context->threads->attach(context->llama.get());
         hsk::apply_loras(context->llama.get(), context->loras, scales);
         context->rows.assign(params->n_seq_max, hsk::no_row);
         context->n_batch = static_cast<int32_t>(llama_n_batch(context->llama.get()));
@@ -451,19 +484,66 @@ int32_t hsk_sequence_cut(hsk_context *context, int32_t seq_id, int32_t n, int32_
         hsk::require_sequence(*context, seq_id);
         hsk::require(n >= 0, "n must not be negative");
         context->rows[static_cast<size_t>(seq_id)] = hsk::no_row;
-        llama_memory_t memory = llama_get_memory(context->llama.get());
         const int32_t end = sequence_end(*context, seq_id);
         *n_held = std::min(n, end);
-        if (n >= end) {
-            return;
-        }
-        // A sliding window forgets what is behind it, and a recurrent state holds its last position only.
-        const int32_t window = std::max(1, llama_model_n_swa(context->model.get()));
-        const bool can_go_back = llama_memory_seq_pos_min(memory, seq_id) <= std::max(0, n - window);
-        if (n == 0 || !can_go_back || !llama_memory_seq_rm(memory, seq_id, n, -1)) {
-            llama_memory_seq_rm(memory, seq_id, -1, -1);
+        if (n == 0 || (n < end && (n < sequence_reach(*context, seq_id) || !cut(*context, seq_id, n)))) {
+            clear(*context, seq_id);
             *n_held = 0;
         }
+    });
+}
+
+int32_t hsk_sequence_reach_get(hsk_context *context, int32_t seq_id, int32_t *n, hsk_error *error) noexcept {
+    return hsk::guarded(error, [&] {
+        hsk::require_sequence(*context, seq_id);
+        *n = sequence_reach(*context, seq_id);
+    });
+}
+
+int32_t hsk_sequence_copy(hsk_context *context, int32_t from, int32_t to, int32_t n, const char *bytes, size_t n_bytes,
+                          hsk_error *error) noexcept {
+    return hsk::guarded(error, [&] {
+        hsk::require_sequence(*context, from);
+        hsk::require_sequence(*context, to);
+        hsk::require(from != to, "a sequence cannot be copied to itself");
+        hsk::require(n > 0 && n <= sequence_end(*context, from), "n is not in what the sequence holds");
+        context->rows[static_cast<size_t>(to)] = hsk::no_row;
+        clear(*context, to);
+        // Two sequences that shared the cells of a window would never give them back: `to` gets its own, out of a checkpoint.
+        if ((bytes == nullptr && !cuts_anywhere(*context)) || !can_share(*context)) {
+            throw hsk::Failure(HSK_UNSUPPORTED, "this model's memory cannot be shared");
+        }
+        // All of it, since some memories know no parts.
+        llama_memory_seq_cp(llama_get_memory(context->llama.get()), from, to, -1, -1);
+        go_back(*context, to, n, bytes, n_bytes);
+    });
+}
+
+int32_t hsk_checkpoint_size_get(hsk_context *context, int32_t seq_id, size_t *n_bytes, hsk_error *error) noexcept {
+    return hsk::guarded(error, [&] {
+        hsk::require_sequence(*context, seq_id);
+        *n_bytes = llama_state_seq_get_size_ext(context->llama.get(), seq_id, LLAMA_STATE_SEQ_FLAGS_PARTIAL_ONLY);
+    });
+}
+
+int32_t hsk_checkpoint_save(hsk_context *context, int32_t seq_id, char *out, size_t n_bytes, hsk_error *error) noexcept {
+    return hsk::guarded(error, [&] {
+        hsk::require_sequence(*context, seq_id);
+        auto *bytes = reinterpret_cast<uint8_t *>(out);
+        if (llama_state_seq_get_data_ext(context->llama.get(), bytes, n_bytes, seq_id, LLAMA_STATE_SEQ_FLAGS_PARTIAL_ONLY) !=
+            n_bytes) {
+            throw hsk::Failure(HSK_INTERNAL, "the checkpoint could not be saved");
+        }
+    });
+}
+
+int32_t hsk_checkpoint_restore(hsk_context *context, int32_t seq_id, int32_t n, const char *bytes, size_t n_bytes,
+                               hsk_error *error) noexcept {
+    return hsk::guarded(error, [&] {
+        hsk::require_sequence(*context, seq_id);
+        hsk::require(n > 0 && n <= sequence_end(*context, seq_id), "n is not in what the sequence holds");
+        context->rows[static_cast<size_t>(seq_id)] = hsk::no_row;
+        go_back(*context, seq_id, n, bytes, n_bytes);
     });
 }
 

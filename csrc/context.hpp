@@ -28,8 +28,7 @@ struct hsk_context {
     // before the model.
     shared_model model;
     hsk::Loras loras;
-    hsk::Threads threads;
-    hsk::Threads threads_batch;
+    std::unique_ptr<hsk::Crew> threads;
     hsk::native_context llama;
     std::atomic<bool> interrupted{false};
     std::atomic<uint64_t> progress{0};
@@ -37,7 +36,7 @@ struct hsk_context {
     llama_batch batch{};
     int32_t n_batch = 0;
     int32_t n_draft_max = 0;
-    std::unique_ptr<hsk::Drafter> drafter;  // computes on the same threads
+    std::unique_ptr<hsk::Drafter> drafter;
 
     hsk_context();
     ~hsk_context();
@@ -50,8 +49,5 @@ bool on_node(void *data);
 
 /// Throws unless the sequence is one of the context's.
 void require_sequence(const hsk_context &context, int32_t seq_id);
-
-/// Lets a llama_context compute on the context's threads.
-void attach_threads(const hsk_context &context, llama_context *llama);
 
 }  // namespace hsk

@@ -26,8 +26,6 @@ Drafter::Drafter(hsk_context &context, const hsk_model &draft_model, const hsk_c
     }
     llama_context_params native = native_params(params);
     native.n_seq_max = static_cast<uint32_t>(context.rows.size());
-    native.n_threads = llama_n_threads(context.llama.get());
-    native.n_threads_batch = llama_n_threads_batch(context.llama.get());
     native.abort_callback = on_node;
     native.abort_callback_data = &context;
     {
@@ -39,7 +37,8 @@ Drafter::Drafter(hsk_context &context, const hsk_model &draft_model, const hsk_c
         throw Failure(HSK_INTERNAL,
                       "cannot create the draft model's context: " + (reason.empty() ? "llama.cpp gave no reason" : reason));
     }
-    attach_threads(context, llama_.get());
+    threads_ = std::make_unique<Crew>(llama_n_threads(context.llama.get()), llama_n_threads_batch(context.llama.get()));
+    threads_->attach(llama_.get());
 
     common_params_speculative speculative;
     speculative.types = {COMMON_SPECULATIVE_TYPE_DRAFT_SIMPLE};

@@ -38,8 +38,9 @@ class Drafter {
     void cut(int32_t seq_id, size_t n_stay);
     void make_room(int32_t seq_id, size_t n_wanted);
 
-    // In the order of construction: the draft model's context goes before the model, and after who asks it.
+    // In the order of construction: the draft model's context goes before the threads and the model, and after who asks it.
     shared_model model_;
+    std::unique_ptr<Crew> threads_;
     native_context llama_;
     common_speculative_ptr speculative_;
     int32_t n_vocab_;

@@ -30,7 +30,7 @@ struct hsk_embedder {
     // In the order of construction, as in hsk_context.
     shared_model model;
     hsk::Loras loras;
-    hsk::Threads threads;
+    std::unique_ptr<hsk::Crew> threads;
     OwnedContext llama;
     std::atomic<bool> interrupted{false};
     std::atomic<uint64_t> progress{0};
@@ -149,7 +149,7 @@ void open_context(hsk_embedder &embedder, llama_context_params native) {
     embedder.n_batch = static_cast<int32_t>(native.n_batch);
     embedder.n_seq_max = native.n_seq_max;
     embedder.llama = make_context(embedder.model.get(), native);
-    llama_attach_threadpool(embedder.llama.get(), embedder.threads.get(), embedder.threads.get());
+    embedder.threads->attach(embedder.llama.get());
     embedder.batch = llama_batch_init(embedder.n_batch, 0, 1);
 }
 
@@ -187,7 +187,7 @@ void compute(hsk_embedder &embedder, const hsk_input *inputs, const Place *place
     }
     llama_context *context = embedder.llama.get();
     llama_set_embeddings(context, wants_vectors);
-    const int32_t status = embedder.encodes ? llama_encode(context, batch) : llama_decode(context, batch);
+    const int32_t status = embedder.threads->compute(context, batch, embedder.encodes ? llama_encode : llama_decode);
     if (status == 2) {
         check_interrupt(embedder);
         throw hsk::Failure(HSK_CANCELLED, "the computation was interrupted");
@@ -279,7 +279,7 @@ int32_t hsk_embedder_new(const hsk_model *model, const hsk_context_params *param
         auto embedder = std::make_unique<hsk_embedder>();
         embedder->model = model->model;
         embedder->loras = hsk::to_loras(*model, loras, n_loras);
-        embedder->threads = hsk::make_threads(params->n_threads);
+        embedder->threads = std::make_unique<hsk::Crew>(params->n_threads, params->n_threads);
         const llama_context_params native = context_params(*embedder, *params);
         const auto lock = hsk::lock_loras();
         look_at(*embedder, native, pooling);

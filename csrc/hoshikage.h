@@ -228,7 +228,7 @@ int32_t hsk_step(hsk_context *context, hsk_slot *slots, size_t n_slots, hsk_erro
 
 /* Prepares hsk_guess. Guesses are what followed the last n_ngram tokens where they stood before; or, with a draft model, what that
  * makes of the text, as long as it is at least p_min sure: HSK_UNSUPPORTED where it has another vocabulary, or a memory that cannot be cut. draft_params may be NULL
- * without one; the threads are the context's. */
+ * without one; it gets as many threads as the context. */
 int32_t hsk_drafting_start(hsk_context *context, int32_t n_ngram, float p_min, const hsk_model *draft_model,
                            const hsk_context_params *draft_params, hsk_error *error) HSK_NOEXCEPT;
 
@@ -260,6 +260,25 @@ int32_t hsk_sequence_remove(hsk_context *context, int32_t seq_id, int32_t begin,
 /* Goes back to where a sequence held its first n positions; *n_held is n afterwards, or less where it holds less. Where the model's
  * memory cannot go back to there (a window that has moved on, a recurrent state) the sequence is empty and *n_held 0. */
 int32_t hsk_sequence_cut(hsk_context *context, int32_t seq_id, int32_t n, int32_t *n_held, hsk_error *error) HSK_NOEXCEPT;
+
+/* The fewest first positions that hsk_sequence_cut can go back to without losing all: 1 where it can go back to any. */
+int32_t hsk_sequence_reach_get(hsk_context *context, int32_t seq_id, int32_t *n, hsk_error *error) HSK_NOEXCEPT;
+
+/* `to` holds the first n positions of `from` afterwards, in the same cells of the KV cache: they take no room until both have been
+ * removed. Models whose memory cannot be cut at any point need the bytes of a checkpoint that was saved where `from` had n positions;
+ * others need none (NULL). HSK_UNSUPPORTED where the memory cannot be shared, HSK_CONTEXT_FULL where there is no room for the
+ * checkpoint: `to` is empty then. */
+int32_t hsk_sequence_copy(hsk_context *context, int32_t from, int32_t to, int32_t n, const char *bytes, size_t n_bytes,
+                          hsk_error *error) HSK_NOEXCEPT;
+
+/* What of a sequence cannot be cut, a window or a state, as bytes. */
+int32_t hsk_checkpoint_size_get(hsk_context *context, int32_t seq_id, size_t *n_bytes, hsk_error *error) HSK_NOEXCEPT;
+int32_t hsk_checkpoint_save(hsk_context *context, int32_t seq_id, char *out, size_t n_bytes, hsk_error *error) HSK_NOEXCEPT;
+
+/* Goes back to where a sequence held its first n positions and a checkpoint was saved. HSK_CONTEXT_FULL where there is no room for it:
+ * the sequence is empty then. */
+int32_t hsk_checkpoint_restore(hsk_context *context, int32_t seq_id, int32_t n, const char *bytes, size_t n_bytes,
+                               hsk_error *error) HSK_NOEXCEPT;
 
 /* What a sequence holds, as bytes: how many, and the bytes themselves. They are for a context of the same model, parameters and build. */
 int32_t hsk_sequence_size_get(hsk_context *context, int32_t seq_id, size_t *n_bytes, hsk_error *error) HSK_NOEXCEPT;

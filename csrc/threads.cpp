@@ -2,13 +2,24 @@
 
 #include "guard.hpp"
 
+#include <algorithm>
+#include <ctime>
 #include <exception>
 #include <future>
 #include <thread>
+#include <utility>
 #include <vector>
 
 namespace hsk {
 namespace {
+
+// How long threads look out for the next graph before they sleep, of 100: some milliseconds, more than lies between two tokens.
+constexpr uint32_t polling = 1;
+
+constexpr double window_s = 0.02;       // some time slices of a scheduler
+constexpr double missing_share = 0.3;   // of one thread's time; what serves the answer beside it takes less
+constexpr double patience_min_s = 0.1;  // before one thread more is tried
+constexpr double patience_max_s = 5;
 
 // ggml ends the process when it cannot start a thread, as where a limit on processes or memory is near: so they are tried first.
 void require_threads(int32_t n_threads) {
@@ -33,17 +44,105 @@ void require_threads(int32_t n_threads) {
     }
 }
 
-}  // namespace
-
 Threads make_threads(int32_t n_threads) {
     require_threads(n_threads);
     ggml_threadpool_params params = ggml_threadpool_params_default(n_threads);
     params.paused = true;  // until the first graph: otherwise they wait for it in a busy loop while the context is made
+    params.poll = polling;
     Threads threads(ggml_threadpool_new(&params));
     if (!threads) {
         throw Failure(HSK_OUT_OF_MEMORY, "cannot start " + std::to_string(n_threads) + " threads");
     }
     return threads;
+}
+
+// With a GPU threads wait for it, and that is no loss.
+bool computes_on_cpu_only() {
+    for (size_t i = 0; i < ggml_backend_dev_count(); i++) {
+        const enum ggml_backend_dev_type type = ggml_backend_dev_type(ggml_backend_dev_get(i));
+        if (type == GGML_BACKEND_DEVICE_TYPE_GPU || type == GGML_BACKEND_DEVICE_TYPE_IGPU) {
+            return false;
+        }
+    }
+    return true;
+}
+
+double cpu_now_s() {
+    timespec now{};
+    clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &now);
+    return static_cast<double>(now.tv_sec) + 1e-9 * static_cast<double>(now.tv_nsec);
+}
+
+double seconds(std::chrono::steady_clock::duration duration) {
+    return std::chrono::duration<double>(duration).count();
+}
+
+}  // namespace
+
+Crew::Crew(int32_t n_threads, int32_t n_threads_batch)
+    : n_threads_(n_threads), n_threads_batch_(n_threads_batch), limit_(std::max(n_threads, n_threads_batch)),
+      gives_way_(computes_on_cpu_only()), pool_(make_threads(n_threads)),
+      pool_batch_(n_threads_batch == n_threads ? nullptr : make_threads(n_threads_batch)), patience_s_(patience_min_s) {}
+
+void Crew::attach(llama_context *context) {
+    llama_set_n_threads(context, std::min(n_threads_, limit_), std::min(n_threads_batch_, limit_));
+    llama_attach_threadpool(context, pool_.get(), pool_batch_ ? pool_batch_.get() : pool_.get());
+}
+
+int32_t Crew::compute(llama_context *context, const llama_batch &batch, int32_t (*function)(llama_context *, llama_batch)) {
+    const Clock::time_point begun = Clock::now();
+    const double cpu_begun_s = cpu_now_s();
+    const int32_t status = function(context, batch);
+    retired_.reset();
+    retired_batch_.reset();
+    if (gives_way_) {
+        note(std::min(batch.n_tokens == 1 ? n_threads_ : n_threads_batch_, limit_), seconds(Clock::now() - begun),
+             cpu_now_s() - cpu_begun_s);
+        adapt(context);
+    }
+    return status;
+}
+
+void Crew::note(int32_t n_threads, double wall_s, double cpu_s) {
+    if (window_.n_threads != n_threads) {
+        window_ = {n_threads};
+    }
+    window_.wall_s += wall_s;
+    window_.cpu_s += cpu_s;
+}
+
+void Crew::adapt(llama_context *context) {
+    if (window_.wall_s < window_s) {
+        return;
+    }
+    const Window seen = std::exchange(window_, {});
+    const double missing_s = seen.n_threads * seen.wall_s - seen.cpu_s;
+    const Clock::time_point now = Clock::now();
+    if (seen.n_threads > 1 && missing_s > missing_share * seen.wall_s) {
+        patience_s_ = is_trying_ ? std::min(2 * patience_s_, patience_max_s) : patience_min_s;
+        is_trying_ = false;
+        try_at_ = now + std::chrono::duration_cast<Clock::duration>(std::chrono::duration<double>(patience_s_));
+        limit(context, seen.n_threads - 1);
+    } else if (limit_ < std::max(n_threads_, n_threads_batch_) && now >= try_at_) {
+        is_trying_ = true;
+        limit(context, limit_ + 1);
+    } else if (seen.n_threads == limit_) {
+        is_trying_ = false;
+    }
+}
+
+void Crew::limit(llama_context *context, int32_t n_threads) {
+    const int32_t before = std::exchange(limit_, n_threads);
+    try {
+        const bool is_same = std::min(n_threads_, n_threads) == std::min(n_threads_batch_, n_threads);
+        Threads pool = make_threads(std::min(n_threads_, n_threads));
+        Threads pool_batch = is_same ? nullptr : make_threads(std::min(n_threads_batch_, n_threads));
+        retired_ = std::exchange(pool_, std::move(pool));
+        retired_batch_ = std::exchange(pool_batch_, std::move(pool_batch));
+    } catch (const Failure &) {
+        limit_ = before;  // no thread can be started: as before, then
+    }
+    attach(context);
 }
 
 }  // namespace hsk

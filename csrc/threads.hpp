@@ -2,7 +2,9 @@
 #pragma once
 
 #include "ggml-cpu.h"
+#include "llama.h"
 
+#include <chrono>
 #include <memory>
 
 namespace hsk {
@@ -12,7 +14,48 @@ struct FreeThreads {
 };
 using Threads = std::unique_ptr<ggml_threadpool, FreeThreads>;
 
-/// Starts the threads, the caller's own counted in; they sleep until the first computation.
-Threads make_threads(int32_t n_threads);
+/// Threads that give way: fewer compute while other processes want their cores.
+///
+/// Threads that compute together wait for each other some hundred times a token, and ggml's spin meanwhile. Once one of them has to
+/// share its core, all of them lose what it loses, and more: then the others alone are faster. Time that they were ready to run and
+/// did not tells it: while they compute, each of them should use all of its time.
+class Crew {
+  public:
+    /// Starts the threads, the caller's own counted in; they sleep until the first computation.
+    Crew(int32_t n_threads, int32_t n_threads_batch);
+
+    /// To be called once, before the first computation; the context must go before the crew.
+    void attach(llama_context *context);
+
+    /// llama_decode or llama_encode, whose result it returns.
+    int32_t compute(llama_context *context, const llama_batch &batch, int32_t (*function)(llama_context *, llama_batch));
+
+  private:
+    using Clock = std::chrono::steady_clock;
+
+    /// What was seen of computations with the same number of threads.
+    struct Window {
+        int32_t n_threads = 0;
+        double wall_s = 0;
+        double cpu_s = 0;
+    };
+
+    void note(int32_t n_threads, double wall_s, double cpu_s);
+    void adapt(llama_context *context);
+    void limit(llama_context *context, int32_t n_threads);
+
+    int32_t n_threads_;
+    int32_t n_threads_batch_;
+    int32_t limit_;
+    bool gives_way_;
+    Threads pool_;
+    Threads pool_batch_;  // none: the same
+    Threads retired_;     // ggml looks at the pools of the computation before once more
+    Threads retired_batch_;
+    Window window_;
+    bool is_trying_ = false;  // one thread more than was good before
+    Clock::time_point try_at_;
+    double patience_s_;
+};
 
 }  // namespace hsk

@@ -28,6 +28,7 @@ from hoshikage_core.errors import (
     JsonSchemaError,
     ModelLoadError,
     NativeError,
+    Reason,
     UnknownTokenError,
     UnsupportedError,
 )
@@ -76,6 +77,7 @@ __all__ = [
     "ModelLoadError",
     "NativeError",
     "Pooling",
+    "Reason",
     "SamplingParams",
     "Sequence",
     "SleepingPrefix",

@@ -6,33 +6,36 @@ import json
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from hoshikage_core.errors import InvalidArgumentError, UnknownTokenError
+from hoshikage_core.errors import InvalidArgumentError, Reason, UnknownTokenError
 
 
 def integer(field: str, value: object, low: int, high: int) -> int:
     """An int from ``low`` to ``high``; bool is none."""
     if isinstance(value, bool) or not isinstance(value, int):
-        raise InvalidArgumentError(field, f"must be an integer, not {_show(value)}")
+        raise InvalidArgumentError(field, Reason("no_integer", "must be an integer, not {got}", got=_show(value)))
     if not low <= value <= high:
-        raise InvalidArgumentError(field, f"must be from {low} to {high}, not {_show(value)}")
+        text = "must be from {low} to {high}, not {got}"
+        raise InvalidArgumentError(field, Reason("out_of_bounds", text, low=str(low), high=str(high), got=_show(value)))
     return value
 
 
 def text(field: str, value: object) -> str:
     """A str that can be written as UTF-8."""
     if not isinstance(value, str):
-        raise InvalidArgumentError(field, f"must be text, not {_show(value)}")
+        raise InvalidArgumentError(field, Reason("no_text", "must be text, not {got}", got=_show(value)))
     try:
         value.encode("utf-8")
     except UnicodeEncodeError as error:
-        raise InvalidArgumentError(field, f"is not valid Unicode: {error}") from None
+        raise InvalidArgumentError(
+            field, Reason("no_unicode", "is not valid Unicode: {words}", words=str(error))
+        ) from None
     return value
 
 
 def text_without_nul(field: str, value: object) -> str:
     """Text of which C reads as much as comes before a NUL."""
     if "\0" in (checked := text(field, value)):
-        raise InvalidArgumentError(field, "must not hold a NUL character")
+        raise InvalidArgumentError(field, Reason("has_nul", "must not hold a NUL character"))
     return checked
 
 
@@ -46,14 +49,16 @@ def texts(field: str, value: object) -> list[str]:
     if isinstance(value, str):
         return [text(field, value)]
     if not isinstance(value, Iterable) or isinstance(value, (bytes, Mapping)):
-        raise InvalidArgumentError(field, f"must be a list of texts, not {_show(value)}")
+        raise InvalidArgumentError(field, Reason("no_texts", "must be a list of texts, not {got}", got=_show(value)))
     return [text(field, item) for item in value]
 
 
 def token_ids(field: str, value: object) -> list[int]:
     """Numbers that may be token ids; whether the vocabulary has them is for the native side to say."""
     if not isinstance(value, Iterable) or isinstance(value, (str, bytes, Mapping)):
-        raise InvalidArgumentError(field, f"must be a list of token ids, not {_show(value)}")
+        raise InvalidArgumentError(
+            field, Reason("no_tokens", "must be a list of token ids, not {got}", got=_show(value))
+        )
     return [integer(field, token, -(2**31), 2**31 - 1) for token in value]
 
 
@@ -67,7 +72,8 @@ def in_vocabulary(field: str, tokens: Iterable[int], n_vocab: int) -> None:
 def instance(field: str, value: Any, kind: type | tuple[type, ...], what: str) -> Any:
     """A value of one of the given types, which ``what`` describes."""
     if not isinstance(value, kind):
-        raise InvalidArgumentError(field, f"must be {what}, not {_show(value)}")
+        reason = Reason("wrong_kind", "must be {what}, not {got}", what=what, got=_show(value))
+        raise InvalidArgumentError(field, reason)
     return value
 
 
@@ -76,9 +82,11 @@ def to_json(field: str, value: object) -> bytes:
     try:
         return json.dumps(value, ensure_ascii=False, allow_nan=False).encode("utf-8")
     except (TypeError, ValueError) as error:  # UnicodeEncodeError (a lone surrogate) is a ValueError
-        raise InvalidArgumentError(field, f"cannot be written as JSON: {error}") from None
+        raise InvalidArgumentError(
+            field, Reason("not_as_json", "cannot be written as JSON: {words}", words=str(error))
+        ) from None
     except RecursionError:
-        raise InvalidArgumentError(field, "is nested too deeply") from None
+        raise InvalidArgumentError(field, Reason("too_deep", "is nested too deeply")) from None
 
 
 def _show(value: object) -> str:

@@ -19,6 +19,7 @@ from hoshikage_core.errors import (
     HoshikageError,
     InvalidArgumentError,
     NativeError,
+    Reason,
     UnsupportedError,
 )
 
@@ -38,7 +39,7 @@ def error_from(error: Any) -> HoshikageError:
     """The exception for a filled ``hsk_error``; statuses that need more than a message become NativeError."""
     message = ffi.string(error.message).decode("utf-8", "replace")
     if error.status == lib.HSK_INVALID_ARGUMENT:
-        return InvalidArgumentError("", message)
+        return InvalidArgumentError("", Reason("native", "{words}", words=message))
     known = _CLASS_OF_STATUS.get(error.status)
     return known(message) if known is not None else NativeError(error.status, message)
 

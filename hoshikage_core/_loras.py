@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from hoshikage_core import _checks
 from hoshikage_core._ffi import Handle, call, ffi, lib
-from hoshikage_core.errors import AdapterLoadError, InvalidArgumentError, NativeError
+from hoshikage_core.errors import AdapterLoadError, InvalidArgumentError, NativeError, Reason
 from hoshikage_core.files import why_no_file
 
 if TYPE_CHECKING:
@@ -56,13 +56,14 @@ def loras_bytes(loras: Sequence[Lora]) -> int:
 
 def _checked(loras: Sequence[Lora]) -> Iterator[tuple[str, float]]:
     if isinstance(loras, (str, bytes)) or not isinstance(loras, Iterable):
-        raise InvalidArgumentError("lora", "must be a list of pairs: a path and a number")
+        raise InvalidArgumentError("lora", Reason("no_pairs", "must be a list of pairs: a path and a number"))
     for pair in loras:
         if not isinstance(pair, Sequence) or isinstance(pair, (str, bytes)) or len(pair) != 2:
-            raise InvalidArgumentError("lora", "must be a list of pairs: a path and a number")
+            raise InvalidArgumentError("lora", Reason("no_pairs", "must be a list of pairs: a path and a number"))
         path, scale = pair
         if isinstance(scale, bool) or not isinstance(scale, (int, float)) or not abs(scale) <= _SCALE_MAX:
-            raise InvalidArgumentError("lora", f"must have numbers from {-_SCALE_MAX:g} to {_SCALE_MAX:g}")
+            text = "must have numbers from {low:g} to {high:g}"
+            raise InvalidArgumentError("lora", Reason("lora_scale", text, low=-_SCALE_MAX, high=_SCALE_MAX))
         yield os.fsdecode(_checks.instance("lora", path, (str, bytes, os.PathLike), "a path")), float(scale)
 
 
@@ -76,6 +77,6 @@ def _load(model: Model, path: str) -> Any:
             call(lib.hsk_lora_load, native, os.fsencode(path), out)
     except NativeError as error:
         if error.status == lib.HSK_MODEL_LOAD_FAILED:
-            raise AdapterLoadError(path, str(error)) from None
+            raise AdapterLoadError(path, Reason("adapter_refused", "{words}", words=str(error))) from None
         raise
     return out[0]

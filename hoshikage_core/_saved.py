@@ -8,13 +8,25 @@ import time
 import zlib
 from array import array
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 from hoshikage_core._ffi import ffi
 
 _CHUNK_BYTES = 4 * 1024 * 1024
 _BLOCK_BYTES = 4096
 _FALLOC_FL_KEEP_SIZE, _FALLOC_FL_PUNCH_HOLE = 1, 2
+
+
+class Checkpoint(NamedTuple):
+    """What of a sequence cannot be cut, a window or a state, as it was when it held so many tokens."""
+
+    n_tokens: int
+    data: Any
+    n_bytes: int
+
+
+Marks = tuple[tuple[int, int], ...]
+"""Of checkpoints that are saved behind a sequence's own bytes: where they were taken, and how many bytes each has."""
 
 
 @dataclass(frozen=True)
@@ -26,20 +38,23 @@ class SleepingPrefix:
         offset: Where in the file its bytes begin.
         n_bytes: How many they are.
         crc: Their CRC-32.
+        marks: Where its checkpoints were taken, and how many of its last bytes each has.
     """
 
     tokens: bytes
     offset: int
     n_bytes: int
     crc: int
+    marks: Marks = ()
 
 
 class InMemory:
     """A sequence in host memory."""
 
-    def __init__(self, tokens: list[int], data: Any, n_bytes: int) -> None:
+    def __init__(self, tokens: list[int], data: Any, n_bytes: int, marks: Marks = ()) -> None:
         self.tokens = tokens
         self.n_bytes = n_bytes
+        self.marks = marks
         self._data = data
 
     @property
@@ -59,6 +74,7 @@ class InFile:
         self.tokens = array("i", place.tokens).tolist()
         self.n_bytes = place.n_bytes
         self.n_bytes_in_memory = 0
+        self.marks: Marks = tuple((n_tokens, n_bytes) for n_tokens, n_bytes in place.marks)
         self.place = place
         self._file = file
 
@@ -78,6 +94,22 @@ class InFile:
 
 
 Saved = InMemory | InFile
+
+
+def n_bytes_of_state(saved: Saved) -> int:
+    """Those of the sequence itself."""
+    return saved.n_bytes - sum(n_bytes for _, n_bytes in saved.marks)
+
+
+def checkpoints_of(saved: Saved, data: Any) -> list[Checkpoint]:
+    """Its checkpoints, copied out of what it has loaded."""
+    checkpoints, at = [], n_bytes_of_state(saved)
+    for n_tokens, n_bytes in saved.marks:
+        copied = ffi.new("char[]", n_bytes)
+        ffi.memmove(copied, data + at, n_bytes)
+        checkpoints.append(Checkpoint(n_tokens, copied, n_bytes))
+        at += n_bytes
+    return checkpoints
 
 
 class Bed:
@@ -141,7 +173,7 @@ class Bed:
         except OSError:
             os.ftruncate(self._file, offset)
             raise
-        return SleepingPrefix(array("i", saved.tokens).tobytes(), offset, saved.n_bytes, zlib.crc32(view))
+        return SleepingPrefix(array("i", saved.tokens).tobytes(), offset, saved.n_bytes, zlib.crc32(view), saved.marks)
 
 
 def _punch_hole(file: int, place: SleepingPrefix) -> None:

@@ -14,7 +14,7 @@ from hoshikage_core._ffi import Handle, call, call_text, ffi, lib
 from hoshikage_core._memory import Memory
 from hoshikage_core._rendering import Rendering
 from hoshikage_core._shape import Shape
-from hoshikage_core.errors import ChatTemplateError, InvalidArgumentError, JsonSchemaError
+from hoshikage_core.errors import ChatTemplateError, InvalidArgumentError, JsonSchemaError, Reason
 from hoshikage_core.json_schema import enforceable
 from hoshikage_core.prompt import ChatPrompt
 
@@ -102,11 +102,14 @@ class ChatTemplate:
         if template_kwargs is not None:
             _checks.instance("template_kwargs", template_kwargs, Mapping, "a mapping")
             for name in _OWN_VARIABLES.intersection(template_kwargs):
-                raise InvalidArgumentError("template_kwargs", f"must not hold {name!r}, which the other arguments give")
+                text = "must not hold '{name}', which the other arguments give"
+                raise InvalidArgumentError("template_kwargs", Reason("template_variable", text, name=name))
         offered = [] if tools is None or tool_choice == "none" else _clean_tools(tools)
         called = _callable(offered, tool_name)
         if grammar is not None and (offered or json_schema is not None):
-            raise InvalidArgumentError("grammar", "cannot be combined with tools or json_schema")
+            raise InvalidArgumentError(
+                "grammar", Reason("grammar_beside_tools", "cannot be combined with tools or json_schema")
+            )
         if parallel_tool_calls is None:
             parallel_tool_calls = tool_name is None and (
                 self.caps["supports_parallel_tool_calls"] or not self.caps["supports_tool_calls"]
@@ -139,6 +142,7 @@ class ChatTemplate:
             is_plain=_arena.is_plain(fields["parser"]["arena"], fields["parser"]["generation_prompt"]),
             tool_names=tuple(tool["function"]["name"] for tool in called),
             prefix_content=prefix,
+            borders=_borders(work.messages, fields["prompt"], fields["generation_prompt"]),
             id_seed=os.urandom(8).hex(),
             **(self._ids(fields) if called else {}),
         )
@@ -190,7 +194,7 @@ class ChatTemplate:
 
 def _require_list(field: str, value: object) -> None:
     if isinstance(value, (str, bytes, Mapping)) or not isinstance(value, Iterable):
-        raise InvalidArgumentError(field, f"must be a list of {field}")
+        raise InvalidArgumentError(field, Reason("no_list_of", "must be a list of {field}", field=field))
 
 
 def _clean_tools(tools: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
@@ -202,14 +206,13 @@ def _clean_tools(tools: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
         where = f"tools[{index}]"
         _checks.instance(where, tool, Mapping, "a tool")
         if tool.get("type") != "function":
-            raise InvalidArgumentError(where, "must have the type function")
+            raise InvalidArgumentError(where, Reason("no_function", "must have the type function"))
         function = _checks.instance(f"{where}.function", tool.get("function"), Mapping, "a function")
         name = _checks.text(f"{where}.function.name", function.get("name"))
         rule = re.sub("[^A-Za-z0-9-]+", "-", name)
         if not name or rule in names:
-            raise InvalidArgumentError(
-                f"{where}.function.name", "must be a name that no other tool has, or all but has"
-            )
+            reason = Reason("tool_name_taken", "must be a name that no other tool has, or all but has")
+            raise InvalidArgumentError(f"{where}.function.name", reason)
         names.add(rule)
         parameters = function.get("parameters")
         if parameters is not None:
@@ -230,7 +233,7 @@ def _callable(offered: list[dict[str, Any]], tool_name: str | None) -> list[dict
         return offered
     called = [tool for tool in offered if tool["function"]["name"] == tool_name]
     if not called:
-        raise InvalidArgumentError("tool_name", "must be the name of one of the tools")
+        raise InvalidArgumentError("tool_name", Reason("unknown_tool", "must be the name of one of the tools"))
     return called
 
 
@@ -252,8 +255,18 @@ def _continued(messages: Sequence[Mapping[str, Any]]) -> str:
     """The text that a last message of the assistant's begins with."""
     last = messages[-1] if messages else {}
     if last.get("role") != "assistant" or last.get("tool_calls"):
-        raise InvalidArgumentError("messages", "must end with a text of the assistant's to continue it")
+        text = "must end with a text of the assistant's to continue it"
+        raise InvalidArgumentError("messages", Reason("nothing_to_continue", text))
     return _conversation.text_of(last)
+
+
+def _borders(messages: Sequence[Mapping[str, Any]], prompt: str, generation_prompt: str) -> tuple[int, ...]:
+    """Where the last message of the user's and the answer begin; a guess, where a text comes twice."""
+    asked = next((message for message in reversed(messages) if message.get("role") == "user"), None)
+    text = "" if asked is None else _conversation.text_of(asked).strip()
+    found = prompt.rfind(text) if text else -1
+    answer = len(prompt.removesuffix(generation_prompt))
+    return (found, answer) if 0 < found < answer else (answer,)
 
 
 def _own_words(message: str) -> str:

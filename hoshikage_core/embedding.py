@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from hoshikage_core import _checks
 from hoshikage_core._ffi import Handle, call, ffi, lib
 from hoshikage_core._loras import Lora, native_loras
-from hoshikage_core.errors import CancelledError, ClosedError, ContextLengthError, InvalidArgumentError
+from hoshikage_core.errors import CancelledError, ClosedError, ContextLengthError, InvalidArgumentError, Reason
 from hoshikage_core.params import THREADS_MAX, ContextShape
 
 if TYPE_CHECKING:
@@ -128,7 +128,8 @@ class Embedder:
         default_threads = lib.hsk_thread_count_default() if n_threads is None else n_threads
         params.n_threads = params.n_threads_batch = _checks.integer("n_threads", default_threads, 1, THREADS_MAX)
         if pooling is not None and pooling not in _NUMBER_OF_POOLING:
-            raise InvalidArgumentError("pooling", f"must be one of {', '.join(_NUMBER_OF_POOLING)}")
+            names = ", ".join(_NUMBER_OF_POOLING)
+            raise InvalidArgumentError("pooling", Reason("none_of", "must be one of {names}", names=names))
         number = lib.HSK_POOLING_UNSPECIFIED if pooling is None else _NUMBER_OF_POOLING[pooling]
         self.model = model
         self._lock = threading.Lock()
@@ -175,7 +176,7 @@ class Embedder:
     ) -> Embedding:
         """The same step by step; nothing is computed yet. Arguments and errors are those of ``embed``."""
         if isinstance(inputs, (str, bytes)):
-            raise InvalidArgumentError("inputs", "must be a list")
+            raise InvalidArgumentError("inputs", Reason("no_list", "must be a list"))
         width = self.n_embd if dimensions is None else _checks.integer("dimensions", dimensions, 1, self.n_embd)
         tokens = [self._tokens(f"inputs[{index}]", given) for index, given in enumerate(inputs)]
         embedding = Embedding(self, tokens, normalize, width)
@@ -277,7 +278,7 @@ class Embedder:
     def _tokens(self, name: str, given: str | Sequence[int]) -> list[int]:
         tokens = self.tokenize(given) if isinstance(given, str) else _checks.token_ids(name, given)
         if not tokens:
-            raise InvalidArgumentError(name, "must hold at least one token")
+            raise InvalidArgumentError(name, Reason("no_token", "must hold at least one token"))
         if len(tokens) > self.n_ctx:
             raise ContextLengthError(len(tokens), self.n_ctx, is_answered=False)
         _checks.in_vocabulary(name, tokens, self.model.info.n_vocab)

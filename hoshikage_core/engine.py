@@ -15,7 +15,7 @@ from hoshikage_core import _checks
 from hoshikage_core._ffi import Handle, call, ffi, lib
 from hoshikage_core._guessing import Guesser
 from hoshikage_core._loras import Lora, native_loras
-from hoshikage_core._prefixes import Prefixes
+from hoshikage_core._prefixes import ANYWHERE, Prefixes, count_common
 from hoshikage_core._saved import Bed, SleepingPrefix
 from hoshikage_core._step import NativeStep, Part
 from hoshikage_core.errors import (
@@ -26,6 +26,7 @@ from hoshikage_core.errors import (
     EngineBusyError,
     InvalidArgumentError,
     NativeError,
+    Reason,
 )
 from hoshikage_core.generation import Completion, Generation
 from hoshikage_core.params import THREADS_MAX, ContextShape
@@ -94,7 +95,7 @@ class Engine:
             self.native,
             shape.n_ctx,
             self.native_step.n_held,
-            can_cut=not (model.info.is_recurrent or model.info.is_hybrid),
+            n_back=0 if model.info.is_recurrent or model.info.is_hybrid else model.info.n_swa or ANYWHERE,
             room_bytes=cache_bytes,
         )
         self._guesser = None
@@ -156,7 +157,9 @@ class Engine:
         """
         if isinstance(prompt, ChatPrompt):
             if shape is not None:
-                raise InvalidArgumentError("shape", "cannot be combined with a rendered chat as prompt")
+                raise InvalidArgumentError(
+                    "shape", Reason("shape_twice", "cannot be combined with a rendered chat as prompt")
+                )
             shape, text = prompt, prompt.prompt
             self.model.require_room(text, self.n_ctx)
             prompt = self.model.tokenize(text, parse_special=True)
@@ -303,7 +306,7 @@ class Engine:
     ) -> Sequence:
         tokens = _checks.token_ids("tokens", tokens)
         if not tokens:
-            raise InvalidArgumentError("tokens", "must hold at least one token")
+            raise InvalidArgumentError("tokens", Reason("no_token", "must hold at least one token"))
         if len(tokens) >= self.n_ctx:
             raise ContextLengthError(len(tokens), self.n_ctx)
         sampling = SamplingParams() if sampling is None else sampling
@@ -317,13 +320,22 @@ class Engine:
         with self.lock:
             self.require_open()
             self._reap()
-            free = [seq_id for seq_id in range(self.parallel) if seq_id not in self._sequences]
-            if not free:
+            if len(self._sequences) == self.parallel:
                 raise EngineBusyError(self.parallel)
-            seq_id = self._prefixes.take(tokens if reuse else [], free)
+            living = {seq_id: reference() for seq_id, reference in self._sequences.items()}
+            running = {seq_id: sequence.tokens if sequence else [] for seq_id, sequence in living.items()}
+            borders = self._borders(tokens, shape) if reuse else []
+            seq_id = self._prefixes.take(tokens if reuse else [], running, borders)
             try:
                 sequence = Sequence(
-                    self, seq_id, tokens, sampling, shape=shape, thinking_budget=thinking_budget, choice=choice
+                    self,
+                    seq_id,
+                    tokens,
+                    sampling,
+                    shape=shape,
+                    thinking_budget=thinking_budget,
+                    choice=choice,
+                    reuse=reuse,
                 )
             except BaseException:
                 self._prefixes.keep(seq_id, tokens)
@@ -406,6 +418,11 @@ class Engine:
             self._prefixes.wake(file, places)
 
     @property
+    def cuts_anywhere(self) -> bool:
+        """Whether the memory of a sequence can go back to any token; else only to where it ends and to checkpoints."""
+        return self._prefixes.cuts_anywhere
+
+    @property
     def progress(self) -> int:
         """A number that grows while a step computes: on the CPU hundreds of times a step, on a GPU once.
 
@@ -477,6 +494,7 @@ class Engine:
                 sampled = self.native_step.run(context, parts)
             if n_tokens >= _N_MEASURED:
                 self._s_per_token = (time.monotonic() - begun) / n_tokens
+            self._prefixes.on_computed()
             return sampled
         except KeyboardInterrupt:
             # Ctrl-C came somewhere in between: what the sampler and the sequence know may differ by a token.
@@ -490,6 +508,25 @@ class Engine:
         """Ends a sequence, whose tokens these are; the lock must be held."""
         if self._sequences.pop(seq_id, None) is not None and not self.native.closed:
             self._prefixes.keep(seq_id, tokens)
+
+    def n_at_once(self, seq_id: int, n: int) -> int:
+        """How many of a sequence's next n tokens one step can compute; the lock must be held."""
+        return self._prefixes.n_at_once(seq_id, min(n, self.n_batch))
+
+    def go_back(self, seq_id: int, n: int) -> None:
+        """Lets a sequence hold its first n tokens only, or as many of them as it can; the lock must be held."""
+        self._prefixes.go_back(seq_id, n)
+
+    def _borders(self, tokens: SequenceOf[int], shape: ChatPrompt | None) -> list[int]:
+        """After how many tokens a later prompt may part from this one."""
+        if not self._prefixes.needs_borders:
+            return []
+        last = len(tokens) - 1
+        if shape is None or not shape.borders:
+            return [last]
+        texts = [shape.prompt[:border] for border in shape.borders]
+        before = [self.model.tokenize(text, parse_special=True) for text in texts if text]
+        return [min(count_common(its, list(tokens)), last) for its in before]
 
     def _running(self) -> list[Generation]:
         return [g for reference in self._generations if (g := reference()) is not None and not g.finished]
@@ -509,7 +546,8 @@ class Engine:
 
         Those that decode come first, one token each; prompts share what is left of the batch, first come first served.
         """
-        decoding, prefilling = [], []
+        decoding: list[Generation] = []
+        prefilling: list[Generation] = []
         for generation in running:
             if generation.sequence.cancelled:
                 generation.finish("cancelled")
@@ -517,7 +555,7 @@ class Engine:
                 continue  # it failed, or its first token has ended it
             elif generation.sequence.n_pending == 1:
                 decoding.append(generation)
-            else:
+            elif self._is_ready(generation, decoding + prefilling):
                 prefilling.append(generation)
         n_wanted = sum(generation.sequence.n_pending for generation in decoding + prefilling)
         n_spare = self._guesser.n_max if self._guesser is not None and not prefilling else 0
@@ -528,7 +566,7 @@ class Engine:
         chosen, parts = [], []
         for generation in decoding + prefilling:
             n_pending = generation.sequence.n_pending
-            n_tokens = min(n_pending, n_left)
+            n_tokens = self.n_at_once(generation.sequence.id, min(n_pending, n_left))
             if n_tokens:
                 guesses = self._guesses(generation, n_spare, len(decoding)) if n_spare > 0 else ()
                 n_spare -= len(guesses)
@@ -551,6 +589,17 @@ class Engine:
             return self._guesser.guess(generation.sequence, n_max, n_decoding)
         finally:
             self._computing = ()
+
+    def _is_ready(self, generation: Generation, before: SequenceOf[Generation]) -> bool:
+        """False for a prompt that begins like one which is being computed: what they share will be copied."""
+        sequence = generation.sequence
+        if not sequence.reuse:
+            return True
+        n_held = sequence.n_computed
+        others = {other.sequence.id: other.sequence.tokens for other in before}
+        is_ready = self._prefixes.catch_up(sequence.id, sequence.tokens, others)
+        sequence.n_cached += sequence.n_computed - n_held
+        return is_ready
 
     def require_open(self) -> None:
         """Raises ClosedError once the engine is closed."""

@@ -23,7 +23,33 @@ Each class has a stable ``code``; its data is in attributes, so nobody needs to 
 
 from __future__ import annotations
 
-from typing import ClassVar
+from typing import ClassVar, TypeAlias
+
+Value: TypeAlias = "int | float | str | Reason"
+
+
+class Reason(str):
+    """Why something cannot be: an English text, which a program can tell apart and say in another language.
+
+    Attributes:
+        key: A stable name of what it says.
+        values: What it speaks of.
+    """
+
+    key: str
+    values: dict[str, Value]
+
+    def __new__(cls, key: str, text: str, **values: Value) -> Reason:
+        """Makes one.
+
+        Args:
+            key: Its name.
+            text: A format string.
+            values: What is put in.
+        """
+        reason = super().__new__(cls, text.format(**values))
+        reason.key, reason.values = key, values
+        return reason
 
 
 class HoshikageError(Exception):
@@ -43,13 +69,15 @@ class InvalidArgumentError(HoshikageError, ValueError):
 
     Attributes:
         field: Name of the argument, or "" when the native side only gave a message.
+        reason: What is wrong with it.
     """
 
     code = "invalid_argument"
 
-    def __init__(self, field: str, message: str) -> None:
-        super().__init__(f"{field}: {message}" if field else message)
+    def __init__(self, field: str, reason: Reason) -> None:
+        super().__init__(f"{field}: {reason}" if field else str(reason))
         self.field = field
+        self.reason = reason
 
 
 class UnknownTokenError(InvalidArgumentError):
@@ -63,7 +91,8 @@ class UnknownTokenError(InvalidArgumentError):
     code = "token_not_in_vocabulary"
 
     def __init__(self, field: str, token: int, n_vocab: int) -> None:
-        super().__init__(field, f"token {token} is not in the vocabulary (0..{n_vocab - 1})")
+        text = "token {token} is not in the vocabulary (0..{last})"
+        super().__init__(field, Reason("unknown_token", text, token=token, last=n_vocab - 1))
         self.token = token
         self.n_vocab = n_vocab
 
@@ -78,7 +107,7 @@ class ModelLoadError(HoshikageError):
 
     code = "model_load_failed"
 
-    def __init__(self, path: str, reason: str) -> None:
+    def __init__(self, path: str, reason: Reason) -> None:
         super().__init__(f"cannot load {path}: {reason}")
         self.path = path
         self.reason = reason
@@ -94,7 +123,7 @@ class AdapterLoadError(HoshikageError):
 
     code = "adapter_load_failed"
 
-    def __init__(self, path: str, reason: str) -> None:
+    def __init__(self, path: str, reason: Reason) -> None:
         super().__init__(f"cannot use the adapter {path}: {reason}")
         self.path = path
         self.reason = reason
@@ -203,7 +232,7 @@ class JsonSchemaError(GrammarError):
 
     code = "invalid_json_schema"
 
-    def __init__(self, path: str, keyword: str, reason: str, where: str | None = None) -> None:
+    def __init__(self, path: str, keyword: str, reason: Reason, where: str | None = None) -> None:
         place = f"{path}/{keyword}" if keyword else path
         super().__init__(f"{place}: {reason}" if where is None else f"{where}: {place}: {reason}")
         self.path = path

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from hoshikage_core import _checks
 from hoshikage_core._ffi import Handle
 from hoshikage_core.answer import Answer, Event, FinishReason, Rules
-from hoshikage_core.errors import ClosedError, HoshikageError, InvalidArgumentError
+from hoshikage_core.errors import ClosedError, HoshikageError, InvalidArgumentError, Reason
 from hoshikage_core.logprobs import LogprobReader, TokenLogprobs
 
 if TYPE_CHECKING:
@@ -89,7 +89,6 @@ class Generation:
 
     Attributes:
         n_prompt: Tokens of the prompt.
-        n_cached: How many of them an earlier sequence had computed.
         n_choices: How many answers it gives, those before ``first_choice`` included.
         stops: All texts that end an answer, those of the chat template included.
         shape: The rendered chat it answers, if it is one.
@@ -118,7 +117,7 @@ class Generation:
             _checks.integer("max_tokens", max_tokens, 1, 2**63)
         stops = _checks.texts("stop", stop)
         if "" in stops:
-            raise InvalidArgumentError("stop", "must not hold an empty text")
+            raise InvalidArgumentError("stop", Reason("empty_stop", "must not hold an empty text"))
         model = sequence.engine.model
         if n_top_logprobs is not None:
             _checks.integer("n_top_logprobs", n_top_logprobs, 0, model.info.n_vocab)
@@ -126,7 +125,6 @@ class Generation:
         self.shape = shape
         self.sequence = sequence
         self.n_prompt = len(sequence.tokens)
-        self.n_cached = sequence.n_cached
         self.n_choices = n_choices
         self.finish_reason: FinishReason | None = None
         self.failure: HoshikageError | None = None
@@ -161,6 +159,11 @@ class Generation:
     def prompt_tokens(self) -> list[int]:
         """The prompt's token ids."""
         return self.sequence.tokens[: self.n_prompt]
+
+    @property
+    def n_cached(self) -> int:
+        """How many of the prompt's tokens another sequence had computed."""
+        return self.sequence.n_cached
 
     @property
     def n_prompt_computed(self) -> int:

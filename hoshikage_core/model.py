@@ -17,7 +17,7 @@ from hoshikage_core import _checks
 from hoshikage_core._ffi import Handle, call, call_text, ffi, lib
 from hoshikage_core._loras import Lora
 from hoshikage_core.chat import ChatTemplate
-from hoshikage_core.errors import CancelledError, ContextLengthError, ModelLoadError, NativeError
+from hoshikage_core.errors import CancelledError, ContextLengthError, ModelLoadError, NativeError, Reason
 from hoshikage_core.files import why_no_file
 from hoshikage_core.memory import fits_every_gpu, require_context_memory, require_embedder_memory
 from hoshikage_core.params import ContextShape, GpuLayers, model_params
@@ -450,7 +450,7 @@ def _load(path: str, params: Any, on_progress: Callable[[float], object] | None)
     try:
         thread.start()
     except RuntimeError as error:
-        raise ModelLoadError(path, str(error)) from None
+        raise ModelLoadError(path, Reason("no_thread", "{words}", words=str(error))) from None
     try:
         _watch(thread, load, on_progress)
     except BaseException:
@@ -461,7 +461,7 @@ def _load(path: str, params: Any, on_progress: Callable[[float], object] | None)
     if failures:
         failure = failures[0]
         if isinstance(failure, NativeError) and failure.status == lib.HSK_MODEL_LOAD_FAILED:
-            raise ModelLoadError(path, str(failure)) from None
+            raise ModelLoadError(path, Reason("model_refused", "{words}", words=str(failure))) from None
         raise failure
     return out[0]
 

@@ -7,7 +7,7 @@ from typing import Any, Literal
 
 from hoshikage_core import _checks
 from hoshikage_core._ffi import ffi, lib
-from hoshikage_core.errors import InvalidArgumentError
+from hoshikage_core.errors import InvalidArgumentError, Reason
 
 GpuLayers = int | Literal["auto", "all"]
 
@@ -51,7 +51,7 @@ class ContextShape:
         if self.flash_attention is not None:
             _checks.instance("flash_attention", self.flash_attention, bool, "True, False or None")
         if len(_checks.c_text("kv_type", self.kv_type)) > _KV_TYPE_BYTES:
-            raise InvalidArgumentError("kv_type", "is none of llama.cpp's types")
+            raise InvalidArgumentError("kv_type", Reason("unknown_kv_type", "is none of llama.cpp's types"))
 
     def native(self) -> Any:
         """A new ``hsk_context_params *``."""

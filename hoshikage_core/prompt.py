@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from hoshikage_core import _checks
-from hoshikage_core.errors import InvalidArgumentError
+from hoshikage_core.errors import InvalidArgumentError, Reason
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -38,6 +38,8 @@ class ChatPrompt:
         id_seed: What ids of tool calls are derived from.
         id_length: Letters of a tool call's id, after its prefix "call_" unless they are 9 (Mistral's templates accept
             no other).
+        borders: After how many characters a later prompt is likely to part from this one: before the last message of
+            the user's, and before the answer.
         keeps_ids: Whether the template shows a call's id to the model, so that an id of the model's own must be kept.
     """
 
@@ -59,6 +61,7 @@ class ChatPrompt:
     id_seed: str = ""
     id_length: int = 24
     keeps_ids: bool = False
+    borders: tuple[int, ...] = ()
 
     def to_json(self) -> bytes:
         """The prompt as JSON, for ``from_json`` of the same version."""
@@ -79,4 +82,5 @@ class ChatPrompt:
                     values[field.name] = tuple(values[field.name])
             return cls(**values)
         except (TypeError, ValueError) as error:
-            raise InvalidArgumentError("data", f"is not what to_json() wrote: {error}") from None
+            text = "is not what to_json() wrote: {words}"
+            raise InvalidArgumentError("data", Reason("no_prompt", text, words=str(error))) from None

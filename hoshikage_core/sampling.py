@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, TypeGuard
 
 from hoshikage_core import _checks
 from hoshikage_core._ffi import Handle, call, call_text, ffi, lib
-from hoshikage_core.errors import InvalidArgumentError, JsonSchemaError
+from hoshikage_core.errors import InvalidArgumentError, JsonSchemaError, Reason
 from hoshikage_core.json_schema import complete_grammar, enforceable
 
 if TYPE_CHECKING:
@@ -101,15 +101,17 @@ class SamplingParams:
             self._check_type(field.name, field.default, getattr(self, field.name))
         for name, low, high in _RANGES:
             if not low <= getattr(self, name) <= high:
-                raise InvalidArgumentError(name, f"must be from {low:g} to {high:g}, not {getattr(self, name)!r}")
+                text = "must be from {low:g} to {high:g}, not {got}"
+                reason = Reason("number_out_of_bounds", text, low=low, high=high, got=repr(getattr(self, name)))
+                raise InvalidArgumentError(name, reason)
         if self.grammar is not None and self.json_schema is not None:
-            raise InvalidArgumentError("json_schema", "cannot be combined with grammar")
+            raise InvalidArgumentError("json_schema", Reason("two_grammars", "cannot be combined with grammar"))
         if self.grammar is not None or self.json_schema is not None:
             self._require_free_end()
         for token, bias in self.logit_bias.items():
             _checks.integer("logit_bias", token, 0, _INT32)
             if not _is_number(bias) or math.isnan(bias) or bias == math.inf:
-                raise InvalidArgumentError("logit_bias", "must map token ids to numbers (or -inf)")
+                raise InvalidArgumentError("logit_bias", Reason("no_bias", "must map token ids to numbers (or -inf)"))
 
     def require_no_grammar(self) -> None:
         """Raises an error unless another grammar may bind the answer.
@@ -119,14 +121,15 @@ class SamplingParams:
         """
         for name in ("grammar", "json_schema"):
             if getattr(self, name) is not None:
-                raise InvalidArgumentError(name, "cannot be combined with a prompt that has a grammar")
+                reason = Reason("prompt_has_grammar", "cannot be combined with a prompt that has a grammar")
+                raise InvalidArgumentError(name, reason)
         self._require_free_end()
 
     def _require_free_end(self) -> None:
         """A finished grammar allows nothing but an end token."""
         for name in ("ignore_eos", "min_tokens"):
             if getattr(self, name):
-                raise InvalidArgumentError(name, "cannot be combined with a grammar")
+                raise InvalidArgumentError(name, Reason("beside_grammar", "cannot be combined with a grammar"))
 
     @staticmethod
     def _check_type(name: str, default: object, value: object) -> None:
@@ -143,14 +146,14 @@ class SamplingParams:
                 _checks.instance(name, value, (Mapping, str), "a JSON schema")
         elif name in ("samplers", "dry_sequence_breakers"):
             if isinstance(value, str):
-                raise InvalidArgumentError(name, "must be a list of texts, not one text")
+                raise InvalidArgumentError(name, Reason("one_text", "must be a list of texts, not one text"))
             _checks.texts(name, value)
         elif isinstance(default, bool):
             _checks.instance(name, value, bool, "True or False")
         elif isinstance(default, int):
             _checks.integer(name, value, -(2**63), 2**63)
         elif not _is_number(value) or not math.isfinite(value):
-            raise InvalidArgumentError(name, "must be a finite number")
+            raise InvalidArgumentError(name, Reason("no_finite_number", "must be a finite number"))
 
 
 def _is_number(value: object) -> TypeGuard[float]:
@@ -208,7 +211,7 @@ def _read_schema(text: str) -> Any:
     try:
         return json.loads(_checks.text("json_schema", text))
     except (ValueError, RecursionError) as error:
-        raise JsonSchemaError("#", "", f"is no JSON: {error}") from None
+        raise JsonSchemaError("#", "", Reason("schema_no_json", "is no JSON: {words}", words=str(error))) from None
 
 
 def choice_seed(seed: int, choice: int) -> int:

@@ -17,6 +17,7 @@ from hoshikage_core.errors import (
     HoshikageError,
     InvalidArgumentError,
     NativeError,
+    Reason,
 )
 from hoshikage_core.logprobs import TokenLogprob
 from hoshikage_core.sampling import SamplingParams, choice_seed, new_sampler
@@ -38,7 +39,8 @@ class Sequence:
         sampling: How tokens are chosen.
         seed: What its random choices come from.
         cancelled: Whether ``cancel()`` was called.
-        n_cached: How many of its first tokens an earlier sequence had computed.
+        n_cached: How many of its first tokens another sequence had computed.
+        reuse: Whether it may take them over.
         failure: Why its sampler failed, if it did; the sequence is of no use then.
         track: How well it was guessed how it goes on.
     """
@@ -53,6 +55,7 @@ class Sequence:
         shape: ChatPrompt | None = None,
         thinking_budget: int | None = None,
         choice: int = 0,
+        reuse: bool = True,
     ) -> None:
         self.engine = engine
         self.id = seq_id
@@ -60,6 +63,7 @@ class Sequence:
         self.sampling = sampling
         self.seed = int.from_bytes(os.urandom(8), "little") >> 1 if sampling.seed is None else sampling.seed
         self.n_cached = engine.native_step.n_held[seq_id]
+        self.reuse = reuse
         self.cancelled = False
         self.failure: HoshikageError | None = None
         self.track = Track()
@@ -135,7 +139,8 @@ class Sequence:
         """
         self._require_open()
         if not self.n_pending:
-            raise InvalidArgumentError("tokens", "nothing is pending: append a token, or use sample()")
+            text = "nothing is pending: append a token, or use sample()"
+            raise InvalidArgumentError("tokens", Reason("nothing_pending", text))
         while (token := self._compute_piece(samples=True)) is None:
             pass
         return token
@@ -200,7 +205,7 @@ class Sequence:
         """
         with self.engine.lock:
             self._require_open()
-            n_tokens = min(self.n_pending, self.engine.n_batch)
+            n_tokens = self.engine.n_at_once(self.id, self.n_pending)
             is_last = n_tokens == self.n_pending
             try:
                 tokens = self.engine.compute([(self, n_tokens, samples and is_last, ())])[0]
@@ -237,7 +242,7 @@ class Sequence:
 
         Args:
             n_tokens: How many stay.
-            n_held: How many of them at most stay in the KV cache; none where the model's memory cannot be cut.
+            n_held: How many of them at most stay in the KV cache; fewer where the model's memory cannot be cut there.
             sampler: One that knows these tokens.
         """
         self._cut(n_tokens, n_held)
@@ -253,10 +258,7 @@ class Sequence:
         del self.tokens[n_tokens:]
         self.track.n_told = min(self.track.n_told, n_tokens)
         if self.n_computed > n_held:
-            held = ffi.new("int32_t *")
-            with self.engine.native as context:
-                call(lib.hsk_sequence_cut, context, self.id, n_held, held)
-            self.engine.native_step.n_held[self.id] = held[0]
+            self.engine.go_back(self.id, n_held)
 
     def _accept(self, sampler: Handle, tokens: SequenceOf[int], *, is_generated: bool) -> None:
         ids = ffi.new("int32_t[]", tokens)

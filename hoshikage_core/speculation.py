@@ -6,7 +6,7 @@ import dataclasses
 from typing import TYPE_CHECKING
 
 from hoshikage_core import _checks
-from hoshikage_core.errors import InvalidArgumentError
+from hoshikage_core.errors import InvalidArgumentError, Reason
 
 if TYPE_CHECKING:
     from hoshikage_core.model import Model
@@ -47,5 +47,7 @@ class Speculation:
             _checks.instance("draft_model", self.draft_model, Model, "a Model")
         _checks.integer("n_max", self.n_max, 1, _N_MAX)
         if not isinstance(self.p_min, int | float) or not 0 <= self.p_min <= 1:
-            raise InvalidArgumentError("p_min", f"must be from 0 to 1, not {self.p_min!r}")
+            text = "must be from {low} to {high}, not {got}"
+            reason = Reason("out_of_bounds", text, low="0", high="1", got=str(self.p_min))
+            raise InvalidArgumentError("p_min", reason)
         _checks.integer("n_ngram", self.n_ngram, 1, min(self.n_max, _NGRAM_MAX))

@@ -22,7 +22,7 @@ from hoshikage_server.api.health import Health, Welcome
 from hoshikage_server.api.input_tokens import InputTokens
 from hoshikage_server.api.middleware import ApiKeys, RequestContext
 from hoshikage_server.api.openapi import OpenApi
-from hoshikage_server.api.operations import App
+from hoshikage_server.api.operations import App, Methods
 from hoshikage_server.api.origins import Origins
 from hoshikage_server.api.personas import PersonaItem, PersonaList
 from hoshikage_server.api.registrar import Registrar
@@ -111,6 +111,7 @@ def create_app(deps: Deps) -> falcon.App[Any, Any]:
     app.add_middleware(RequestContext(settings))
     app.add_middleware(Origins(settings))
     app.add_middleware(ApiKeys(settings))
+    app.add_middleware(Methods())
     problems.register(app)
     app.add_route("/", Welcome())
     app.add_route("/health", Health())

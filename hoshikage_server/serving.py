@@ -95,7 +95,7 @@ def check_exposure(host: str, settings: Settings) -> None:
         SettingsError: So it would be.
     """
     if not settings.keys and not is_loopback(host):
-        raise SettingsError("HOSHIKAGE_API_KEYS", messages.text("open_without_keys", settings.lang, host=host))
+        raise SettingsError("HOSHIKAGE_API_KEYS", messages.said("open_without_keys", host=host))
 
 
 def greeting(settings: Settings, listener: socket.socket) -> str:

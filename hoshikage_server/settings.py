@@ -18,9 +18,9 @@ from typing import Annotated, Any, Literal, NamedTuple
 import msgspec
 from msgspec import Meta
 
-from hoshikage_server import messages
+from hoshikage_server import messages, toml_text
 from hoshikage_server.errors import ServerError, SettingsError
-from hoshikage_server.messages import Said, said
+from hoshikage_server.messages import Said, said, told_by_system
 from hoshikage_server.setting_words import expected
 
 if sys.version_info >= (3, 11):
@@ -350,15 +350,21 @@ def _absolute(text: str, source: str) -> Path:
     try:
         return Path(text).expanduser().absolute()
     except RuntimeError as error:  # ~ of somebody unknown
-        raise SettingsError(source, str(error)) from None
+        raise SettingsError(source, said("home_unknown")) from error
 
 
 def _read_file(path: Path) -> dict[str, object]:
     try:
-        with path.open("rb") as file:
-            values: dict[str, object] = tomllib.load(file)
-            return values
+        text = path.read_text(encoding="utf-8-sig")
     except FileNotFoundError:
         return {}
-    except (OSError, tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise SettingsError(str(path), str(error)) from error
+    except OSError as error:
+        raise SettingsError(str(path), told_by_system(error)) from error
+    except UnicodeDecodeError as error:
+        raise SettingsError(str(path), said("toml_not_utf8")) from error
+    try:
+        values: dict[str, object] = tomllib.loads(text)
+        return values
+    except (ValueError, RecursionError) as error:  # ValueError: TOML's own, and of a number of too many digits
+        reason, line = toml_text.fault(text, error)
+        raise SettingsError(str(path) if line is None else f"{path}:{line}", reason) from error

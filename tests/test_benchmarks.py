@@ -1,8 +1,10 @@
-"""The parts of the benchmarks that could lie: how samples become figures, and when a stream's text arrived."""
+"""The benchmarks: the parts that could lie (how samples become figures), and that every script runs."""
 
 from __future__ import annotations
 
+import importlib.util
 import json
+import os
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -25,10 +27,10 @@ def _benchmarks_on_path() -> Iterator[None]:
 
 
 @pytest.fixture(scope="module")
-def common() -> ModuleType:
-    import common
+def report() -> ModuleType:
+    import report
 
-    return common
+    return report
 
 
 @pytest.fixture(scope="module")
@@ -53,14 +55,62 @@ STREAM = [
 ]
 
 
-def test_ratios_are_of_medians(common: ModuleType) -> None:
+def test_ratios_are_of_medians(report: ModuleType) -> None:
     """One repetition that was disturbed changes neither the median nor the ratio."""
-    report = common.Report(title="", settings={}, build={}, busy_cpus_before=0.0)
+    found = report.Report(title="", settings={}, build={}, references=["theirs"], busy_cpus_before=0.0)
     for ours, theirs in [(90.0, 100.0), (1.0, 100.0), (90.0, 5.0)]:
-        report.add("ours", {"decode": ours})
-        report.add("theirs", {"decode": theirs})
-    assert report.ratios(["theirs"]) == {"theirs": {"ours": {"decode": 0.9}, "theirs": {"decode": 1.0}}}
-    assert "| ours" in report.table(["theirs"])
+        found.add("ours", {"decode": ours})
+        found.add("theirs", {"decode": theirs})
+    assert found.ratios() == {"theirs": {"ours": {"decode": 0.9}, "theirs": {"decode": 1.0}}}
+    assert "| ours" in found.table()
+
+
+@pytest.mark.parametrize(
+    ("bounds", "is_met"), [({"at_least": 0.9}, True), ({"at_least": 0.91}, False), ({"at_most": 0.89}, False)]
+)
+def test_a_goal_is_met_or_not(bounds: dict[str, float], is_met: bool, report: ModuleType, tmp_path: Path) -> None:
+    """A goal is judged by the medians, and a report that was written and read again says the same."""
+    goal = report.Goal("fast enough", ("ours", "decode"), ("theirs", "decode"), **bounds)
+    found = report.Report(title="", settings={}, build={}, goals=[goal], busy_cpus_before=0.0)
+    found.add("ours", {"decode": 90.0})
+    found.add("theirs", {"decode": 100.0})
+    report.write_json(tmp_path / "found.json", [found])
+    [again] = report.read_json(tmp_path / "found.json")
+    assert (again.samples, again.goals) == (found.samples, [goal])
+    assert goal.is_met(again.medians()) is is_met
+    assert f"0.900 | {'yes' if is_met else ' no'} |" in again.goals_table()
+
+
+def test_a_goal_without_its_peer_is_not_judged(report: ModuleType) -> None:
+    """Without llama-server there is no ratio to it: neither met nor missed."""
+    goal = report.Goal("fast enough", ("ours", "decode"), ("theirs", "decode"), at_least=1.0)
+    found = report.Report(title="", settings={}, build={}, goals=[goal], busy_cpus_before=0.0)
+    found.add("ours", {"decode": 90.0})
+    assert "not measured" in found.goals_table()
+
+
+def test_percentiles() -> None:
+    """One slow answer in a hundred is the 99th percentile's business, not the median's."""
+    from p99 import percentiles
+
+    figures = percentiles([10.0] * 99 + [110.0])
+    assert figures["p50"] == figures["p90"] == 10.0
+    assert 10.0 < figures["p99"] < 20.0
+    assert percentiles([10.0] * 97 + [110.0] * 3)["p99/p50"] == 11.0
+
+
+def test_soak_counts_what_goes_wrong() -> None:
+    """A visitor's failure is an error of the run, not the end of it."""
+    from soak import Record
+
+    class Unlucky:
+        def do(self, name: str) -> None:
+            raise ConnectionResetError(name)
+
+    record = Record()
+    record.do(Unlucky(), "plain")
+    assert record.errors == {"plain": ["ConnectionResetError: plain"]}
+    assert len(record.times_ms["plain"]) == 1
 
 
 @given(cuts=st.lists(st.integers(0, len(b"".join(STREAM))), max_size=12))
@@ -76,9 +126,100 @@ def test_text_is_timed_when_its_event_is_complete(cuts: list[int], streams: Modu
     assert (timing.n_prompt, timing.n_completion, timing.text) == (30, 5, "星影")
 
 
-def test_decode_explains_itself() -> None:
-    """The script's help needs no build."""
-    command = [sys.executable, str(BENCHMARKS / "decode.py"), "--help"]
-    run = subprocess.run(command, capture_output=True, text=True, check=False)
+def run_script(script: str, *arguments: object) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, str(BENCHMARKS / f"{script}.py"), *map(str, arguments)]
+    environ = os.environ | {"PYTHONPATH": os.pathsep.join(path for path in sys.path if path)}
+    return subprocess.run(command, capture_output=True, text=True, check=False, env=environ)
+
+
+def test_scripts_explain_themselves() -> None:
+    """The help needs no build and no model."""
+    for script in ("decode", "results"):
+        run = run_script(script, "--help")
+        assert run.returncode == 0, run.stderr
+        assert "--quick" in run.stdout
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("script", "options"),
+    [
+        ("ttft", ["--no-peers"]),
+        ("concurrency", ["--no-peers"]),
+        ("long_context", ["--no-peers"]),
+        ("p99", ["--no-peers"]),
+        ("memory", ["--no-peers"]),
+        ("soak", ["--minutes", "0.03"]),
+    ],
+)
+def test_script_runs(
+    script: str, options: list[str], report: ModuleType, tiny_model_path: Path, tmp_path: Path
+) -> None:
+    """Each script runs to its end with a tiny model, and what it shows is what it keeps."""
+    output = tmp_path / "found.json"
+    run = run_script(script, "--quick", "--model", tiny_model_path, "--threads", 1, "--json", output, *options)
     assert run.returncode == 0, run.stderr
-    assert "--repetitions" in run.stdout
+    reports = report.read_json(output)
+    assert all(len(measures) > 0 for found in reports for measures in found.samples.values())
+    for found in reports:
+        assert found.table() in run.stdout
+    assert "error:" not in run.stdout  # soak's
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("script", "options", "candidate"),
+    [("decode", ["--no-peers"], "hoshikage HTTP"), ("quiet", [], "disconnect in prefill to free")],
+)
+def test_script_runs_with_a_model_that_takes_its_time(
+    script: str, options: list[str], candidate: str, report: ModuleType, smollm2_path: Path, tmp_path: Path
+) -> None:
+    """So that an answer does not come all at once, and a prompt can be left in the middle."""
+    output = tmp_path / "found.json"
+    run = run_script(script, "--quick", "--model", smollm2_path, "--json", output, *options)
+    assert run.returncode == 0, run.stderr
+    [found] = report.read_json(output)
+    assert found.samples[candidate]
+    assert found.table() in run.stdout
+
+
+@pytest.mark.slow
+def test_results_page(tmp_path: Path) -> None:
+    """The page has machine and goals of what ran, and says so of a script that did not."""
+    page, plot = tmp_path / "RESULTS.md", tmp_path / "kept" / "http_overhead.png"
+    has_plots = importlib.util.find_spec("matplotlib") is not None
+    arguments = ["--quick", "--output", page, "--folder", plot.parent, *(["--plots"] if has_plots else [])]
+    run = run_script("results", "--only", "http_overhead", *arguments)
+    assert run.returncode == 0, run.stderr
+    text = page.read_text(encoding="utf-8")
+    assert "* machine: " in text
+    assert "HTTP layer per streamed token" in text
+    assert plot.exists() == has_plots
+    run = run_script("results", "--only", "decode", "--model", tmp_path / "none.gguf", "--output", page)
+    assert run.returncode == 1
+    assert "there is no model at" in run.stderr
+    assert "It failed" in page.read_text(encoding="utf-8")
+
+
+LLAMA_CPP = """
+class Llama:  # llama-cpp-python 0.3.36, as far as the worker uses it
+    def __init__(self, model_path, n_ctx, n_batch, n_threads, n_threads_batch, verbose): self.n_tokens = 0
+    def reset(self): self.n_tokens = 0
+    def create_chat_completion(self, messages, max_tokens, temperature, stream):
+        yield {"choices": [{"delta": {"role": "assistant"}, "finish_reason": None}]}
+        for number in range(max_tokens):
+            self.n_tokens = 30 + number
+            yield {"choices": [{"delta": {"content": f"{number} "}, "finish_reason": None}]}
+        yield {"choices": [{"delta": {}, "finish_reason": "length"}]}
+"""
+
+
+def test_llama_cpp_python_takes_part(streams: ModuleType, tmp_path: Path) -> None:
+    """The worker counts the prompt as the others do: an answer's last token is in no context."""
+    (tmp_path / "llama_cpp.py").write_text(LLAMA_CPP)
+    job = {"model": "m.gguf", "messages": [], "n_tokens": 5, "n_threads": 1, "n_ctx": 64, "n_batch": 64}
+    command = [sys.executable, str(BENCHMARKS / "llama_cpp_worker.py"), json.dumps(job)]
+    environ = os.environ | {"PYTHONPATH": str(tmp_path)}
+    run = subprocess.run(command, capture_output=True, text=True, check=True, env=environ)
+    timing = streams.StreamTiming(**json.loads(run.stdout))
+    assert (timing.n_prompt, timing.n_completion, timing.text) == (30, 5, "0 1 2 3 4 ")

@@ -72,8 +72,29 @@ class TinyModel:
 
     def write_mamba(self, path: Path) -> Path:
         """Writes a recurrent model: its memory is one state a sequence, which cannot be cut back."""
-        n_inner, n_state, n_dt_rank, n_conv = 2 * self.n_embd, 16, 4, 4
         writer = self._writer("mamba")
+        self._add_recurrent_tensors(writer, range(self.n_layer))
+        return finish(writer, path)
+
+    def write_hybrid(self, path: Path) -> Path:
+        """Writes a model of which every second layer is recurrent and the others see all tokens (jamba)."""
+        recurrent = range(0, self.n_layer, 2)
+        writer = self._writer("jamba", n_head_kv=[0 if i in recurrent else self.n_head_kv for i in range(self.n_layer)])
+        self._add_llama_tensors(writer)
+        for name in [
+            name
+            for name in writer.tensors[0]
+            if any(name.startswith(f"blk.{layer}.attn_") for layer in recurrent)
+            or name in ("token_embd.weight", "output_norm.weight", "output.weight")
+        ]:
+            del writer.tensors[0][name]
+        self._add_recurrent_tensors(writer, recurrent, has_norms=True)
+        return finish(writer, path)
+
+    def _add_recurrent_tensors(
+        self, writer: gguf.GGUFWriter, layers: Collection[int], *, has_norms: bool = False
+    ) -> None:
+        n_inner, n_state, n_dt_rank, n_conv = 2 * self.n_embd, 16, 4, 4
         writer.add_ssm_conv_kernel(n_conv)
         writer.add_ssm_inner_size(n_inner)
         writer.add_ssm_state_size(n_state)
@@ -85,7 +106,7 @@ class TinyModel:
 
         ones = np.ones(self.n_embd, dtype=np.float32)
         writer.add_tensor("token_embd.weight", matrix(self.n_vocab, self.n_embd))
-        for layer in range(self.n_layer):
+        for layer in layers:
             prefix = f"blk.{layer}."
             writer.add_tensor(prefix + "attn_norm.weight", ones)
             writer.add_tensor(prefix + "ssm_in.weight", matrix(2 * n_inner, self.n_embd))
@@ -97,9 +118,11 @@ class TinyModel:
             writer.add_tensor(prefix + "ssm_a", -np.abs(matrix(n_inner, n_state)))
             writer.add_tensor(prefix + "ssm_d", np.ones(n_inner, dtype=np.float32))
             writer.add_tensor(prefix + "ssm_out.weight", matrix(self.n_embd, n_inner))
+            for name, width in (("dt", n_dt_rank), ("b", n_state), ("c", n_state)):
+                if has_norms:
+                    writer.add_tensor(f"{prefix}ssm_{name}_norm.weight", np.ones(width, dtype=np.float32))
         writer.add_tensor("output_norm.weight", ones)
         writer.add_tensor("output.weight", matrix(self.n_vocab, self.n_embd) * np.float32(2))
-        return finish(writer, path)
 
     def write_sliding(self, path: Path, window: int = 64) -> Path:
         """Writes a model of which three layers in four see the last `window` tokens only (cohere2)."""
@@ -112,7 +135,7 @@ class TinyModel:
             del writer.tensors[0][name]
         return finish(writer, path)
 
-    def _writer(self, arch: str = "llama") -> gguf.GGUFWriter:
+    def _writer(self, arch: str = "llama", n_head_kv: int | list[int] | None = None) -> gguf.GGUFWriter:
         """A writer that holds everything but the tensors."""
         writer = gguf.GGUFWriter(None, arch)
         writer.add_name(self.name)
@@ -123,7 +146,7 @@ class TinyModel:
         writer.add_file_type(gguf.LlamaFileType.ALL_F32)
         writer.add_feed_forward_length(self._n_ff)
         writer.add_head_count(self.n_head)
-        writer.add_head_count_kv(self.n_head_kv)
+        writer.add_head_count_kv(self.n_head_kv if n_head_kv is None else n_head_kv)
         writer.add_layer_norm_rms_eps(1e-5)
         writer.add_rope_dimension_count(self._n_head_dim)
         self._add_tokenizer(writer)

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from hoshikage_core.errors import JsonSchemaError
+from hoshikage_core.errors import JsonSchemaError, Reason
 from hoshikage_core.json_schema.automaton import TooManyStatesError, metered
 from hoshikage_core.json_schema.carrier import Carrier
 from hoshikage_core.json_schema.document import Document
@@ -39,7 +39,7 @@ def enforceable(schema: Mapping[str, Any] | bool, *, strict: bool = True) -> dic
         with metered():
             return _enforceable(schema, strict)
     except TooManyStatesError:
-        raise JsonSchemaError("#", "", "is too large") from None
+        raise JsonSchemaError("#", "", Reason("schema_too_large", "is too large")) from None
 
 
 def _enforceable(schema: Mapping[str, Any] | bool, is_strict: bool) -> dict[str, Any]:
@@ -48,5 +48,6 @@ def _enforceable(schema: Mapping[str, Any] | bool, is_strict: bool) -> dict[str,
     root = gatherer.place(document.root)
     finite = Finite(gatherer, root)
     if not finite.place(root):
-        raise document.malformed(document.root, "", "has no value that ends: something required holds itself")
+        reason = Reason("endless", "has no value that ends: something required holds itself")
+        raise document.malformed(document.root, "", reason)
     return Carrier(gatherer, finite, Emitter(gatherer, finite)).place(root)

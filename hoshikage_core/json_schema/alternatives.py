@@ -6,13 +6,15 @@ import itertools
 import json
 from typing import Any
 
+from hoshikage_core.errors import Reason
 from hoshikage_core.json_schema import keywords
-from hoshikage_core.json_schema.document import Document, Schema
+from hoshikage_core.json_schema.document import REFERS_TO_ITSELF, Document, Schema
 
 Alternative = tuple[dict[str, Any], ...]
 """Schemas that all apply, of which only the keywords that are not applied in place count."""
 
 N_ALTERNATIVES_MAX = 500
+_TOO_MANY = Reason("too_many_alternatives", "has more than {limit} alternatives", limit=N_ALTERNATIVES_MAX)
 _N_REFS_MAX = 60
 
 
@@ -35,7 +37,7 @@ class Alternatives:
         if id(schema) not in self._known:
             if any(schema is other for other in self._open) or len(self._open) > _N_REFS_MAX:
                 keyword = next(iter(keywords.IN_PLACE.intersection(schema)), "")
-                raise self._document.malformed(schema, keyword, "refers to itself, or to others without end")
+                raise self._document.malformed(schema, keyword, REFERS_TO_ITSELF)
             self._open.append(schema)
             self._known[id(schema)] = self._expand(schema)
             self._open.pop()
@@ -47,7 +49,7 @@ class Alternatives:
         for schema in schemas:
             options = self.of(schema)
             if len(result) * len(options) > N_ALTERNATIVES_MAX:
-                raise self._document.malformed(schema, "", f"has more than {N_ALTERNATIVES_MAX} alternatives")
+                raise self._document.malformed(schema, "", _TOO_MANY)
             result = [_joined(left, right) for left in result for right in options]
         return result
 
@@ -63,7 +65,7 @@ class Alternatives:
         result = parts[0]
         for options in parts[1:]:
             if len(result) * len(options) > N_ALTERNATIVES_MAX:
-                raise self._document.malformed(schema, "", f"has more than {N_ALTERNATIVES_MAX} alternatives")
+                raise self._document.malformed(schema, "", _TOO_MANY)
             result = [_joined(left, right) for left in result for right in options]
         return result
 
@@ -78,8 +80,13 @@ class Alternatives:
                     self._document.unsupported(
                         schema,
                         "oneOf",
-                        f"cannot be enforced: a value may match both {i} and {j}; say anyOf, or give both"
-                        " a required property with different constants",
+                        Reason(
+                            "one_of_both",
+                            "cannot be enforced: a value may match both {i} and {j}; say anyOf, or give both a "
+                            "required property with different constants",
+                            i=i,
+                            j=j,
+                        ),
                     )
                 elif reason:
                     distinguishing[reason] = None

@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 from typing import Any
 
+from hoshikage_core.errors import Reason
 from hoshikage_core.json_schema.emit import Emitter
 from hoshikage_core.json_schema.finite import Finite
 from hoshikage_core.json_schema.gather import Gatherer
@@ -122,7 +123,7 @@ class Carrier:
         self._n_chars += len(str(sealed))
         if self._n_chars > _N_CHARS_MAX:
             document = self._gatherer.document
-            raise document.malformed(document.root, "", "is too large")
+            raise document.malformed(document.root, "", Reason("schema_too_large", "is too large"))
         return sealed
 
 

@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
+from hoshikage_core.errors import Reason
 from hoshikage_core.json_schema import keywords
 from hoshikage_core.json_schema.alternatives import Alternative, Alternatives, canonical, declared_types
-from hoshikage_core.json_schema.document import Document
+from hoshikage_core.json_schema.document import REFERS_TO_ITSELF, UNENFORCEABLE, Document
 from hoshikage_core.json_schema.formats import INTEGER_BOUNDS, NUMBER_FORMATS
 from hoshikage_core.json_schema.gather_members import gather_array, gather_object
 from hoshikage_core.json_schema.gather_scalars import gather_number, gather_text
@@ -48,7 +49,7 @@ class Gatherer:
                 schema = self.document.resolve(schema)
                 n_followed += 1
                 if n_followed > 64:
-                    raise self.document.malformed(schema, "$ref", "refers to itself, or to others without end")
+                    raise self.document.malformed(schema, "$ref", REFERS_TO_ITSELF)
             if schema is not True and schema != {} and not any(schema is other for other in followed):
                 followed.append(schema)
         return tuple(followed)
@@ -64,12 +65,14 @@ class Gatherer:
             return [Anything()]  # asked for by its own constraints: whatever it is, it is no short list
         if key not in self._known:
             if len(self._known) == _N_PLACES_MAX:
-                raise self.document.malformed(self.document.root, "", "is too large")
+                raise self.document.malformed(self.document.root, "", Reason("schema_too_large", "is too large"))
             self._gathering.add(key)
             shapes = [shape for option in self.alternatives.of_all(place) for shape in self._shapes_of(option)]
             self._gathering.discard(key)
             if not shapes and not any(schema is False for schema in place):
-                raise self.document.malformed(place[0], "", "contradicts itself: no value matches")
+                raise self.document.malformed(
+                    place[0], "", Reason("contradiction", "contradicts itself: no value matches")
+                )
             self._known[key] = shapes
         return self._known[key]
 
@@ -106,7 +109,7 @@ class Gatherer:
                 continue
             if keyword in ("then", "else") and "if" not in schema:
                 continue
-            self.document.unsupported(schema, keyword, "cannot be enforced")
+            self.document.unsupported(schema, keyword, UNENFORCEABLE)
 
     def _values(self, option: Alternative) -> tuple[str, ...] | None:
         """The values that const and enum leave, as JSON; None when there is neither."""

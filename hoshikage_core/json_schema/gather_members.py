@@ -5,10 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
+from hoshikage_core.errors import Reason
 from hoshikage_core.json_schema import charsets
 from hoshikage_core.json_schema.alternatives import Alternative
 from hoshikage_core.json_schema.automaton import Dfa, TooManyStatesError, explore, intersect
 from hoshikage_core.json_schema.charsets import Ranges
+from hoshikage_core.json_schema.document import TOO_LARGE, UNENFORCEABLE
 from hoshikage_core.json_schema.gather_scalars import count_range
 from hoshikage_core.json_schema.patterns import compile_pattern
 from hoshikage_core.json_schema.regex import RegexError
@@ -27,7 +29,7 @@ def gather_object(gatherer: Gatherer, option: Alternative) -> Iterator[Object]:
     for schema in option:
         for keyword in ("dependentRequired", "dependentSchemas", "dependencies"):
             if schema.get(keyword):
-                document.unsupported(schema, keyword, "cannot be enforced")
+                document.unsupported(schema, keyword, UNENFORCEABLE)
         _require_nothing_unevaluated(gatherer, schema, option, "unevaluatedProperties")
     low, high = count_range(document, option, "Properties")
     patterns = {id(schema): _patterns(gatherer, schema) for schema in option}
@@ -65,7 +67,8 @@ def gather_object(gatherer: Gatherer, option: Alternative) -> Iterator[Object]:
         try:
             keys = intersect([_none_of([member.name for member in members]), *key_dfas])
         except TooManyStatesError:
-            document.unsupported(option[0], "additionalProperties", "cannot be enforced beside so many properties")
+            reason = Reason("beside_many", "cannot be enforced beside so many properties")
+            document.unsupported(option[0], "additionalProperties", reason)
             others = None
         else:
             others = None if keys.is_empty else others
@@ -74,7 +77,8 @@ def gather_object(gatherer: Gatherer, option: Alternative) -> Iterator[Object]:
     if others is not None and low > n_sure + 1:
         # A model may write a name twice, which counts once.
         blamed = next(schema for schema in option if schema.get("minProperties", 0) > n_sure + 1)
-        document.unsupported(blamed, "minProperties", "cannot be enforced where names are free")
+        reason = Reason("names_free", "cannot be enforced where names are free")
+        document.unsupported(blamed, "minProperties", reason)
         low = 0
     if (others is None and low > n_declared) or (high is not None and high < n_sure):
         return
@@ -91,8 +95,10 @@ def _patterns(gatherer: Gatherer, schema: dict[str, Any]) -> list[tuple[Dfa, Any
     for pattern, part in schema.get("patternProperties", {}).items():
         try:
             found.append((compile_pattern(pattern), part))
-        except (RegexError, TooManyStatesError) as error:
-            gatherer.document.unsupported(schema, "patternProperties", str(error) or "is too large to be enforced")
+        except RegexError as error:
+            gatherer.document.unsupported(schema, "patternProperties", error.reason)
+        except TooManyStatesError:
+            gatherer.document.unsupported(schema, "patternProperties", TOO_LARGE)
     return found
 
 
@@ -112,7 +118,8 @@ def _other_members(
             for schema in option
             if schema is not found[0][0] and "additionalProperties" in schema
         ):
-            gatherer.document.unsupported(found[-1][0], "patternProperties", "can be enforced for one pattern only")
+            reason = Reason("one_pattern", "can be enforced for one pattern only")
+            gatherer.document.unsupported(found[-1][0], "patternProperties", reason)
         owner, keys, part = found[0]
         # Names that do not match are left out, which additionalProperties always allows.
         return gatherer.place(part, *(_others(schema) for schema in option if schema is not owner)), keys
@@ -137,9 +144,8 @@ def _names(gatherer: Gatherer, schema: dict[str, Any]) -> tuple[list[str] | None
             dfa = intersect([shape.dfa or any_text], shape.min_length, shape.max_length)
             return None, dfa
         else:
-            gatherer.document.unsupported(
-                schema, "propertyNames", "can be enforced for a list of names or a string only"
-            )
+            reason = Reason("names_only", "can be enforced for a list of names or a string only")
+            gatherer.document.unsupported(schema, "propertyNames", reason)
             return None, None
     return listed, None
 
@@ -147,7 +153,8 @@ def _names(gatherer: Gatherer, schema: dict[str, Any]) -> tuple[list[str] | None
 def _require_nothing_unevaluated(gatherer: Gatherer, schema: dict[str, Any], option: Alternative, keyword: str) -> None:
     """Lets ``unevaluated...`` pass where it means what ``additional...`` does."""
     if keyword in schema and schema[keyword] is not True and len(option) > 1:
-        gatherer.document.unsupported(schema, keyword, "cannot be enforced beside other schemas")
+        reason = Reason("beside_schemas", "cannot be enforced beside other schemas")
+        gatherer.document.unsupported(schema, keyword, reason)
 
 
 def _none_of(names: list[str]) -> Dfa:
@@ -172,9 +179,9 @@ def gather_array(gatherer: Gatherer, option: Alternative) -> Iterator[Array]:
     document = gatherer.document
     for schema in option:
         if "contains" in schema and schema.get("minContains", 1) != 0:
-            document.unsupported(schema, "contains", "cannot be enforced")
+            document.unsupported(schema, "contains", UNENFORCEABLE)
         if "contains" in schema and "maxContains" in schema:
-            document.unsupported(schema, "maxContains", "cannot be enforced")
+            document.unsupported(schema, "maxContains", UNENFORCEABLE)
         _require_nothing_unevaluated(gatherer, schema, option, "unevaluatedItems")
     low, high = count_range(document, option, "Items")
     parts = [items_of(schema) for schema in option]
@@ -199,9 +206,8 @@ def gather_array(gatherer: Gatherer, option: Alternative) -> Iterator[Array]:
     is_set = any(schema.get("uniqueItems") for schema in option) and (high is None or high > 1)
     if is_set and not _is_enumeration(gatherer, first, others):
         blamed = next(schema for schema in option if schema.get("uniqueItems"))
-        document.unsupported(
-            blamed, "uniqueItems", f"can be enforced for items from a list of at most {_N_SET_MAX} values only"
-        )
+        text = "can be enforced for items from a list of at most {limit} values only"
+        document.unsupported(blamed, "uniqueItems", Reason("set_too_large", text, limit=_N_SET_MAX))
         is_set = False
     yield Array(first, others, low, high, is_set)
 

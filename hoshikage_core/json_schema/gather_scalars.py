@@ -7,9 +7,10 @@ from fractions import Fraction
 from math import gcd, lcm
 from typing import Any
 
+from hoshikage_core.errors import Reason
 from hoshikage_core.json_schema.alternatives import Alternative
 from hoshikage_core.json_schema.automaton import Dfa, TooManyStatesError, intersect, remembered
-from hoshikage_core.json_schema.document import Document
+from hoshikage_core.json_schema.document import TOO_LARGE, Document
 from hoshikage_core.json_schema.formats import FORMATS, INTEGER_BOUNDS, NUMBER_FORMATS, TEXT_FORMATS
 from hoshikage_core.json_schema.numbers import Interval, NumberRangeError, exact, number_rule
 from hoshikage_core.json_schema.patterns import compile_pattern
@@ -34,16 +35,17 @@ def gather_text(document: Document, option: Alternative) -> Iterator[Text]:
                 dfas.append(compile_pattern(pattern))
                 blamed = keyword
             except RegexError as error:
-                document.unsupported(schema, keyword, str(error))
+                document.unsupported(schema, keyword, error.reason)
             except TooManyStatesError:
-                document.unsupported(schema, keyword, "is too large to be enforced")
+                document.unsupported(schema, keyword, TOO_LARGE)
     if not dfas:
         yield Text(min_length, max_length)
         return
     try:
         dfa = _intersect(tuple(dfas), min_length, max_length)
     except TooManyStatesError:
-        document.unsupported(option[0], blamed, "cannot be enforced together with what else is said about the string")
+        reason = Reason("beside_others", "cannot be enforced together with what else is said about the string")
+        document.unsupported(option[0], blamed, reason)
         dfa = dfas[0]
     if not dfa.is_empty:
         yield Text(dfa=dfa)
@@ -61,7 +63,8 @@ def _patterns(document: Document, schema: dict[str, Any]) -> Iterator[tuple[str,
         if name in FORMATS:
             yield "format", FORMATS[name]
         elif name not in TEXT_FORMATS and name not in INTEGER_BOUNDS and name not in NUMBER_FORMATS:
-            document.unsupported(schema, "format", f"is none of {', '.join(sorted(FORMATS))}")
+            names = ", ".join(sorted(FORMATS))
+            document.unsupported(schema, "format", Reason("no_format_of", "is none of {names}", names=names))
 
 
 def gather_number(document: Document, option: Alternative, *, is_integer: bool) -> Iterator[Number]:
@@ -74,7 +77,7 @@ def gather_number(document: Document, option: Alternative, *, is_integer: bool) 
             low, high = INTEGER_BOUNDS[name]
             interval, is_integer = interval.intersect(Interval(Fraction(low), Fraction(high))), True
         elif name is not None and name not in {*NUMBER_FORMATS, *FORMATS, *TEXT_FORMATS}:
-            document.unsupported(schema, "format", "is no known format")
+            document.unsupported(schema, "format", Reason("no_format", "is no known format"))
         for bound in _bounds(schema):
             interval = interval.intersect(bound)
         if "multipleOf" in schema:
@@ -89,13 +92,14 @@ def gather_number(document: Document, option: Alternative, *, is_integer: bool) 
                 yield attempt
             return
         except NumberRangeError as error:
-            _refuse_number(document, option, attempt, str(error), error.value)
+            _refuse_number(document, option, attempt, error.reason, error.value)
         except TooManyStatesError:
-            _refuse_number(document, option, attempt, "needs too large a grammar together with the bounds")
+            reason = Reason("bounds_too_large", "needs too large a grammar together with the bounds")
+            _refuse_number(document, option, attempt, reason)
 
 
 def _refuse_number(
-    document: Document, option: Alternative, attempt: Number, reason: str, value: Fraction | None = None
+    document: Document, option: Alternative, attempt: Number, reason: Reason, value: Fraction | None = None
 ) -> None:
     bounds = ("minimum", "maximum", "exclusiveMinimum", "exclusiveMaximum")
     for schema in option:
@@ -132,7 +136,8 @@ def count_range(document: Document, option: Alternative, what: str) -> tuple[int
         for keyword in (f"min{what}", f"max{what}"):
             count = int(schema.get(keyword, 0))
             if count > COUNT_MAX:
-                document.unsupported(schema, keyword, f"is above {COUNT_MAX}, and cannot be enforced")
+                reason = Reason("count_too_large", "is above {limit}, and cannot be enforced", limit=COUNT_MAX)
+                document.unsupported(schema, keyword, reason)
             elif keyword in schema and keyword.startswith("min"):
                 low = max(low, count)
             elif keyword in schema:

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+from hoshikage_core.errors import Reason
+
 TYPES = frozenset(
     [
         "null",
@@ -141,19 +143,23 @@ def _is_type(value: Any) -> bool:
     return _is_names(names) and len(names) > 0 and TYPES.issuperset(names)
 
 
-_COUNT = (_is_count, "must be a whole number, not below 0")
-_NUMBER = (is_number, "must be a number")
-_TEXT = (lambda value: isinstance(value, str), "must be a string")
-_SWITCH = (lambda value: isinstance(value, bool), "must be true or false")
+_COUNT = (_is_count, Reason("no_count", "must be a whole number, not below 0"))
+_NUMBER = (is_number, Reason("no_number", "must be a number"))
+_TEXT = (lambda value: isinstance(value, str), Reason("no_string", "must be a string"))
+_NO_TYPE = Reason(
+    "no_type", "must be a type's name or a list of different ones: {names}", names=", ".join(sorted(TYPES))
+)
+_NO_VALUES = Reason("no_values", "must be a list of at least one value")
+_SWITCH = (lambda value: isinstance(value, bool), Reason("no_switch", "must be true or false"))
 
-VALUES: dict[str, tuple[Callable[[Any], bool], str]] = {
-    "type": (_is_type, "must be a type's name or a list of different ones: " + ", ".join(sorted(TYPES))),
-    "enum": (lambda value: isinstance(value, list) and len(value) > 0, "must be a list of at least one value"),
-    "required": (_is_names, "must be a list of different names"),
-    "multipleOf": (lambda value: is_number(value) and value > 0, "must be a number above 0"),
+VALUES: dict[str, tuple[Callable[[Any], bool], Reason]] = {
+    "type": (_is_type, _NO_TYPE),
+    "enum": (lambda value: isinstance(value, list) and len(value) > 0, _NO_VALUES),
+    "required": (_is_names, Reason("no_names", "must be a list of different names")),
+    "multipleOf": (lambda value: is_number(value) and value > 0, Reason("no_divisor", "must be a number above 0")),
     "dependentRequired": (
         lambda value: isinstance(value, dict) and all(map(_is_names, value.values())),
-        "must be an object of lists of different names",
+        Reason("no_named_names", "must be an object of lists of different names"),
     ),
     **dict.fromkeys(["minimum", "maximum", "exclusiveMinimum", "exclusiveMaximum"], _NUMBER),
     **dict.fromkeys(

@@ -8,6 +8,7 @@ from decimal import Decimal
 from fractions import Fraction
 from math import ceil, floor
 
+from hoshikage_core.errors import Reason
 from hoshikage_core.json_schema import charsets
 from hoshikage_core.json_schema.automaton import Dfa, explore, remembered, spend
 from hoshikage_core.json_schema.charsets import Ranges
@@ -32,11 +33,13 @@ class NumberRangeError(Exception):
     """Bounds or a divisor that no grammar of sensible size can hold to.
 
     Attributes:
+        reason: Why.
         value: The bound that it is about; None for the divisor.
     """
 
-    def __init__(self, reason: str, value: Fraction | None = None) -> None:
+    def __init__(self, reason: Reason, value: Fraction | None = None) -> None:
         super().__init__(reason)
+        self.reason = reason
         self.value = value
 
 
@@ -188,12 +191,11 @@ class _Magnitudes:
             while (divisor * 10**self.n_divisor_places).denominator != 1:
                 self.n_divisor_places += 1
                 if self.n_divisor_places > _N_DIGITS_MAX:
-                    raise NumberRangeError("is no decimal fraction")
+                    raise NumberRangeError(Reason("no_decimal", "is no decimal fraction"))
             self.divisor = (divisor * 10**self.n_divisor_places).numerator
             if self.divisor > _N_REMAINDERS_MAX:
-                raise NumberRangeError(
-                    f"is not supported: only up to {_N_REMAINDERS_MAX}, and powers of ten times that"
-                )
+                text = "is not supported: only up to {limit}, and powers of ten times that"
+                raise NumberRangeError(Reason("divisor_too_large", text, limit=_N_REMAINDERS_MAX))
         self.is_integer = is_integer
 
     def automaton(self) -> Dfa:
@@ -255,10 +257,10 @@ def _digits(value: Fraction) -> tuple[str, str]:
     while (value * 10**n_places).denominator != 1:
         n_places += 1
         if n_places > _N_DIGITS_MAX:
-            raise NumberRangeError("has too many digits", value)
+            raise NumberRangeError(Reason("too_many_digits", "has too many digits"), value)
     digits = str((value * 10**n_places).numerator).rjust(n_places + 1, "0")
     if len(digits) - n_places > _N_DIGITS_MAX:
-        raise NumberRangeError("has too many digits", value)
+        raise NumberRangeError(Reason("too_many_digits", "has too many digits"), value)
     return digits[: len(digits) - n_places], digits[len(digits) - n_places :]
 
 

@@ -6,6 +6,7 @@ import itertools
 from collections.abc import Iterable
 from typing import Literal
 
+from hoshikage_core.errors import Reason
 from hoshikage_core.json_schema import charsets, regex
 from hoshikage_core.json_schema.automaton import Dfa, explore, remembered, spend
 from hoshikage_core.json_schema.charsets import Ranges
@@ -34,7 +35,7 @@ class _Nfa:
 
     def node(self) -> int:
         if len(self.free) == _N_NODES_MAX:
-            raise RegexError("cannot be enforced: it is too large")
+            raise RegexError(Reason("regex_too_large", "cannot be enforced: it is too large"))
         self.chars.append(None)
         self.free.append([])
         return len(self.free) - 1

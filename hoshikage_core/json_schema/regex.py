@@ -10,22 +10,29 @@ import functools
 from dataclasses import dataclass
 from typing import Literal, NoReturn, TypeAlias
 
+from hoshikage_core.errors import Reason
 from hoshikage_core.json_schema import charsets
 from hoshikage_core.json_schema.charsets import Ranges
 
 _DEPTH_MAX = 50
 _N_REPEATS_MAX = 2_000
+_OPEN_BOUND = Reason("regex_open_bound", "holds {{,n}}, which means different things in different dialects")
+_ODD_CLASS = Reason(
+    "regex_odd_class", "has a class that begins with ], which means different things in different dialects"
+)
 
 
 class RegexError(Exception):
     """A pattern cannot be used.
 
     Attributes:
+        reason: Why.
         is_malformed: Whether it is no regular expression at all, rather than one beyond this subset.
     """
 
-    def __init__(self, reason: str, *, is_malformed: bool = False) -> None:
+    def __init__(self, reason: Reason, *, is_malformed: bool = False) -> None:
         super().__init__(reason)
+        self.reason = reason
         self.is_malformed = is_malformed
 
 
@@ -105,13 +112,13 @@ class _Parser:
     def parse(self) -> Node:
         node = self.choice()
         if self.at < len(self.text):
-            self.malformed("unbalanced parenthesis")
+            self.malformed(Reason("regex_unbalanced", "has an unbalanced parenthesis"))
         return node
 
     def choice(self) -> Node:
         self.depth += 1
         if self.depth > _DEPTH_MAX:
-            self.unsupported(f"is nested deeper than {_DEPTH_MAX} levels")
+            self.unsupported(Reason("regex_too_deep", "is nested deeper than {limit} levels", limit=_DEPTH_MAX))
         options = [self.sequence()]
         while self.take("|"):
             options.append(self.sequence())
@@ -129,15 +136,15 @@ class _Parser:
         if bounds is None:
             return node
         if isinstance(node, Anchor):
-            self.malformed("repeats an anchor")
+            self.malformed(Reason("regex_repeats_anchor", "repeats an anchor"))
         low, high = bounds
         if high is not None and low > high:
-            self.malformed(f"repeats from {low} to {high} times")
+            self.malformed(Reason("regex_bounds", "repeats from {low} to {high} times", low=low, high=high))
         if max(low, high or 0) > _N_REPEATS_MAX:
-            self.unsupported(f"repeats more than {_N_REPEATS_MAX} times")
+            self.unsupported(Reason("regex_repeats_much", "repeats more than {limit} times", limit=_N_REPEATS_MAX))
         self.take("?")  # lazy: the same texts match
         if self.peek() in ("*", "+", "?") or (self.at < len(self.text) and self.quantifier() is not None):
-            self.malformed("repeats a repetition")
+            self.malformed(Reason("regex_repeats_repetition", "repeats a repetition"))
         return Repeat(node, low, high)
 
     def quantifier(self) -> tuple[int, int | None] | None:
@@ -150,7 +157,7 @@ class _Parser:
         low, comma, high = body.partition(",")
         if not brace or not all(part.isascii() and part.isdigit() for part in (low, high or "0")) or len(body) > 15:
             if low == "" and comma:
-                self.unsupported("holds {,n}, which means different things in different dialects")
+                self.unsupported(_OPEN_BOUND)
             return None  # a brace that is text
         self.at += len(body) + 2
         if not comma:
@@ -172,7 +179,7 @@ class _Parser:
         if char == "\\":
             return Chars(self.escape(in_class=False)[0])
         if char in "*+?":
-            self.malformed("has nothing to repeat")
+            self.malformed(Reason("regex_repeats_nothing", "has nothing to repeat"))
         return Chars(charsets.of(char))
 
     def group(self) -> Node:
@@ -181,13 +188,13 @@ class _Parser:
             if self.take("<"):
                 name, end, _ = self.text[self.at :].partition(">")
                 if not end or not name.isidentifier():
-                    self.unsupported("looks behind")
+                    self.unsupported(Reason("regex_looks_behind", "looks behind"))
                 self.at += len(name) + 1
             elif not self.take(":"):
-                self.unsupported("looks ahead, or has a group of an unknown kind")
+                self.unsupported(Reason("regex_group", "looks ahead, or has a group of an unknown kind"))
         node = self.choice()
         if not self.take(")"):
-            self.malformed("lacks a closing parenthesis")
+            self.malformed(Reason("regex_parenthesis", "lacks a closing parenthesis"))
         return node
 
     def bracket(self) -> Ranges:
@@ -195,16 +202,16 @@ class _Parser:
         sure: list[tuple[int, int]] = []
         possible: list[tuple[int, int]] = []
         if self.peek() == "]":
-            self.unsupported("has a class that begins with ], which means different things in different dialects")
+            self.unsupported(_ODD_CLASS)
         while not self.take("]"):
             low, low_possible = self.class_item()
             if self.peek() == "-" and self.text[self.at + 1 : self.at + 2] not in ("", "]"):
                 self.at += 1
                 high, _ = self.class_item()
                 if len(low) != 1 or len(high) != 1 or low[0][0] != low[0][1] or high[0][0] != high[0][1]:
-                    self.malformed("has a range whose end is a class")
+                    self.malformed(Reason("regex_range_of_class", "has a range whose end is a class"))
                 if low[0][0] > high[0][0]:
-                    self.malformed("has a range that ends before it begins")
+                    self.malformed(Reason("regex_range_backwards", "has a range that ends before it begins"))
                 low = low_possible = charsets.intersection(((low[0][0], high[0][0]),), charsets.ANY)
             sure += low
             possible += low_possible
@@ -214,7 +221,7 @@ class _Parser:
 
     def class_item(self) -> tuple[Ranges, Ranges]:
         if self.at >= len(self.text):
-            self.malformed("lacks a closing bracket")
+            self.malformed(Reason("regex_bracket", "lacks a closing bracket"))
         char = self.next()
         if char == "\\":
             return self.escape(in_class=True)
@@ -222,7 +229,7 @@ class _Parser:
 
     def escape(self, *, in_class: bool) -> tuple[Ranges, Ranges]:
         if self.at >= len(self.text):
-            self.malformed("ends with a backslash")
+            self.malformed(Reason("regex_backslash", "ends with a backslash"))
         char = self.next()
         if char in "dDwWsS":
             return _class(char)
@@ -233,7 +240,7 @@ class _Parser:
         if char in _CONTROLS and not (char == "0" and self.peek().isdigit()):
             return charsets.of(_CONTROLS[char]), charsets.of(_CONTROLS[char])
         if char.isascii() and (char.isalnum() or char == "_"):
-            self.unsupported(f"holds the escape \\{char}")
+            self.unsupported(Reason("regex_escape", "holds the escape \\{char}", char=char))
         return charsets.of(char), charsets.of(char)
 
     def code_point(self, kind: str) -> Ranges:
@@ -247,15 +254,16 @@ class _Parser:
                 self.at += 2
                 low = self.hexadecimal(self.take_n(4))
                 if not 0xDC00 <= low < 0xE000:
-                    self.malformed("holds half of a surrogate pair")
+                    self.malformed(Reason("regex_surrogate", "holds half of a surrogate pair"))
                 code = 0x10000 + ((code - 0xD800) << 10) + low - 0xDC00
         if code > 0x10FFFF or 0xD800 <= code < 0xE000:
-            self.malformed("holds half of a surrogate pair, or a number that is no character")
+            text = "holds half of a surrogate pair, or a number that is no character"
+            self.malformed(Reason("regex_no_character", text))
         return ((code, code),)
 
     def hexadecimal(self, digits: str) -> int:
         if not digits or len(digits) > 8 or any(digit not in "0123456789abcdefABCDEF" for digit in digits):
-            self.malformed("has an incomplete escape")
+            self.malformed(Reason("regex_incomplete_escape", "has an incomplete escape"))
         return int(digits, 16)
 
     def take_n(self, n: int) -> str:
@@ -275,8 +283,8 @@ class _Parser:
         self.at += is_there
         return is_there
 
-    def malformed(self, reason: str) -> NoReturn:
-        raise RegexError(f"is no regular expression: it {reason}", is_malformed=True)
+    def malformed(self, why: Reason) -> NoReturn:
+        raise RegexError(Reason("no_regex", "is no regular expression: it {why}", why=why), is_malformed=True)
 
-    def unsupported(self, reason: str) -> NoReturn:
-        raise RegexError(f"cannot be enforced: it {reason}")
+    def unsupported(self, why: Reason) -> NoReturn:
+        raise RegexError(Reason("regex_unenforceable", "cannot be enforced: it {why}", why=why))

@@ -8,7 +8,7 @@ from typing import Annotated
 import msgspec
 from msgspec import Meta
 
-from hoshikage_server.api import invalid
+from hoshikage_server import invalid
 from hoshikage_server.api.schema import Choices, GenerateRequest, check, decode, exclude
 from hoshikage_server.engines.wire import INT32_MAX, Form, Text, TextPrompt, TokenId
 from hoshikage_server.errors import RequestError

@@ -8,7 +8,7 @@ from typing import Annotated, Literal
 import msgspec
 from msgspec import Meta
 
-from hoshikage_server.api import invalid
+from hoshikage_server import invalid
 from hoshikage_server.api.schema import decode
 from hoshikage_server.engines.embeddings import Inputs
 from hoshikage_server.engines.wire import INT32_MAX, Text

@@ -28,7 +28,7 @@ def engine_status(engine: EngineSnapshot, usage: Usage | None) -> EngineStatus:
     )
 
 
-def unload_status(unloaded: Unloaded) -> UnloadStatus:
+def unload_status(unloaded: Unloaded, language: str) -> UnloadStatus:
     """What the end of an engine gave back, and what stayed."""
     freed = unloaded.freed
     return UnloadStatus(
@@ -39,7 +39,7 @@ def unload_status(unloaded: Unloaded) -> UnloadStatus:
         is_complete=freed.is_all,
         left=_memory(freed.left),
         left_pids=tuple(sorted({*(survivor.pid for survivor in freed.survivors), *freed.gpu_pids})),
-        problem=freed.problem,
+        problem=freed.problem.text(language) if freed.problem else None,
     )
 
 

@@ -15,12 +15,15 @@ from hoshikage_server.api.unloading import Unloading, engine_of
 from hoshikage_server.engines.answers import Answers
 from hoshikage_server.engines.engine import Lease
 from hoshikage_server.engines.spec import spec_of
+from hoshikage_server.errors import RequestError
 from hoshikage_server.registry.catalog import Catalog
 from hoshikage_server.settings import LiveSettings
 
 _encode = msgspec.json.Encoder().encode
 
 _LOAD_RETRIES = 1
+_VERBS = ("load", "unload")
+_OF_MODELS = ("GET", "HEAD", "PATCH", "DELETE")
 
 
 class ModelList:
@@ -52,12 +55,17 @@ class ModelItem:
         self._answers = answers
         self._unloading = Unloading(settings, catalog.models, answers)
 
+    def methods(self, model_id: str) -> tuple[str, ...]:
+        """What can be done there; of what is not there all, so that it is told to be missing."""
+        owner, _, verb = model_id.rpartition("/")
+        is_verb = verb in _VERBS and self._catalog.knows(owner)
+        if is_verb == self._catalog.knows(model_id):
+            return (*_OF_MODELS, "POST")
+        return ("POST",) if is_verb else _OF_MODELS
+
     @operation("Retrieve model", answer=ModelObject)
     def on_get(self, request: falcon.Request, response: falcon.Response, model_id: str) -> None:
         """Describes a model, or a persona. Its id may hold slashes, escaped or not."""
-        owner, _, verb = model_id.rpartition("/")
-        if verb in ("load", "unload") and self._catalog.knows(owner) and not self._catalog.knows(model_id):
-            raise falcon.HTTPMethodNotAllowed(["POST"])
         served = self._catalog.find(model_id, "model")
         supervisor, language = self._answers.supervisor, request.context.language
         [described] = describe_served([served], self._settings.now, supervisor, language)
@@ -69,14 +77,13 @@ class ModelItem:
     def on_post(self, request: falcon.Request, response: falcon.Response, model_id: str) -> None:
         """Loads or unloads it; of a persona, its model. A body is read, and says nothing."""
         owner, _, verb = model_id.rpartition("/")
-        if verb not in ("load", "unload"):
-            self._catalog.find(model_id, "model")
-            raise falcon.HTTPMethodNotAllowed(["GET", "HEAD", "PATCH", "DELETE"])
+        if verb not in _VERBS:
+            raise RequestError("model_not_found", param="model", model=model_id)
         body.read(request, self._settings.now)
         model = self._catalog.find(owner).entry.id if self._catalog.knows(owner) else owner
         request.context.model = model
         with ClientWatch(request.env):
-            done = self._load(owner) if verb == "load" else self._unloading.unload(model)
+            done = self._load(owner) if verb == "load" else self._unloading.unload(model, request.context.language)
         response.data = _encode(done)
         response.content_type = falcon.MEDIA_JSON
 

@@ -72,6 +72,28 @@ def declared(responder: object) -> tuple[Operation, ...]:
     return found
 
 
+class Methods:
+    """Refuses on one path what its resource does on others only: `methods` of a resource says what it does there."""
+
+    def process_resource(
+        self, request: falcon.Request, response: falcon.Response, resource: object, params: dict[str, Any]
+    ) -> None:
+        """Runs before the responder.
+
+        Raises:
+            HTTPMethodNotAllowed: With those that are allowed.
+        """
+        if not hasattr(resource, "methods"):
+            return
+        allowed = [*resource.methods(**params), "OPTIONS"]
+        if request.method not in allowed:
+            raise falcon.HTTPMethodNotAllowed(allowed)
+        if request.method == "OPTIONS":
+            response.set_header("Allow", ", ".join(allowed))
+            response.content_length = 0
+            response.complete = True
+
+
 class App(falcon.App[Any, Any]):
     """Falcon's, which keeps its routes, and answers HEAD wherever it answers GET.
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 import falcon
 import msgspec
 
-from hoshikage_server.api import body, invalid
+from hoshikage_server import invalid
+from hoshikage_server.api import body
 from hoshikage_server.api.operations import operation
 from hoshikage_server.api.persona_objects import (
     BODY_WORDS,
@@ -19,7 +20,7 @@ from hoshikage_server.api.schema import decode
 from hoshikage_server.engines.native_calls import NativeCalls
 from hoshikage_server.errors import RequestError
 from hoshikage_server.registry.catalog import Catalog
-from hoshikage_server.registry.persona import checked_id
+from hoshikage_server.registry.persona import checked_id, in_words
 from hoshikage_server.settings import LiveSettings
 
 _WRITE_LIMIT_S = 30.0  # of a disk, and of others who hold the lock
@@ -42,12 +43,16 @@ class _Resource:
         self._disk = NativeCalls(_WRITE_LIMIT_S)
 
     def _read(self, request: falcon.Request) -> PersonaBody:
-        return decode(_body, body.read(request, self._settings.now), BODY_WORDS)
+        try:
+            return decode(_body, body.read(request, self._settings.now), BODY_WORDS)
+        except RequestError as error:
+            raise in_words(error) from None
 
     def _save(self, persona_id: str, given: PersonaBody, *, replace: bool) -> PersonaObject:
         persona_id = checked_id(persona_id)
         persona = given.persona()
         self._catalog.require_no_model(persona_id)
+        self._catalog.require_a_model(persona_id, persona)
         self._disk.call(lambda: self._personas.save(persona_id, persona, replace=replace))
         return told(self._personas.find(persona_id), self._catalog)
 

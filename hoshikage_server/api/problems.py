@@ -5,8 +5,9 @@
 A line begins with these fields, in this order: the request's id (the response's X-Request-Id), its method, the status
 and the code it is answered with (499 client_disconnected where nobody is left to be answered), the model, and the
 milliseconds since the request began; `-` is what is not known, or null. `param`, `cause` (our own code, where the
-answer has another or none) and `reason` may follow. None of it is what the client wrote, but for an id it chose itself
-and the name of a field.
+answer has another or none) and `reason` may follow. What is wrong with a file of the registry is not among it: the log
+has had that since the file was read. None of it is what the client wrote, but for an id it chose itself and the name
+of a field.
 """
 
 from __future__ import annotations
@@ -40,6 +41,7 @@ class Envelope(msgspec.Struct, frozen=True):
     error: ErrorBody
 
 
+_TOLD_WHEN_READ = frozenset({"invalid_model_map", "invalid_persona"})
 _NO_FAULTS = frozenset({"queue_timeout", "shutting_down"})
 _FIELD = re.compile(r"[A-Za-z0-9_.\[\]]{1,80}")
 _FREE = re.compile(r"^(metadata|chat_template_kwargs|json_schema)\b.*")  # below these, names are the client's words
@@ -74,7 +76,7 @@ def note(error: Exception, request: falcon.Request) -> None:
         more["param"] = param
     if error.code != kind.public_code:
         more["cause"] = error.code
-    is_ours = kind.type == "server_error"  # 501 is the client's
+    is_ours = kind.type == "server_error" and error.code not in _TOLD_WHEN_READ  # 501 is the client's
     if is_ours:
         more["reason"] = error.values.get("reason") or error
     level = logging.INFO if not is_ours else logging.WARNING if error.code in _NO_FAULTS else logging.ERROR

@@ -15,7 +15,7 @@ from hoshikage_server.api.unloading import Unloading
 from hoshikage_server.engines.answers import Answers
 from hoshikage_server.engines.native_calls import NativeCalls
 from hoshikage_server.errors import ModelMapError, RequestError, ServerError
-from hoshikage_server.messages import said
+from hoshikage_server.messages import said, told_by_system
 from hoshikage_server.registry.entry import Lora, ModelEntry
 from hoshikage_server.registry.entry_files import is_template
 from hoshikage_server.registry.folders import allowed_file, allowed_model
@@ -125,7 +125,7 @@ class Registrar:
         except ServerError as error:
             raise RequestError("invalid_model_file", param="path", path=path, reason=error) from error
         except OSError as error:
-            raise RequestError("file_unreadable", param="path", path=path, reason=error.strerror) from error
+            raise RequestError("file_unreadable", param="path", path=path, reason=told_by_system(error)) from error
         if self._call(allowed_model, str(file), folders) != file:  # a link was put in its way meanwhile
             raise RequestError("path_not_allowed", param="path", path=path, folders="-")
         return file

@@ -14,7 +14,8 @@ from typing import Annotated, Any, Final, Literal, TypeVar
 import msgspec
 from msgspec import Meta
 
-from hoshikage_server.api import conversation, invalid
+from hoshikage_server import invalid
+from hoshikage_server.api import conversation
 from hoshikage_server.api.tools import (
     FunctionChoice,
     Functions,
@@ -28,7 +29,8 @@ from hoshikage_server.api.tools import (
 )
 from hoshikage_server.engines.wire import INT32_MAX, Form, ReasoningFormat, RepeatPenalty, Sampling, Text
 from hoshikage_server.errors import RequestError
-from hoshikage_server.messages import Words
+from hoshikage_server.messages import said
+from hoshikage_server.registry import json_faults
 from hoshikage_server.registry.persona import AnswerLanguage
 
 TokenCount = Annotated[int, Meta(ge=1, le=INT32_MAX)]
@@ -221,10 +223,10 @@ def decode(decoder: msgspec.json.Decoder[T], body: bytes, words: Mapping[str, st
         raise invalid.from_validation(str(error), body, words) from None
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
         is_half = "surrogate" in str(error) or _HALF_PAIR_AT_END.search(body[-12:])
-        reason = Words(["half_a_surrogate_pair"]) if is_half else str(error)
+        reason = said("half_a_surrogate_pair") if is_half else json_faults.told(body, error)
         raise RequestError("invalid_json", reason=reason) from None
     except RecursionError:
-        raise RequestError("invalid_json", reason=Words(["too_many_levels"])) from None
+        raise RequestError("invalid_json", reason=said("too_many_levels")) from None
 
 
 def decode_chat(body: bytes) -> ChatRequest:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from dataclasses import asdict
 
 import falcon
 import msgspec
@@ -14,6 +15,7 @@ from hoshikage_server.api.operations import operation
 from hoshikage_server.api.status_objects import (
     CrashStatus,
     LoadStatus,
+    PromptStatus,
     QueueStatus,
     RequestStatus,
     SpeculationStatus,
@@ -21,6 +23,7 @@ from hoshikage_server.api.status_objects import (
 )
 from hoshikage_server.engines.answers import Answer, Answers
 from hoshikage_server.engines.supervisor import Snapshot
+from hoshikage_server.messages import Sentence
 from hoshikage_server.registry.catalog import Catalog
 from hoshikage_server.settings import LiveSettings
 
@@ -54,16 +57,20 @@ class Status:
             queue=self._queue(snapshot),
             requests=tuple(_request(answer) for answer in sorted(answers.running, key=lambda answer: answer.began)),
             last_load=LoadStatus(loaded.model, loaded.at, round(loaded.load_s, 3)) if loaded else None,
-            last_unload=unload_status(unloaded) if unloaded else None,
+            last_unload=unload_status(unloaded, language) if unloaded else None,
             last_tokens_per_s=rounded(answers.last_tokens_per_s),
             n_engine_starts=snapshot.n_starts,
             n_engine_crashes=snapshot.n_crashes,
-            crashes=tuple(CrashStatus(crash.at, crash.model, crash.reason) for crash in snapshot.crashes),
+            crashes=tuple(
+                CrashStatus(crash.at, crash.model, _in(language, crash.reason)) for crash in snapshot.crashes
+            ),
             retry_after_s={model: round(pause_s, 3) for model, pause_s in answers.supervisor.cooling().items()},
-            last_error=snapshot.last_error,
+            last_error=snapshot.last_error.text(language) if snapshot.last_error else None,
             model_map_error=map_error.text(language) if map_error else None,
+            model_map_refused=tuple(one.text(language) for one in self._catalog.models.refused),
             persona_errors=tuple(error.text(language) for error in self._catalog.personas.errors),
             speculation={model: SpeculationStatus(*counts) for model, counts in answers.guesses.items()},
+            prompts=tuple(PromptStatus(**asdict(finding)) for finding in answers.prompts.findings),
             version=__version__,
             build=self._build,
             uptime_s=round(time.monotonic() - self._began, 3),
@@ -76,6 +83,10 @@ class Status:
         waits_s = tuple(round(wait_s, 3) for wait_s in lane.waits_s())
         parallel = max((engine.spec.parallel for engine in snapshot.engines), default=settings.parallel)
         return QueueStatus(lane.n_running, parallel, lane.n_waiting, settings.max_queue, waits_s)
+
+
+def _in(language: str, sentence: str | Sentence) -> str:
+    return sentence if isinstance(sentence, str) else sentence.text(language)
 
 
 def _request(answer: Answer) -> RequestStatus:

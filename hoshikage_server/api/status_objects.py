@@ -95,6 +95,19 @@ class BuildStatus(msgspec.Struct, frozen=True):
     compiler: str
 
 
+class PromptStatus(msgspec.Struct, frozen=True):
+    """What became of one of the last prompts."""
+
+    model: str
+    at: float
+    n_prompt: int
+    n_cached: int
+    n_expected: int
+    reason: str | None
+    message: int | None
+    character: int | None
+
+
 class SpeculationStatus(msgspec.Struct, frozen=True):
     """How well a model's answers were guessed, since the server started."""
 
@@ -123,8 +136,10 @@ class StatusObject(msgspec.Struct, frozen=True):
     version: str
     build: BuildStatus | None
     uptime_s: float
+    model_map_refused: tuple[str, ...] = ()
     persona_errors: tuple[str, ...] = ()
     speculation: dict[str, SpeculationStatus] = {}
+    prompts: tuple[PromptStatus, ...] = ()
     object: Literal["hoshikage.status"] = "hoshikage.status"
     schema: int = SCHEMA
 

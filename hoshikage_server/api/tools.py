@@ -13,7 +13,7 @@ from typing import Annotated, Any, Literal
 import msgspec
 from msgspec import Meta
 
-from hoshikage_server.api import invalid
+from hoshikage_server import invalid
 from hoshikage_server.errors import RequestError, ServerError
 from hoshikage_server.messages import said
 

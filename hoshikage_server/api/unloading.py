@@ -29,8 +29,12 @@ class Unloading:
         self._models = models
         self._answers = answers
 
-    def unload(self, name: str) -> UnloadObject:
+    def unload(self, name: str, language: str = "en") -> UnloadObject:
         """Ends a model's engine, also that of one that is not registered any more.
+
+        Args:
+            name: What it is called.
+            language: Of what is said about it.
 
         Raises:
             RequestError: There is no such model.
@@ -51,7 +55,7 @@ class Unloading:
             raise EngineError("unload_timeout", model=model, seconds=f"{timeout_s:g}") from None
         if freed is None:
             return UnloadObject(model, False, None)
-        return UnloadObject(model, True, unload_status(Unloaded(model, time.time(), freed)))
+        return UnloadObject(model, True, unload_status(Unloaded(model, time.time(), freed), language))
 
     def make_removable(self, entry: ModelEntry) -> None:
         """Ends a model's engine, but not one that is another registered model's as well.

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import errno
 import io
 import logging
 import os
+import signal
 import sys
 
 import click
 
 from hoshikage_server import __version__
 from hoshikage_server.cli.bench import bench
+from hoshikage_server.cli.cache import cache
 from hoshikage_server.cli.chat import chat
 from hoshikage_server.cli.completion import completion
 from hoshikage_server.cli.config import config
@@ -23,6 +26,7 @@ from hoshikage_server.cli.serve import serve
 from hoshikage_server.cli.version import version
 from hoshikage_server.cli.words import Option, PipeClosedError, group, say, usage_error
 from hoshikage_server.errors import ServerError
+from hoshikage_server.messages import said, told_by_system
 from hoshikage_server.settings import cli_language
 
 # Exit statuses; 0: done.
@@ -51,7 +55,7 @@ def hoshikage() -> None:
 
 for _command in (
     *(serve, chat, ask, status, load, unload, list_models, add, rm, model, persona),
-    *(bench, doctor, config, completion, version),
+    *(bench, cache, doctor, config, completion, version),
 ):
     hoshikage.add_command(_command)
 
@@ -59,17 +63,25 @@ for _command in (
 def main() -> None:
     """Runs the command line; an error is one sentence."""
     logging.getLogger("hoshikage_server").addHandler(logging.NullHandler())  # a command tells its errors itself
+    for descriptor, name in ((1, "stdout"), (2, "stderr")):
+        if getattr(sys, name) is None:  # it was closed: Python left it out, and `__main__` took its place
+            setattr(sys, name, open(descriptor, "w", encoding="utf-8", closefd=False))  # noqa: SIM115
     if isinstance(sys.stdout, io.TextIOWrapper) and sys.stdout.errors == "strict":
         sys.stdout.reconfigure(errors="replace")  # an answer may hold what the terminal's encoding does not
-    sys.exit(run())
+    try:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+        status = run()
+        signal.signal(signal.SIGINT, signal.SIG_DFL)  # while the interpreter ends
+    except KeyboardInterrupt:  # it came beside the command
+        status = INTERRUPTED
+    sys.exit(status)
 
 
 def run(arguments: list[str] | None = None) -> int:
     """Runs one command and returns its exit status."""
     try:
         status = hoshikage.main(arguments, prog_name="hoshikage", standalone_mode=False)
-        if sys.stdout is not None:
-            sys.stdout.flush()
+        sys.stdout.flush()
     except ServerError as error:
         code = error.values.get("told_code") or error.code  # the server's, where it told one
         return _tell(error.text(cli_language()), _STATUS_OF.get(str(code), FAILED))
@@ -91,7 +103,8 @@ def run(arguments: list[str] | None = None) -> int:
         return PIPE_CLOSED
     except OSError as error:  # as of a full disk that the output goes to
         _discard_output()
-        return _tell(say("output_failed", reason=error.strerror or error), FAILED)
+        reason = said("output_closed") if error.errno == errno.EBADF else told_by_system(error)
+        return _tell(say("output_failed", reason=reason), FAILED)
     return status if isinstance(status, int) else 0
 
 

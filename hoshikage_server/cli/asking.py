@@ -91,6 +91,13 @@ class Backend(Protocol):
             ServerError: That cannot be told.
         """
 
+    def require_persona(self, persona: str) -> None:
+        """Refuses what is the name of no persona.
+
+        Raises:
+            ServerError: There is none of this name, or that cannot be told.
+        """
+
     def greeting(self, model: str) -> str | None:
         """What a persona says before it is asked.
 

@@ -11,20 +11,21 @@ import msgspec
 
 from hoshikage_server.cli.asking import Wishes
 from hoshikage_server.cli.completing import complete_model, complete_persona
-from hoshikage_server.cli.words import option
+from hoshikage_server.cli.words import FloatRange, Name, option
 from hoshikage_server.engines.wire import INT32_MAX, Sampling
 
 F = TypeVar("F", bound=Callable[..., Any])
 
+max_tokens_option = option("-n", "--max-tokens", type=click.IntRange(1, INT32_MAX), metavar="N", words="cli_max_tokens")
 _OPTIONS = (
-    option("-m", "--model", metavar="MODEL", shell_complete=complete_model, words="cli_model"),
-    option("-p", "--persona", metavar="PERSONA", shell_complete=complete_persona, words="cli_persona"),
+    option("-m", "--model", type=Name(), metavar="MODEL", shell_complete=complete_model, words="cli_model"),
+    option("-p", "--persona", type=Name(), metavar="PERSONA", shell_complete=complete_persona, words="cli_persona"),
     option("-s", "--system", metavar="TEXT", words="cli_system"),
-    option("-n", "--max-tokens", type=click.IntRange(1, INT32_MAX), metavar="N", words="cli_max_tokens"),
-    option("-t", "--temperature", type=click.FloatRange(0, 2), metavar="T", words="cli_temperature"),
-    option("--top-p", type=click.FloatRange(0, 1), metavar="P", words="cli_top_p"),
+    max_tokens_option,
+    option("-t", "--temperature", type=FloatRange(0, 2), metavar="T", words="cli_temperature"),
+    option("--top-p", type=FloatRange(0, 1), metavar="P", words="cli_top_p"),
     option("--top-k", type=click.IntRange(-1, INT32_MAX), metavar="K", words="cli_top_k"),
-    option("--min-p", type=click.FloatRange(0, 1), metavar="P", words="cli_min_p"),
+    option("--min-p", type=FloatRange(0, 1), metavar="P", words="cli_min_p"),
     option("--seed", type=click.IntRange(-(2**63), 2**63 - 1), metavar="N", words="cli_seed"),
     option("--thinking/--no-thinking", default=None, words="cli_thinking"),
 )

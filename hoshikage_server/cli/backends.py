@@ -6,6 +6,8 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any, TypeVar
 
+import click
+
 from hoshikage_server.cli.asking import Backend
 from hoshikage_server.cli.client import Client
 from hoshikage_server.cli.output import ProgressBar
@@ -22,20 +24,27 @@ def backend_options(command: F) -> F:
 
 
 @contextmanager
-def choose(settings: Settings, model: str | None, url: str | None, is_local: bool) -> Iterator[tuple[Backend, str]]:
+def choose(
+    settings: Settings, model: str | None, url: str | None, is_local: bool, persona: str | None = None
+) -> Iterator[tuple[Backend, str]]:
     """Finds somebody to ask, and the name of whom to ask for.
 
     Args:
         settings: Where a server is looked for, and how models are loaded without one.
-        model: A model, a persona, MODEL@PERSONA or a GGUF file; None: the first model of the list.
+        model: A model, a persona, MODEL@PERSONA or a GGUF file; None: the persona's, or the first model of the list.
         url: The server; None: that of the settings, if it runs.
         is_local: Whether to ask no server.
+        persona: How the model shall answer.
 
     Raises:
-        ServerError: The server cannot be asked, or there is no model.
+        UsageError: A server is named, and shall not be asked.
+        ServerError: The server cannot be asked, or there is no such persona, or no model.
     """
     backend, models = _found(settings, model, url, is_local)
     try:
+        if persona is not None:
+            backend.require_persona(persona)
+            model = persona if model is None else f"{model}@{persona}"
         if model is None:
             models = backend.models() if models is None else models
             if not models:
@@ -44,13 +53,6 @@ def choose(settings: Settings, model: str | None, url: str | None, is_local: boo
         yield backend, model
     finally:
         backend.close()
-
-
-def named(model: str | None, persona: str | None) -> str | None:
-    """What a persona is asked for by, of a model or of its own."""
-    if persona is None:
-        return model
-    return persona if model is None else f"{model}@{persona}"
 
 
 def prepare(backend: Backend, model: str) -> None:
@@ -68,7 +70,7 @@ def _found(settings: Settings, model: str | None, url: str | None, is_local: boo
     from hoshikage_server.cli.server_backend import ServerBackend
 
     if is_local and url is not None:
-        raise ServerError("options_exclude", one="--local", other="--url")
+        raise click.UsageError(say("options_exclude", one="--local", other="--url"), click.get_current_context())
     if not is_local and (url is not None or not _is_file(settings, model)):
         server = ServerBackend(Client(settings, url), settings)
         try:

@@ -8,6 +8,7 @@ import click
 import msgspec
 
 from hoshikage_server.cli.completing import complete_model
+from hoshikage_server.cli.model.listing import billions
 from hoshikage_server.cli.output import ProgressBar, print_json, table
 from hoshikage_server.cli.words import command, json_option, option, say
 from hoshikage_server.engines.wire import INT32_MAX
@@ -113,8 +114,10 @@ def _show(report: Report) -> None:
     machine = say("bench_cores", cpu=report.cpu, cores=report.physical_cores, threads=report.n_threads)
     gpus = say("bench_gpu", gpus=", ".join(report.gpus), layers=report.gpu_layers)
     build = f"Hoshikage {report.version}, {report.backend}, llama.cpp {report.llama_cpp_commit[:10]}"
+    kind = say("show_params", arch=report.arch, n=billions(report.n_params), layers=report.n_layer)
+    told = say("comma").join((kind, report.quantisation, f"n_ctx {report.n_ctx}"))
     about = [
-        (say("bench_model"), f"{report.model} ({report.description}, n_ctx {report.n_ctx})"),
+        (say("bench_model"), say("with_details", sentence=report.model, details=told)),
         (say("bench_machine"), machine),
         *([("", gpus)] if report.gpus else []),
         (say("bench_build"), build),

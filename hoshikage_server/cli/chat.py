@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from hoshikage_server.cli.asking_options import asking_options, wishes_of
-from hoshikage_server.cli.backends import backend_options, choose, named
+from hoshikage_server.cli.backends import backend_options, choose
 from hoshikage_server.cli.words import command, option
 from hoshikage_server.settings import load_settings
 
@@ -29,6 +29,6 @@ def chat(
 
     settings = load_settings()
     wished = wishes_of(values)
-    with choose(settings, named(model, persona), url, local) as (backend, name):
+    with choose(settings, model, url, local, persona) as (backend, name):
         repl = Repl(backend, wished(name), system or "")
         repl.run(reader(repl.complete, settings.cache_dir / _HISTORY if history else None))

@@ -12,11 +12,13 @@ import msgspec
 
 from hoshikage_server.cli.sse import EventTooLongError, SseDecoder
 from hoshikage_server.errors import ServerError
+from hoshikage_server.messages import said, told_by_system
 from hoshikage_server.settings import Settings, cli_language
 
 _CONNECT_S = 5.0
 _ANSWER_BYTES = 16 * 1024 * 1024
 _PIECE_BYTES = 64 * 1024
+_UNAUTHORIZED = 401
 _ANY_ADDRESS = {"0.0.0.0": "127.0.0.1", "::": "::1", "": "127.0.0.1"}  # to listen on, but not to connect to
 
 T = TypeVar("T")
@@ -45,6 +47,7 @@ class Client:
     def __init__(self, settings: Settings, url: str | None = None) -> None:
         self.url = url or _url_of(settings)
         self._headers = {"Accept-Language": cli_language(), "Accept": "application/json", "Connection": "close"}
+        self._has_key = bool(settings.keys)
         if settings.keys:
             self._headers["Authorization"] = f"Bearer {settings.keys[0]}"
         if not self.url.startswith("unix:"):
@@ -150,7 +153,7 @@ class Client:
         return ServerError("server_silent", url=self.url, seconds=seconds)
 
     def _unreachable(self, error: OSError | UnicodeError) -> ServerError:
-        reason = getattr(error, "strerror", None) or str(error)
+        reason = told_by_system(error) if isinstance(error, OSError) else said("address_unusable")
         return ServerError("server_unreachable", url=self.url, reason=reason)
 
     def _decode(self, status: int, body: bytes, kind: type[T]) -> T:
@@ -162,11 +165,13 @@ class Client:
             raise ServerError("server_unknown", url=self.url, status=status) from None
 
     def _failure(self, status: int, body: bytes) -> ServerError:
-        """What the body of an error tells."""
+        """What the body of an error tells. Of keys it speaks of headers, and here they are settings."""
         try:
             told = msgspec.json.decode(body, type=_Refusal).error
         except (msgspec.MsgspecError, UnicodeDecodeError):
             return ServerError("server_unknown", url=self.url, status=status)
+        if status == _UNAUTHORIZED:
+            return ServerError("server_refuses_key" if self._has_key else "server_needs_key", url=self.url)
         return ServerError("server_refused", reason=told.message, told_code=told.code)
 
     def _prefix(self) -> str:

@@ -10,6 +10,7 @@ import msgspec
 
 from hoshikage_server.cli.asking import Message
 from hoshikage_server.errors import ServerError
+from hoshikage_server.messages import Sentence, said, told_by_system
 
 _FILE_BYTES = 64 * 1024 * 1024
 
@@ -122,5 +123,5 @@ def _read(file: Path) -> list[_System | _User | _Assistant]:
         raise ServerError("not_a_chat", path=file) from None
 
 
-def _reason(error: OSError | ValueError) -> str:
-    return getattr(error, "strerror", None) or str(error)
+def _reason(error: OSError | ValueError) -> Sentence:
+    return told_by_system(error) if isinstance(error, OSError) else said("path_unusable")

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from hoshikage_server.cli.output import is_terminal
 from hoshikage_server.errors import ServerError
+from hoshikage_server.messages import told_by_system
 
 if TYPE_CHECKING:
     from prompt_toolkit import PromptSession
@@ -119,4 +120,4 @@ def _make_private(file: Path) -> None:
         os.close(os.open(file, os.O_WRONLY | os.O_CREAT | os.O_NOFOLLOW, 0o600))
         file.chmod(0o600)
     except OSError as error:
-        raise ServerError("history_unwritable", path=file, reason=error.strerror or str(error)) from None
+        raise ServerError("history_unwritable", path=file, reason=told_by_system(error)) from None

@@ -17,7 +17,7 @@ from hoshikage_server.api.schema import decode_chat
 from hoshikage_server.cli.asking import Message, OnProgress, Piece, Usage, Wishes
 from hoshikage_server.engines import wire
 from hoshikage_server.engines.defaults import apply
-from hoshikage_server.engines.failures import LOAD_CODES, CannotGenerateError, failed
+from hoshikage_server.engines.failures import CannotGenerateError, failed, failed_load
 from hoshikage_server.engines.loading import Loaded, load
 from hoshikage_server.engines.prompts import Prompts
 from hoshikage_server.engines.running import Running
@@ -51,6 +51,10 @@ class LocalBackend:
     def models(self) -> list[str]:
         """The registered ones, and the personas."""
         return [served.id for served in self._catalog.all()]
+
+    def require_persona(self, persona: str) -> None:
+        """There has to be a file of it."""
+        self._catalog.personas.find(persona)
 
     def greeting(self, model: str) -> str | None:
         """A persona's, if it is one."""
@@ -103,14 +107,15 @@ def load_model(spec: wire.EngineSpec, name: str, on_progress: OnProgress) -> Loa
     try:
         return load(spec, on_progress)
     except HoshikageError as error:
-        raised = told(error, name)
-        raised.code = raised.code if raised.code in LOAD_CODES else "model_load_failed"
-        raise raised from error
+        raise _reported(failed_load(error), name) from error
 
 
 def told(error: HoshikageError, model: str) -> EngineError:
     """An error of the library in the words in which the server tells it."""
-    frame = failed(0, error)
+    return _reported(failed(0, error), model)
+
+
+def _reported(frame: wire.Failed, model: str) -> EngineError:
     code = frame.code if frame.code in CATALOGUE else "answer_failed"
     return EngineError.reported(code, frame.message, {"model": model, **frame.fields})
 

@@ -55,7 +55,10 @@ class Report(msgspec.Struct, frozen=True):
     """A measurement, and all that its figures depend on."""
 
     model: str
-    description: str
+    arch: str
+    n_params: int
+    n_layer: int
+    quantisation: str
     size_bytes: int
     task: Task
     prefill: Speed
@@ -101,7 +104,10 @@ def measure(name: str, spec: EngineSpec, task: Task, on_load: OnProgress, on_ste
         build, info = build_info(), model.info
         return Report(
             model=name,
-            description=info.description,
+            arch=info.arch,
+            n_params=info.n_params,
+            n_layer=info.n_layer,
+            quantisation=info.quantisation,
             size_bytes=info.size_bytes,
             task=task,
             prefill=speed([prefill for prefill, _ in samples]),

@@ -9,21 +9,21 @@ from typing import Any
 import click
 import msgspec
 
-from hoshikage_server.api.invalid import from_validation
 from hoshikage_server.api.persona_objects import told
 from hoshikage_server.cli.answer_view import AnswerView
-from hoshikage_server.cli.asking import Wishes
+from hoshikage_server.cli.asking import Backend, Wishes
+from hoshikage_server.cli.asking_options import max_tokens_option
 from hoshikage_server.cli.backends import backend_options, choose, prepare
 from hoshikage_server.cli.completing import complete_persona
 from hoshikage_server.cli.output import print_json, table
 from hoshikage_server.cli.persona_edit import edit
 from hoshikage_server.cli.persona_view import shown, summary
-from hoshikage_server.cli.words import command, group, json_option, option, say
+from hoshikage_server.cli.words import FloatRange, command, group, json_option, option, say
 from hoshikage_server.errors import PersonaError, RequestError, ServerError
 from hoshikage_server.registry.catalog import Catalog
 from hoshikage_server.registry.gguf_files import find_served
 from hoshikage_server.registry.model_map import ModelMap
-from hoshikage_server.registry.persona import WORDS, Persona, from_toml, in_language, unusable
+from hoshikage_server.registry.persona import Persona, from_toml, in_language, refused
 from hoshikage_server.registry.personas import Personas, folder_of, read_file
 from hoshikage_server.settings import Settings, cli_language, load_settings
 
@@ -77,7 +77,7 @@ def show(persona_id: str, is_json: bool) -> None:
 @option("--model", words="cli_persona_add_model")
 @option("--language", type=_LANGUAGES, words="cli_persona_add_language")
 @option("--greeting", words="cli_persona_add_greeting")
-@option("--temperature", type=float, words="cli_persona_add_temperature")
+@option("--temperature", type=FloatRange(0, 2), words="cli_persona_add_temperature")
 @option("--stop", multiple=True, words="cli_persona_add_stop")
 @option("--thinking/--no-thinking", default=None, words="cli_persona_add_thinking")
 @option("--avatar", words="cli_persona_add_avatar")
@@ -94,14 +94,16 @@ def add(persona_id: str, file: Path | None, force: bool, **given: Any) -> None:
     if file is None and not values and Path(persona_id).suffix == _SUFFIX:
         raise ServerError("file_not_found", path=persona_id)
     if file is None:
-        personas.save(persona_id, _persona_of(persona_id, values), replace=force)
+        made = _persona_of(persona_id, values)
+        catalog.require_a_model(persona_id, made)
+        personas.save(persona_id, made, replace=force)
     elif values:
         raise PersonaError("persona_file_and_options")
     else:
         if not file.exists():
             raise ServerError("file_not_found", path=file)
         content = read_file(file)
-        from_toml(content, file)
+        catalog.require_a_model(persona_id, from_toml(content, file))
         personas.save_bytes(persona_id, content, replace=force)
     click.echo(say("persona_added", persona=persona_id, path=personas.file_of(persona_id)))
 
@@ -120,13 +122,20 @@ def rm(persona_id: str) -> None:
 @_persona_argument
 @click.argument("message", metavar="[MESSAGE]", required=False)
 @option("--language", type=_LANGUAGES, words="cli_persona_try_language")
+@max_tokens_option
 @backend_options
-def try_persona(persona_id: str, message: str | None, language: str | None, url: str | None, local: bool) -> None:
+def try_persona(
+    persona_id: str, message: str | None, language: str | None, max_tokens: int | None, url: str | None, local: bool
+) -> None:
     """Shows how a chat begins, or has a message answered."""
     settings = load_settings()
     if message is not None:
-        _ask(settings, persona_id, message, language, url, local)
+        model, _, persona_id = persona_id.rpartition("@")
+        with choose(settings, model or None, url, local, persona_id) as (backend, name):
+            _ask(backend, message, Wishes(name, max_tokens=max_tokens, language=language))
         return
+    if max_tokens is not None or url is not None or local:
+        raise click.UsageError(say("persona_try_nothing_asked"), click.get_current_context())
     catalog = _catalog(settings)
     if "@" not in persona_id:
         catalog.personas.find(persona_id)
@@ -138,14 +147,12 @@ def try_persona(persona_id: str, message: str | None, language: str | None, url:
     click.echo("\n".join(shown(served, opening, greeting)))
 
 
-def _ask(
-    settings: Settings, persona_id: str, message: str, language: str | None, url: str | None, is_local: bool
-) -> None:
-    with choose(settings, persona_id, url, is_local) as (backend, name):
-        prepare(backend, name)
-        view = AnswerView()
-        with closing(backend.stream([{"role": "user", "content": message}], Wishes(name, language=language))) as pieces:
-            view.show(pieces)
+def _ask(backend: Backend, message: str, wishes: Wishes) -> None:
+    prepare(backend, wishes.model)
+    view = AnswerView()
+    with closing(backend.stream([{"role": "user", "content": message}], wishes)) as pieces:
+        view.show(pieces)
+    view.cut(wishes.max_tokens)
 
 
 for _command in (list_personas, show, add, edit, rm, try_persona):
@@ -167,9 +174,9 @@ def _persona_of(persona_id: str, values: dict[str, Any]) -> Persona:
     }
     try:
         body = msgspec.json.encode(fields)
-    except UnicodeEncodeError as error:  # bytes of the command line that are no UTF-8
-        raise unusable(Path(f"{persona_id}{_SUFFIX}"), str(error)) from None
+    except UnicodeEncodeError:  # bytes of the command line that are no UTF-8
+        raise ServerError("text_not_utf8") from None
     try:
         return msgspec.json.decode(body, type=Persona)
     except msgspec.ValidationError as error:
-        raise from_validation(str(error), body, WORDS) from None
+        raise refused(str(error), body) from None

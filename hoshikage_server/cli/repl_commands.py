@@ -14,6 +14,8 @@ from hoshikage_server.cli.backends import prepare
 from hoshikage_server.cli.words import say
 from hoshikage_server.engines.wire import INT32_MAX, Sampling
 from hoshikage_server.errors import ServerError
+from hoshikage_server.invalid import from_validation
+from hoshikage_server.messages import said
 
 if TYPE_CHECKING:
     from hoshikage_server.cli.repl import Repl
@@ -95,6 +97,7 @@ def _persona(repl: Repl, argument: str) -> None:
     if argument == _UNSET:
         _turn_to(repl, model or next(iter(repl.backend.models()), repl.wishes.model))
     else:
+        repl.backend.require_persona(argument)
         _turn_to(repl, f"{model}@{argument}" if model else argument)
 
 
@@ -160,8 +163,8 @@ def _load(repl: Repl, argument: str) -> None:
 def _path(text: str) -> Path:
     try:
         return Path(text).expanduser()
-    except RuntimeError as error:  # ~ of somebody unknown
-        raise ServerError("file_unreadable", path=text, reason=str(error)) from None
+    except RuntimeError:  # ~ of somebody unknown
+        raise ServerError("file_unreadable", path=text, reason=said("home_unknown")) from None
 
 
 def _set(repl: Repl, argument: str) -> None:
@@ -203,11 +206,11 @@ def _value(name: str, text: str) -> object:
 def _changed(wishes: Wishes, name: str, value: object) -> Wishes:
     """The wishes with another value, which is checked as one of a request is."""
     if name in Sampling.__struct_fields__:
-        given = {**msgspec.to_builtins(wishes.sampling), name: value}
+        given = msgspec.json.encode({**msgspec.to_builtins(wishes.sampling), name: value})
         try:
-            return msgspec.structs.replace(wishes, sampling=msgspec.convert(given, Sampling))
+            return msgspec.structs.replace(wishes, sampling=msgspec.json.decode(given, type=Sampling))
         except msgspec.ValidationError as error:
-            raise ServerError("chat_bad_value", name=name, reason=str(error).partition(" - at ")[0]) from None
+            raise from_validation(str(error), given) from None
     is_count = name == "max_tokens" and type(value) is int and 1 <= value <= INT32_MAX
     if value is not None and not is_count and not (name == "thinking" and isinstance(value, bool)):
         raise ServerError("chat_bad_value", name=name, reason=_shown(value))

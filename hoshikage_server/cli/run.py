@@ -8,7 +8,7 @@ from contextlib import closing
 import click
 
 from hoshikage_server.cli.asking_options import asking_options, wishes_of
-from hoshikage_server.cli.backends import backend_options, choose, named, prepare
+from hoshikage_server.cli.backends import backend_options, choose, prepare
 from hoshikage_server.cli.output import is_terminal
 from hoshikage_server.cli.words import command, json_option, option, say
 from hoshikage_server.errors import ServerError
@@ -41,7 +41,7 @@ def run(
     question = _question(" ".join(prompt), settings.max_body)
     messages = [{"role": "system", "content": system}] if system else []
     messages.append({"role": "user", "content": question})
-    with choose(settings, named(model, persona), url, local) as (backend, name):
+    with choose(settings, model, url, local, persona) as (backend, name):
         wishes = wished(name)
         prepare(backend, name)
         view = AnswerView(shows_text=not is_json)

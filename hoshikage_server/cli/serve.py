@@ -7,6 +7,7 @@ import socket
 
 from hoshikage_server.cli.words import command, option
 from hoshikage_server.errors import ServerError
+from hoshikage_server.messages import said, told_by_system
 from hoshikage_server.settings import LiveSettings, cli_language, load_settings
 
 
@@ -43,6 +44,6 @@ def check_address(host: str, port: int) -> None:
         except OSError as error:
             if error.errno == errno.EADDRINUSE:
                 raise ServerError("address_in_use", address=address) from None
-            raise ServerError("cannot_listen", address=address, reason=error.strerror or str(error)) from None
-        except UnicodeError as error:  # no name of a host: an empty or overlong label
-            raise ServerError("cannot_listen", address=address, reason=str(error)) from None
+            raise ServerError("cannot_listen", address=address, reason=told_by_system(error)) from None
+        except UnicodeError:  # no name of a host: an empty or overlong label
+            raise ServerError("cannot_listen", address=address, reason=said("address_unusable")) from None

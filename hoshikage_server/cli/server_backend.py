@@ -85,12 +85,14 @@ class ServerBackend:
         """What the server lists."""
         return [model.id for model in self._client.get("/v1/models", _Models, _LIST_S).data]
 
+    def require_persona(self, persona: str) -> None:
+        """The server has to know it."""
+        self._persona(persona)
+
     def greeting(self, model: str) -> str | None:
         """A persona's, if it is one."""
-        persona = model.rpartition("@")[2]
         try:
-            path = f"/v1/personas/{quote(persona, safe='', errors='surrogateescape')}"
-            found = self._client.get(path, _Persona, _LIST_S)
+            found = self._persona(model.rpartition("@")[2])
         except ServerError as error:
             if error.code != "server_refused":
                 raise
@@ -120,6 +122,10 @@ class ServerBackend:
 
     def close(self) -> None:
         """Nothing is held between two answers."""
+
+    def _persona(self, persona: str) -> _Persona:
+        path = f"/v1/personas/{quote(persona, safe='', errors='surrogateescape')}"
+        return self._client.get(path, _Persona, _LIST_S)
 
     def _read(self, event: bytes) -> _Chunk:
         try:

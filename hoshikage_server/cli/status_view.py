@@ -44,7 +44,7 @@ class StatusView:
             *self._history(status),
             ("retry", columns(self._pause_cells(status))),
             ("error", [status.last_error] if status.last_error else []),
-            ("model_map", [status.model_map_error] if status.model_map_error else []),
+            ("model_map", [*filter(None, [status.model_map_error]), *status.model_map_refused]),
             ("personas", list(status.persona_errors)),
         ]
         cells = ([say(f"row_{name}") if i == 0 else "", line] for name, lines in rows for i, line in enumerate(lines))

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import difflib
 import functools
+import math
 from collections.abc import Callable, Iterable
 from typing import Any, TypeVar
 
@@ -45,6 +46,29 @@ class Option(click.Option):
         extra = super().get_help_extra(ctx)
         extra.pop("range", None)
         return extra
+
+
+class FloatRange(click.FloatRange):
+    """A range that a nan is not in."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
+        """The number."""
+        number: float = super().convert(value, param, ctx)
+        if math.isnan(number):
+            self.fail("", param, ctx)
+        return number
+
+
+class Name(click.ParamType[str]):
+    """A text that is not empty."""
+
+    name = "text"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
+        """The same."""
+        if not value:
+            self.fail(say("cli_empty"), param, ctx)
+        return str(value)
 
 
 class _Worded(click.Command):
@@ -154,7 +178,7 @@ def option(*names: str, words: str, **attributes: Any) -> Callable[[F], F]:
 
 
 json_option = functools.partial(option, "--json", "is_json", is_flag=True)
-url_option = option("--url", words="cli_url")  # of the server that is talked to
+url_option = option("--url", type=Name(), metavar="TEXT", words="cli_url")  # of the server that is talked to
 
 
 def usage_error(error: click.ClickException) -> str:

@@ -19,13 +19,15 @@ from hoshikage_server.settings import Settings
 def models(settings: Settings) -> list[Finding]:
     """The list, and whether what it names is there."""
     path = settings.model_map
+    models = ModelMap(path)
     try:
-        entries = ModelMap(path).entries()
+        entries = models.entries()
     except ModelMapError as error:
         return [Finding("models", "error", error, _editor(path))]
-    if not entries:
+    refused = [Finding("models", "error", error, _editor(path)) for error in models.refused]
+    if not entries and not refused:
         return [Finding("models", "warning", said("no_models"), "hoshikage model demo")]
-    found = [*_twice(path), *_missing(entries), *_same_file(entries), *_keys(path, entries)]
+    found = [*refused, *_twice(path), *_missing(entries), *_same_file(entries), *_keys(path, entries)]
     return found or [Finding("models", "ok", said("doctor_models", n=len(entries), path=path))]
 
 

@@ -16,7 +16,7 @@ from typing import Any
 
 from hoshikage_server.doctor.finding import Finding, Status, shell
 from hoshikage_server.doctor.probe import ProbeError, ask
-from hoshikage_server.messages import Said, Size, said
+from hoshikage_server.messages import Said, Size, said, told_by_system
 
 Ask = Callable[[str], dict[str, Any]]
 
@@ -56,7 +56,9 @@ def compiler(which: Callable[[str], str | None] = shutil.which) -> list[Finding]
             [path, "--version"], capture_output=True, text=True, errors="replace", timeout=_COMPILER_S
         ).stdout
     except (OSError, subprocess.TimeoutExpired) as error:
-        return [Finding("compiler", "warning", said("doctor_bad_compiler", path=path, reason=error))]
+        slow = said("inspection_timeout", seconds=f"{_COMPILER_S:g}")
+        reason = told_by_system(error) if isinstance(error, OSError) else slow
+        return [Finding("compiler", "warning", said("doctor_bad_compiler", path=path, reason=reason))]
     return [Finding("compiler", "ok", said("doctor_compiler", version=(told.splitlines() or [path])[0]))]
 
 

@@ -33,21 +33,25 @@ def settings(settings: Settings, errors: Sequence[SettingsError]) -> list[Findin
 def folders(settings: Settings) -> list[Finding]:
     """Whether Hoshikage may write where it has to, and nobody else may read its keys."""
     found = []
-    wanted: dict[Path, Status] = {
-        settings.config_dir: "error",
-        settings.cache_dir: "warning",
-        settings.model_map.parent: "error",
+    wanted: dict[Path, tuple[Status, str]] = {
+        settings.config_dir: ("error", "HOSHIKAGE_CONFIG_DIR"),
+        settings.cache_dir: ("warning", "HOSHIKAGE_CACHE_DIR"),
     }
+    wanted.setdefault(settings.model_map.parent, ("error", "HOSHIKAGE_MODEL_MAP"))
     for folder in settings.models_dir[:1]:
-        wanted[folder] = "warning"
-    for path, status in wanted.items():
+        wanted[folder] = ("warning", "HOSHIKAGE_MODELS_DIR")
+    for path, (status, setting) in wanted.items():
         if path.exists() and not path.is_dir():
             found.append(
                 Finding("folders", "error", said("doctor_no_folder", path=path), shell("mv", path, f"{path}.old"))
             )
             continue
         place = existing(path)
-        if not os.access(place, os.W_OK | os.X_OK):
+        if _is_read_only(place):
+            mount = _mount_of(place)
+            told = said("doctor_read_only", path=path, mount=mount, setting=setting)
+            found.append(Finding("folders", status, told, shell("sudo", "mount", "-o", "remount,rw", mount)))
+        elif not os.access(place, os.W_OK | os.X_OK):
             fix = f'{shell("sudo", "chown")} "$USER" {shell(place)}'
             told = said("doctor_not_writable", path=path, place=place)
             found.append(Finding("folders", status, told, fix))
@@ -71,8 +75,10 @@ def port(settings: Settings) -> list[Finding]:
         told = client.get("/v1/api/version", VersionObject, _ANSWER_S)
         return [Finding("port", "ok", said("doctor_port_ours", url=client.url, version=told.version))]
     except ServerError as error:
-        if error.code == "server_refused":  # it knows how to refuse as we do, but not our key
-            return [Finding("port", "warning", said("doctor_port_other_key", url=client.url, reason=error))]
+        if error.code in ("server_needs_key", "server_refuses_key"):
+            return [Finding("port", "warning", error)]
+        if error.code == "server_refused":  # it refuses as we do, and something else than our key
+            return [Finding("port", "warning", said("doctor_port_refused", url=client.url, reason=error))]
         if error.code != "server_unreachable":
             return [Finding("port", "error", said("doctor_port_other", url=client.url), _other_port(settings))]
     try:
@@ -102,6 +108,16 @@ def _fix_of(error: SettingsError, settings: Settings) -> str:
     if error.name in os.environ:
         return shell("unset", error.name)
     return f"${{EDITOR:-vi}} {shell(settings.config_dir / FILE_NAME)}"
+
+
+def _is_read_only(folder: Path) -> bool:
+    return bool(os.statvfs(folder).f_flag & os.ST_RDONLY)
+
+
+def _mount_of(folder: Path) -> Path:
+    """Where its file system begins."""
+    real = folder.resolve()
+    return next(place for place in (real, *real.parents) if os.path.ismount(place))
 
 
 def _holds_keys(file: Path) -> bool:

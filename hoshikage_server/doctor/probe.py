@@ -11,13 +11,15 @@ import sys
 from collections.abc import Callable
 from typing import Any
 
+from hoshikage_server.messages import Sentence, said, told_by_system
+
 LIMIT_S = 12.0
 
 
 class ProbeError(Exception):
     """The process did not tell; `reason` is why, `is_crash` whether it died of it."""
 
-    def __init__(self, reason: str, *, is_crash: bool = False) -> None:
+    def __init__(self, reason: str | Sentence, *, is_crash: bool = False) -> None:
         super().__init__(reason)
         self.reason = reason
         self.is_crash = is_crash
@@ -35,9 +37,9 @@ def ask(what: str, limit_s: float = LIMIT_S) -> dict[str, Any]:
             command, stdin=subprocess.DEVNULL, capture_output=True, text=True, errors="replace", timeout=limit_s
         )
     except subprocess.TimeoutExpired:
-        raise ProbeError("timeout") from None
+        raise ProbeError(said("inspection_timeout", seconds=f"{limit_s:g}")) from None
     except OSError as error:
-        raise ProbeError(error.strerror or str(error)) from error
+        raise ProbeError(told_by_system(error)) from error
     if result.returncode:
         words = (result.stderr.strip().splitlines() or [f"exit status {result.returncode}"])[-1]
         raise ProbeError(words, is_crash=result.returncode < 0)

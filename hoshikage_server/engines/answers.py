@@ -13,6 +13,7 @@ from hoshikage_server.engines.channel import AnswerFrame, Channel, Piece
 from hoshikage_server.engines.engine import Lease
 from hoshikage_server.engines.journal import Journal
 from hoshikage_server.engines.lane import Lane
+from hoshikage_server.engines.prompt_log import Prompt, PromptLog, texts_of
 from hoshikage_server.engines.spec import as_it_is
 from hoshikage_server.engines.supervisor import Supervisor
 from hoshikage_server.engines.vocabulary import NO_FORM, Vocabulary, has_shape
@@ -55,6 +56,8 @@ class Answer:
         self._spec = spec
         self._goes_on = goes_on
         self._journal = Journal(question)
+        self._texts = texts_of(question["messages"])
+        self._reuses = bool(question.get("reuses", True))
         self._channel = Channel(request_id, self._journal, answers.settings.now.max_unsent, on_overflow)
         self._lease: Lease | None = None
         self.is_accepted = False
@@ -159,6 +162,7 @@ class Answer:
             reason = self._use(lease)
             if reason is None:
                 self._answers.note_end(self.model, self._channel.done)
+                self._note_prompt(lease)
                 return
             spec, self._spec = self._spec, as_it_is(self._spec)
             # What has been said so far belongs to the file as it was.
@@ -166,6 +170,24 @@ class Answer:
                 raise EngineError("engine_crashed", reason=reason)
             lease = Lease(self.model, self._spec, lease.n_retries - 1, goes_on=self._journal.is_accepted)
             self.n_resumed += 1
+
+    def _note_prompt(self, lease: Lease) -> None:
+        """Notes what became of a prompt that one engine has computed."""
+        engine = lease.engine
+        if self._channel.done is None or self.n_resumed or engine is None or engine.ready is None:
+            return
+        self._answers.prompts.note(
+            Prompt(
+                self.model,
+                self._spec,
+                engine.process.pid,
+                self._texts,
+                self._journal.prompt,
+                self._channel.n_cached,
+                self._reuses,
+                engine.ready.cuts_anywhere,
+            )
+        )
 
     def _use(self, lease: Lease) -> str | Said | None:
         """Lets one engine work: None when the answer has ended, else how the engine has."""
@@ -196,6 +218,7 @@ class Answers:
         supervisor: Whose engines.
         last_tokens_per_s: How fast the last whole answer was decoded.
         guesses: By model: how many tokens were guessed, and how many of them right.
+        prompts: What became of the last prompts.
     """
 
     def __init__(self, lane: Lane, supervisor: Supervisor, vocabulary: Vocabulary, settings: LiveSettings) -> None:
@@ -206,6 +229,7 @@ class Answers:
         self.running: set[Answer] = set()
         self.last_tokens_per_s: float | None = None
         self.guesses: dict[str, tuple[int, int]] = {}
+        self.prompts = PromptLog()
 
     def ask(
         self,

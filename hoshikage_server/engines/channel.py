@@ -29,6 +29,7 @@ class Channel:
         label: The request's id.
         is_ended: Whether nothing follows.
         done: The end of the last choice, if there was one.
+        n_cached: Tokens of the prompt that did not have to be computed, once the first choice has ended.
         error: The error it ended with, if it did.
     """
 
@@ -38,6 +39,7 @@ class Channel:
         self.label = label
         self.is_ended = False
         self.done: Done | None = None
+        self.n_cached = 0
         self.error: Exception | None = None
         self._journal = journal
         self._queue: SimpleQueue[AnswerFrame | Exception] = SimpleQueue()
@@ -59,6 +61,7 @@ class Channel:
             return
         if isinstance(frame, Done):
             self.done = frame
+            self.n_cached += frame.n_cached
             self._journal.end_choice()
         if isinstance(frame, Accepted):
             if self._journal.is_accepted:

@@ -11,6 +11,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from hoshikage_core import HoshikageError, SamplingParams
+from hoshikage_server.engines.failures import in_words
 from hoshikage_server.engines.wire import Sampling
 from hoshikage_server.messages import said
 
@@ -40,7 +41,7 @@ def recommended_sampling(metadata: Mapping[str, str]) -> SamplingParams:
                 value: Any = convert(metadata[key])
                 params = dataclasses.replace(params, **{name: value})
             except (ValueError, HoshikageError) as error:
-                log.warning(said("log_metadata_ignored", key=key, reason=error))
+                log.warning(said("log_metadata_ignored", key=key, reason=in_words(error)))
     return params
 
 

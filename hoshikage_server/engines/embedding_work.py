@@ -21,6 +21,7 @@ from hoshikage_core import (
     HoshikageError,
     InvalidArgumentError,
     Model,
+    Reason,
 )
 from hoshikage_core.embedding import tokenize_input
 from hoshikage_server.engines import wire
@@ -215,7 +216,7 @@ def _read(frame: wire.Embed, index: int, model: Model, n_ctx: int) -> list[int]:
             tokens = ids.tolist()
             model.require_tokens(tokens)
         if not tokens:
-            raise InvalidArgumentError("input", "has no tokens")
+            raise InvalidArgumentError("input", Reason("empty_input", "has no tokens"))
         if len(tokens) > n_ctx:
             raise ContextLengthError(len(tokens), n_ctx, is_answered=False)
     except HoshikageError as error:

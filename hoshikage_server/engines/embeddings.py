@@ -12,6 +12,7 @@ from hoshikage_server.engines.spec import as_it_is
 from hoshikage_server.engines.supervisor import Supervisor
 from hoshikage_server.engines.wire import EngineSpec, Failed, Pooling
 from hoshikage_server.errors import EngineError
+from hoshikage_server.messages import Said
 from hoshikage_server.settings import LiveSettings
 
 _RETRIES = 1  # as an answer
@@ -98,7 +99,7 @@ class Embeddings:
                     raise EngineError("engine_crashed", reason=reason)
                 n_retries = lease.n_retries - 1
 
-    def _use(self, lease: Lease, inputs: Inputs, options: Mapping[str, object], done: Vectors) -> str | None:
+    def _use(self, lease: Lease, inputs: Inputs, options: Mapping[str, object], done: Vectors) -> str | Said | None:
         """Lets one engine work: None when all is done, else how the engine has ended."""
         n_before = len(done.vectors)
         left = inputs.after(n_before)
@@ -107,7 +108,9 @@ class Embeddings:
             for frame in frames:
                 if isinstance(frame, Failed):
                     if frame.code == "engine_crashed":
-                        return str(frame.fields["reason"])
+                        reason = frame.fields["reason"]
+                        assert isinstance(reason, (str, Said))
+                        return reason
                     error = EngineError.reported(frame.code, frame.message, frame.fields)
                     if isinstance(index := error.values.get("index"), int):
                         error.values["index"] = index + n_before

@@ -27,7 +27,7 @@ from hoshikage_server.engines.footprint import Freed
 from hoshikage_server.engines.health import Crash, Health
 from hoshikage_server.engines.process import EngineEvent, Gone
 from hoshikage_server.errors import EngineError, LaneError, ServerError
-from hoshikage_server.messages import said
+from hoshikage_server.messages import Sentence, said, told_by_system
 from hoshikage_server.settings import LiveSettings, Settings
 
 log = logging.getLogger(__name__)
@@ -88,7 +88,7 @@ class Fleet:
         self.last_load: Loaded | None = None
         self.last_unload: Unloaded | None = None
         self.last_model: str | None = None
-        self.last_error: str | None = None
+        self.last_error: Sentence | None = None
         self.has_failed = False  # how the last engine ended
         self.since = time.time()
 
@@ -250,7 +250,7 @@ class Fleet:
         try:
             process = self._spawn(lease.spec)
         except OSError as error:  # no process, no descriptors: nothing that speaks against trying again at once
-            reason = error.strerror or str(error)
+            reason = told_by_system(error)
             self._note_failure(reason)
             self._refuse(lease, EngineError("model_load_failed", model=lease.model, reason=reason))
             return
@@ -329,7 +329,7 @@ class Fleet:
     def _fail_load(self, engine: Engine, error: EngineError) -> None:
         error.values.setdefault("model", engine.model)
         told = self._health(engine.model).on_failed_load(engine.spec, error, self._clock(), self._limits)
-        self._note_failure(str(error))
+        self._note_failure(error)
         waiting = [lease for lease in self.waiting if lease.spec == engine.spec]
         sentence = said("log_load_failed", pid=engine.process.pid, label=engine.label, reason=error)
         log.log(_level(len(waiting)), sentence)
@@ -360,8 +360,8 @@ class Fleet:
     def _on_crash(self, engine: Engine, event: Gone) -> None:
         health, now = self._health(engine.model), self._clock()
         health.on_crash(now, self._limits)
-        self.crashes.append(Crash(time.time(), engine.model, str(event.reason)))
-        self._note_failure(str(said("engine_ended_with", reason=event.reason)))
+        self.crashes.append(Crash(time.time(), engine.model, event.reason))
+        self._note_failure(said("engine_ended_with", reason=event.reason))
         log.warning(
             said(
                 "log_engine_died",
@@ -394,7 +394,7 @@ class Fleet:
             self._unloads.remove(unload)
             unload[1].set(freed)
 
-    def _note_failure(self, reason: str) -> None:
+    def _note_failure(self, reason: Sentence) -> None:
         self.has_failed, self.last_error, self.since = True, reason, time.time()
 
     def _advance_closing(self, done: AsyncResult[None]) -> None:

@@ -14,7 +14,7 @@ from hoshikage_server.engines import processes
 from hoshikage_server.engines.gpu import Gpu, GpuUse
 from hoshikage_server.engines.native_calls import NativeCalls
 from hoshikage_server.engines.processes import Process
-from hoshikage_server.messages import Said, said
+from hoshikage_server.messages import Said, Sentence, said, told_by_system
 
 _FIRST_PAUSE_S = 0.02
 # One for all engines: whoever reads a stranger's environment may have to wait for the stranger.
@@ -61,7 +61,7 @@ class Freed:
     survivors: tuple[Process, ...] = ()
     gpu_pids: tuple[int, ...] = ()
     devices_fell_bytes: int | None = None
-    problem: str | None = None
+    problem: Sentence | None = None
 
     @property
     def is_all(self) -> bool:
@@ -167,7 +167,7 @@ class Footprint:
             try:
                 freed = self._freed(pid)
             except (OSError, RuntimeError) as error:  # no descriptors, threads or answer: not for long, perhaps
-                freed = Freed(problem=str(error))
+                freed = Freed(problem=told_by_system(error) if isinstance(error, OSError) else said("no_threads"))
             if freed.is_all or time.monotonic() > deadline:
                 return freed
             gevent.sleep(pause_s)

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 
 from hoshikage_server.engines.wire import EngineSpec
 from hoshikage_server.errors import EngineError
+from hoshikage_server.messages import Said
 from hoshikage_server.settings import Settings
 
 
@@ -17,7 +18,7 @@ class Crash:
 
     at: float  # Unix time
     model: str
-    reason: str
+    reason: str | Said
 
 
 @dataclass

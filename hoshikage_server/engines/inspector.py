@@ -14,7 +14,9 @@ import msgspec
 
 from hoshikage_core import ChatTemplateError, HoshikageError, Model, ModelInfo, memory_needed
 from hoshikage_core.memory import model_file_bytes
+from hoshikage_server.engines.failures import failed_load
 from hoshikage_server.errors import ServerError
+from hoshikage_server.messages import Said, told_by_system
 from hoshikage_server.registry.gguf_header import read_header
 from hoshikage_server.registry.inspection import Inspection, MemoryNeed, Refused
 from hoshikage_server.registry.kinds import why_no_model
@@ -73,7 +75,8 @@ def _needs(path: str, info: ModelInfo) -> Iterator[MemoryNeed]:
 
 
 def _refused(code: str, **values: object) -> Refused:
-    return Refused(code, {name: _as_unicode(str(value)) for name, value in values.items()})
+    told = {name: value if isinstance(value, Said) else _as_unicode(str(value)) for name, value in values.items()}
+    return Refused(code, told)
 
 
 def _as_unicode(text: str) -> str:
@@ -86,11 +89,12 @@ def main() -> None:
     try:
         answer: Inspection | Refused = inspect(sys.argv[1], with_memory="--memory" in sys.argv[2:])
     except HoshikageError as error:
-        answer = _refused("gguf_refused", path=sys.argv[1], reason=getattr(error, "reason", None) or error)
+        frame = failed_load(error)
+        answer = _refused("gguf_refused", path=sys.argv[1], reason=frame.fields.get("reason") or frame.message)
     except ServerError as error:
         answer = _refused(error.code, **error.values)
     except OSError as error:
-        answer = _refused("file_unreadable", path=error.filename or sys.argv[1], reason=error.strerror or error)
+        answer = _refused("file_unreadable", path=error.filename or sys.argv[1], reason=told_by_system(error))
     sys.stdout.buffer.write(msgspec.json.encode(answer))
 
 

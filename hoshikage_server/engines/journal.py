@@ -43,6 +43,11 @@ class Journal:
         return self._accepted.n_prompt if self._accepted else None
 
     @property
+    def prompt(self) -> bytes:
+        """The prompt's token ids, once they are known."""
+        return self._accepted.prompt if self._accepted else b""
+
+    @property
     def n_completion(self) -> int:
         """Tokens of the answer so far, of all choices."""
         return self._n_before + len(self._tokens)

@@ -124,6 +124,7 @@ class Lane:
                 self._release()
             else:
                 self._queue.remove(waiter)
+                self._call_next()  # there may be room for who stood behind it
             raise
 
     def _release(self) -> None:

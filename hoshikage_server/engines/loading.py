@@ -6,7 +6,8 @@ import logging
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any, Literal, TypeVar
+from pathlib import Path
+from typing import Any, TypeVar
 
 from hoshikage_core import (
     AdapterLoadError,
@@ -17,17 +18,20 @@ from hoshikage_core import (
     InsufficientMemoryError,
     Model,
     ModelLoadError,
+    Reason,
     SamplingParams,
     Speculation,
     UnsupportedError,
     require_memory,
 )
 from hoshikage_core.files import why_no_file
+from hoshikage_core.params import GpuLayers
 from hoshikage_server.engines.defaults import recommended_sampling
-from hoshikage_server.engines.failures import DraftModelError
+from hoshikage_server.engines.failures import DraftModelError, ModelFileMissingError, in_words
 from hoshikage_server.engines.templates import open_template, template_text
 from hoshikage_server.engines.wire import EngineSpec
 from hoshikage_server.messages import said
+from hoshikage_server.registry.parts import all_parts
 
 log = logging.getLogger("hoshikage_server.engines.worker")
 
@@ -72,6 +76,7 @@ def load(spec: EngineSpec, on_progress: Callable[[float], object]) -> Loaded:
         reason = why_no_file(path)
         if reason is not None:
             raise AdapterLoadError(path, reason)
+    _check_there(Path(spec.path))
     if spec.is_vocab_only:
         model = Model(spec.path, vocab_only=True)
         return Loaded(model, None, SamplingParams(), _or_close(model, lambda: open_template(model, spec, template)))
@@ -86,7 +91,7 @@ def load(spec: EngineSpec, on_progress: Callable[[float], object]) -> Loaded:
     for name, change in LADDER:
         if not _saves(spec, change):
             continue
-        log.warning(said("log_trying_with", shortage=shortage, step=name))
+        log.warning(said("log_trying_with", shortage=in_words(shortage), step=name))
         try:
             return _load(spec, {**options, **change}, template, (*taken, name), on_progress)
         except InsufficientMemoryError as error:
@@ -94,8 +99,18 @@ def load(spec: EngineSpec, on_progress: Callable[[float], object]) -> Loaded:
             options |= change
             taken += (name,)
         except HoshikageError as error:  # as with a KV cache that this model cannot have: the next step goes without it
-            log.warning(said("log_step_impossible", step=name, reason=error))
+            log.warning(said("log_step_impossible", step=name, reason=in_words(error)))
     raise shortage
+
+
+def _check_there(file: Path) -> None:
+    for part in all_parts(file):
+        try:
+            part.stat()
+        except (FileNotFoundError, NotADirectoryError):
+            raise ModelFileMissingError(str(part)) from None
+        except (OSError, ValueError):  # what else is wrong with it, opening will tell
+            return
 
 
 def _saves(spec: EngineSpec, change: dict[str, Any]) -> bool:
@@ -144,7 +159,7 @@ def _or_close(model: Model, make: Callable[[], T]) -> T:
 
 @contextmanager
 def _speculation(
-    model: Model, spec: EngineSpec, shape: dict[str, Any], gpu_layers: int | Literal["auto", "all"]
+    model: Model, spec: EngineSpec, shape: dict[str, Any], gpu_layers: GpuLayers
 ) -> Iterator[Speculation | None]:
     """How an engine that is made meanwhile guesses; it keeps what it needs of the draft model."""
     info = model.info
@@ -165,12 +180,11 @@ def _speculation(
         except ModelLoadError as error:
             raise DraftModelError(path, error.reason) from error
         except UnsupportedError as error:
-            raise DraftModelError(path, str(error)) from error
+            text = "it has another vocabulary, or is of a kind that cannot be asked for guesses"
+            raise DraftModelError(path, Reason("draft_unsuited", text)) from error
 
 
-def _engine(
-    model: Model, spec: EngineSpec, shape: dict[str, Any], gpu_layers: int | Literal["auto", "all"]
-) -> Engine | None:
+def _engine(model: Model, spec: EngineSpec, shape: dict[str, Any], gpu_layers: GpuLayers) -> Engine | None:
     options = {"n_threads": spec.n_threads, "cache_bytes": spec.cache_bytes, "lora": loras_of(spec), **shape}
     try:
         with _speculation(model, spec, shape, gpu_layers) as speculation:

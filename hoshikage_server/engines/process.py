@@ -351,7 +351,7 @@ class EngineProcess:
 
 
 def _crashed(request_id: int, reason: str | Said) -> wire.Failed:
-    return wire.Failed(request_id, "engine_crashed", "", {"reason": str(reason)})
+    return wire.Failed(request_id, "engine_crashed", "", {"reason": reason})
 
 
 def _exit_reason(code: int | None) -> Said:

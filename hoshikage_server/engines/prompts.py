@@ -13,6 +13,7 @@ from hoshikage_core import (
     Generation,
     InvalidArgumentError,
     Model,
+    Reason,
     SamplingParams,
     UnsupportedError,
 )
@@ -126,14 +127,15 @@ class Prompts:
         try:
             return self._model.fill_in_middle(prefix, suffix)
         except UnsupportedError as error:
-            raise InvalidArgumentError("suffix", "this model cannot fill in the middle") from error
+            raise InvalidArgumentError("suffix", Reason("no_infill", "this model cannot fill in the middle")) from error
 
     def _beginning(self) -> list[int]:
         """What an empty prompt is: the token that texts begin with, or else the one that they end with."""
         info = self._model.info
         tokens = [token for token in (info.bos, info.eos) if token is not None and token >= 0]
         if not tokens:
-            raise InvalidArgumentError("prompt", "must not be empty: this model has no token to begin with")
+            text = "must not be empty: this model has no token to begin with"
+            raise InvalidArgumentError("prompt", Reason("empty_prompt", text))
         return tokens[:1]
 
     def _tokens(self, prompt: ChatPrompt | str | list[int]) -> list[int]:

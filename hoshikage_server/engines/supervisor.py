@@ -24,7 +24,7 @@ from hoshikage_server.engines.footprint import Freed, Usage
 from hoshikage_server.engines.health import Crash
 from hoshikage_server.engines.process import EngineEvent, EngineProcess
 from hoshikage_server.errors import LaneError
-from hoshikage_server.messages import said
+from hoshikage_server.messages import Sentence, said
 from hoshikage_server.settings import LiveSettings
 
 log = logging.getLogger(__name__)
@@ -63,7 +63,7 @@ class Snapshot:
     n_starts: int = 0
     n_crashes: int = 0
     crashes: tuple[Crash, ...] = ()
-    last_error: str | None = None
+    last_error: Sentence | None = None
     last_load: Loaded | None = None
     last_unload: Unloaded | None = None
 

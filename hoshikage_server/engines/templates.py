@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 
-from hoshikage_core import ChatTemplate, HoshikageError, Model
+from hoshikage_core import ChatTemplate, HoshikageError, Model, Reason
 from hoshikage_server.engines.failures import TemplateFileError, TemplateLoadError
 from hoshikage_server.engines.wire import EngineSpec, SpecFile
 
@@ -22,18 +22,20 @@ def template_text(spec: EngineSpec) -> str | None:
     path = spec.chat_template.path
     try:
         if os.path.exists(path) and not os.path.isfile(path):  # opening a pipe would wait for its other end
-            raise TemplateFileError(path, "it is no file")
+            raise TemplateFileError(path, Reason("template_no_file", "it is no file"))
         with open(path, "rb") as file:
             content = file.read(_FILE_BYTES_MAX + 1)
         if len(content) > _FILE_BYTES_MAX:
-            raise TemplateFileError(path, f"it has more than {_FILE_BYTES_MAX} bytes")
+            reason = Reason("template_too_large", "it has more than {limit} bytes", limit=_FILE_BYTES_MAX)
+            raise TemplateFileError(path, reason)
         text = content.decode("utf-8-sig")
     except OSError as error:
-        raise TemplateFileError(path, error.strerror or str(error)) from error
+        reason = Reason("os_error", "{words}", words=error.strerror or str(error), errno=error.errno or 0)
+        raise TemplateFileError(path, reason) from error
     except ValueError as error:  # no UTF-8, or a zero byte in the path
-        raise TemplateFileError(path, str(error)) from error
+        raise TemplateFileError(path, Reason("template_no_utf8", "{words}", words=str(error))) from error
     if not text.strip():
-        raise TemplateFileError(path, "there is nothing in it")
+        raise TemplateFileError(path, Reason("template_empty", "there is nothing in it"))
     return text
 
 
@@ -48,6 +50,7 @@ def open_template(model: Model, spec: EngineSpec, text: str | None) -> ChatTempl
     try:
         return model.chat(text)
     except HoshikageError as error:
+        reason = Reason("template_refused", "{words}", words=str(error))
         if isinstance(spec.chat_template, SpecFile):
-            raise TemplateFileError(spec.chat_template.path, str(error)) from error
-        raise TemplateLoadError(str(error)) from error
+            raise TemplateFileError(spec.chat_template.path, reason) from error
+        raise TemplateLoadError(reason) from error

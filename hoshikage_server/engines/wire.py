@@ -29,6 +29,8 @@ from typing import Annotated, Any, Generic, Literal, TypeVar
 import msgspec
 from msgspec import Meta
 
+from hoshikage_server.messages import Said
+
 MAX_FRAME_BYTES = 256 * 1024 * 1024  # a 32 MiB request body, with room for what decoding makes of it
 _PREFIX_BYTES = 4
 
@@ -226,6 +228,7 @@ class Sleeping(msgspec.Struct, frozen=True, array_like=True):
     offset: int
     n_bytes: int
     crc: int
+    marks: tuple[tuple[int, int], ...] = ()
 
 
 class Load(Frame, frozen=True):
@@ -354,13 +357,18 @@ class Loading(Frame, frozen=True):
 
 
 class Ready(Frame, frozen=True):
-    """The model is loaded."""
+    """The model is loaded.
+
+    Attributes:
+        cuts_anywhere: Whether the memory of its sequences can go back to any token.
+    """
 
     n_ctx: int
     name: str = ""
     build: str = ""
     info: dict[str, Any] = {}
     degraded: tuple[str, ...] = ()
+    cuts_anywhere: bool = True
 
 
 class Accepted(Frame, frozen=True):
@@ -464,7 +472,7 @@ class Failed(Frame, frozen=True):
     id: int
     code: str
     message: str
-    fields: dict[str, int | float | str | None] = {}
+    fields: dict[str, int | float | str | Said | None] = {}
 
 
 class Beat(Frame, frozen=True):

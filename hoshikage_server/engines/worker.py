@@ -28,7 +28,7 @@ from hoshikage_server import __version__, dumps, logs
 from hoshikage_server.engines import wire
 from hoshikage_server.engines.defaults import apply
 from hoshikage_server.engines.embedding_work import EmbeddingWork
-from hoshikage_server.engines.failures import LOAD_CODES, CannotGenerateError, failed
+from hoshikage_server.engines.failures import CannotGenerateError, failed, failed_load, in_words
 from hoshikage_server.engines.loading import Loaded, load
 from hoshikage_server.engines.prompts import Prompts
 from hoshikage_server.engines.running import Running
@@ -153,13 +153,11 @@ class Worker:
         try:
             loaded = load(spec, self._tell_progress)
         except HoshikageError as error:
-            frame = failed(0, error)
-            code = error.code if error.code in LOAD_CODES else "model_load_failed"
-            self._send(msgspec.structs.replace(frame, code=code))
+            self._send(failed_load(error))
             return None
         except Exception as error:
             log.exception(said("log_loading_failed"))
-            self._send(wire.Failed(0, "model_load_failed", str(error) or type(error).__name__))
+            self._send(failed_load(error))
             return None
         info = loaded.model.info
         self._send(
@@ -169,6 +167,7 @@ class Worker:
                 build=f"{__version__} {build_info().llama_cpp_commit}",
                 info={"arch": info.arch, "quantisation": info.quantisation, "n_params": info.n_params},
                 degraded=loaded.degraded,
+                cuts_anywhere=loaded.engine is None or loaded.engine.cuts_anywhere,
             )
         )
         return loaded
@@ -202,7 +201,7 @@ class Worker:
         assert self._bed is not None
         try:
             places = self._engine.lie_down(self._bed, room_bytes=frame.room_bytes, limit_s=frame.sleep_s)
-            slept = (wire.Sleeping(place.tokens, place.offset, place.n_bytes, place.crc) for place in places)
+            slept = (wire.Sleeping(p.tokens, p.offset, p.n_bytes, p.crc, p.marks) for p in places)
             self._send(wire.Slept(tuple(slept)))
         finally:
             os._exit(0)
@@ -244,7 +243,7 @@ class Worker:
         try:
             engine.step()
         except HoshikageError as error:  # about the step as a whole: whom it served is not known
-            log.info(said("log_step_failed", reason=error))  # each of its requests is an error of its own
+            log.info(said("log_step_failed", reason=in_words(error)))  # each of its requests is an error of its own
             for request_id, running in list(self._active.items()):
                 self._fail(request_id, error)
                 running.generation.close()

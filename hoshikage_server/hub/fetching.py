@@ -20,7 +20,7 @@ from typing import Any
 from hoshikage_server.errors import HubError
 from hoshikage_server.hub.checksums import sha256_of
 from hoshikage_server.hub.choosing import RemoteFile
-from hoshikage_server.messages import Size
+from hoshikage_server.messages import Size, told_by_system
 
 # Without the first it asks the hub what program it is run by, of which nobody has asked it. What is fetched over HTTP
 # can be continued; the other way it cannot.
@@ -212,5 +212,5 @@ def _problem(error: Exception, repo: str, target: Path | None) -> HubError:
     if isinstance(error, OSError) and error.errno in _FULL:
         return HubError("hub_disk_full", path=target)
     if isinstance(error, OSError) and error.errno is not None and target is not None:
-        return HubError("hub_not_written", path=target, reason=error.strerror)
+        return HubError("hub_not_written", path=target, reason=told_by_system(error))
     return HubError("hub_unreachable", reason=str(error).partition("\n")[0] or type(error).__name__)

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Protocol, runtime_checkable
+import errno
+from typing import Any, Protocol, runtime_checkable
+
+import msgspec
 
 from hoshikage_server.messages.catalogue import CATALOGUE
 from hoshikage_server.messages.message import Message
@@ -10,7 +13,20 @@ from hoshikage_server.messages.message import Message
 LANGUAGES = ("ja", "en")
 _VALUE_MAX = 1000  # characters: a request's body may be one long name
 
-__all__ = ["CATALOGUE", "LANGUAGES", "Message", "Said", "Sentence", "Size", "Words", "choose", "said", "text"]
+__all__ = [
+    "CATALOGUE",
+    "LANGUAGES",
+    "Message",
+    "Said",
+    "Sentence",
+    "Size",
+    "Words",
+    "choose",
+    "of_number",
+    "said",
+    "text",
+    "told_by_system",
+]
 
 
 class Words(tuple[str, ...]):
@@ -34,24 +50,46 @@ class Sentence(Protocol):
         """The sentence in a language."""
 
 
-class Said:
-    """A sentence that gets its words when it is known who reads it; for a program, as a string, it is English."""
+class Said(msgspec.Struct, frozen=True):
+    """A sentence that gets its words when it is known who reads it; for a program, as a string, it is English.
 
-    def __init__(self, key: str, values: dict[str, object]) -> None:
-        self._key = key
-        self._values = values
+    Attributes:
+        key: Which one of the catalogue.
+        values: What it speaks of; anything in one process, and of these types on the way to another.
+        english: What stands for it where the catalogue has no such sentence: somebody else's words.
+    """
+
+    key: str
+    values: dict[str, int | float | str | Said] = {}
+    english: str = ""
 
     def text(self, language: str) -> str:
         """The sentence in a language."""
-        return text(self._key, language, **self._values)
+        if self.key not in CATALOGUE and self.english:
+            return self.english
+        return text(self.key, language, **self.values)
 
     def __str__(self) -> str:
         return self.text("en")
 
+    def __hash__(self) -> int:
+        return hash(self.key)
 
-def said(key: str, /, **values: object) -> Said:
+
+def said(key: str, /, **values: Any) -> Said:
     """A sentence for a log, or for the value of another one."""
     return Said(key, values)
+
+
+def told_by_system(error: OSError) -> Said:
+    """What the system says of an error; of one without a number, as of an address that nobody knows, its own words."""
+    number = errno.ETIMEDOUT if isinstance(error, TimeoutError) else error.errno
+    return of_number(number or 0, error.strerror or str(error) or type(error).__name__)
+
+
+def of_number(number: int, words: str) -> Said:
+    """The same of an error of which no more is known than its number and the system's words."""
+    return Said(f"os_{errno.errorcode.get(number, 'unknown').lower()}", english=words)
 
 
 def text(key: str, language: str, /, **values: object) -> str:

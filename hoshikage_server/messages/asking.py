@@ -104,7 +104,10 @@ ASKING: dict[str, Message] = {
         "The answer of {url} broke off; the server may have ended. Look with 'hoshikage status', and try again.",
     ),
     "answer_failed": Message(
-        "モデル '{model}' は答えられませんでした: {reason}", "The model '{model}' failed: {reason}"
+        "モデル '{model}' は答えの途中で失敗しました。もう一度お試しください。続くときは 'hoshikage doctor' で"
+        "原因を調べられます（{reason}）。",
+        "The model '{model}' failed while it answered: try again, and if that goes on, see what 'hoshikage doctor' "
+        "finds ({reason}).",
     ),
     "answer_at_limit": Message(
         "（上限の {n} トークンに達したため、答えは途中で終わりました）",
@@ -168,7 +171,7 @@ ASKING: dict[str, Message] = {
     "bench_machine": Message("マシン", "Machine"),
     "bench_cores": Message(
         "{cpu}（物理コア {cores}、スレッド {threads}）",
-        "{cpu} ({cores} cores, {threads} threads)",
+        "{cpu} (cores: {cores}, threads: {threads})",
     ),
     "bench_gpu": Message("GPU {gpus}（層: {layers}）", "GPU {gpus} (layers: {layers})"),
     "bench_build": Message("ビルド", "Build"),

@@ -19,6 +19,7 @@ CLI: dict[str, Message] = {
     "cli_bad_parameter": Message(
         "{name} の値が正しくありません: {reason}", "The value of {name} cannot be used: {reason}"
     ),
+    "cli_empty": Message("空にはできません。", "it must not be empty."),
     "cli_expected": Message("指定できるのは次のとおりです: {what}", "expected {what}."),
     "cli_expected_range": Message(
         "{least} から {most} までで指定してください。", "expected a number from {least} to {most}."
@@ -34,6 +35,7 @@ CLI: dict[str, Message] = {
         "answers, 4 where "
         "something is not found, 130 after Ctrl-C.",
     ),
+    "output_closed": Message("標準出力が閉じられています", "standard output is closed"),
     "output_failed": Message("出力できませんでした: {reason}", "The output could not be written: {reason}"),
     # Helps: the first line stands in the list of commands.
     "cli_hoshikage": Message(

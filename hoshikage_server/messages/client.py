@@ -5,6 +5,8 @@ from __future__ import annotations
 from hoshikage_server.messages.message import Message
 
 CLIENT: dict[str, Message] = {
+    "address_unusable": Message("アドレスの書き方が正しくありません", "this cannot be an address"),
+    "path_unusable": Message("パスに使えない文字があります", "its path has a character that no path can have"),
     "invalid_url": Message(
         "{url} はサーバーのURLとして使えません。http://ホスト:ポート または unix:/パス と書いてください。",
         "{url} is no URL of a server: write http://HOST:PORT or unix:/PATH.",
@@ -22,6 +24,19 @@ CLIENT: dict[str, Message] = {
     "server_refused": Message(
         "サーバーからの応答: {reason}",
         "the server answered: {reason}",
+    ),
+    "server_needs_key": Message(
+        "{url} のサーバーを使うにはAPIキーが必要です。サーバーに設定したキーを HOSHIKAGE_API_KEYS に"
+        "（または hoshikage.toml の api_keys に）設定してください。",
+        "The server at {url} needs an API key: set HOSHIKAGE_API_KEYS (or api_keys in hoshikage.toml) to one of its "
+        "keys.",
+    ),
+    "server_refuses_key": Message(
+        "{url} のサーバーは、設定されているAPIキーを受け付けません。送られるのは HOSHIKAGE_API_KEYS"
+        "（なければ HOSHIKAGE_ADMIN_KEYS、または hoshikage.toml の同じ項目）の最初のキーです。"
+        "サーバーのキーに合わせてください。",
+        "The server at {url} does not accept the API key that is set, which is the first one of HOSHIKAGE_API_KEYS "
+        "(else of HOSHIKAGE_ADMIN_KEYS, or of the same in hoshikage.toml): set it to one of the server's.",
     ),
     "server_unknown": Message(
         "{url} の応答を理解できません。別のプログラムか、別の版の Hoshikage のようです（HTTP {status}）。",

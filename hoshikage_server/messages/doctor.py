@@ -88,6 +88,12 @@ DOCTOR: dict[str, Message] = {
     "doctor_not_writable": Message(
         "{path} に書き込めません（{place} の権限）。", "{path} cannot be written, as {place} does not permit it."
     ),
+    "doctor_read_only": Message(
+        "{path} に書き込めません。{mount} が読み取り専用でマウントされています。"
+        "書き込めるようにマウントし直すか、{setting} に別の場所を指定してください。",
+        "{path} cannot be written, as {mount} is mounted read-only: mount it for writing, or name another place with "
+        "{setting}.",
+    ),
     "doctor_keys_readable": Message(
         "APIキーの書かれた {path} を、ほかのユーザーも読めます。", "Others can read {path}, which holds API keys."
     ),
@@ -98,9 +104,8 @@ DOCTOR: dict[str, Message] = {
         "{url} は別のプログラムが使っています。別のポートで起動してください。",
         "Another program uses {url}: serve on another port.",
     ),
-    "doctor_port_other_key": Message(
-        "{url} のサーバーに、いまの設定では接続できません（{reason}）。HOSHIKAGE_API_KEYS を確かめてください。",
-        "The server at {url} does not let us in ({reason}): check HOSHIKAGE_API_KEYS.",
+    "doctor_port_refused": Message(
+        "{url} のサーバーが応答を断りました（{reason}）。", "The server at {url} does not answer us ({reason})."
     ),
     # What people have written
     "doctor_models": Message("{n} 個のモデルが登録されています（{path}）。", "Models: {n} ({path})."),

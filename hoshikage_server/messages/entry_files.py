@@ -1,10 +1,18 @@
-"""What is said of the files and templates that an entry of the model map names besides the model's own file."""
+"""What is said of the files and templates that an entry of the model map names."""
 
 from __future__ import annotations
 
 from hoshikage_server.messages.message import Message
 
 ENTRY_FILES: dict[str, Message] = {
+    "model_file_missing": Message(
+        "モデル '{model}' のファイル {path} がありません。ファイルを元に戻すか、"
+        "'hoshikage model set {model} path=フォルダ model=ファイル名' で移した先を指定するか、"
+        "'hoshikage model rm {model}' で登録を外してください。",
+        "The file {path} of the model '{model}' is missing. Put it back, say where it is now with "
+        "'hoshikage model set {model} path=FOLDER model=FILE', or take the model off the list with "
+        "'hoshikage model rm {model}'.",
+    ),
     "adapter_load_failed": Message(
         "モデル '{model}' に LoRA アダプター {path} を適用できません: {reason}。"
         "このモデル用のアダプターを 'lora' に指定するか、'hoshikage model set {model} lora=' で外してください。",

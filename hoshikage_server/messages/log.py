@@ -63,6 +63,9 @@ LOG: dict[str, Message] = {
         "このモデルのメモリは途中まで戻せないため、続きの推測（speculation）は行いません",
         "this model's memory cannot be taken back, so nothing is guessed (speculation)",
     ),
+    "memory_short": Message(
+        "メモリが足りません（{needed} 必要、空き {free}）", "{needed} of memory are needed, {free} are free"
+    ),
     "log_step_impossible": Message("{step} にはできません: {reason}", "{step} is not possible: {reason}"),
     "log_metadata_ignored": Message(
         "モデルのメタデータの {key} は使えないので無視します: {reason}",
@@ -78,6 +81,10 @@ LOG: dict[str, Message] = {
     ),
     "freed_vram_stayed": Message("VRAM {size} がプロセス {pids} に残存", "{size} of VRAM stayed with {pids}"),
     "freed_nothing_stayed": Message("残ったものはありません", "nothing stayed"),
+    "no_threads": Message(
+        "スレッドを作れません。プロセス数の上限 (ulimit -u) を確かめてください",
+        "no thread can be started: see the limit of processes, ulimit -u",
+    ),
     "unknown_amount": Message("（量は不明）", "an unknown amount"),
     # The server
     "log_gpu_unknown": Message("GPUのメモリを調べられません: {reason}", "the GPU's memory is not known: {reason}"),

@@ -114,7 +114,7 @@ MODELS: dict[str, Message] = {
     "show_entry": Message("登録内容", "Entry"),
     "show_parts": Message("{size}（{n} ファイル）", "{size} in {n} files"),
     "show_tokens": Message("{n} トークン", "{n} tokens"),
-    "show_params": Message("{arch}（{n} パラメータ、{layers} 層）", "{arch}, {n} parameters, {layers} layers"),
+    "show_params": Message("{arch}、{n} パラメータ、{layers} 層", "{arch}, {n} parameters, {layers} layers"),
     "show_no_template": Message("なし（ChatMLを使います）", "none (ChatML is used)"),
     "show_more_lines": Message("…（全 {n} 行）", "... ({n} lines)"),
     "yes": Message("あり", "yes"),

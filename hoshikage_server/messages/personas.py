@@ -34,6 +34,19 @@ PERSONAS: dict[str, Message] = {
         "The persona '{persona}' wants the model '{model}', which is not registered. Register it with "
         "'hoshikage add {model} FILE.gguf', or name another one with 'hoshikage persona edit {persona}'.",
     ),
+    "persona_on_persona": Message(
+        "ペルソナ '{persona}' のモデル '{model}' は、モデルではなくペルソナです。"
+        "登録したモデル（'hoshikage list'）を指定するか、model を書かずに最初のモデルを使ってください。",
+        "The persona '{persona}' names '{model}' as its model, which is a persona. Name a registered model "
+        "('hoshikage list' shows them), or none, to use the first one.",
+    ),
+    "persona_avatar": Message(
+        "'{param}' に {got} は使えません。絵文字か 16 文字までの文字（':' と '/' と空白を除く）、"
+        "または画像そのものを含む data:image/ のURLにしてください。"
+        "ほかのサーバーの画像は、見る人の接続先が知られるので使えません。",
+        "Invalid '{param}': {got}. Use an emoji or up to 16 letters (no ':', '/' or space), or a data:image/ URL that "
+        "holds the image. Pictures of other servers cannot be used: those would learn of everybody who looks.",
+    ),
     "persona_without_models": Message(
         "ペルソナ '{persona}' を使うには、モデルが必要です。'hoshikage add 名前 ファイル.gguf' で登録してください。",
         "The persona '{persona}' needs a model, and none is registered. "
@@ -60,7 +73,7 @@ PERSONAS: dict[str, Message] = {
         "There can be {limit} personas at most: delete some with 'hoshikage persona rm NAME'.",
     ),
     "invalid_persona_id": Message(
-        "{name} はペルソナの名前（ID）に使えません。文字か数字で始め、文字、数字、'-'、'_'、'.' だけを使って"
+        "{name} はペルソナの名前（ID）に使えません。文字か数字で始め、文字、数字、'-'、'_'、'.' だけを使って "
         "{limit} 文字以内にしてください。",
         "{name} cannot be a persona's id. Begin with a letter or digit, use letters (of any script), digits, '-', '_' "
         "and '.' only, and at most {limit} characters.",
@@ -73,11 +86,6 @@ PERSONAS: dict[str, Message] = {
     "persona_not_written": Message(
         "ペルソナのファイル {path} に書き込めませんでした: {reason}",
         "The persona's file {path} could not be written: {reason}",
-    ),
-    "persona_no_toml": Message("TOMLの書き方が正しくありません（{reason}）", "this is no TOML ({reason})"),
-    "persona_not_utf8": Message(
-        "文字コードがUTF-8ではありません。UTF-8で保存し直してください",
-        "its text is not UTF-8: save it as UTF-8",
     ),
     "persona_number": Message("nan や inf は使えません", "nan and inf cannot be used as numbers"),
     "persona_date": Message(
@@ -121,7 +129,10 @@ PERSONAS: dict[str, Message] = {
         "応答を終える文字列。何度でも指定できます。", "A text that ends an answer; may be given several times."
     ),
     "cli_persona_add_thinking": Message("推論モデルに考えさせるかどうか。", "Whether a reasoning model reasons."),
-    "cli_persona_add_avatar": Message("アイコン: 絵文字など。", "Its picture: an emoji or the like."),
+    "cli_persona_add_avatar": Message(
+        "アイコン: 絵文字、短い文字、または data:image/ のURL。",
+        "Its picture: an emoji, a few letters, or a data:image/ URL.",
+    ),
     "cli_persona_add_force": Message("同じ ID のペルソナを置き換えます。", "Replace a persona of the same ID."),
     "cli_persona_edit": Message(
         "ペルソナ ID をエディタ（VISUAL または EDITOR）で編集します。\n\n"
@@ -134,6 +145,10 @@ PERSONAS: dict[str, Message] = {
         "MESSAGE を付けると、代わりに応答を表示します（サーバーが動いていなければ、その場でモデルを読み込みます）。",
         "Show how a chat with the persona ID begins.\n\n"
         "A MESSAGE is answered instead, by the running server, or else right here.",
+    ),
+    "persona_try_nothing_asked": Message(
+        "--max-tokens、--url、--local は MESSAGE と一緒に指定してください。",
+        "--max-tokens, --url and --local need a MESSAGE that is to be answered.",
     ),
     "cli_persona_try_language": Message("答える言語。", "The language to answer in."),
     # The command line: what it says

@@ -23,10 +23,19 @@ REGISTRY: dict[str, Message] = {
     # The file
     "map_at": Message("{line} 行目の {column} 文字目: {what}", "line {line}, column {column}: {what}"),
     "map_entry": Message("モデル '{model}': {what}", "{model}: {what}"),
-    "map_not_utf8": Message(
+    "json_not_utf8": Message(
         "UTF-8 の文字ではありません。文字コードを UTF-8 にして保存してください。",
         "this is no UTF-8: save the file as UTF-8.",
     ),
+    "map_id_refused": Message(
+        "モデル一覧 {path} の {line} 行目 {column} 文字目: モデル {name} は使えません。{reason}"
+        "名前を書き直してください。ほかのモデルはそのまま使えます。",
+        "The model map {path}, line {line}, column {column}: the model {name} is left out, as {reason}. Give it "
+        "another name; the other models can be used.",
+    ),
+    "id_empty": Message("名前が空です。", "its name is empty"),
+    "id_too_long": Message("名前が {limit} 文字を超えています。", "its name has more than {limit} characters"),
+    "id_unprintable": Message("名前に制御文字が含まれています。", "its name holds control characters"),
     "map_no_object": Message(
         '全体を {{ }} で囲み、"名前": {{ … }} の形で書いてください。',
         'the file has to be one object: {{ "name": {{ ... }}, ... }}.',
@@ -101,7 +110,7 @@ REGISTRY: dict[str, Message] = {
     "map_not_a_file": Message("通常のファイルではありません。", "it is no regular file."),
     "map_too_large": Message("大きすぎます（{limit} バイトまで）。", "it is too large (at most {limit} bytes)."),
     "gguf_refused": Message(
-        "llama.cpp は {path} を読み込めません（{reason}）。", "llama.cpp cannot load {path} ({reason})."
+        "{path} をモデルとして読み込めません: {reason}", "{path} cannot be loaded as a model: {reason}"
     ),
     "inspection_timeout": Message(
         "{seconds} 秒以内に調べ終わりませんでした", "it was not done within {seconds} seconds"

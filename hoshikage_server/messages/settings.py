@@ -5,6 +5,24 @@ from __future__ import annotations
 from hoshikage_server.messages.message import Message
 
 SETTINGS: dict[str, Message] = {
+    # TOML, also of personas
+    "toml_at": Message(
+        "{line} 行目の {column} 文字目の書き方が正しくありません（TOML: {words}）",
+        "line {line}, column {column} is not as it has to be (TOML: {words})",
+    ),
+    "toml_at_end": Message(
+        "最後の {line} 行目までのどこかで、書き方が正しくありません（TOML: {words}）",
+        "something up to line {line}, the last one, is not as it has to be (TOML: {words})",
+    ),
+    "toml_bad_value": Message("使えない値があります（TOML: {words}）", "a value in it cannot be used (TOML: {words})"),
+    "toml_not_utf8": Message(
+        "文字コードがUTF-8ではありません。UTF-8で保存し直してください",
+        "its text is not UTF-8: save it as UTF-8",
+    ),
+    "home_unknown": Message(
+        "'~' が指すホームフォルダが分かりません。'/' で始まるパスにしてください",
+        "the home folder that '~' stands for is not known: use a path that begins with '/'",
+    ),
     "cli_config": Message(
         "すべての設定について、いまの値、どこで決まったか、意味を表示します。\n\nキーの値は表示しません。",
         "Show every setting: its value, where that comes from, and what it means.\n\nKeys are not shown.",

@@ -134,6 +134,15 @@ class Catalog:
         if self._model(persona_id) is not None:
             raise RequestError("persona_named_as_model", param="id", persona=persona_id)
 
+    def require_a_model(self, persona_id: str, persona: Persona) -> None:
+        """Refuses a persona that would run on another one, or on itself; its model need not be there yet.
+
+        Raises:
+            RequestError: What it names as its model is a persona.
+        """
+        if persona.model is not None and self._model(persona.model) is None:
+            self._require_no_persona(persona_id, persona.model, "model")
+
     def knows(self, name: str) -> bool:
         """Whether a name stands for something that can be used; raises as `find` does where a file is broken."""
         try:
@@ -179,8 +188,13 @@ class Catalog:
         if entry is not None:
             return entry
         if persona.model is not None:
+            self._require_no_persona(persona_id, persona.model, param)
             raise RequestError("persona_without_model", param=param, persona=persona_id, model=persona.model)
         raise RequestError("persona_without_models", param=param, persona=persona_id)
+
+    def _require_no_persona(self, persona_id: str, model: str, param: str | None) -> None:
+        if model.rpartition("@")[2] in {persona_id, *self.personas.all()}:
+            raise RequestError("persona_on_persona", param=param, persona=persona_id, model=model)
 
     def _model(self, name: str) -> ModelEntry | None:
         return self.models.by_name().get(name)

@@ -8,11 +8,13 @@ from typing import NamedTuple, get_args
 
 import msgspec
 
-from hoshikage_server.api import invalid
+from hoshikage_server import invalid
 from hoshikage_server.engines.wire import Pooling
-from hoshikage_server.errors import RequestError
-from hoshikage_server.registry import map_faults, raw_map
+from hoshikage_server.errors import ModelMapError, RequestError
+from hoshikage_server.messages import Sentence
+from hoshikage_server.registry import json_faults, map_faults, raw_map
 from hoshikage_server.registry.entry import Entry, KvType, ModelEntry, Speculation
+from hoshikage_server.registry.names import why_no_id
 from hoshikage_server.registry.raw_map import RawEntry
 
 
@@ -28,6 +30,18 @@ WORDS = {
     "pooling": _words(*get_args(Pooling)),
 }
 _entry = msgspec.json.Decoder(Entry)
+
+
+class Parsed(NamedTuple):
+    """What a model map says.
+
+    Attributes:
+        entries: The models, by id.
+        refused: What is wrong with names that no model can have, of the first ones; all of them are left out.
+    """
+
+    entries: dict[str, ModelEntry]
+    refused: tuple[ModelMapError, ...] = ()
 
 
 class Clash(NamedTuple):
@@ -50,7 +64,7 @@ class Clash(NamedTuple):
         return RequestError("alias_taken", param=f"aliases[{self.place}]", alias=self.alias, model=self.owner)
 
 
-def parse(content: bytes, path: Path) -> dict[str, ModelEntry]:
+def parse(content: bytes, path: Path) -> Parsed:
     """The entries of a model map; an empty file has none.
 
     Raises:
@@ -59,7 +73,12 @@ def parse(content: bytes, path: Path) -> dict[str, ModelEntry]:
     """
     content = raw_map.without_mark(content)
     found: dict[str, ModelEntry] = {}
+    refused: dict[str, Sentence] = {}
     for model_id, raw in raw_map.entries(raw_map.read(content, path)).items():
+        reason = why_no_id(model_id)
+        if reason is not None:
+            refused[model_id] = reason
+            continue
         try:
             found[model_id] = read_entry(model_id, raw, path.parent)
         except RequestError as error:
@@ -67,7 +86,7 @@ def parse(content: bytes, path: Path) -> dict[str, ModelEntry]:
     clash = first_clash(found)
     if clash is not None:
         raise map_faults.of_entry(path, content, clash.model_id, clash.error())
-    return found
+    return Parsed(found, map_faults.of_ids(path, content, refused))
 
 
 def read_entry(model_id: str, raw: RawEntry, folder: Path) -> ModelEntry:
@@ -82,7 +101,7 @@ def read_entry(model_id: str, raw: RawEntry, folder: Path) -> ModelEntry:
     except msgspec.ValidationError as error:
         raise invalid.from_validation(str(error), written, WORDS) from error
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-        raise RequestError("invalid_json", reason=str(error)) from error
+        raise RequestError("invalid_json", reason=json_faults.told(written, error)) from error
     try:
         file = folder / Path(entry.path).expanduser() / entry.model
     except RuntimeError as error:  # ~ of somebody unknown

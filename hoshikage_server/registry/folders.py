@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from hoshikage_server.errors import RequestError
+from hoshikage_server.messages import told_by_system
 from hoshikage_server.registry.parts import all_parts, part_of
 
 _SHOWN = 3
@@ -80,7 +81,7 @@ def _check_regular(file: Path, name: str, param: str) -> None:
     except (FileNotFoundError, NotADirectoryError):
         raise RequestError("file_not_found", param=param, path=name) from None
     except OSError as error:
-        raise RequestError("file_unreadable", param=param, path=name, reason=error.strerror) from error
+        raise RequestError("file_unreadable", param=param, path=name, reason=told_by_system(error)) from error
     if stat.S_ISDIR(mode):
         raise RequestError("file_is_folder", param=param, path=name)
     if not stat.S_ISREG(mode):  # opening a pipe would wait for its other end

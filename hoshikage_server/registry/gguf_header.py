@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 from hoshikage_server.errors import ServerError
+from hoshikage_server.registry.ggml_types import tensor_bytes
 
 MAGIC = b"GGUF"
 _VERSIONS = (2, 3)
@@ -72,22 +73,23 @@ class _Reader:
             key, value = self._text(), self._value(self._u32())
             if value is not None:
                 header.values[key] = value
-        last = max((self._tensor() for _ in range(header.n_tensors)), default=-1)
+        end = max((self._tensor() for _ in range(header.n_tensors)), default=0)
         alignment = header.values.get("general.alignment")
         alignment = alignment if isinstance(alignment, int) and alignment > 0 else _ALIGNMENT
         data_start = -(-self._at // alignment) * alignment
-        if last >= 0 and data_start + last >= self._size:
+        if end and data_start + end > self._size:
             raise struct.error("the last weights are missing")
         return header
 
     def _tensor(self) -> int:
-        """Where its weights begin."""
+        """Where its weights end, or at least begin: of a type that is not known, there is one byte."""
         self._skip(self._u64())
         n_dimensions = self._u32()
         if n_dimensions > _MAX_DIMENSIONS:
             raise ValueError("no tensor has so many dimensions")
-        self._skip(n_dimensions * _U64.size + _U32.size)
-        return self._u64()
+        shape = [self._u64() for _ in range(n_dimensions)]
+        size = tensor_bytes(self._u32(), shape)
+        return self._u64() + (1 if size is None else size)
 
     def _value(self, kind: int, depth: int = 0) -> int | float | bool | str | None:
         """A value; None for an array."""
@@ -118,6 +120,7 @@ class _Reader:
                 self._file.seek(length_at)
                 start, offset, data = length_at, 0, self._file.read(_BUFFER_BYTES)
             length_at += _U64.size + _U64.unpack_from(data, offset)[0]
+            self._within(length_at)
         self._skip(length_at - self._at)
 
     def _text(self) -> str:
@@ -151,6 +154,10 @@ class _Reader:
 
     def _skip(self, n_bytes: int) -> None:
         self._at += n_bytes
-        if self._at > self._size:
-            raise struct.error("the file ends here")
+        self._within(self._at)
         self._file.seek(self._at)
+
+    def _within(self, place: int) -> None:
+        """Before it is sought: a file system refuses the farthest places with an error of its own."""
+        if place > self._size:
+            raise struct.error("the file ends here")

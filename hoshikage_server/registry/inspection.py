@@ -5,12 +5,11 @@ from __future__ import annotations
 import subprocess
 import sys
 from pathlib import Path
-from typing import Any
 
 import msgspec
 
 from hoshikage_server.errors import ServerError
-from hoshikage_server.messages import said
+from hoshikage_server.messages import Said, said, told_by_system
 from hoshikage_server.registry.parts import all_parts, part_of
 
 _COMMAND = (sys.executable, "-m", "hoshikage_server.engines.inspector")
@@ -63,7 +62,7 @@ class Refused(msgspec.Struct, frozen=True, tag="refused"):
     """Why it cannot be used: an error's code, and the values that its message speaks of."""
 
     code: str
-    values: dict[str, Any]
+    values: dict[str, str | Said]
 
 
 _decoder = msgspec.json.Decoder(Inspection | Refused)
@@ -91,7 +90,9 @@ def inspect(file: Path, timeout_s: float = 30.0, *, with_memory: bool = False) -
     except msgspec.MsgspecError:  # it died, as llama.cpp does of some files
         raise _refused(file, said("inspection_died", status=done.returncode)) from None
     if isinstance(found, Refused):
-        raise ServerError(found.code, **found.values)
+        error = ServerError(found.code)
+        error.values = {**found.values}
+        raise error
     return msgspec.structs.replace(found, n_parts=len(parts))
 
 
@@ -113,7 +114,7 @@ def _parts(file: Path) -> tuple[Path, ...]:
             if not other.is_file():  # opening a pipe would wait for its other end
                 raise ServerError("not_a_gguf", path=other)
     except OSError as error:  # as of a name that is too long
-        raise ServerError("file_unreadable", path=file, reason=error.strerror) from error
+        raise ServerError("file_unreadable", path=file, reason=told_by_system(error)) from error
     return parts
 
 

@@ -13,7 +13,7 @@ from typing import Any
 from filelock import Timeout
 
 from hoshikage_server.errors import ModelMapError, RequestError
-from hoshikage_server.messages import Sentence, said
+from hoshikage_server.messages import Sentence, said, told_by_system
 from hoshikage_server.registry import raw_map
 from hoshikage_server.registry.entries import by_name, first_clash, parse, read_entry
 from hoshikage_server.registry.entry import UNUSED, Entry, ModelEntry
@@ -30,14 +30,21 @@ class ModelMap:
 
     While it is broken the entries of its last good state stay in use; `error` says what is wrong with it. What changes
     the file waits for others that do, and for the disk: that is not for the event loop.
+
+    Attributes:
+        path: The file.
+        error: What is wrong with all of it.
+        refused: What is wrong with names of single models, which are left out.
     """
 
     def __init__(self, path: Path) -> None:
         self.path = path
         self.error: ModelMapError | None = None
+        self.refused: tuple[ModelMapError, ...] = ()
         self._stamp: tuple[int, ...] | None = None
         self._entries: dict[str, ModelEntry] | None = None
         self._names: dict[str, ModelEntry] = {}
+        self._told_stamp: tuple[int, ...] | None = None  # of the file whose error the log has
         self._told_unused: frozenset[tuple[str, str]] = frozenset()
 
     def entries(self) -> dict[str, ModelEntry]:
@@ -48,7 +55,7 @@ class ModelMap:
         """
         stamp = self._stamp_now()
         if self._entries is None or stamp != self._stamp:
-            self._read(has_changed=stamp != self._stamp)
+            self._read(stamp)
             self._stamp = stamp
         if self._entries is None:
             assert self.error is not None
@@ -152,15 +159,21 @@ class ModelMap:
 
         return self._update(model_id, change)
 
-    def _read(self, *, has_changed: bool) -> None:
+    def _read(self, stamp: tuple[int, ...]) -> None:
         try:
-            self._entries = parse(self._read_bytes(), self.path)
+            self._entries, refused = parse(self._read_bytes(), self.path)
         except ModelMapError as error:
             self.error = error
-            if has_changed:
+            if stamp != self._told_stamp:
+                self._told_stamp = stamp
                 log.error(error)
             return
         self.error = None
+        told = set(map(str, self.refused))
+        for one in refused:
+            if str(one) not in told:
+                log.error(one)
+        self.refused = refused
         self._names = by_name(self._entries.values())
         unused = {(entry.id, key) for entry in self._entries.values() for key in UNUSED if _says(entry, key)}
         for model_id, key in sorted(unused - self._told_unused):
@@ -172,7 +185,7 @@ class ModelMap:
         try:
             with locked(self.path):
                 content = self._read_bytes()
-                entries = parse(content, self.path)  # refuses a broken file before anything is written
+                entries = parse(content, self.path).entries  # refuses a broken file before anything is written
                 raw = raw_map.read(content, self.path)
                 if not change(raw):
                     return False
@@ -185,7 +198,7 @@ class ModelMap:
         except UnicodeEncodeError as error:  # the name of a file may be any bytes, JSON cannot
             raise self._unwritable(said("map_no_unicode", text=ascii(error.object))) from error
         except OSError as error:
-            raise self._unwritable(error.strerror or str(error)) from error
+            raise self._unwritable(told_by_system(error)) from error
         return True
 
     def _check(self, model_id: str, raw: RawMap, before: dict[str, ModelEntry]) -> None:
@@ -209,12 +222,12 @@ class ModelMap:
         except NotRegularError:
             raise ModelMapError("invalid_model_map", path=self.path, reason=said("map_not_a_file")) from None
         except OSError as error:
-            raise ModelMapError("invalid_model_map", path=self.path, reason=error.strerror or str(error)) from error
+            raise ModelMapError("invalid_model_map", path=self.path, reason=told_by_system(error)) from error
         if len(content) > _BYTES_MAX:
             raise ModelMapError("invalid_model_map", path=self.path, reason=said("map_too_large", limit=_BYTES_MAX))
         return content
 
-    def _unwritable(self, reason: str | Sentence) -> ModelMapError:
+    def _unwritable(self, reason: Sentence) -> ModelMapError:
         return ModelMapError("model_map_not_written", path=self.path, reason=reason)
 
     def _stamp_now(self) -> tuple[int, ...]:

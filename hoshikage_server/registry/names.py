@@ -5,6 +5,7 @@ from __future__ import annotations
 import unicodedata
 
 from hoshikage_server.errors import ModelMapError
+from hoshikage_server.messages import Sentence, said
 
 MAX_LENGTH = 200
 _UNPRINTABLE = ("Cc", "Cs")  # Cs: bytes of the command line that are no UTF-8
@@ -14,13 +15,22 @@ _NO_SEGMENTS = ("", ".", "..")  # as parts of a path, clients take them out of U
 
 
 def check_model_id(name: str) -> None:
-    """Refuses a name for a new model; those that stand in people's files already are not asked.
+    """Refuses a name for a new model; of those that stand in people's files, fewer are refused: see `why_no_id`.
 
     Raises:
         ModelMapError: invalid_model_name.
     """
-    is_printable = not any(unicodedata.category(char) in _UNPRINTABLE for char in name)
     is_bare = name == name.strip() and not any(segment in _NO_SEGMENTS for segment in name.split("/"))
-    is_printable = is_printable and not _TURNING & set(name)
-    if not (is_printable and is_bare and len(name) <= MAX_LENGTH and name != _TAKEN):
+    if not is_bare or name == _TAKEN or why_no_id(name) is not None:
         raise ModelMapError("invalid_model_name", name=ascii(name))
+
+
+def why_no_id(name: str) -> Sentence | None:
+    """Why nobody could ask for a model of this name, or read it in a list; None of one that can be used."""
+    if not name:
+        return said("id_empty")
+    if len(name) > MAX_LENGTH:
+        return said("id_too_long", limit=MAX_LENGTH)
+    if _TURNING & set(name) or any(unicodedata.category(char) in _UNPRINTABLE for char in name):
+        return said("id_unprintable")
+    return None

@@ -25,7 +25,7 @@ import msgspec
 import tomli_w
 from msgspec import Meta
 
-from hoshikage_server.api import invalid
+from hoshikage_server import invalid, toml_text
 from hoshikage_server.engines.wire import Sampling, Text
 from hoshikage_server.errors import PersonaError, RequestError, ServerError
 from hoshikage_server.messages import LANGUAGES, Sentence, said
@@ -42,9 +42,9 @@ _ID_BYTES_MAX = 200  # of a file's name, with room for what a temporary one adds
 AnswerLanguage = Literal["ja", "en", "auto"]
 _Short = Annotated[str, Meta(min_length=1, max_length=2000)]
 _Long = Annotated[str, Meta(min_length=1, max_length=100_000)]
-_AVATAR = r"^(.{1,16}|https://\S+|data:image/[a-z0-9.+-]+[;,]\S*)$" + invalid.NO_LINE_END
+# No address: who looks at a persona somebody made would tell its server of that.
+_AVATAR = r"^([^:/\s]{1,16}|data:image/[a-z0-9.+-]+[;,]\S*)$" + invalid.NO_LINE_END
 
-_TOML_PLACE = re.compile(r" ?\(at (?:line (\d+), column \d+|end of document)\)$")
 _LONG_TEXT = re.compile(r'("""|\'\'\').*?\1', re.DOTALL)
 _STEP = re.compile(r"([^.\[\]]+)(?:\[(\d+)\])?")
 
@@ -80,7 +80,7 @@ class Persona(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, for
     Attributes:
         name: What people call it.
         description: A word about it.
-        avatar: Its picture: an emoji or a few letters, or a URL (https: or data:image/).
+        avatar: Its picture: an emoji or a few letters, or an image within a data:image/ URL.
         model: The registered model that it runs on; without it the first one that can chat.
         language: What it answers in; "auto": in the language it is written to in.
         thinking: Whether a reasoning model reasons.
@@ -155,18 +155,27 @@ def from_toml(content: bytes, path: Path) -> Persona:
     try:
         text = content.removeprefix(b"\xef\xbb\xbf").decode()
     except UnicodeDecodeError as error:
-        raise unusable(path, said("persona_not_utf8"), content[: error.start].count(b"\n") + 1) from None
+        raise unusable(path, said("toml_not_utf8"), content[: error.start].count(b"\n") + 1) from None
     try:
         values = tomllib.loads(text)
     except (tomllib.TOMLDecodeError, RecursionError, ValueError) as error:  # ValueError: a number of too many digits
-        found = _TOML_PLACE.search(str(error))
-        reason = said("persona_no_toml", reason=_TOML_PLACE.sub("", str(error)))
-        line = int(found[1] or text.rstrip().count("\n") + 1) if found else None
-        raise unusable(path, reason, line) from None
+        raise unusable(path, *toml_text.fault(text, error)) from None
     try:
         return _from_values(values)
     except ServerError as error:
         raise unusable(path, error, _line_of(text, error.param or "")) from None
+
+
+def refused(complaint: str, body: bytes) -> RequestError:
+    """The error for a persona that msgspec found fault with."""
+    return in_words(invalid.from_validation(complaint, body, WORDS))
+
+
+def in_words(error: RequestError) -> RequestError:
+    """The same error; of an avatar, what it may be rather than the pattern that says so."""
+    if (error.code, error.param) != ("string_does_not_match", "avatar"):
+        return error
+    return RequestError("persona_avatar", param=error.param, got=error.values["got"])
 
 
 def to_toml(persona: Persona) -> bytes:
@@ -177,7 +186,7 @@ def to_toml(persona: Persona) -> bytes:
     return tomli_w.dumps(plain, multiline_strings=not has_returns).encode()
 
 
-def unusable(path: Path, reason: Sentence | str, line: int | None = None) -> PersonaError:
+def unusable(path: Path, reason: Sentence, line: int | None = None) -> PersonaError:
     """The error for a file, and a line of it, as compilers name them."""
     return PersonaError("invalid_persona", where=path if line is None else f"{path}:{line}", reason=reason)
 
@@ -187,11 +196,11 @@ def _from_values(values: dict[str, Any]) -> Persona:
         _check_values(values)
         body = json.dumps(values).encode()
     except (RecursionError, ValueError) as error:  # ValueError: a number of too many digits
-        raise ServerError("persona_no_toml", reason=str(error)) from None
+        raise ServerError("toml_bad_value", words=str(error)) from None
     try:
         return _decoder.decode(body)
     except msgspec.ValidationError as error:
-        raise invalid.from_validation(str(error), body, WORDS) from None
+        raise refused(str(error), body) from None
 
 
 def _check_values(value: Any, param: str = "") -> None:

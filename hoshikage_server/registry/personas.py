@@ -17,7 +17,7 @@ from pathlib import Path
 from filelock import Timeout
 
 from hoshikage_server.errors import PersonaError, RequestError
-from hoshikage_server.messages import said
+from hoshikage_server.messages import said, told_by_system
 from hoshikage_server.registry import persona as files
 from hoshikage_server.registry.files import LOCK_TIMEOUT_S, locked, write_atomically
 from hoshikage_server.registry.persona import Persona, checked_id, unusable
@@ -80,7 +80,7 @@ class _Folder:
         except FileNotFoundError:
             found = {}
         except OSError as error:
-            self._fail(unusable(self.path, error.strerror or str(error)))
+            self._fail(unusable(self.path, told_by_system(error)))
             return
         self.error = None
         for name in self.files.keys() - found.keys():
@@ -97,7 +97,7 @@ class _Folder:
         try:
             found = entry.stat()
         except OSError as error:  # a link that leads nowhere
-            found, failure = None, unusable(self.path / name, error.strerror or str(error))
+            found, failure = None, unusable(self.path / name, told_by_system(error))
         now = _stamp(found)
         if known is not None and known.stamp == now:
             return
@@ -239,7 +239,7 @@ class Personas:
             reason = said("map_locked", seconds=f"{LOCK_TIMEOUT_S:g}")
             raise PersonaError("persona_not_written", path=path, reason=reason) from None
         except OSError as error:
-            raise PersonaError("persona_not_written", path=path, reason=error.strerror or str(error)) from error
+            raise PersonaError("persona_not_written", path=path, reason=told_by_system(error)) from error
 
 
 def read_file(path: Path) -> bytes:
@@ -252,7 +252,7 @@ def read_file(path: Path) -> bytes:
         with path.open("rb") as file:
             return file.read(files.FILE_BYTES_MAX + 1)
     except OSError as error:
-        raise unusable(path, error.strerror or str(error)) from error
+        raise unusable(path, told_by_system(error)) from error
 
 
 def _stamp(found: os.stat_result | None) -> Stamp:

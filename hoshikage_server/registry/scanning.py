@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from hoshikage_server.errors import ServerError
-from hoshikage_server.messages import Sentence, said
+from hoshikage_server.messages import Sentence, said, told_by_system
 from hoshikage_server.registry.entries import by_name
 from hoshikage_server.registry.entry import ModelEntry
 from hoshikage_server.registry.entry_files import placed
@@ -95,7 +95,7 @@ def _files(top: Path, result: Scan) -> Iterator[Path]:
 
     def tell(error: OSError) -> None:
         path = Path(str(error.filename))
-        result.skipped.append(_skipped(path, "file_unreadable", reason=error.strerror))
+        result.skipped.append(_skipped(path, "file_unreadable", reason=told_by_system(error)))
 
     if not top.is_dir():
         result.skipped.append(_skipped(top, "scan_no_folder"))
@@ -147,7 +147,7 @@ def _not_a_model(parts: tuple[Path, ...]) -> Skipped | None:
         except ServerError as error:
             return Skipped(file, error.code, error)
         except OSError as error:
-            return _skipped(file, "file_unreadable", reason=error.strerror)
+            return _skipped(file, "file_unreadable", reason=told_by_system(error))
         if number == 0 and (code := why_no_model(header, file, is_whole=len(parts) == 1)):
             return _skipped(file, code)
     return None

@@ -13,9 +13,15 @@ _NEAR = 0.1  # computed one by one or together they differ by 0.01; those of ano
 
 
 def write_model(kind: str, folder: Path) -> Path:
-    """One that sees all, one of which most layers see the last tokens only, or a recurrent one."""
+    """One that sees all, one with a sliding window in most layers, a recurrent one, or a half recurrent one."""
     tiny, path = TinyModel(n_layer=4), folder / f"{kind}.gguf"
-    return {"llama": tiny.write, "sliding": tiny.write_sliding, "mamba": tiny.write_mamba}[kind](path)
+    writers = {
+        "llama": tiny.write,
+        "sliding": tiny.write_sliding,
+        "mamba": tiny.write_mamba,
+        "hybrid": tiny.write_hybrid,
+    }
+    return writers[kind](path)
 
 
 def logits(engine: Engine, tokens: list[int], *, reuse: bool = True) -> tuple[int, list[float]]:

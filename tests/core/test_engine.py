@@ -1,14 +1,8 @@
-"""Generating: events, limits, cancelling, several at once. Greedy choices of the tiny model have no near ties."""
+"""Generating: events, limits, several at once. Greedy choices of the tiny model have no near ties."""
 
 from __future__ import annotations
 
 import gc
-import os
-import subprocess
-import sys
-import textwrap
-import threading
-import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -19,8 +13,6 @@ from hypothesis import strategies as st
 from tiny_gguf import TinyModel
 
 from hoshikage_core import (
-    CancelledError,
-    ClosedError,
     ContextFullError,
     ContextLengthError,
     Engine,
@@ -222,18 +214,6 @@ def test_a_loop_left_early_frees_its_sequence(engine: Engine) -> None:
     assert engine.generate("star", GREEDY, max_tokens=2).n_completion == 2
 
 
-def test_one_cancelled_of_several(model: Model) -> None:
-    """Cancelling one leaves the others' answers as they are."""
-    with model.engine(n_ctx=512, parallel=2) as engine:
-        alone = engine.generate("star", GREEDY, max_tokens=24).tokens
-        kept, dropped = engine.stream("star", GREEDY, max_tokens=24), engine.stream("moon", GREEDY, max_tokens=24)
-        for _ in range(5):
-            engine.step()
-        dropped.cancel()
-        assert kept.result().tokens == alone
-        assert dropped.result().finish_reason == "cancelled"
-
-
 def test_a_full_cache_ends_the_youngest(model: Model) -> None:
     """When the shared cache is full, the youngest answer ends with "length" and the oldest goes on."""
     with model.engine(n_ctx=64, parallel=2) as engine:
@@ -252,73 +232,6 @@ def test_grammar_error_is_the_callers(engine: Engine) -> None:
     assert engine.generate("a", GREEDY, max_tokens=1).n_completion == 1
 
 
-@pytest.mark.parametrize("n_tokens", [2000])
-def test_cancel_in_the_middle_of_prefill(smollm2_path: Path, n_tokens: int) -> None:
-    """Cancelling from another thread ends the computing of a long prompt in a fraction of the time it takes."""
-    with Model(smollm2_path) as model, model.engine(n_ctx=4096) as engine:
-        with engine.open([5] * n_tokens, reuse=False) as sequence:
-            started = time.perf_counter()
-            sequence.prefill()
-            whole_s = time.perf_counter() - started
-        generation = engine.stream([5] * n_tokens, GREEDY, reuse=False)
-        cancelled_at: list[float] = []
-
-        def cancel() -> None:
-            cancelled_at.append(time.perf_counter())
-            generation.cancel()
-
-        timer = threading.Timer(whole_s / 4, cancel)
-        timer.start()
-        answer = generation.result()
-        late_s = time.perf_counter() - cancelled_at[0]
-        assert (answer.finish_reason, answer.tokens) == ("cancelled", ())
-        assert late_s < whole_s / 4  # 0.1 s is what a quiet machine stays far below; see docs
-        assert engine.generate("The", GREEDY, max_tokens=3).n_completion == 3
-
-
-def test_a_cancelled_prefill_can_be_gone_on_with(model: Model, tmp_path: Path) -> None:
-    """An interrupted step leaves the sequence as it was: the logits come out as without the interruption."""
-    with model.engine(n_ctx=2048, parallel=2, n_batch=256) as engine:
-        other = engine.open([6])
-        whole = engine.open([5] * 1500)
-        whole.prefill()
-        expected = list(whole.logits())
-        whole.close()
-        for _ in range(3):
-            sequence = engine.open([5] * 1500, reuse=False)
-            interrupts = threading.Event()
-
-            def interrupt(stop: threading.Event = interrupts) -> None:
-                while not stop.wait(0.002):
-                    engine._interrupt()
-
-            thread = threading.Thread(target=interrupt)
-            thread.start()
-            timer = threading.Timer(0.1, interrupts.set)
-            timer.start()
-            sequence.prefill()
-            interrupts.set()
-            thread.join()
-            assert list(sequence.logits()) == expected
-            sequence.close()
-        other.close()
-
-
-def test_a_recurrent_model_survives_a_cancel(tmp_path: Path) -> None:
-    """Its memory cannot be cut back to before an interrupted step: then it is computed again from the beginning."""
-    path = TinyModel().write_mamba(tmp_path / "mamba.gguf")
-    with Model(path) as model, model.engine(n_ctx=4096, parallel=2, n_batch=512) as engine:
-        prompt = [5 + i % 200 for i in range(1500)]
-        alone = engine.generate(prompt, GREEDY, max_tokens=8).tokens
-        for delay_s in (0.001, 0.01, 0.03):
-            kept, dropped = engine.stream(prompt, GREEDY, max_tokens=8), engine.stream(prompt, GREEDY)
-            timer = threading.Timer(delay_s, dropped.cancel)
-            timer.start()
-            assert kept.result().tokens == alone
-            timer.join()
-            assert dropped.result().finish_reason in ("cancelled", "length")
-
-
 def test_low_level_and_high_level_share_the_context(model: Model) -> None:
     """The context is as large as it was asked for, also for sequences computed by hand."""
     with model.engine(n_ctx=64, parallel=3) as engine:
@@ -328,152 +241,6 @@ def test_low_level_and_high_level_share_the_context(model: Model) -> None:
             second.prefill()
         second.close()
         assert engine.generate([7], GREEDY).n_completion == 4
-
-
-def test_an_interrupt_from_the_keyboard_ends_the_answer(engine: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
-    """After Ctrl-C in the middle of a step the answer is cancelled and the engine is as good as before."""
-    generation = engine.stream("star", GREEDY)
-    for _ in range(3):
-        engine.step()
-    with monkeypatch.context() as patch:
-        patch.setattr(engine.native_step, "run", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
-        with pytest.raises(KeyboardInterrupt):
-            engine.step()
-    assert generation.result().finish_reason == "cancelled"
-    assert engine.generate("star", GREEDY, max_tokens=2).n_completion == 2
-
-
-def test_a_cancelled_sequence_raises(engine: Engine) -> None:
-    """At the low level, cancelling shows as an error, and the engine is as good as before."""
-    with engine.open([5, 6]) as sequence:
-        sequence.cancel()
-        with pytest.raises(CancelledError):
-            sequence.prefill()
-    assert engine.generate("star", GREEDY, max_tokens=2).n_completion == 2
-
-
-def test_closing_while_another_thread_generates(model: Model) -> None:
-    """Closing an engine ends what runs on it, without a crash, a hang or a lost error."""
-    for _ in range(20):
-        engine = model.engine(n_ctx=2048)
-        generation = engine.stream("star", GREEDY)
-        outcome: list[object] = []
-
-        def run(generation: object = generation, outcome: list[object] = outcome) -> None:
-            outcome.append(generation.result().finish_reason)  # type: ignore[attr-defined]
-
-        thread = threading.Thread(target=run)
-        thread.start()
-        while generation.n_completion < 3:
-            time.sleep(0.0001)
-        engine.close()
-        thread.join(10)
-        assert not thread.is_alive()
-        assert outcome == ["cancelled"]
-        with pytest.raises(ClosedError):
-            engine.step()
-
-
-def test_other_threads_run_during_a_step(smollm2_path: Path) -> None:
-    """The GIL is free while llama.cpp computes: another thread counts on during one single native call."""
-    with Model(smollm2_path) as model, model.engine(n_ctx=1024, n_batch=512, n_threads=1) as engine:
-        sequence = engine.open([5] * 500)
-        done = threading.Event()
-        ticks: list[float] = []
-
-        def tick() -> None:
-            while not done.wait(0.001):
-                ticks.append(time.perf_counter())
-
-        thread = threading.Thread(target=tick)
-        thread.start()
-        started = time.perf_counter()
-        sequence.prefill()  # one call: 500 tokens fit one batch
-        ended = time.perf_counter()
-        done.set()
-        thread.join()
-        sequence.close()
-        during = [moment for moment in ticks if started < moment < ended]
-        assert len(during) > 10
-
-
-def test_progress_moves_during_a_step(smollm2_path: Path) -> None:
-    """Another thread sees, without waiting, that a single native call is getting on; and that none runs."""
-    with Model(smollm2_path) as model, model.engine(n_ctx=1024, n_batch=512) as engine:
-        sequence = engine.open([5] * 500)
-        thread = threading.Thread(target=sequence.prefill)
-        before = engine.progress
-        thread.start()
-        seen: set[int] = set()
-        while thread.is_alive():
-            seen.add(engine.progress)
-            time.sleep(0.001)
-        after = engine.progress
-        assert len(seen - {before, after}) > 10
-        assert min(seen) >= before
-        assert max(seen) <= after
-        time.sleep(0.01)
-        assert engine.progress == after
-    with pytest.raises(ClosedError):
-        _ = engine.progress
-
-
-def test_two_threads_share_an_engine(model: Model) -> None:
-    """Threads that generate on one engine at the same time get their own answers."""
-    with model.engine(n_ctx=512, parallel=2) as engine:
-        alone = {prompt: engine.generate(prompt, GREEDY, max_tokens=40).tokens for prompt in ("star", "moon")}
-        got: dict[str, tuple[int, ...]] = {}
-
-        def run(prompt: str) -> None:
-            got[prompt] = engine.generate(prompt, GREEDY, max_tokens=40).tokens
-
-        threads = [threading.Thread(target=run, args=(prompt,)) for prompt in alone]
-        for thread in threads:
-            thread.start()
-        for thread in threads:
-            thread.join()
-        assert got == alone
-
-
-def run_script(code: str, *arguments: object, **environment: str) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-c", textwrap.dedent(code), *map(str, arguments)]
-    env = {**os.environ, **environment}
-    return subprocess.run(command, env=env, capture_output=True, text=True, timeout=120, check=False)
-
-
-def test_the_interpreter_ends_cleanly_during_a_step(tiny_model_path: Path) -> None:
-    """A daemon thread that generates while the program ends does not crash it."""
-    code = """
-        import sys, threading, time
-        from hoshikage_core import Model
-        engine = Model(sys.argv[1]).engine(n_ctx=2048)
-        threading.Thread(target=lambda: [engine.generate("a") for _ in range(1000)], daemon=True).start()
-        time.sleep(0.2)
-    """
-    for _ in range(3):
-        done = run_script(code, tiny_model_path)
-        assert done.returncode == 0, done.stderr
-
-
-def test_a_forked_child_is_told(tiny_model_path: Path) -> None:
-    """In a forked child the engine raises instead of waiting for threads that are not there; the child ends cleanly."""
-    code = """
-        import os, sys
-        from hoshikage_core import Model, UnsupportedError
-        engine = Model(sys.argv[1]).engine(n_ctx=64, n_threads=2)
-        engine.generate("a", max_tokens=2)
-        if os.fork() == 0:
-            try:
-                engine.generate("a")
-            except UnsupportedError:
-                sys.exit(7)
-        assert os.waitstatus_to_exitcode(os.wait()[1]) == 7
-        engine.generate("a", max_tokens=2)
-    """
-    # Under LeakSanitizer, what the child leaves alone because it is the parent's would count as a leak.
-    options = f"{os.environ.get('ASAN_OPTIONS', '')}:detect_leaks=0".lstrip(":")
-    done = run_script(code, tiny_model_path, ASAN_OPTIONS=options)
-    assert done.returncode == 0, done.stderr
 
 
 def test_a_giant_prompt_is_refused_uncut(model: Model) -> None:

@@ -15,7 +15,7 @@ from hoshikage_core._prefixes import count_common
 GREEDY = SamplingParams(temperature=0)
 
 
-@pytest.fixture(scope="module", params=["llama", "sliding", "mamba"])
+@pytest.fixture(scope="module", params=["llama", "sliding", "mamba", "hybrid"])
 def model(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Model]:
     with Model(write_model(request.param, tmp_path_factory.mktemp("models"))) as made:
         yield made
@@ -48,7 +48,7 @@ def test_the_same_again(model: Model) -> None:
     with model.engine(512, n_threads=1) as engine:
         first = logits(engine, text(100))[1]
         n_cached, again = logits(engine, text(100))
-        assert n_cached == (99 if model.info.arch != "mamba" else 0)
+        assert n_cached == (0 if model.info.is_recurrent or model.info.is_hybrid else 99)
         assert is_near(first, again)
 
 
@@ -102,7 +102,10 @@ def test_answers_with_and_without(model: Model) -> None:
     with model.engine(512, n_threads=1) as engine:
         fresh = engine.generate(text(100), GREEDY, max_tokens=8)
         again = engine.generate(text(100) + list(fresh.tokens[:4]), GREEDY, max_tokens=4)
-        assert (fresh.n_cached, again.n_cached > 0) == (0, model.info.arch != "mamba")
+        assert (fresh.n_cached, again.n_cached > 0) == (
+            0,
+            not (model.info.is_recurrent or model.info.is_hybrid),
+        )
         assert again.tokens == fresh.tokens[4:]
 
 

@@ -17,7 +17,7 @@ from prefix_models import ROOM, is_near, logits, text, write_model
 from hoshikage_core import Engine, Model, SleepingPrefix
 
 
-@pytest.fixture(scope="module", params=["llama", "sliding", "mamba"])
+@pytest.fixture(scope="module", params=["llama", "sliding", "mamba", "hybrid"])
 def model(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Model]:
     with Model(write_model(request.param, tmp_path_factory.mktemp("models"))) as made:
         yield made

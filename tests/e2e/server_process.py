@@ -43,6 +43,14 @@ def wait_for(condition: Callable[[], Any], timeout_s: float, what: str, pause_s:
         time.sleep(pause_s)
 
 
+def holds(condition: Callable[[], Any], during_s: float, what: str) -> None:
+    """Fails the test as soon as `condition` is not true; for what must not happen, which nothing tells of."""
+    until = time.monotonic() + during_s
+    while time.monotonic() < until:
+        assert condition(), f"not for {during_s} s: {what}"
+        time.sleep(0.05)
+
+
 class ServerProcess:
     """Starts a server and waits until it listens; a context manager that ends it.
 

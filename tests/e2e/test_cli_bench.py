@@ -43,6 +43,8 @@ def test_a_table_for_people(tiny: Path, tiny_model_path: Path, chosen: str, word
     shown = hoshikage(tiny, "bench", str(tiny_model_path), *SMALL, HOSHIKAGE_LANG=chosen).stdout
     for word in (*words, "32", "llama.cpp"):
         assert word in shown
+    architecture = hoshikage(tiny, "model", "show", "tiny", HOSHIKAGE_LANG=chosen).stdout.splitlines()[2]
+    assert architecture.split(maxsplit=1)[1] in shown, "in the same words"
 
 
 @pytest.mark.parametrize(

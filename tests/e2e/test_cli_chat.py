@@ -71,7 +71,7 @@ def test_system_and_values(tmp_path: Path, fake_server: ServerProcess) -> None:
         ("/hepl", "/help"),
         ("/stats", "no figures"),
         ("/set temperatur 1", "temperature"),
-        ("/set temperature 9", "2.0"),
+        ("/set temperature 9", "<= 2"),
         ("/set temperature hot", "hot"),
         ("/set max_tokens 0", "max_tokens"),
         ("/set thinking 1", "thinking"),

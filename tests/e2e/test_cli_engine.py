@@ -153,7 +153,7 @@ def test_what_was_given_up_for_memory_is_said(server: ServerProcess) -> None:
 
 
 @pytest.mark.parametrize("chosen", ["en", "ja"])
-def test_the_servers_errors_are_told_in_the_persons_language(server: ServerProcess, chosen: str) -> None:
+def test_the_servers_errors_are_sentencein_the_persons_language(server: ServerProcess, chosen: str) -> None:
     """Its own sentence, which says what to do."""
     sentence = refused(server, "load", "poor", HOSHIKAGE_LANG=chosen)
     assert "7.00 GiB" in sentence
@@ -192,11 +192,16 @@ def test_hosts_to_listen_on(server: ServerProcess, host: str) -> None:
 
 
 def test_keys(start_server: StartServer) -> None:
-    """The first one is shown; without one, or with a wrong one, the server's own sentence."""
+    """The first one is shown; without one, or with a wrong one, the setting is named."""
     server = start_server(api_keys="first,second")
     told(server, "status", HOSHIKAGE_API_KEYS="first,nonsense")
-    assert "Incorrect API key" in refused(server, "status", HOSHIKAGE_API_KEYS="third")
-    assert "API key" in refused(server, "status")
+    wrong = refused(server, "status", HOSHIKAGE_API_KEYS="third")
+    assert "does not accept the API key" in wrong
+    none = refused(server, "status")
+    assert "needs an API key" in none
+    for sentence in (wrong, none):
+        assert "HOSHIKAGE_API_KEYS" in sentence
+        assert "Authorization" not in sentence
 
 
 def test_a_unix_socket(tmp_path: Path) -> None:

@@ -79,7 +79,10 @@ def test_a_file_is_taken_as_it_is(tmp_path: Path) -> None:
         (["add", "x"], 1, "--name or --system"),
         (["add", "a b", "--name", "x"], 1, "cannot be a persona's id"),
         (["add", "../x", "--name", "x"], 1, "cannot be a persona's id"),
-        (["add", "x", "--name", "y", "--temperature", "9"], 1, "'sampling.temperature'"),
+        (["add", "x", "--name", "y", "--temperature", "9"], 2, "from 0 to 2"),
+        (["add", "x", "--name", "y", "--temperature", "nan"], 2, "from 0 to 2"),
+        (["add", "x", "--name", "y", "--model", "translator"], 1, "which is a persona"),
+        (["add", "x", "--name", "y", "--avatar", "http://a/b.png"], 1, "a data:image/ URL"),
         (["add", "x", "--name", "y", "--language", "fr"], 2, "ja, en, auto"),
         (["add", "x", "nowhere.toml"], 4, "nowhere.toml"),
         (["add", "./missing.toml"], 4, "missing.toml"),
@@ -89,6 +92,9 @@ def test_a_file_is_taken_as_it_is(tmp_path: Path) -> None:
         (["rm", "assistant"], 1, "is built in"),
         (["try", "assistant"], 4, "none is registered"),
         (["try", "nobody"], 4, "no persona 'nobody'"),
+        (["try", "nobody", "x"], 4, "no persona 'nobody'"),
+        (["try", "assistant", "-n", "3"], 2, "need a MESSAGE"),
+        (["try", "assistant", "--local"], 2, "need a MESSAGE"),
         (["try", "nobody@assistant"], 4, "No model 'nobody@assistant'"),
     ],
     ids=str,
@@ -163,6 +169,11 @@ def test_a_message_is_answered(tmp_path: Path, fake_server: ServerProcess) -> No
     assert (run.returncode, run.stdout, run.stderr) == (0, "good evening\n", "")
     frame = json.loads(hoshikage(tmp_path, "persona", "try", "m@assistant", "params", **at(fake_server)).stdout)
     assert "careful and honest" in frame["messages"][0]["content"]
+    assert frame["max_tokens"] is None
+    limited = hoshikage(tmp_path, "persona", "try", "assistant", "params", "--max-tokens", "9", **at(fake_server))
+    assert json.loads(limited.stdout)["max_tokens"] == 9
+    cut = hoshikage(tmp_path, "persona", "try", "assistant", "count 3", "-n", "3", **at(fake_server))
+    assert "limit of 3 tokens" in cut.stderr
     nobody = hoshikage(tmp_path, "persona", "try", "nobody", "x", **at(fake_server))
     assert (nobody.returncode, "nobody" in nobody.stderr) == (4, True)
     silent = hoshikage(tmp_path, "persona", "try", "assistant", "x", "--url", "http://127.0.0.1:1")

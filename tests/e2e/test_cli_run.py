@@ -152,10 +152,16 @@ def test_nobody_to_ask(tmp_path: Path) -> None:
     ("arguments", "status", "words"),
     [
         ([], 2, "no question"),
-        (["--local", "--url", "http://x", "q"], 1, "exclude"),
+        (["--local", "--url", "http://x", "q"], 2, "exclude"),
         (["-m", "none", "q"], 4, "hoshikage list"),
         (["-m", "none.gguf", "q"], 4, "none.gguf"),
         (["-t", "3", "q"], 2, "--temperature"),
+        (["-t", "nan", "q"], 2, "from 0 to 2"),
+        (["-t", "inf", "q"], 2, "from 0 to 2"),
+        (["--top-p", "nan", "q"], 2, "from 0 to 1"),
+        (["-m", "", "q"], 2, "--model cannot be used: it must not be empty"),
+        (["-p", "", "q"], 2, "--persona cannot be used: it must not be empty"),
+        (["--url", "", "q"], 2, "--url cannot be used: it must not be empty"),
     ],
 )
 def test_calls_that_cannot_be(tiny: Path, arguments: list[str], status: int, words: str) -> None:
@@ -163,6 +169,18 @@ def test_calls_that_cannot_be(tiny: Path, arguments: list[str], status: int, wor
     run = hoshikage(tiny, "run", *arguments)
     assert (run.returncode, run.stdout) == (status, "")
     assert words in run.stderr
+
+
+@pytest.mark.parametrize("is_local", [False, True])
+@pytest.mark.parametrize("model", [[], ["-m", "m"]])
+def test_a_persona_that_is_none(tmp_path: Path, fake_server: ServerProcess, is_local: bool, model: list[str]) -> None:
+    """Personas are spoken of, whoever would answer; a model is none."""
+    register(tmp_path, m={"path": "/nowhere", "model": "m.gguf"})
+    for name in ("nope", "m"):
+        run = hoshikage(tmp_path, "run", *(["--local"] if is_local else []), *model, "-p", name, "x", **at(fake_server))
+        assert (run.returncode, run.stdout) == (4, "")
+        assert f"no persona '{name}'" in run.stderr
+        assert "hoshikage persona list" in run.stderr
 
 
 def test_without_a_server(tiny: Path, tiny_model_path: Path) -> None:
@@ -298,9 +316,15 @@ def test_a_terminal_that_does_not_know_a_character(tmp_path: Path, fake_server: 
 
 
 def test_no_standard_streams(tiny: Path) -> None:
-    """As some services start programs."""
-    command = f"{' '.join(COMMAND)} run -n 3 hello <&- >&- 2>&-"
-    assert subprocess.run(["sh", "-c", command], env=environment(tiny), check=False).returncode == 0
+    """As some services start programs. An answer that goes nowhere is a failure, and told where that can be."""
+    for closed, status, told in (
+        ("<&- 2>&-", 0, ""),
+        ("<&- >&- 2>&-", 1, ""),
+        (">&-", 1, "hoshikage: The output could not be written: standard output is closed\n"),
+    ):
+        command = f"exec {' '.join(COMMAND)} run -n 3 hello {closed}"
+        run = subprocess.run(["sh", "-c", command], env=environment(tiny), capture_output=True, text=True, check=False)
+        assert (run.returncode, run.stderr) == (status, told)
 
 
 def test_at_a_terminal(tmp_path: Path, fake_server: ServerProcess) -> None:

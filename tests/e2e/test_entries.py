@@ -35,6 +35,7 @@ def server(tmp_path_factory: pytest.TempPathFactory, tiny_model_path: Path) -> I
         "adapted": tiny | {"chat_template": TEMPLATE, "lora": [{"path": "lora.gguf", "scale": 3}]},
         "no-template": tiny | {"chat_template": "none.jinja"},
         "no-adapter": tiny | {"lora": [{"path": "none.gguf"}]},
+        "no-model": {"path": ".", "model": "gone.gguf"},
     }
     with ServerProcess(folder, models, command=REAL_SERVER, threads=1, gpu_layers=0) as server:
         yield server
@@ -105,7 +106,9 @@ def test_a_template_that_changes(server: ServerProcess) -> None:
     assert n_prompt > counted(server, "text")
 
 
-@pytest.mark.parametrize(("name", "file"), [("no-template", "none.jinja"), ("no-adapter", "none.gguf")])
+@pytest.mark.parametrize(
+    ("name", "file"), [("no-template", "none.jinja"), ("no-adapter", "none.gguf"), ("no-model", "gone.gguf")]
+)
 @pytest.mark.parametrize("language", ["en", "ja"])
 def test_a_file_that_is_not_there(server: ServerProcess, name: str, file: str, language: str) -> None:
     """It is named, with the command that helps."""
@@ -114,7 +117,8 @@ def test_a_file_that_is_not_there(server: ServerProcess, name: str, file: str, l
     assert (status, error["type"], error["code"]) == (503, "server_error", "model_load_failed")
     assert str(server.log_path.parent / file) in error["message"]
     assert f"hoshikage model set {name} " in error["message"]
-    assert ("使えません" in error["message"] or "適用できません" in error["message"]) is (language == "ja")
+    assert ("モデル '" in error["message"]) is (language == "ja")
+    assert ("hoshikage model rm no-model" in error["message"]) is (name == "no-model")
     run = hoshikage(server.log_path.parent, "run", "-m", name, "hello", HOSHIKAGE_LANG=language)
     assert run.returncode != 0
-    assert file in run.stderr
+    assert error["message"] in run.stderr

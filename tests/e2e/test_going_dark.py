@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from questions import Question, ask
-from server_process import REAL_SERVER, ServerProcess, is_alive, read_until, wait_for
+from server_process import REAL_SERVER, ServerProcess, holds, is_alive, read_until, wait_for
 
 StartServer = Callable[..., ServerProcess]
 
@@ -19,6 +19,12 @@ QUIET_PATHS = ("/v1/status", "/v1/models", "/v1/models/m", "/health", "/v1/api/v
 
 def is_dark(server: ServerProcess) -> bool:
     return bool(server.status["state"] == "unloaded")
+
+
+def stays_loaded(server: ServerProcess) -> bool:
+    """Whether its engine is ready and no clock runs for it."""
+    [engine] = server.status["engines"]
+    return (engine["state"], engine["seconds_to_unload"]) == ("ready", None)
 
 
 def private_kib(server: ServerProcess) -> int:
@@ -80,9 +86,7 @@ def test_the_last_byte_starts_the_clock(start_server: StartServer) -> None:
     reader = server.connect()
     reader.sendall(server.chat_request("flood 200 64", stream=True))  # far more than the kernel keeps of it
     wait_for(lambda: server.status["n_engine_starts"] == 1 and not server.status["queue"]["running"], 10, "it is made")
-    time.sleep(1)
-    [engine] = server.status["engines"]
-    assert (engine["state"], engine["seconds_to_unload"]) == ("ready", None)
+    holds(lambda: stays_loaded(server), 1, "it stays while it is read")
     end = b""
     while b"[DONE]" not in end and (data := reader.recv(1 << 20)):
         end = (end + data)[-100:]
@@ -112,9 +116,7 @@ def test_never(start_server: StartServer) -> None:
     """With 0 nothing is ever unloaded for being idle."""
     server = start_server(idle_timeout=0)
     ask(server, "echo x")
-    time.sleep(0.5)
-    [engine] = server.status["engines"]
-    assert (engine["state"], engine["seconds_to_unload"]) == ("ready", None)
+    holds(lambda: stays_loaded(server), 0.5, "it stays")
 
 
 def test_dark_server_is_small_and_still(start_server: StartServer) -> None:
@@ -155,9 +157,7 @@ def test_a_plain_answer_is_read_to_its_end_first(start_server: StartServer) -> N
     with server.connect() as connection:
         connection.sendall(server.chat_request("flood 300 64"))
         wait_for(lambda: server.status["queue"]["running"] == 0 and server.status["n_engine_starts"], 10, "it is made")
-        time.sleep(0.8)  # longer than the idle time, in which nobody reads
-        [engine] = server.status["engines"]
-        assert (engine["state"], engine["seconds_to_unload"]) == ("ready", None)
+        holds(lambda: stays_loaded(server), 0.8, "it stays longer than the idle time, while nobody reads")
         assert len(read_until(connection, b'"object":"chat.completion"}')) > 300 * 64 * 1024
     wait_for(lambda: is_dark(server), 5, "it is unloaded")
 

@@ -8,8 +8,9 @@ import time
 from collections.abc import Callable, Iterator
 
 import pytest
-from server_process import FAKE_MODELS, FAKES, ServerProcess, read_all, read_until, wait_for
+from server_process import FAKE_MODELS, FAKES, ServerProcess, holds, read_all, read_until, wait_for
 
+LOOKS_AGAIN_S = 0.6  # the watch has looked again after so long
 Connect = Callable[[], socket.socket]
 
 
@@ -50,8 +51,7 @@ def test_half_closed_in_the_queue(server: ServerProcess, connect: Connect, strea
         client.sendall(server.chat_request("count 12 50", stream=stream))
         client.shutdown(socket.SHUT_WR)
         wait_for(lambda: queue(server) == (1, 1), 5, "the client waits")
-        time.sleep(0.6)  # for the watch to look again
-        assert queue(server) == (1, 1)
+        holds(lambda: queue(server) == (1, 1), LOOKS_AGAIN_S, "the client waits")
         blocker.close()
         answer = read_all(client)
     assert (b"[DONE]" in answer and b'"12 "' in answer) if stream else b"10 11 12 " in answer
@@ -86,8 +86,7 @@ def test_half_closed_and_then_gone(server: ServerProcess, connect: Connect, stre
     client.sendall(server.chat_request("hang", stream=stream))
     client.shutdown(socket.SHUT_WR)
     wait_for(lambda: queue(server) == (1, 0), 5, "it runs")
-    time.sleep(0.6)  # for the watch to look again
-    assert queue(server) == (1, 0)
+    holds(lambda: queue(server) == (1, 0), LOOKS_AGAIN_S, "it runs")
     client.close()
     wait_for(lambda: queue(server) == (0, 0), 1, "the lane is free")
 

@@ -131,7 +131,7 @@ def test_an_engine_that_falls_silent(answers: Answers, live: LiveSettings) -> No
         began = time.monotonic()
         assert rest(answer)[0] == numbers(20)
         assert 0.4 < time.monotonic() - began < 5
-    assert "no sign of life" in answers.supervisor.snapshot().crashes[0].reason
+    assert "no sign of life" in str(answers.supervisor.snapshot().crashes[0].reason)
 
 
 @pytest.mark.parametrize("text", ["count 30 40", "wait 1200 a"])

@@ -9,7 +9,8 @@ import httpx
 import openai
 import pytest
 from api_client import Api, MakeApi
-from bad_requests import BAD, Bad
+from bad_builders import Bad
+from bad_requests import BAD
 from bodies import FULL, GOOD
 from openai.types.chat import ChatCompletion
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import os
 import time
 from typing import Any
@@ -258,8 +259,8 @@ def test_body_limits(make_api: MakeApi) -> None:
     assert "gzip" in error_of(api.post(b"x", headers={"Content-Encoding": "br"}), 415)["message"]
 
 
-def test_a_broken_model_map(make_api: MakeApi) -> None:
-    """Reported with the file's name; it stays as it is."""
+def test_a_broken_model_map(make_api: MakeApi, caplog: pytest.LogCaptureFixture) -> None:
+    """Reported with the file's name, and logged once, however many requests come; it stays as it is."""
     api = make_api()
     path = api.deps.settings.now.model_map
     assert api.get("/v1/models").status_code == 200
@@ -268,7 +269,10 @@ def test_a_broken_model_map(make_api: MakeApi) -> None:
     assert str(path) in api.get("/v1/status").json["model_map_error"]
     fresh = make_api()
     fresh.deps.settings.now.model_map.write_text("{")
-    assert error_of(fresh.get("/v1/models"), 500)["code"] == "invalid_model_map"
+    caplog.clear()
+    for _ in range(3):
+        assert error_of(fresh.get("/v1/models"), 500)["code"] == "invalid_model_map"
+    assert [record.levelno for record in caplog.records if record.levelno > logging.INFO] == [logging.ERROR]
 
 
 @given(mutated())

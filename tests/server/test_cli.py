@@ -203,4 +203,13 @@ def test_output_that_finds_no_room(tmp_path: Path, arguments: list[str]) -> None
     with open("/dev/full", "wb") as full:
         command = [sys.executable, "-m", "hoshikage_server", *arguments]
         run = subprocess.run(command, stdout=full, stderr=subprocess.PIPE, text=True, env=environ, check=False)
-    assert (run.returncode, run.stderr) == (1, "hoshikage: The output could not be written: No space left on device\n")
+    assert (run.returncode, run.stderr) == (
+        1,
+        "hoshikage: The output could not be written: there is no space left on the disk\n",
+    )
+    command = ["sh", "-c", 'exec "$@" >&-', "sh", *command]
+    run = subprocess.run(command, capture_output=True, text=True, env=environ, check=False)
+    assert (run.returncode, run.stderr) == (
+        1,
+        "hoshikage: The output could not be written: standard output is closed\n",
+    )

@@ -13,6 +13,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -178,6 +179,18 @@ def test_folders(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         found = told(place.folders(settings))
         assert {status for status, _, _ in found} == {"warning", "error"}
         assert all("chown" in (fix or "") for _, _, fix in found)
+    with monkeypatch.context() as patch:  # nothing here can be mounted
+        real = os.statvfs(tmp_path)
+        patch.setattr("os.statvfs", lambda path: SimpleNamespace(f_flag=real.f_flag | os.ST_RDONLY))
+        found = told(place.folders(settings))
+    assert [word for _, sentence, _ in found for word in sentence.split() if word.startswith("HOSHIKAGE_")] == [
+        "HOSHIKAGE_CONFIG_DIR.",
+        "HOSHIKAGE_CACHE_DIR.",
+        "HOSHIKAGE_MODELS_DIR.",
+    ]
+    for _, sentence, fix in found:
+        assert "mounted read-only" in sentence
+        assert (fix or "").startswith("sudo mount -o remount,rw /")
     toml = tmp_path / "hoshikage.toml"
     toml.write_text('api_keys = ["k"]')
     toml.chmod(0o644)
@@ -257,6 +270,9 @@ def test_models(tmp_path: Path) -> None:
     ]
     [same] = with_models(tmp_path, json.dumps({"m": entry, "n": entry}))
     assert (same[0], "m, n" in same[1]) == ("warning", True)
+    [odd] = with_models(tmp_path, json.dumps({"a\nb": entry, "m": entry}))
+    assert (odd[0], "'a\\nb' is left out" in odd[1]) == ("error", True)
+    assert str(tmp_path / "model_map.json") in (odd[2] or "")
     [broken] = with_models(tmp_path, '{\n  "m": {"path": "."},\n}')
     assert broken[0] == "error"
     assert "line" in broken[1]

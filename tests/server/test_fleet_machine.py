@@ -350,7 +350,7 @@ def code_of(lease: Lease) -> str | None:
 
 def is_unspawnable(lease: Lease) -> bool:
     """There was no process for it."""
-    return "Too many open files" in str(lease.result.exception)
+    return "too many files are open" in str(lease.result.exception)
 
 
 def may_try_at_once(lease: Lease) -> bool:

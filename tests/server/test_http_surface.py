@@ -70,6 +70,27 @@ def test_methods(api: Api, path: str, allowed: str) -> None:
     assert set(asked.headers["allow"].split(", ")) <= set(allowed.split(", "))
 
 
+@pytest.mark.parametrize(
+    ("path", "allowed"),
+    [
+        ("/v1/models/m", "GET, HEAD, PATCH, DELETE, OPTIONS"),
+        ("/v1/models/m/load", "POST, OPTIONS"),
+        ("/v1/models/a%2Fb:c@d/unload", "POST, OPTIONS"),
+    ],
+)
+def test_methods_of_a_model(api: Api, path: str, allowed: str) -> None:
+    """What is done to it is on paths of its own, behind its id."""
+    assert api.client.simulate_options(path).headers["allow"] == allowed
+    for method in {"GET", "POST", "PUT", "PATCH", "DELETE"} - set(allowed.split(", ")):
+        refused = api.client.simulate_request(method, path)
+        assert code_of(refused, 405) == "method_not_supported"
+        assert refused.headers["allow"] == allowed
+        assert f"allowed methods: {allowed}" in refused.json["error"]["message"]
+    for missing in ("/v1/models/nobody", "/v1/models/nobody/load"):
+        for method in ("GET", "POST", "DELETE"):
+            assert code_of(api.client.simulate_request(method, missing), 404) == "model_not_found"
+
+
 @pytest.mark.parametrize("path", [CHAT, "/v1/models", "/v1/nowhere"])
 def test_methods_that_are_none(api: Api, path: str) -> None:
     """501, in the envelope and in both languages."""

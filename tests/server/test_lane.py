@@ -111,6 +111,20 @@ def test_an_engine_gets_as_many_as_it_computes_at_once() -> None:
     assert not lane.is_busy(Spec("b", 1))
 
 
+def test_who_gives_up_lets_those_behind_pass() -> None:
+    """Two run; the head waits until it is alone, and the one behind it fits beside them as soon as the head is gone."""
+    lane = make_lane()
+    inside = [Visitor(lane, parallel=3) for _ in range(2)]
+    head, behind = Visitor(lane, parallel=1), Visitor(lane, parallel=3)
+    assert (head.waits, behind.waits) == (True, True)
+    head.greenlet.kill()
+    gevent.idle()
+    assert not behind.waits
+    for visitor in (*inside, behind):
+        visitor.leave()
+    assert (lane.n_running, lane.n_waiting) == (0, 0)
+
+
 def test_granted_and_killed_in_the_same_moment() -> None:
     """The permit goes on to the next; none is lost."""
     lane = make_lane()

@@ -157,10 +157,9 @@ def test_a_step_that_a_model_cannot_take_is_left_out(
     assert "kv_type=q8_0 is not possible" in caplog.text
 
 
-def test_the_order_of_the_ladder(
-    tiny_model_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
-) -> None:
-    """What costs the least goes first; GPU layers last. Each step keeps those before it; without the check, none."""
+@pytest.fixture
+def tried(monkeypatch: pytest.MonkeyPatch) -> list[dict[str, Any]]:
+    """What is asked of the memory, which never suffices."""
     tried: list[dict[str, Any]] = []
 
     def require(path: str, **options: Any) -> None:
@@ -168,6 +167,13 @@ def test_the_order_of_the_ladder(
         raise InsufficientMemoryError("everything", 2, 1)
 
     monkeypatch.setattr(loading, "require_memory", require)
+    return tried
+
+
+def test_the_order_of_the_ladder(
+    tiny_model_path: Path, tried: list[dict[str, Any]], caplog: pytest.LogCaptureFixture
+) -> None:
+    """What costs the least goes first; GPU layers last. Each step keeps those before it; without the check, none."""
     spec = EngineSpec(str(tiny_model_path), 256, may_degrade=True, gpu_layers=7)
     with caplog.at_level(logging.WARNING), pytest.raises(InsufficientMemoryError):
         load(spec, lambda progress: None)
@@ -192,16 +198,9 @@ def test_the_order_of_the_ladder(
     ],
 )
 def test_steps_that_save_nothing_are_left_out(
-    tiny_model_path: Path, monkeypatch: pytest.MonkeyPatch, options: dict[str, Any], steps: list[str]
+    tiny_model_path: Path, tried: list[dict[str, Any]], options: dict[str, Any], steps: list[str]
 ) -> None:
     """The ladder begins with what the entry says: nothing gets larger, and nothing is tried that cannot be."""
-    tried: list[dict[str, Any]] = []
-
-    def require(path: str, **options: Any) -> None:
-        tried.append(options)
-        raise InsufficientMemoryError("everything", 2, 1)
-
-    monkeypatch.setattr(loading, "require_memory", require)
     spec = EngineSpec(str(tiny_model_path), 256, may_degrade=True, **options)
     with pytest.raises(InsufficientMemoryError):
         load(spec, lambda progress: None)
@@ -293,7 +292,8 @@ def test_a_template_that_cannot_be_used(
     for language in ("ja", "en"):
         told = reported(caught.value).text(language)
         assert str(file) in told
-        assert reason in told
+        assert "{" not in told
+    assert any(not char.isascii() for char in reported(caught.value).text("ja").partition("chat.jinja")[2][6:])
 
 
 def test_a_template_in_the_map_that_is_no_jinja(tiny_model_path: Path) -> None:
@@ -362,6 +362,15 @@ def test_guesses_are_told(tiny_model_path: Path) -> None:
     assert told is not msgspec.UNSET
     assert told.draft_n >= 5
     assert told.draft_n_accepted >= 3
+
+
+def test_a_part_of_a_model_that_is_not_there(tmp_path: Path) -> None:
+    """It is named, not the one that there is."""
+    (tmp_path / "x-00001-of-00002.gguf").write_bytes(b"GGUF")
+    with pytest.raises(HoshikageError) as caught:
+        loaded_with(tmp_path / "x-00001-of-00002.gguf")
+    for language in ("ja", "en"):
+        assert str(tmp_path / "x-00002-of-00002.gguf") in reported(caught.value).text(language)
 
 
 def reported(error: HoshikageError) -> EngineError:

@@ -45,6 +45,10 @@ def places(text: str | bytes) -> tuple[object, object]:
         ('{"a": nul}', (1, 8), "no JSON"),
         ('{"a": {"path": "\\u12"}}', (1, 17), "written as"),
         ('{"a": {"path": "\\ud800"}, "b": 1}', (1, 17), "surrogate"),
+        ('{"a":\n {"path": "x", "model": "\\ud800"}}', (2, 26), "surrogate"),
+        ('{"a": {"x": "\\\\ud800 \\ud83c\\udf1f \\\\\\ud83c"}}', (1, 37), "surrogate"),
+        ('{"a": {"x": "\\ud83c\\udf1f', (1, 26), "ends too early"),
+        ('{"a": {"x": "\\ud83c', (1, 20), "ends too early"),
         ("[]", (1, 1), "one object"),
         ("\n\n  7", (3, 3), "one object"),
         ('{\n "a": 1}', (2, 2), "has to be an object"),
@@ -147,7 +151,7 @@ def test_aliases(tmp_path: Path) -> None:
 def test_an_editors_marks() -> None:
     """A byte order mark, and where the schema is, are no entries and no errors."""
     text = b'\xef\xbb\xbf{"$schema": "./model_map.schema.json", "a": ' + GOOD.encode() + b"}"
-    assert list(parse(text, PATH)) == ["a"]
+    assert list(parse(text, PATH).entries) == ["a"]
     assert places(b"\xef\xbb\xbf{,}") == (1, 2)
 
 

@@ -166,7 +166,7 @@ def test_a_full_disk_leaves_the_old_file(path: Path) -> None:
     writer = process(full, path)
     _, errors = writer.communicate(timeout=60)
     assert writer.returncode == 1
-    assert "could not be written: File too large" in errors
+    assert "could not be written: the file would be too large" in errors
     assert path.read_bytes() == before
     assert {name for name in os.listdir(path.parent) if not name.endswith(".lock")} == {path.name}
 

@@ -22,7 +22,8 @@ PATH = Path("/config/model_map.json")
 
 def test_the_form_people_have() -> None:
     """{"label": {"path": folder, "model": file, "stop": [...]}}."""
-    entries = parse(b'{"my model": {"path": "/models", "model": "x.gguf", "stop": ["</s>", "User:"]}}', PATH)
+    text = b'{"my model": {"path": "/models", "model": "x.gguf", "stop": ["</s>", "User:"]}}'
+    entries = parse(text, PATH).entries
     assert entries["my model"].file == Path("/models/x.gguf")
     assert entries["my model"].stop == ("</s>", "User:")
 
@@ -30,7 +31,7 @@ def test_the_form_people_have() -> None:
 def test_what_may_be_added_or_left_out() -> None:
     """Relative folders are relative to the map; unknown keys do no harm; null is as good as nothing."""
     text = {"a": {"path": "m", "model": "x.gguf", "stop": None, "sampling": {"top_k": 5}, "n_ctx": 9, "note": "mine"}}
-    entry = parse(json.dumps(text).encode(), PATH)["a"]
+    entry = parse(json.dumps(text).encode(), PATH).entries["a"]
     assert (entry.file, entry.stop, entry.given.n_ctx) == (Path("/config/m/x.gguf"), (), 9)
     assert entry.given.sampling == Sampling(top_k=5)
 
@@ -85,6 +86,45 @@ def test_any_file_is_read_or_refused(content: bytes) -> None:
         parse(content, PATH)
 
 
+@pytest.mark.parametrize(
+    ("name", "told"),
+    [
+        ("", "'' is left out, as its name is empty"),
+        ("a\nb", "'a\\nb' is left out, as its name holds control characters"),
+        ("\x1b[2J", "'\\x1b[2J' is left out, as its name holds control characters"),
+        ("x\u202ey", "'x\\u202ey' is left out, as its name holds control characters"),
+        ("x" * 201, "… is left out, as its name has more than 200 characters"),
+    ],
+)
+def test_a_name_that_no_model_can_have(tmp_path: Path, caplog: pytest.LogCaptureFixture, name: str, told: str) -> None:
+    """The others are there; it is said once where it stands and why; it stays in the file, whatever else changes."""
+    path = tmp_path / "model_map.json"
+    entry = {"path": "x", "model": "y"}
+    path.write_text(json.dumps({"first": entry, name: entry, " odd/../but used ": entry}))
+    model_map = ModelMap(path)
+    assert list(model_map.entries()) == ["first", " odd/../but used "]
+    [refused] = model_map.refused
+    assert told in str(refused)
+    assert f"{path}, line 1, column 40" in str(refused)
+    assert model_map.error is None
+    model_map.add("new", tmp_path / "z.gguf")
+    assert list(json.loads(path.read_text())) == ["first", name, " odd/../but used ", "new"]
+    model_map.entries()
+    assert len(caplog.messages) == 2, "in another line, as it has been written anew"
+    assert model_map.remove(name)
+    model_map.entries()
+    assert model_map.refused == ()
+
+
+def test_many_such_names(tmp_path: Path) -> None:
+    """A few are told."""
+    path = tmp_path / "model_map.json"
+    path.write_text(json.dumps({f"\n{number}": {"path": "x", "model": "y"} for number in range(5000)}))
+    model_map = ModelMap(path)
+    assert model_map.entries() == {}
+    assert len(model_map.refused) == 20
+
+
 def test_an_edit_is_picked_up(tmp_path: Path) -> None:
     """A file that appears, changes, breaks, is mended and disappears."""
     path = tmp_path / "model_map.json"
@@ -115,6 +155,8 @@ def test_a_break_is_logged_once(tmp_path: Path, caplog: pytest.LogCaptureFixture
         for _ in range(3):
             with contextlib.suppress(ModelMapError):
                 model_map.entries()
+            with contextlib.suppress(ModelMapError):
+                model_map.reread()
         assert len(caplog.records) == n_logged
     assert "model_map.json" in caplog.text
 
@@ -202,10 +244,10 @@ def test_a_failed_write_leaves_the_old_file(tmp_path: Path, monkeypatch: pytest.
     before = path.read_bytes()
 
     def full(descriptor: int) -> None:
-        raise OSError(28, "No space left on device")
+        raise OSError(28, "no space left on device")
 
     monkeypatch.setattr(os, "fsync", full)
-    with pytest.raises(ModelMapError, match="No space left"):
+    with pytest.raises(ModelMapError, match="no space left"):
         ModelMap(path).add("b", Path("/x/y"))
     assert path.read_bytes() == before
     assert {name for name in os.listdir(tmp_path) if not name.endswith(".lock")} == {"model_map.json"}

@@ -303,11 +303,26 @@ def test_bad_bodies(api: Api) -> None:
         ({"id": "x", "name": "x", "system": "y" * 100_001}, "string_above_max_length", "system"),
         ({"id": "x", "name": "x", "stop": ["y"] * 17}, "array_above_max_length", "stop"),
         ({"id": "x", "name": {"ja": "x"}}, "missing_required_parameter", "name.en"),
+        ({"id": "x", "name": "x", "avatar": "https://x/y.png"}, "invalid_value", "avatar"),
+        ({"id": "x", "name": "x", "model": "translator"}, "invalid_value", "model"),
+        ({"id": "x", "name": "x", "model": "m@translator"}, "invalid_value", "model"),
+        ({"id": "x", "name": "x", "model": "x"}, "invalid_value", "model"),
     ):
         error = error_of(api.post(body, "/v1/personas"), 400)
         assert (error["code"], error["param"]) == (code, param)
     other = api.client.simulate_put("/v1/personas/x", body=json.dumps({"id": "y", "name": "x"}))
     assert (error_of(other, 400)["param"], (folder(api) / "x.toml").exists()) == ("id", False)
+
+
+def test_a_file_that_names_a_persona_as_its_model(make_api: MakeApi) -> None:
+    """Is told when it is asked for. A model of that name need not be there yet, and wins when it is."""
+    api = make_api()
+    folder(api).mkdir()
+    (folder(api) / "x.toml").write_text('name = "x"\nmodel = "translator"\n')
+    error = error_of(api.chat("echo x", model="x"), 400)
+    assert error["code"] == "invalid_value"
+    assert "names 'translator' as its model, which is a persona" in error["message"]
+    assert put(api, "y", model="later")["usable"] is False
 
 
 def test_a_broken_file_is_told_of(make_api: MakeApi) -> None:

@@ -285,6 +285,20 @@ def test_a_broken_list_is_not_changed(api: Api) -> None:
     assert api.post({}, "/admin/reload").json["error"]["code"] == "invalid_model_map"
 
 
+def test_a_name_in_the_file_that_no_model_can_have(api: Api) -> None:
+    """Said in the status, in both languages; the others are served."""
+    path = api.deps.settings.now.model_map
+    entry = {"path": "/nowhere", "model": "m.gguf"}
+    path.write_text(json.dumps({"": entry, "m": entry}))
+    assert [one["id"] for one in api.get("/v1/models").json["data"]][:2] == ["m", "assistant"]
+    status = api.get("/v1/status").json
+    assert status["model_map_error"] is None
+    [sentence] = status["model_map_refused"]
+    assert "line 1, column 2: the model '' is left out" in sentence
+    [japanese] = api.get("/v1/status", headers={"Accept-Language": "ja"}).json["model_map_refused"]
+    assert "名前が空です" in japanese
+
+
 @pytest.mark.parametrize("path", ["/v1/models", "/admin/models"])
 def test_deleting_what_is_loaded(make_api: MakeApi, path: str) -> None:
     """Refused while it answers; unloaded else, unless the same file has another name."""

@@ -147,6 +147,17 @@ def test_what_cannot_be_looked_into(top: Path, models: ModelMap) -> None:
     assert (names(result), codes(result)) == (["y"], {"a": "file_unreadable"})
 
 
+def test_a_length_that_no_file_has(tmp_path: Path) -> None:
+    """Within an array of texts, beyond what a file system seeks to."""
+    path = write_gguf(tmp_path / "x.gguf")
+    content = path.read_bytes()
+    at = content.index((1).to_bytes(8, "little") + b"a")  # of the texts "a", "b" and one of 300 bytes
+    path.write_bytes(content[:at] + (1 << 60).to_bytes(8, "little") + content[at + 8 :])
+    with pytest.raises(ServerError) as caught:
+        read_header(path)
+    assert caught.value.code == "gguf_truncated"
+
+
 @settings(max_examples=100, deadline=None)
 @given(data=st.data(), n_bytes=st.integers(1, 40))
 def test_any_bytes_are_a_header_or_an_error(

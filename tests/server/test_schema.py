@@ -10,12 +10,14 @@ from collections.abc import Iterator
 
 import msgspec
 import pytest
-from bad_requests import BAD, Bad
+from bad_builders import Bad
+from bad_requests import BAD
 from bodies import CALL, FULL, FUNCTION, GOOD, TOOL, mutated
 from hypothesis import given
 from msgspec import inspect
 
-from hoshikage_server.api import conversation, invalid
+from hoshikage_server import invalid
+from hoshikage_server.api import conversation
 from hoshikage_server.api.schema import ChatRequest, decode_chat
 from hoshikage_server.engines import wire
 from hoshikage_server.engines.wire import Sampling

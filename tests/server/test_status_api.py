@@ -31,9 +31,9 @@ def api(make_api: MakeApi) -> Api:
     return make_api({name: {"path": "/nowhere", "model": f"{name}.gguf"} for name in ("m", "refuse", "slow")})
 
 
-def status(api: Api) -> Any:
+def status(api: Api, language: str = "en") -> Any:
     api.deps.answers.supervisor.settled()  # a socket between the last answer and this would have given it time
-    result = api.get("/v1/status")
+    result = api.get("/v1/status", headers={"Accept-Language": language})
     assert result.status_code == 200
     msgspec.json.decode(result.content, type=StatusObject)
     return result.json
@@ -164,6 +164,9 @@ def test_crashes_and_failures(api: Api) -> None:
     assert (now["state"], now["n_engine_starts"], now["n_engine_crashes"]) == ("failed", 2, 2)
     assert [(crash["model"], crash["reason"]) for crash in now["crashes"]] == [("m", "signal SIGKILL")] * 2
     assert now["last_error"] == "engine: signal SIGKILL"
+    in_japanese = status(api, "ja")
+    assert in_japanese["last_error"] == "推論エンジン: シグナル SIGKILL"
+    assert in_japanese["crashes"][0]["reason"] == "シグナル SIGKILL"
     api.chat("echo x", "refuse")
     now = status(api)
     assert 0 < now["retry_after_s"]["refuse"] <= 10

@@ -23,6 +23,7 @@ from hoshikage_server.engines.sleep import Dormitory
 from hoshikage_server.engines.supervisor import Supervisor
 from hoshikage_server.engines.wire import EngineSpec
 from hoshikage_server.errors import EngineError, ServerError
+from hoshikage_server.messages import said
 from hoshikage_server.settings import LiveSettings, Settings
 
 
@@ -185,7 +186,7 @@ def test_a_program_that_is_not_there(live: LiveSettings) -> None:
     for _ in range(2):
         error = refusal(supervisor, "m")
         assert error.code == "model_load_failed"
-        assert "No such file" in str(error)
+        assert "no such file" in str(error)
     assert supervisor.snapshot().state == "failed"
 
 
@@ -197,7 +198,7 @@ def test_death_while_idle_is_noticed(supervisor: Supervisor) -> None:
     os.kill(engine.pid, signal.SIGKILL)
     wait_for_state(supervisor, "failed")
     assert supervisor.snapshot().n_crashes == 1
-    assert supervisor.snapshot().crashes[0].reason == "signal SIGKILL"
+    assert supervisor.snapshot().crashes[0].reason == said("engine_signal", signal="SIGKILL")
     assert supervisor.lease(lease_of("m")) is not engine
     assert supervisor.snapshot().last_error is None
 
@@ -225,7 +226,7 @@ def test_a_stalled_engine_is_killed(
     os.kill(stalled.pid, signal.SIGSTOP)
     wait_for(lambda: supervisor.snapshot().n_crashes)
     assert supervisor.lease(lease_of("m")) is not stalled
-    assert "no sign of life for 0.3 s" in supervisor.snapshot().crashes[0].reason
+    assert "no sign of life for 0.3 s" in str(supervisor.snapshot().crashes[0].reason)
     [died] = [record for record in caplog.records if record.levelno >= logging.WARNING]
     assert "no sign of life" in died.message
 

@@ -30,6 +30,11 @@ _TEXT_FIELDS = {"help", "reason", "message", "prompt", "metavar", "short_help", 
 _SENTENCE = re.compile(r"[A-Za-z]{2,}[,;:.]?\s+[A-Za-z]{2,}")  # two words: a name or a field of its own is none
 _WORD = re.compile(r"[A-Za-z]{2,}")
 _FORMAT = re.compile(r"%[-+ 0-9.]*[a-z]")
+_WORDS_OF_AN_ERROR = re.compile(r"^str\((error|.*reason)\)")
+_TELLERS = {"said", "unusable", "Crash", "_note_failure", "_unwritable", "Freed"}
+_RAISING = {"engines/templates.py", "registry/files.py"}  # for others, who tell of it
+# In brackets, behind a sentence that says what it means and what to do.
+_QUOTED = {"demo_bad_content", "hub_unreachable"}
 # Not for people: words of the protocol between parents and children, of a type, or of what another program has said.
 _NOT_FOR_PEOPLE = {"api/openapi.py", "api/operations.py"}
 
@@ -84,6 +89,25 @@ def test_no_japanese_stands_in_the_source(name: str) -> None:
         if any(not char.isascii() and char.isalpha() for char in node.value)
     ]
     assert found == []
+
+
+@pytest.mark.parametrize("name", sorted(TREES))
+def test_words_of_other_programs_do_not_stand_alone(name: str) -> None:
+    """What Python or the system says of an error is English, or in a language that nobody chose."""
+    assert list(_foreign(name, TREES[name])) == []
+
+
+def test_what_would_be_found_of_other_programs() -> None:
+    """The test finds what it is for."""
+    for source in (
+        'ServerError("file_unreadable", reason=error.strerror)',
+        'ServerError("file_unreadable", reason=str(error))',
+        'said("log_x", reason=getattr(error, "strerror", None) or str(error))',
+        "unusable(path, error.strerror or str(error))",
+        "Crash(at, model, str(event.reason))",
+    ):
+        assert list(_foreign("x.py", ast.parse(source))), source
+    assert not list(_foreign("x.py", ast.parse('said("log_x", reason=told_by_system(error))')))
 
 
 def test_what_would_be_found() -> None:
@@ -141,6 +165,18 @@ def _sentences(name: str, tree: ast.AST) -> Iterator[tuple[int, str]]:
             yield from _literals(node.args, _SENTENCE.search)
         keywords = [keyword.value for keyword in node.keywords if keyword.arg in _TEXT_FIELDS]
         yield from _literals(keywords, _SENTENCE.search)
+
+
+def _foreign(name: str, tree: ast.AST) -> Iterator[str]:
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Attribute) and node.attr == "strerror" and name not in _RAISING:
+            yield ast.unparse(node)
+        if isinstance(node, ast.Constant) and node.value == "strerror":
+            yield "strerror"
+        if isinstance(node, ast.Call) and (_called(node) in _ERRORS or _called(node) in _TELLERS):
+            for value in (*node.args, *(keyword.value for keyword in node.keywords if keyword.arg == "reason")):
+                if _WORDS_OF_AN_ERROR.search(ast.unparse(value)) and not _QUOTED.intersection(_constant(node.args[0])):
+                    yield ast.unparse(node)
 
 
 def _literals(nodes: Iterable[ast.AST], is_text: Callable[[str], object]) -> Iterator[tuple[int, str]]:

@@ -8,7 +8,7 @@ import falcon
 import msgspec
 from msgspec import Meta
 
-from hoshikage_server.api import invalid
+from hoshikage_server import invalid
 from hoshikage_server.api.operations import operation
 from hoshikage_server.api.responses.objects import Item, Response
 from hoshikage_server.api.responses.store import Kept, ResponseStore

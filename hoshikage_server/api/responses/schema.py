@@ -7,7 +7,8 @@ from typing import Annotated, Any, Literal
 import msgspec
 from msgspec import Meta
 
-from hoshikage_server.api import invalid, schema
+from hoshikage_server import invalid
+from hoshikage_server.api import schema
 from hoshikage_server.api.responses import tagged
 from hoshikage_server.api.responses.tools import TOOLS_MAX, ToolChoice
 from hoshikage_server.api.schema import GenerateRequest, Metadata, ReasoningEffort, TokenCount, TopLogprobs, Verbosity

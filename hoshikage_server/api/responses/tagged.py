@@ -10,7 +10,8 @@ from typing import Any, TypeVar
 
 import msgspec
 
-from hoshikage_server.api import invalid, schema
+from hoshikage_server import invalid
+from hoshikage_server.api import schema
 from hoshikage_server.errors import RequestError
 
 T = TypeVar("T")

@@ -16,7 +16,7 @@ from typing import Annotated, Any, Literal, NamedTuple
 import msgspec
 from msgspec import Meta
 
-from hoshikage_server.api import invalid
+from hoshikage_server import invalid
 from hoshikage_server.api.responses import free_text, tagged
 from hoshikage_server.api.tools import Name, require_object
 from hoshikage_server.engines.wire import Form, Text

@@ -17,7 +17,7 @@ from hoshikage_server.messages import Size
 from hoshikage_server.registry.entry import Entry, ModelEntry
 from hoshikage_server.registry.inspection import Inspection, MemoryNeed, inspect
 from hoshikage_server.registry.model_map import ModelMap
-from hoshikage_server.settings import load_settings
+from hoshikage_server.settings import cli_language, load_settings
 
 _INSPECT_S = 60.0
 _TEMPLATE_LINES = 5
@@ -29,7 +29,10 @@ _FILE_KEYS = ("path", "model")
 @json_option(words="cli_json")
 def list_models(details: bool, is_json: bool) -> None:
     """Lists the registered models."""
-    entries = list(ModelMap(load_settings().model_map).entries().values())
+    models = ModelMap(load_settings().model_map)
+    entries = list(models.entries().values())
+    for error in models.refused:
+        click.echo(f"hoshikage: {error.text(cli_language())}", err=True)
     if is_json:
         print_json([_told(entry) for entry in entries])
     elif not entries:
@@ -92,7 +95,7 @@ def _rows(entry: ModelEntry | None, file: Path, found: Inspection) -> list[tuple
     size = str(Size(found.size_bytes))
     if found.n_parts > 1:
         size = say("show_parts", size=size, n=found.n_parts)
-    arch = say("show_params", arch=found.arch, n=_billions(found.n_params), layers=found.n_layer)
+    arch = say("show_params", arch=found.arch, n=billions(found.n_params), layers=found.n_layer)
     rows: list[tuple[str, list[str]]] = [
         ("name", [found.name] if found.name else []),
         ("file", [str(file)]),
@@ -125,5 +128,6 @@ def _memory(need: MemoryNeed) -> str:
     return f"{say('show_tokens', n=need.n_ctx)}: {sizes}"
 
 
-def _billions(n_params: int) -> str:
+def billions(n_params: int) -> str:
+    """A number of weights, as people say it."""
     return f"{n_params / 1e9:.1f}B" if n_params >= 1e9 else f"{n_params / 1e6:.1f}M"

@@ -13,9 +13,10 @@ from hoshikage_server.cli.status_view import columns
 from hoshikage_server.cli.words import command, json_option, option, say
 from hoshikage_server.errors import ModelMapError
 from hoshikage_server.hub.checksums import sha256_of
+from hoshikage_server.messages import told_by_system
 from hoshikage_server.registry.entry import ModelEntry
 from hoshikage_server.registry.model_map import ModelMap
-from hoshikage_server.settings import load_settings
+from hoshikage_server.settings import cli_language, load_settings
 
 _WRONG = ("wrong", "missing")
 
@@ -50,7 +51,7 @@ def _look(entry: ModelEntry, write_to: ModelMap | None) -> dict[str, Any]:
     try:
         told["sha256"] = sha256 = _digest(entry, sha256_of)
     except OSError as error:
-        return {**told, "state": "missing", "reason": error.strerror or str(error)}
+        return {**told, "state": "missing", "reason": told_by_system(error).text(cli_language())}
     if expected is not None:
         return {**told, "state": "ok" if sha256 == expected.lower() else "wrong"}
     assert write_to is not None

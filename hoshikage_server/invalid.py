@@ -15,11 +15,11 @@ import re
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
-from hoshikage_server.api import value_path
-from hoshikage_server.api.value_path import UNKNOWN
+from hoshikage_server import value_path
 from hoshikage_server.engines.wire import INT32_MAX
 from hoshikage_server.errors import RequestError
 from hoshikage_server.messages import Words
+from hoshikage_server.value_path import UNKNOWN
 
 NESTING_MAX = 128  # levels: far more than any schema needs, and less than what anything here fails at
 NO_LINE_END = r"(?!\n)"  # after `$`, which in Python lets one through

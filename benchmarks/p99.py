@@ -1,0 +1,70 @@
+"""How even are short plain answers: half, 90 and 99 of 100 of them, ours and llama-server's in turn.
+
+One client, a new connection each time, answers of a few tokens that are not streamed. A slow machine is slow for all of
+them; what one of a hundred waits longer than the others is the server's doing, or the neighbours'.
+"""
+
+from __future__ import annotations
+
+from contextlib import ExitStack
+from statistics import quantiles
+
+from common import Options, Size, progress, run
+from report import Goal, Report
+from servers import MODEL_ID, N_CTX, OURS, THEIRS, in_turn, llama_server, our_server
+from streams import plain_chat
+
+GOALS = (Goal("non-streamed 8-token answers: p99/p50", (OURS, "p99/p50"), at_most=1.5),)
+
+
+def percentiles(times_ms: list[float]) -> dict[str, float]:
+    """What a half, nine in ten and all but one in a hundred stay below."""
+    hundredths = quantiles(times_ms, n=100, method="inclusive")
+    p50, p90, p99 = hundredths[49], hundredths[89], hundredths[98]
+    return {"p50": p50, "p90": p90, "p99": p99, "p99/p50": p99 / p50}
+
+
+def measure(options: Options) -> list[Report]:
+    """Both, one answer each in turn."""
+    report = Report(
+        title="Short plain answers",
+        settings=options.settings(n_ctx=N_CTX),
+        build=options.build,
+        unit="ms",
+        units={"p99/p50": ""},
+        references=(THEIRS,),
+        goals=GOALS,
+    )
+    with ExitStack() as running:
+        servers = {OURS: running.enter_context(our_server(options.model, options.threads))}
+        if options.tools:
+            theirs = llama_server(options.tools.llama_server, options.model, options.threads, "-np", "1")
+            servers[THEIRS] = running.enter_context(theirs)
+        for repetition in range(options.repetitions):
+            times_ms: dict[str, list[float]] = {name: [] for name in servers}
+            for number in range(options.answers + 1):
+                content = f"Question {repetition}.{number}: how tall is a lighthouse?"
+                for name in in_turn(list(servers), number):
+                    request = {
+                        "model": MODEL_ID,
+                        "messages": [{"role": "user", "content": content}],
+                        "max_tokens": options.tokens,
+                        "temperature": 0,
+                    }
+                    took_ms = 1000 * plain_chat(servers[name].port, request)
+                    if number:  # the first one warms up
+                        times_ms[name].append(took_ms)
+            for name, times in times_ms.items():
+                report.add(name, percentiles(times))
+            progress(repetition + 1, options)
+    return [report]
+
+
+if __name__ == "__main__":
+    run(
+        __doc__,
+        measure,
+        Size("answers", 150, quick=3, help="answers of each in a repetition", least=2),
+        Size("tokens", 8, quick=4, help="tokens of an answer"),
+        repetitions=3,
+    )

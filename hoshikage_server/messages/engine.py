@@ -1,0 +1,64 @@
+"""What is said of the lane, the engine, and models that are loaded or not."""
+
+from __future__ import annotations
+
+from hoshikage_server.messages.message import Message
+
+ENGINE: dict[str, Message] = {
+    "queue_full": Message(
+        "順番待ちがいっぱいです（{waiting} 件）。しばらくしてからお試しください。",
+        "The queue is full ({waiting} requests are waiting). Please try again later.",
+    ),
+    "queue_timeout": Message(
+        "順番待ちが {seconds} 秒を超えました。しばらくしてからお試しください。",
+        "The request waited for more than {seconds} seconds. Please try again later.",
+    ),
+    "load_timeout": Message(
+        "モデル '{model}' の読み込みが {seconds} 秒以内に終わりませんでした。",
+        "The model '{model}' did not finish loading within {seconds} seconds.",
+    ),
+    "model_load_failed": Message(
+        "モデル '{model}' を読み込めませんでした: {reason}",
+        "The model '{model}' could not be loaded: {reason}",
+    ),
+    "insufficient_memory": Message(
+        "モデル '{model}' を読み込むにはメモリが足りません。"
+        "{needed_bytes} 必要ですが、空きは {free_bytes} です（{device}）。"
+        "量子化の小さいファイルを使う、HOSHIKAGE_N_CTX（またはモデルの n_ctx）を小さくする、"
+        "HOSHIKAGE_DEGRADE=1 で省メモリの読み込みを許す、ほかのプログラムを終了する、のいずれかをお試しください。",
+        "There is not enough memory for the model '{model}': it needs {needed_bytes}, and {free_bytes} are free "
+        "({device}). Use a smaller quantisation, lower HOSHIKAGE_N_CTX (or the model's own n_ctx), let it load in less "
+        "memory with HOSHIKAGE_DEGRADE=1, or end other programs.",
+    ),
+    "device_host": Message("メインメモリ", "RAM"),
+    "model_in_use": Message(
+        "モデル '{model}' は使用中です。応答が終わってから、もう一度お試しください。",
+        "The model '{model}' is in use: try again when its answers have ended.",
+    ),
+    "model_failed": Message(
+        "モデル '{model}' の推論エンジンが短い間に何度も異常終了したため、しばらく使えません。"
+        "すぐに試すには 'hoshikage load {model}' を実行してください。",
+        "The engine of the model '{model}' died several times in a short time, so it is left alone for a while. "
+        "'hoshikage load {model}' tries again at once.",
+    ),
+    "unload_timeout": Message(
+        "モデル '{model}' のアンロードが {seconds} 秒以内に終わりませんでした。",
+        "The model '{model}' did not end within {seconds} seconds.",
+    ),
+    "engine_crashed": Message(
+        "推論エンジンが途中で終了しました（{reason}）。もう一度お試しください。",
+        "The engine process died while working on this request ({reason}). Please try again.",
+    ),
+    "reader_too_slow": Message(
+        "応答の受信が遅すぎるため、生成を中止しました。",
+        "The answer was read too slowly and has been cancelled.",
+    ),
+    "shutting_down": Message(
+        "サーバーは終了するところです。",
+        "The server is shutting down.",
+    ),
+    "internal_error": Message(
+        "サーバー内部でエラーが起きました（リクエストID: {request_id}）。",
+        "The server had an error while processing your request (request id: {request_id}).",
+    ),
+}
