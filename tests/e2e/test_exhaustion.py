@@ -146,7 +146,7 @@ def test_no_descriptors_for_an_engine(start_server: StartServer) -> None:
         assert answer.startswith(b"HTTP/1.1 503 ")
         error = json.loads(answer.partition(b"\r\n\r\n")[2])["error"]
         assert error["code"] == "model_load_failed"
-        assert error["message"].endswith("Too many open files")
+        assert error["message"].endswith("too many files are open: raise the limit, 'ulimit -n'")
         wait_for(lambda: n_descriptors(worker) <= n_before, 2, f"none is lost where {n_more} are free")
     assert refused >= 3
     assert b'"content":"hello"' in ask(server, "echo hello")
@@ -234,6 +234,6 @@ def test_no_space_for_the_model_map(tmp_path: Path, command: list[str]) -> None:
         env=environ, cwd=tmp_path, capture_output=True, text=True, check=False,
     )  # fmt: skip
     assert result.returncode == 1
-    assert result.stderr == f"hoshikage: The model map {path} could not be written: File too large\n"
+    assert result.stderr == f"hoshikage: The model map {path} could not be written: the file would be too large\n"
     assert path.read_bytes() == before
     assert {entry.name for entry in tmp_path.iterdir()} <= {"x.gguf", "model_map.json", "model_map.json.lock"}

@@ -32,7 +32,7 @@ def test_every_key_has_a_row() -> None:
 def test_the_sample_is_read() -> None:
     """With its schema line."""
     (sample,) = re.findall(r"```json\n(.*?)```", DOCUMENT, re.DOTALL)
-    entry = parse(sample.encode(), MAP)["smollm2"]
+    entry = parse(sample.encode(), MAP).entries["smollm2"]
     assert (entry.given.aliases, entry.given.n_ctx) == (("gpt-4o-mini",), 8192)
 
 
