@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from http.client import HTTPResponse
 from itertools import pairwise
+from pathlib import Path
 
 from common import Options, Size, fail, progress, run
 from report import Report
@@ -63,6 +64,12 @@ def first_text_ms(server: Server) -> float:
     return took_ms
 
 
+def forget_file(path: Path) -> None:
+    """Lets the kernel drop what it keeps of a file in memory."""
+    with path.open("rb") as file:
+        os.posix_fadvise(file.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
+
+
 def gap_after_kill_ms(server: Server, n_before: int) -> float:
     """The longest silence of a stream whose engine is killed."""
     arrivals = []
@@ -110,6 +117,9 @@ def measure(options: Options) -> list[Report]:
             report.add("first token, loaded", {"time": first_text_ms(server)})
             server.unload()
             report.add("first token, from dark", {"time": first_text_ms(server)})
+            server.unload()
+            forget_file(options.model)
+            report.add("first token, from dark and disk", {"time": first_text_ms(server)})
             for n_before in options.before_death:
                 name = f"next token after kill -9, {n_before} tokens in"
                 report.add(name, {"time": gap_after_kill_ms(server, n_before)})
