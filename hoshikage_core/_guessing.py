@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 _COST = 0.2  # of a guess in steps, where nothing is known: low, so that it is tried
 _COST_MAX = 2.0  # more is an accident
 _TIME_WEIGHT = 0.3  # of the latest step
-_DOUBT = 0.999  # with each step, what was slow is taken to be less so: it is tried again some day
+_DOUBT = 0.9997  # with each step, what was slow is taken to be less so: it is tried again some day
 _WORTHWHILE = 1.05  # less is not known that well
 
 

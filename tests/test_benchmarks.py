@@ -150,6 +150,7 @@ def test_scripts_explain_themselves() -> None:
         ("p99", ["--no-peers"]),
         ("memory", ["--no-peers"]),
         ("soak", ["--minutes", "0.03"]),
+        ("speculative", []),
     ],
 )
 def test_script_runs(
