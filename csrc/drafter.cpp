@@ -19,7 +19,7 @@ Drafter::Drafter(const hsk_context &context, uint16_t n_ngram) {
 }
 
 Drafter::Drafter(hsk_context &context, const hsk_model &draft_model, const hsk_context_params &params, float p_min)
-    : model_(draft_model.model) {
+    : model_(draft_model.model), others_(context.threads.get()) {
     if (draft_model.vocab_only || llama_model_has_encoder(model_.get()) || !llama_model_has_decoder(model_.get()) ||
         llama_model_is_recurrent(model_.get()) || llama_model_is_hybrid(model_.get())) {
         throw Failure(HSK_UNSUPPORTED, "this model cannot draft: it has no weights, an encoder or a recurrent memory");
@@ -37,7 +37,7 @@ Drafter::Drafter(hsk_context &context, const hsk_model &draft_model, const hsk_c
         throw Failure(HSK_INTERNAL,
                       "cannot create the draft model's context: " + (reason.empty() ? "llama.cpp gave no reason" : reason));
     }
-    threads_ = std::make_unique<Crew>(llama_n_threads(context.llama.get()), llama_n_threads_batch(context.llama.get()));
+    threads_ = std::make_unique<Crew>(llama_n_threads(context.llama.get()), llama_n_threads_batch(context.llama.get()), false);
     threads_->attach(llama_.get());
 
     common_params_speculative speculative;
@@ -71,6 +71,9 @@ void Drafter::tell(int32_t seq_id, size_t n_kept, const int32_t *tokens, size_t 
 
 const llama_tokens &Drafter::guess(int32_t seq_id, int32_t n_max) {
     guesses_.clear();
+    if (llama_) {
+        others_->rest();
+    }
     llama_tokens &tokens = tracks_[static_cast<size_t>(seq_id)].tokens;
     if (tokens.empty() || n_max <= 0 || (llama_ && !catch_up(seq_id, tokens.size() - 1))) {
         return guesses_;

@@ -40,6 +40,7 @@ class Drafter {
 
     // In the order of construction: the draft model's context goes before the threads and the model, and after who asks it.
     shared_model model_;
+    Crew *others_ = nullptr;  // which would be in its way
     std::unique_ptr<Crew> threads_;
     native_context llama_;
     common_speculative_ptr speculative_;

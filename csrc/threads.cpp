@@ -44,18 +44,6 @@ void require_threads(int32_t n_threads) {
     }
 }
 
-Threads make_threads(int32_t n_threads) {
-    require_threads(n_threads);
-    ggml_threadpool_params params = ggml_threadpool_params_default(n_threads);
-    params.paused = true;  // until the first graph: otherwise they wait for it in a busy loop while the context is made
-    params.poll = polling;
-    Threads threads(ggml_threadpool_new(&params));
-    if (!threads) {
-        throw Failure(HSK_OUT_OF_MEMORY, "cannot start " + std::to_string(n_threads) + " threads");
-    }
-    return threads;
-}
-
 // With a GPU threads wait for it, and that is no loss.
 bool computes_on_cpu_only() {
     for (size_t i = 0; i < ggml_backend_dev_count(); i++) {
@@ -79,7 +67,7 @@ double seconds(std::chrono::steady_clock::duration duration) {
 
 }  // namespace
 
-Crew::Crew(int32_t n_threads, int32_t n_threads_batch)
+Crew::Crew(int32_t n_threads, int32_t n_threads_batch, bool stays_awake)
     : n_threads_(n_threads), n_threads_batch_(n_threads_batch), limit_(std::max(n_threads, n_threads_batch)),
       gives_way_(computes_on_cpu_only()), pool_(make_threads(n_threads)),
       pool_batch_(n_threads_batch == n_threads ? nullptr : make_threads(n_threads_batch)), patience_s_(patience_min_s) {}
@@ -101,6 +89,13 @@ int32_t Crew::compute(llama_context *context, const llama_batch &batch, int32_t 
         adapt(context);
     }
     return status;
+}
+
+void Crew::rest() {
+    ggml_threadpool_pause(pool_.get());
+    if (pool_batch_) {
+        ggml_threadpool_pause(pool_batch_.get());
+    }
 }
 
 void Crew::note(int32_t n_threads, double wall_s, double cpu_s) {
@@ -143,6 +138,18 @@ void Crew::limit(llama_context *context, int32_t n_threads) {
         limit_ = before;  // no thread can be started: as before, then
     }
     attach(context);
+}
+
+Threads Crew::make_threads(int32_t n_threads) const {
+    require_threads(n_threads);
+    ggml_threadpool_params params = ggml_threadpool_params_default(n_threads);
+    params.paused = true;  // until the first graph: otherwise they wait for it in a busy loop while the context is made
+    params.poll = stays_awake_ ? polling : 0;
+    Threads threads(ggml_threadpool_new(&params));
+    if (!threads) {
+        throw Failure(HSK_OUT_OF_MEMORY, "cannot start " + std::to_string(n_threads) + " threads");
+    }
+    return threads;
 }
 
 }  // namespace hsk

@@ -21,14 +21,18 @@ using Threads = std::unique_ptr<ggml_threadpool, FreeThreads>;
 /// did not tells it: while they compute, each of them should use all of its time.
 class Crew {
   public:
-    /// Starts the threads, the caller's own counted in; they sleep until the first computation.
-    Crew(int32_t n_threads, int32_t n_threads_batch);
+    /// Starts the threads, the caller's own counted in; they sleep until the first computation. Those that stay awake for a moment
+    /// after one are sooner at the next, and in the way of others.
+    Crew(int32_t n_threads, int32_t n_threads_batch, bool stays_awake = true);
 
     /// To be called once, before the first computation; the context must go before the crew.
     void attach(llama_context *context);
 
     /// llama_decode or llama_encode, whose result it returns.
     int32_t compute(llama_context *context, const llama_batch &batch, int32_t (*function)(llama_context *, llama_batch));
+
+    /// Lets the threads sleep now, as others are about to compute.
+    void rest();
 
   private:
     using Clock = std::chrono::steady_clock;
@@ -43,10 +47,12 @@ class Crew {
     void note(int32_t n_threads, double wall_s, double cpu_s);
     void adapt(llama_context *context);
     void limit(llama_context *context, int32_t n_threads);
+    Threads make_threads(int32_t n_threads) const;
 
     int32_t n_threads_;
     int32_t n_threads_batch_;
     int32_t limit_;
+    bool stays_awake_;
     bool gives_way_;
     Threads pool_;
     Threads pool_batch_;  // none: the same
