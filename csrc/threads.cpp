@@ -6,6 +6,7 @@
 #include <ctime>
 #include <exception>
 #include <future>
+#include <system_error>
 #include <thread>
 #include <utility>
 #include <vector>
@@ -18,8 +19,9 @@ constexpr uint32_t polling = 1;
 
 constexpr double window_s = 0.02;       // some time slices of a scheduler
 constexpr double missing_share = 0.3;   // of one thread's time; what serves the answer beside it takes less
+constexpr double free_share = 0.85;     // of a core's time: so much of it makes the core free
 constexpr double patience_min_s = 0.1;  // before one thread more is tried
-constexpr double patience_max_s = 5;
+constexpr double patience_max_s = 2;
 
 // ggml ends the process when it cannot start a thread, as where a limit on processes or memory is near: so they are tried first.
 void require_threads(int32_t n_threads) {
@@ -55,9 +57,9 @@ bool computes_on_cpu_only() {
     return true;
 }
 
-double cpu_now_s() {
+double cpu_now_s(clockid_t clock) {
     timespec now{};
-    clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &now);
+    clock_gettime(clock, &now);
     return static_cast<double>(now.tv_sec) + 1e-9 * static_cast<double>(now.tv_nsec);
 }
 
@@ -65,11 +67,22 @@ double seconds(std::chrono::steady_clock::duration duration) {
     return std::chrono::duration<double>(duration).count();
 }
 
+// How much of a core a thread gets that never waits.
+double share_of_a_core() {
+    const auto begun = std::chrono::steady_clock::now();
+    const double cpu_begun_s = cpu_now_s(CLOCK_THREAD_CPUTIME_ID);
+    double wall_s = 0;
+    while (wall_s < window_s) {
+        wall_s = seconds(std::chrono::steady_clock::now() - begun);
+    }
+    return (cpu_now_s(CLOCK_THREAD_CPUTIME_ID) - cpu_begun_s) / wall_s;
+}
+
 }  // namespace
 
 Crew::Crew(int32_t n_threads, int32_t n_threads_batch, bool stays_awake)
     : n_threads_(n_threads), n_threads_batch_(n_threads_batch), limit_(std::max(n_threads, n_threads_batch)),
-      gives_way_(computes_on_cpu_only()), pool_(make_threads(n_threads)),
+      stays_awake_(stays_awake), gives_way_(computes_on_cpu_only()), pool_(make_threads(n_threads)),
       pool_batch_(n_threads_batch == n_threads ? nullptr : make_threads(n_threads_batch)), patience_s_(patience_min_s) {}
 
 void Crew::attach(llama_context *context) {
@@ -79,13 +92,13 @@ void Crew::attach(llama_context *context) {
 
 int32_t Crew::compute(llama_context *context, const llama_batch &batch, int32_t (*function)(llama_context *, llama_batch)) {
     const Clock::time_point begun = Clock::now();
-    const double cpu_begun_s = cpu_now_s();
+    const double cpu_begun_s = cpu_now_s(CLOCK_PROCESS_CPUTIME_ID);
     const int32_t status = function(context, batch);
     retired_.reset();
     retired_batch_.reset();
     if (gives_way_) {
         note(std::min(batch.n_tokens == 1 ? n_threads_ : n_threads_batch_, limit_), seconds(Clock::now() - begun),
-             cpu_now_s() - cpu_begun_s);
+             cpu_now_s(CLOCK_PROCESS_CPUTIME_ID) - cpu_begun_s);
         adapt(context);
     }
     return status;
@@ -112,18 +125,39 @@ void Crew::adapt(llama_context *context) {
     }
     const Window seen = std::exchange(window_, {});
     const double missing_s = seen.n_threads * seen.wall_s - seen.cpu_s;
-    const Clock::time_point now = Clock::now();
     if (seen.n_threads > 1 && missing_s > missing_share * seen.wall_s) {
-        patience_s_ = is_trying_ ? std::min(2 * patience_s_, patience_max_s) : patience_min_s;
-        is_trying_ = false;
-        try_at_ = now + std::chrono::duration_cast<Clock::duration>(std::chrono::duration<double>(patience_s_));
+        wait_longer(has_tried_);
+        has_tried_ = false;
         limit(context, seen.n_threads - 1);
-    } else if (limit_ < std::max(n_threads_, n_threads_batch_) && now >= try_at_) {
-        is_trying_ = true;
-        limit(context, limit_ + 1);
-    } else if (seen.n_threads == limit_) {
-        is_trying_ = false;
+        return;
     }
+    has_tried_ = has_tried_ && limit_ != seen.n_threads;
+    if (limit_ < std::max(n_threads_, n_threads_batch_)) {
+        look_for_a_core(context);
+    }
+}
+
+// A thread of no use goes first: it loses nothing but its own time, where one that others wait for would cost seconds.
+void Crew::look_for_a_core(llama_context *context) {
+    if (!probe_.valid() && Clock::now() >= try_at_) {
+        try {
+            probe_ = std::async(std::launch::async, share_of_a_core);
+        } catch (const std::system_error &) {
+            wait_longer(true);  // no thread can be started now
+        }
+    } else if (probe_.valid() && probe_.wait_for(std::chrono::seconds(0)) == std::future_status::ready) {
+        if (probe_.get() < free_share) {
+            wait_longer(true);
+        } else {
+            has_tried_ = true;
+            limit(context, limit_ + 1);
+        }
+    }
+}
+
+void Crew::wait_longer(bool than_before) {
+    patience_s_ = than_before ? std::min(2 * patience_s_, patience_max_s) : patience_min_s;
+    try_at_ = Clock::now() + std::chrono::duration_cast<Clock::duration>(std::chrono::duration<double>(patience_s_));
 }
 
 void Crew::limit(llama_context *context, int32_t n_threads) {

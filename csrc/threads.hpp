@@ -5,6 +5,7 @@
 #include "llama.h"
 
 #include <chrono>
+#include <future>
 #include <memory>
 
 namespace hsk {
@@ -46,6 +47,8 @@ class Crew {
 
     void note(int32_t n_threads, double wall_s, double cpu_s);
     void adapt(llama_context *context);
+    void look_for_a_core(llama_context *context);
+    void wait_longer(bool than_before);
     void limit(llama_context *context, int32_t n_threads);
     Threads make_threads(int32_t n_threads) const;
 
@@ -59,7 +62,8 @@ class Crew {
     Threads retired_;     // ggml looks at the pools of the computation before once more
     Threads retired_batch_;
     Window window_;
-    bool is_trying_ = false;  // one thread more than was good before
+    bool has_tried_ = false;  // one thread more than was good before, and nothing was seen of it yet
+    std::future<double> probe_;
     Clock::time_point try_at_;
     double patience_s_;
 };
