@@ -65,6 +65,11 @@ class Prefixes:
         return self._n_back == ANYWHERE
 
     @property
+    def goes_back(self) -> bool:
+        """Whether a sequence can go back to before its last tokens, without a checkpoint."""
+        return self._n_back > 0
+
+    @property
     def needs_borders(self) -> bool:
         """Whether it can go back to where a checkpoint was taken only, and there is room for some."""
         return not self.cuts_anywhere and self._room_bytes > 0
@@ -82,12 +87,10 @@ class Prefixes:
 
     def keep(self, seq_id: int, tokens: SequenceOf[int]) -> None:
         """Takes over what an ended sequence holds: the first of its tokens."""
-        end = ffi.new("int32_t *")
-        with self._context as context:
-            call(lib.hsk_sequence_end_get, context, seq_id, end)
+        end = self._end(seq_id)
         self._checkpoints.expect(seq_id, ())
-        if 0 < end[0] == self._n_held[seq_id] <= len(tokens):
-            self._kept[seq_id] = list(tokens[: end[0]])
+        if 0 < end == self._n_held[seq_id] <= len(tokens):
+            self._kept[seq_id] = list(tokens[:end])
         else:
             self.forget(seq_id)
 
@@ -160,6 +163,15 @@ class Prefixes:
         if self._checkpoints.take(self._room_bytes):
             self._tidy()
 
+    def on_failed(self) -> None:
+        """Takes note of what a step that failed has left of the sequences."""
+        for seq_id, n_held in enumerate(self._n_held):
+            if (end := self._end(seq_id)) < n_held:
+                self._n_held[seq_id] = end
+                self._cells.cut(seq_id, end)
+                if seq_id in self._kept:
+                    self.forget(seq_id)
+
     def go_back(self, seq_id: int, n: int) -> None:
         """Lets a sequence hold its first n tokens only, or as many of them as the model's memory can go back to."""
         n_held = ffi.new("int32_t *")
@@ -225,6 +237,13 @@ class Prefixes:
             reach = 1 if len(saved.tokens) <= self._n_back else len(saved.tokens)
             points = (n_tokens for n_tokens, _ in saved.marks)
             yield _Source(*usable(saved.tokens, reach, points, _N_SAVED_MIN), -1, saved)
+
+    def _end(self, seq_id: int) -> int:
+        """How many tokens the KV cache holds of a sequence."""
+        end = ffi.new("int32_t *")
+        with self._context as context:
+            call(lib.hsk_sequence_end_get, context, seq_id, end)
+        return int(end[0])
 
     def _reach(self, seq_id: int) -> int:
         """The fewest first tokens that a sequence can go back to without a checkpoint."""
