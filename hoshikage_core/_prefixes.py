@@ -270,6 +270,8 @@ class Prefixes:
                 call(lib.hsk_sequence_copy, context, source, target, n, data, n_bytes)
             except (ContextFullError, UnsupportedError):
                 n = 0
+        if source in self._kept:
+            self._kept[source] = self._kept.pop(source)
         self._n_held[target] = n
         self._cells.copy(source, target, n)
         self._checkpoints.put(target, (one for one in self._checkpoints.of(source) if one.n_tokens <= n))

@@ -156,7 +156,7 @@ class Generation:
     @property
     def n_cached(self) -> int:
         """How many of the prompt's tokens another sequence had computed."""
-        return self.sequence.n_cached
+        return min(self.sequence.n_cached, self.n_prompt)  # of an answer that goes on, more may have been
 
     @property
     def n_prompt_computed(self) -> int:
