@@ -58,6 +58,7 @@ class Prefixes:
         self._checkpoints = Checkpoints(context, n_held)
         self._kept: dict[int, list[int]] = {}  # by sequence id, the least recently used first
         self._saved: list[Saved] = []  # the same
+        self._woken: list[SleepingPrefix] = []  # what the file held at first
 
     @property
     def cuts_anywhere(self) -> bool:
@@ -196,25 +197,26 @@ class Prefixes:
             bed: The file.
             s_per_token: How long a token takes to compute.
         """
-        before = [saved.place for saved in self._saved if isinstance(saved, InFile)]
-        taken: list[list[int]] = []
+        put: list[list[int]] = []
 
-        def put(saved: Saved | None) -> bool:
-            if saved is None or any(count_common(other, saved.tokens) == len(saved.tokens) for other in taken):
-                return True
-            taken.append(saved.tokens)
-            return bed.put(saved, len(saved.tokens) * s_per_token)
+        def is_new(tokens: list[int]) -> bool:
+            return all(count_common(other, tokens) < len(tokens) for other in put)
 
-        kept = reversed(self._kept.items())
-        copies = (self._saved_copy(seq_id, tokens, _NEVER) for seq_id, tokens in kept if len(tokens) >= _N_SAVED_MIN)
-        if all(map(put, copies)):
-            all(map(put, reversed(self._saved)))
-        bed.tidy(before)
+        for seq_id, tokens in reversed(self._kept.items()):
+            if len(tokens) >= _N_SAVED_MIN and is_new(tokens) and not bed.is_over:
+                copy = self._saved_copy(seq_id, tokens, _NEVER)
+                if copy is not None and bed.put(copy, len(tokens) * s_per_token):
+                    put.append(tokens)
+        for saved in reversed(self._saved):
+            if is_new(saved.tokens) and bed.put(saved, len(saved.tokens) * s_per_token):
+                put.append(saved.tokens)
+        bed.tidy(self._woken)
         return tuple(bed.places)
 
     def wake(self, file: int, places: Iterable[SleepingPrefix]) -> None:
         """Takes over what another engine has put into a file; it is read where it is needed."""
-        self._saved[:0] = [InFile(file, place) for place in reversed(list(places))]
+        self._woken = list(places)
+        self._saved[:0] = [InFile(file, place) for place in reversed(self._woken)]
 
     # ---- inside
 
@@ -334,6 +336,7 @@ class Prefixes:
             try:
                 call(lib.hsk_sequence_restore, context, seq_id, data, n_bytes_of_state(saved))
             except ContextFullError:
+                self._add(saved)
                 return
         self._n_held[seq_id] = len(saved.tokens)
         self._checkpoints.put(seq_id, checkpoints_of(saved, data))
