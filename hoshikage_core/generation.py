@@ -212,7 +212,11 @@ class Generation:
         return self._completions
 
     def cancel(self) -> None:
-        """Ends it with "cancelled", within milliseconds on CPU even while a prompt is computed. Any thread."""
+        """Ends it with "cancelled". Any thread.
+
+        On CPU within milliseconds even while a prompt is computed; but a recurrent or half recurrent model that computes
+        others in the same step ends that step first.
+        """
         self.sequence.cancel()
 
     def close(self) -> None:
