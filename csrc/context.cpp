@@ -123,16 +123,25 @@ void fill_batch(hsk_context &context, hsk_slot *slots, size_t n_slots) {
     }
 }
 
-// Takes back what a failed decode left behind. Memory that cannot be cut (recurrent models) loses the sequence instead.
+// Takes back what a failed decode left behind. A sequence that cannot go back there is lost.
 void roll_back(hsk_context &context, const hsk_slot *slots, size_t n_slots) {
-    llama_memory_t memory = llama_get_memory(context.llama.get());
     for (size_t i = 0; i < n_slots; i++) {
-        if (sequence_end(context, slots[i].seq_id) > slots[i].pos &&
-            !llama_memory_seq_rm(memory, slots[i].seq_id, slots[i].pos, -1)) {
-            llama_memory_seq_rm(memory, slots[i].seq_id, -1, -1);
+        const hsk_slot &slot = slots[i];
+        if (sequence_end(context, slot.seq_id) > slot.pos &&
+            (slot.pos < sequence_reach(context, slot.seq_id) || !cut(context, slot.seq_id, slot.pos))) {
+            clear(context, slot.seq_id);
         }
     }
     std::fill(context.rows.begin(), context.rows.end(), hsk::no_row);
+}
+
+// Where several sequences were computed together, the graph moves states of others as well to have theirs side by side, layer by
+// layer; llama.cpp takes them for moved before that.
+void forget_moved_states(hsk_context &context, size_t n_slots) {
+    const llama_model *model = context.model.get();
+    if (n_slots > 1 && (llama_model_is_recurrent(model) || llama_model_is_hybrid(model))) {
+        llama_memory_clear(llama_get_memory(context.llama.get()), false);
+    }
 }
 
 void decode(hsk_context &context, hsk_slot *slots, size_t n_slots) {
@@ -143,6 +152,9 @@ void decode(hsk_context &context, hsk_slot *slots, size_t n_slots) {
     const int32_t status = context.threads->compute(context.llama.get(), context.batch, llama_decode);
     if (status == 0) {
         return;
+    }
+    if (status != 1) {
+        forget_moved_states(context, n_slots);
     }
     roll_back(context, slots, n_slots);
     if (status == 2) {

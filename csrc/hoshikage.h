@@ -223,7 +223,8 @@ typedef struct hsk_slot {
 } hsk_slot;
 
 /* One batched decode of all slots, then sampling. On failure no slot has moved: the sequences hold what they held before
- * (a model whose memory cannot be cut loses the sequence instead: ask hsk_sequence_end_get). */
+ * (where the memory cannot go back it loses the sequence instead; that of a recurrent model, all sequences, where the step
+ * had several slots: ask hsk_sequence_end_get). */
 int32_t hsk_step(hsk_context *context, hsk_slot *slots, size_t n_slots, hsk_error *error) HSK_NOEXCEPT;
 
 /* Prepares hsk_guess. Guesses are what followed the last n_ngram tokens where they stood before; or, with a draft model, what that

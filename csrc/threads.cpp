@@ -94,6 +94,9 @@ int32_t Crew::compute(llama_context *context, const llama_batch &batch, int32_t 
     const Clock::time_point begun = Clock::now();
     const double cpu_begun_s = cpu_now_s(CLOCK_PROCESS_CPUTIME_ID);
     const int32_t status = function(context, batch);
+    if (status != 0) {
+        return status;  // it may have found no room before it came to the pools
+    }
     retired_.reset();
     retired_batch_.reset();
     if (gives_way_) {

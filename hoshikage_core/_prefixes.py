@@ -58,11 +58,17 @@ class Prefixes:
         self._checkpoints = Checkpoints(context, n_held)
         self._kept: dict[int, list[int]] = {}  # by sequence id, the least recently used first
         self._saved: list[Saved] = []  # the same
+        self._woken: list[SleepingPrefix] = []  # what the file held at first
 
     @property
     def cuts_anywhere(self) -> bool:
         """Whether the model's memory can go back to any token."""
         return self._n_back == ANYWHERE
+
+    @property
+    def goes_back(self) -> bool:
+        """Whether a sequence can go back to before its last tokens, without a checkpoint."""
+        return self._n_back > 0
 
     @property
     def needs_borders(self) -> bool:
@@ -82,12 +88,10 @@ class Prefixes:
 
     def keep(self, seq_id: int, tokens: SequenceOf[int]) -> None:
         """Takes over what an ended sequence holds: the first of its tokens."""
-        end = ffi.new("int32_t *")
-        with self._context as context:
-            call(lib.hsk_sequence_end_get, context, seq_id, end)
+        end = self._end(seq_id)
         self._checkpoints.expect(seq_id, ())
-        if 0 < end[0] == self._n_held[seq_id] <= len(tokens):
-            self._kept[seq_id] = list(tokens[: end[0]])
+        if 0 < end == self._n_held[seq_id] <= len(tokens):
+            self._kept[seq_id] = list(tokens[:end])
         else:
             self.forget(seq_id)
 
@@ -160,6 +164,15 @@ class Prefixes:
         if self._checkpoints.take(self._room_bytes):
             self._tidy()
 
+    def on_failed(self) -> None:
+        """Takes note of what a step that failed has left of the sequences."""
+        for seq_id, n_held in enumerate(self._n_held):
+            if (end := self._end(seq_id)) < n_held:
+                self._n_held[seq_id] = end
+                self._cells.cut(seq_id, end)
+                if seq_id in self._kept:
+                    self.forget(seq_id)
+
     def go_back(self, seq_id: int, n: int) -> None:
         """Lets a sequence hold its first n tokens only, or as many of them as the model's memory can go back to."""
         n_held = ffi.new("int32_t *")
@@ -184,25 +197,26 @@ class Prefixes:
             bed: The file.
             s_per_token: How long a token takes to compute.
         """
-        before = [saved.place for saved in self._saved if isinstance(saved, InFile)]
-        taken: list[list[int]] = []
+        put: list[list[int]] = []
 
-        def put(saved: Saved | None) -> bool:
-            if saved is None or any(count_common(other, saved.tokens) == len(saved.tokens) for other in taken):
-                return True
-            taken.append(saved.tokens)
-            return bed.put(saved, len(saved.tokens) * s_per_token)
+        def is_new(tokens: list[int]) -> bool:
+            return all(count_common(other, tokens) < len(tokens) for other in put)
 
-        kept = reversed(self._kept.items())
-        copies = (self._saved_copy(seq_id, tokens, _NEVER) for seq_id, tokens in kept if len(tokens) >= _N_SAVED_MIN)
-        if all(map(put, copies)):
-            all(map(put, reversed(self._saved)))
-        bed.tidy(before)
+        for seq_id, tokens in reversed(self._kept.items()):
+            if len(tokens) >= _N_SAVED_MIN and is_new(tokens) and not bed.is_over:
+                copy = self._saved_copy(seq_id, tokens, _NEVER)
+                if copy is not None and bed.put(copy, len(tokens) * s_per_token):
+                    put.append(tokens)
+        for saved in reversed(self._saved):
+            if is_new(saved.tokens) and bed.put(saved, len(saved.tokens) * s_per_token):
+                put.append(saved.tokens)
+        bed.tidy(self._woken)
         return tuple(bed.places)
 
     def wake(self, file: int, places: Iterable[SleepingPrefix]) -> None:
         """Takes over what another engine has put into a file; it is read where it is needed."""
-        self._saved[:0] = [InFile(file, place) for place in reversed(list(places))]
+        self._woken = list(places)
+        self._saved[:0] = [InFile(file, place) for place in reversed(self._woken)]
 
     # ---- inside
 
@@ -225,6 +239,13 @@ class Prefixes:
             reach = 1 if len(saved.tokens) <= self._n_back else len(saved.tokens)
             points = (n_tokens for n_tokens, _ in saved.marks)
             yield _Source(*usable(saved.tokens, reach, points, _N_SAVED_MIN), -1, saved)
+
+    def _end(self, seq_id: int) -> int:
+        """How many tokens the KV cache holds of a sequence."""
+        end = ffi.new("int32_t *")
+        with self._context as context:
+            call(lib.hsk_sequence_end_get, context, seq_id, end)
+        return int(end[0])
 
     def _reach(self, seq_id: int) -> int:
         """The fewest first tokens that a sequence can go back to without a checkpoint."""
@@ -251,6 +272,8 @@ class Prefixes:
                 call(lib.hsk_sequence_copy, context, source, target, n, data, n_bytes)
             except (ContextFullError, UnsupportedError):
                 n = 0
+        if source in self._kept:
+            self._kept[source] = self._kept.pop(source)
         self._n_held[target] = n
         self._cells.copy(source, target, n)
         self._checkpoints.put(target, (one for one in self._checkpoints.of(source) if one.n_tokens <= n))
@@ -313,6 +336,7 @@ class Prefixes:
             try:
                 call(lib.hsk_sequence_restore, context, seq_id, data, n_bytes_of_state(saved))
             except ContextFullError:
+                self._add(saved)
                 return
         self._n_held[seq_id] = len(saved.tokens)
         self._checkpoints.put(seq_id, checkpoints_of(saved, data))

@@ -126,32 +126,27 @@ class Bed:
         self._file = file
         self._room_bytes = room_bytes
         self._deadline = deadline
+        self._is_full = False
+
+    @property
+    def is_over(self) -> bool:
+        """Whether there is no time or no disk to write any more."""
+        return self._is_full or time.monotonic() > self._deadline
 
     def put(self, saved: Saved, compute_s: float) -> bool:
-        """Takes a sequence; False when there is no time or room for more.
+        """Takes a sequence; False if it is left out.
 
-        One that takes longer to write than to compute is left out: reading it would not pay.
+        That is for want of room or time, or because it takes longer to write than to compute: reading it would not pay.
 
         Args:
             saved: The sequence.
             compute_s: How long it would take to compute it.
         """
-        if saved.n_bytes > self._room_bytes:
-            return True  # a smaller one may fit
-        if isinstance(saved, InFile):
-            self.places.append(saved.place)
-            self._room_bytes -= saved.n_bytes
-            return True
-        begun = time.monotonic()
-        try:
-            place = self._write(saved)
-        except OSError:  # the disk is full
-            return False
+        place = self._place_of(saved, compute_s) if saved.n_bytes <= self._room_bytes else None
         if place is None:
             return False
-        if time.monotonic() - begun < compute_s:
-            self.places.append(place)
-            self._room_bytes -= saved.n_bytes
+        self.places.append(place)
+        self._room_bytes -= saved.n_bytes
         return True
 
     def tidy(self, before: list[SleepingPrefix]) -> None:
@@ -161,18 +156,22 @@ class Bed:
             if place.offset not in kept:
                 _punch_hole(self._file, place)
 
-    def _write(self, saved: InMemory) -> SleepingPrefix | None:
+    def _place_of(self, saved: Saved, compute_s: float) -> SleepingPrefix | None:
+        if isinstance(saved, InFile):
+            return saved.place
+        return None if self.is_over else self._write(saved, time.monotonic() + compute_s)
+
+    def _write(self, saved: InMemory, pays_until: float) -> SleepingPrefix | None:
         offset = -(-os.fstat(self._file).st_size // _BLOCK_BYTES) * _BLOCK_BYTES
         view, at = memoryview(ffi.buffer(saved.load(), saved.n_bytes)), 0
-        try:
-            while at < saved.n_bytes:
-                if time.monotonic() > self._deadline:
-                    os.ftruncate(self._file, offset)
-                    return None
+        while at < saved.n_bytes and not self.is_over:
+            try:
                 at += os.pwrite(self._file, view[at : at + _CHUNK_BYTES], offset + at)
-        except OSError:
+            except OSError:
+                self._is_full = True
+        if at < saved.n_bytes or time.monotonic() >= pays_until:
             os.ftruncate(self._file, offset)
-            raise
+            return None
         return SleepingPrefix(array("i", saved.tokens).tobytes(), offset, saved.n_bytes, zlib.crc32(view), saved.marks)
 
 

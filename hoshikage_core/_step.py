@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence as SequenceOf
 from typing import TYPE_CHECKING, Any
 
-from hoshikage_core._ffi import call, error_from, ffi, lib
+from hoshikage_core._ffi import error_from, ffi, lib
 
 if TYPE_CHECKING:
     from hoshikage_core.sequence import Sequence
@@ -37,12 +37,7 @@ class NativeStep:
         """Computes and samples; see ``Engine.compute``."""
         self._fill(parts)
         if lib.hsk_step(context, self._array, len(parts), self._error) != lib.HSK_OK:
-            failure = error_from(self._error)
-            end = ffi.new("int32_t *")
-            for sequence, _, _, _ in parts:
-                call(lib.hsk_sequence_end_get, context, sequence.id, end)
-                self.n_held[sequence.id] = end[0]
-            raise failure
+            raise error_from(self._error)
         sampled: list[SequenceOf[int]] = []
         for slot, (sequence, n_tokens, samples, guesses) in zip(self._slots, parts, strict=False):
             tokens: SequenceOf[int] = ()

@@ -24,6 +24,7 @@ from hoshikage_core.errors import (
     ContextFullError,
     ContextLengthError,
     EngineBusyError,
+    HoshikageError,
     InvalidArgumentError,
     NativeError,
     Reason,
@@ -453,8 +454,12 @@ class Engine:
         self.close()
 
     def interrupt(self, sequence: Sequence) -> None:
-        """Ends the running native step early if the sequence is part of it. Any thread."""
-        if any(part[0] is sequence for part in self._computing):
+        """Ends the running native step early if the sequence is part of it. Any thread.
+
+        Not where that would cost other sequences all they hold: then the step goes to its end.
+        """
+        parts = self._computing
+        if any(part[0] is sequence for part in parts) and (len(parts) == 1 or self._prefixes.goes_back):
             self._interrupt()
 
     def _interrupt(self) -> None:
@@ -477,7 +482,7 @@ class Engine:
 
         Raises:
             CancelledError: A sequence of the step was cancelled, the engine is being closed, or an interrupt came late;
-                nothing was computed. A model whose memory cannot be cut forgets its sequences: they are pending again.
+                nothing was computed. A model whose memory cannot go back forgets its sequences: they are pending again.
             ContextFullError: The KV cache has no room; nothing was computed.
         """
         n_tokens = sum([part[1] + len(part[3]) for part in parts])
@@ -490,8 +495,12 @@ class Engine:
                 if part[0].cancelled or self._closing:
                     raise CancelledError("the step was cancelled")
             begun = time.monotonic()
-            with self.native as context:
-                sampled = self.native_step.run(context, parts)
+            try:
+                with self.native as context:
+                    sampled = self.native_step.run(context, parts)
+            except HoshikageError:
+                self._prefixes.on_failed()
+                raise
             if n_tokens >= _N_MEASURED:
                 self._s_per_token = (time.monotonic() - begun) / n_tokens
             self._prefixes.on_computed()

@@ -163,7 +163,7 @@ class Generation:
     @property
     def n_cached(self) -> int:
         """How many of the prompt's tokens another sequence had computed."""
-        return self.sequence.n_cached
+        return min(self.sequence.n_cached, self.n_prompt)  # of an answer that goes on, more may have been
 
     @property
     def n_prompt_computed(self) -> int:
@@ -219,7 +219,11 @@ class Generation:
         return self._completions
 
     def cancel(self) -> None:
-        """Ends it with "cancelled", within milliseconds on CPU even while a prompt is computed. Any thread."""
+        """Ends it with "cancelled". Any thread.
+
+        On CPU within milliseconds even while a prompt is computed; but a recurrent or hybrid model that computes others in
+        the same step ends that step first.
+        """
         self.sequence.cancel()
 
     def close(self) -> None:

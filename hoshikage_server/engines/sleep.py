@@ -79,6 +79,7 @@ class Dormitory:
         if bed is None:
             return
         bed.sleeping = sleeping
+        self._beds.move_to_end(spec)
         while len(self._beds) > 1 and self._are_too_many():
             _, oldest = self._beds.popitem(last=False)
             oldest.file.close()

@@ -75,6 +75,24 @@ def test_an_ended_conversation_stays(engine: Engine) -> None:
     assert not engine._prefixes._saved  # neither had to be copied away
 
 
+def test_what_is_shared_stays_longest(engine: Engine) -> None:
+    """A conversation whose beginning others go on with is in use: not the one that makes room."""
+    for tokens in (SYSTEM[:100] + text(40, 1), text(60, 2), text(60, 3)):
+        logits(engine, tokens)
+    assert logits(engine, SYSTEM[:100] + text(20, 4))[0] == 100
+    with ExitStack() as opened:
+        for seed in (5, 6):
+            opened.enter_context(engine.open(text(60, seed)))
+        assert opened.enter_context(engine.open(SYSTEM[:100] + text(40, 1) + [5])).n_cached == 140
+
+
+def test_no_more_than_the_prompt_is_cached(engine: Engine) -> None:
+    """Of what an answer that goes on takes over, its prompt counts only."""
+    so_far = engine.generate(text(50), GREEDY, max_tokens=40).tokens
+    generations = [engine.stream(text(50), GREEDY, max_tokens=60, so_far=so_far) for _ in range(2)]
+    assert [generation.result().n_cached for generation in generations] == [50, 50]
+
+
 def test_without_reuse(engine: Engine) -> None:
     """Who asks for nothing to be reused gets nothing, of running sequences neither."""
     with engine.open(text(100)) as first:
