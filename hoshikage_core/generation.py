@@ -221,8 +221,8 @@ class Generation:
     def cancel(self) -> None:
         """Ends it with "cancelled". Any thread.
 
-        On CPU within milliseconds even while a prompt is computed; but a recurrent or hybrid model that computes others in
-        the same step ends that step first.
+        On CPU within milliseconds even while a prompt is computed; but a recurrent or hybrid model that computes others
+        in the same step ends that step first.
         """
         self.sequence.cancel()
 

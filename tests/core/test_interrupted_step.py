@@ -41,7 +41,7 @@ def step(engine: Engine, *sequences: Sequence, after: int, do: Callable[[], None
     thread.start()
     try:
         with engine.lock:
-            engine.compute([(sequence, sequence.n_pending, False) for sequence in sequences])
+            engine.compute([(sequence, sequence.n_pending, False, ()) for sequence in sequences])
     except CancelledError:
         return False
     finally:
