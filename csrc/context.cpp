@@ -474,16 +474,6 @@ int32_t hsk_logprobs_get(hsk_context *context, int32_t seq_id, int32_t token, fl
     });
 }
 
-int32_t hsk_sequence_remove(hsk_context *context, int32_t seq_id, int32_t begin, int32_t end, hsk_error *error) noexcept {
-    return hsk::guarded(error, [&] {
-        hsk::require_sequence(*context, seq_id);
-        if (!llama_memory_seq_rm(llama_get_memory(context->llama.get()), seq_id, begin, end)) {
-            throw hsk::Failure(HSK_UNSUPPORTED, "this model's memory cannot be cut at that position");
-        }
-        context->rows[static_cast<size_t>(seq_id)] = hsk::no_row;
-    });
-}
-
 int32_t hsk_sequence_end_get(hsk_context *context, int32_t seq_id, int32_t *end, hsk_error *error) noexcept {
     return hsk::guarded(error, [&] {
         hsk::require_sequence(*context, seq_id);

@@ -255,9 +255,6 @@ int32_t hsk_logits_copy(hsk_context *context, int32_t seq_id, float *logits, siz
 int32_t hsk_logprobs_get(hsk_context *context, int32_t seq_id, int32_t token, float *token_logprob, int32_t *top_tokens,
                          float *top_logprobs, size_t n_top, hsk_error *error) HSK_NOEXCEPT;
 
-/* Forgets positions [begin, end) of a sequence; end -1: to its end. HSK_UNSUPPORTED where the model's memory cannot be cut there. */
-int32_t hsk_sequence_remove(hsk_context *context, int32_t seq_id, int32_t begin, int32_t end, hsk_error *error) HSK_NOEXCEPT;
-
 /* Goes back to where a sequence held its first n positions; *n_held is n afterwards, or less where it holds less. Where the model's
  * memory cannot go back to there (a window that has moved on, a recurrent state) the sequence is empty and *n_held 0. */
 int32_t hsk_sequence_cut(hsk_context *context, int32_t seq_id, int32_t n, int32_t *n_held, hsk_error *error) HSK_NOEXCEPT;
