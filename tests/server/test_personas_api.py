@@ -251,7 +251,7 @@ def test_without_models(tmp_path: Path, make_api: MakeApi) -> None:
     api.deps.models.path.write_text("{}")
     assert api.get("/v1/models").json["data"] == []
     error = error_of(api.chat("echo x", model="assistant"), 404)
-    assert "hoshikage add NAME FILE.gguf" in error["message"]
+    assert "hoshikage add FILE.gguf NAME" in error["message"]
     assert [one["usable"] for one in api.get("/v1/personas").json["data"]] == [False] * 3
 
 
