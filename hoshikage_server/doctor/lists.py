@@ -9,8 +9,9 @@ from typing import Any
 
 from hoshikage_server.doctor.finding import Finding, shell
 from hoshikage_server.errors import ModelMapError
-from hoshikage_server.messages import said
+from hoshikage_server.messages import said, told_by_system
 from hoshikage_server.registry.entry import UNUSED, Entry, ModelEntry
+from hoshikage_server.registry.entry_files import is_template, placed
 from hoshikage_server.registry.model_map import ModelMap
 from hoshikage_server.registry.parts import all_parts
 from hoshikage_server.settings import Settings
@@ -27,7 +28,8 @@ def models(settings: Settings) -> list[Finding]:
     refused = [Finding("models", "error", error, _editor(path)) for error in models.refused]
     if not entries and not refused:
         return [Finding("models", "warning", said("no_models"), "hoshikage model demo")]
-    found = [*refused, *_twice(path), *_missing(entries), *_same_file(entries), *_keys(path, entries)]
+    found = [*refused, *_twice(path), *_missing(entries), *_unreadable(entries), *_same_file(entries)]
+    found += _keys(path, entries)
     return found or [Finding("models", "ok", said("doctor_models", n=len(entries), path=path))]
 
 
@@ -46,6 +48,25 @@ def _missing(entries: dict[str, ModelEntry]) -> Iterator[Finding]:
         if gone is not None:
             told = said("doctor_model_gone", model=model_id, path=gone)
             yield Finding("models", "error", told, shell("hoshikage", "rm", model_id))
+
+
+def _unreadable(entries: dict[str, ModelEntry]) -> Iterator[Finding]:
+    """What an entry names besides the model, and cannot be opened: answers need it."""
+    for model_id, entry in entries.items():
+        given = entry.given
+        named = [("lora", "adapter_load_failed", lora.path) for lora in given.lora]
+        if given.draft_model is not None and given.speculation is None:
+            named.append(("draft_model", "draft_model_failed", given.draft_model))
+        if given.chat_template is not None and not is_template(given.chat_template):
+            named.append(("chat_template", "template_file_failed", given.chat_template))
+        for key, code, name in named:
+            path = placed(name, entry.folder)
+            try:
+                with open(path, "rb"):
+                    continue
+            except OSError as error:
+                told = said(code, model=model_id, path=path, reason=told_by_system(error))
+            yield Finding("models", "error", told, shell("hoshikage", "model", "set", model_id, f"{key}="))
 
 
 def _same_file(entries: dict[str, ModelEntry]) -> Iterator[Finding]:

@@ -25,7 +25,7 @@ ASKING: dict[str, Message] = {
         "the conversation nor what was typed (--history keeps the latter).",
     ),
     "cli_chat_history": Message(
-        "入力の履歴をキャッシュフォルダーの chat_history に残します。",
+        "入力の履歴をキャッシュフォルダの chat_history に残します。",
         "Keep what is typed, in chat_history in the cache folder.",
     ),
     "cli_completion": Message(
@@ -77,9 +77,9 @@ ASKING: dict[str, Message] = {
     ),
     # Errors
     "nobody_to_ask": Message(
-        "使えるモデルがありません。'hoshikage add 名前 ファイル.gguf' で登録するか、"
+        "使えるモデルがありません。'hoshikage add ファイル.gguf 名前' で登録するか、"
         "'hoshikage model demo' で小さなデモモデルを入手してください。",
-        "There is no model to ask: register one with 'hoshikage add NAME FILE.gguf', or get the small demo model with "
+        "There is no model to ask: register one with 'hoshikage add FILE.gguf NAME', or get the small demo model with "
         "'hoshikage model demo'.",
     ),
     "nothing_asked": Message(

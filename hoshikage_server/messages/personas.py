@@ -29,10 +29,10 @@ PERSONAS: dict[str, Message] = {
     ),
     "persona_without_model": Message(
         "ペルソナ '{persona}' が使うモデル '{model}' は登録されていません。"
-        "'hoshikage add {model} ファイル.gguf' で登録するか、"
+        "'hoshikage add ファイル.gguf {model}' で登録するか、"
         "'hoshikage persona edit {persona}' でモデルを変えてください。",
         "The persona '{persona}' wants the model '{model}', which is not registered. Register it with "
-        "'hoshikage add {model} FILE.gguf', or name another one with 'hoshikage persona edit {persona}'.",
+        "'hoshikage add FILE.gguf {model}', or name another one with 'hoshikage persona edit {persona}'.",
     ),
     "persona_on_persona": Message(
         "ペルソナ '{persona}' のモデル '{model}' は、モデルではなくペルソナです。"
@@ -48,9 +48,9 @@ PERSONAS: dict[str, Message] = {
         "holds the image. Pictures of other servers cannot be used: those would learn of everybody who looks.",
     ),
     "persona_without_models": Message(
-        "ペルソナ '{persona}' を使うには、モデルが必要です。'hoshikage add 名前 ファイル.gguf' で登録してください。",
+        "ペルソナ '{persona}' を使うには、モデルが必要です。'hoshikage add ファイル.gguf 名前' で登録してください。",
         "The persona '{persona}' needs a model, and none is registered. "
-        "Register one with 'hoshikage add NAME FILE.gguf'.",
+        "Register one with 'hoshikage add FILE.gguf NAME'.",
     ),
     "persona_not_found": Message(
         "'{persona}' というペルソナはありません。"

@@ -83,8 +83,8 @@ REGISTRY: dict[str, Message] = {
         "JSON はこの前で終わっています。余分なものを消してください。", "the JSON ends before this: remove what follows."
     ),
     "json_ends_early": Message(
-        "ファイルが途中で終わっています。引用符か、閉じるかっこがありません。",
-        "the file ends too early: a quote or a bracket is not closed.",
+        "途中で終わっています。引用符か、閉じるかっこがありません。",
+        "it ends too early: a quote or a bracket is not closed.",
     ),
     "json_malformed": Message("ここから先は JSON ではありません。", "this is no JSON."),
     "log_unused_key": Message(

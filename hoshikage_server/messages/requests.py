@@ -207,11 +207,11 @@ REQUESTS: dict[str, Message] = {
         "Invalid '{param}': the arguments of a call must be a JSON object, written as a string.",
     ),
     "invalid_json_schema": Message(
-        "'{param}' のスキーマは使えません。{path} の{keyword}: {reason}",
+        "'{param}' のスキーマは使えません。{path} の {keyword}: {reason}。",
         "Invalid schema for '{param}': {keyword} at {path} {reason}.",
     ),
     "invalid_function_parameters": Message(
-        "'{param}' のスキーマは使えません。{path} の{keyword}: {reason}",
+        "'{param}' のスキーマは使えません。{path} の {keyword}: {reason}。",
         "Invalid schema for '{param}': {keyword} at {path} {reason}.",
     ),
     "whole_schema": Message("全体", "the schema"),

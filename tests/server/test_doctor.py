@@ -279,6 +279,20 @@ def test_models(tmp_path: Path) -> None:
     assert str(tmp_path / "model_map.json") in (broken[2] or "")
 
 
+def test_files_that_an_entry_names(tmp_path: Path) -> None:
+    """Adapters, draft models and templates that are not there; a draft that is not used does not matter."""
+    (tmp_path / "x.gguf").write_bytes(b"GGUF")
+    entry = {"path": str(tmp_path), "model": "x.gguf"}
+    for key, value in (("lora", [{"path": "no"}]), ("draft_model", "no"), ("chat_template", "no")):
+        [(status, sentence, fix)] = with_models(tmp_path, json.dumps({"m": {**entry, key: value}}))
+        assert (status, fix) == ("error", f"hoshikage model set m {key}=")
+        assert str(tmp_path / "no") in sentence
+    there = {"lora": [{"path": "x.gguf"}], "draft_model": "x.gguf", "chat_template": "{{ x }}"}
+    assert with_models(tmp_path, json.dumps({"m": {**entry, **there}}))[0][0] == "ok"
+    off = {**entry, "draft_model": "no", "speculation": "off"}
+    assert with_models(tmp_path, json.dumps({"m": off}))[0][0] == "ok"
+
+
 def test_personas(tmp_path: Path) -> None:
     """A broken file is named."""
     assert told(lists.personas(settings_in(tmp_path)))[0][0] == "ok"

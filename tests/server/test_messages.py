@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import string
 
 import pytest
@@ -21,6 +22,14 @@ def test_both_languages_speak_of_the_same(key: str) -> None:
     # The id is all that a person can do something with; English names the model too.
     assert names(message.ja) == names(message.en)
     assert message.ja != message.en
+
+
+def test_the_file_comes_before_the_name() -> None:
+    """Sentences that say how to register a model say it in the order that the command takes."""
+    told = [text for message in messages.CATALOGUE.values() for text in (message.ja, message.en)]
+    lines = [line for text in told for line in re.findall(r"hoshikage (?:model )?add ([^'`]*\.gguf[^'`]*)", text)]
+    assert lines
+    assert all(line.split()[0].endswith(".gguf") for line in lines), lines
 
 
 def test_every_code_has_a_sentence() -> None:

@@ -228,7 +228,7 @@ def test_what_cannot_be_used_says_why(make_api: MakeApi) -> None:
     put(api, "lost", model="gone")
     error = error_of(api.chat("echo x", model="lost"), 404)
     assert error["code"] == "model_not_found"
-    assert "hoshikage add gone FILE.gguf" in error["message"]
+    assert "hoshikage add FILE.gguf gone" in error["message"]
     assert "lost" not in [model["id"] for model in api.get("/v1/models").json["data"]]
     assert api.get("/v1/personas/lost").json["usable"] is False
     assert said(api.chat("echo x", model="m@lost")) == "x", "with a model that is there it works"
@@ -251,7 +251,7 @@ def test_without_models(tmp_path: Path, make_api: MakeApi) -> None:
     api.deps.models.path.write_text("{}")
     assert api.get("/v1/models").json["data"] == []
     error = error_of(api.chat("echo x", model="assistant"), 404)
-    assert "hoshikage add NAME FILE.gguf" in error["message"]
+    assert "hoshikage add FILE.gguf NAME" in error["message"]
     assert [one["usable"] for one in api.get("/v1/personas").json["data"]] == [False] * 3
 
 

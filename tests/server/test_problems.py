@@ -229,8 +229,8 @@ def test_a_field_is_one_word_or_one_json_string() -> None:
 @pytest.mark.parametrize(
     ("keyword", "en", "ja"),
     [
-        ("minimum", "'minimum' at #/a is wrong.", "#/a の'minimum': is wrong"),
-        ("", "the schema at #/a is", "#/a の全体: is"),
+        ("minimum", "'minimum' at #/a is wrong.", "#/a の 'minimum': is wrong。"),
+        ("", "the schema at #/a is", "#/a の 全体: is"),
     ],
 )
 def test_what_is_wrong_with_a_schema(keyword: str, en: str, ja: str) -> None:
