@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 import click
 import msgspec
+from click.core import ParameterSource
 
 from hoshikage_server.cli.completing import complete_model
 from hoshikage_server.cli.model.listing import billions
@@ -70,6 +71,7 @@ def bench(
         **{name: value for name, value in given.items() if value is not None},
     )
     if tunes:
+        _require_own_tasks(click.get_current_context())
         _tune(ModelMap(settings.model_map), entry, spec, repetitions, is_json)
         return
     task = Task(n_prompt, n_decode, repetitions)
@@ -79,6 +81,13 @@ def bench(
         print_json(report)
     else:
         _show(report)
+
+
+def _require_own_tasks(ctx: click.Context) -> None:
+    """Tuning has tasks of its own."""
+    for name, option_name in (("n_prompt", "--prompt"), ("n_decode", "--decode")):
+        if ctx.get_parameter_source(name) is not ParameterSource.DEFAULT:
+            raise click.UsageError(say("options_exclude", one="--tune", other=option_name), ctx)
 
 
 def _tune(models: ModelMap, entry: ModelEntry, spec: EngineSpec, repetitions: int, is_json: bool) -> None:

@@ -96,7 +96,8 @@ def tune(
             samples = compare(loaded.engine, guessing, repetitions, on_step)
         except HoshikageError as error:
             raise told(error, name) from error
-    copies, chats = samples["copy"].ratio, samples["chat"].ratio
+    copies, chat = samples["copy"].ratio, samples["chat"]
+    chats = chat.ratio if chat.n_drafted else 1.0  # without a guess, what differs is measuring's own
     return Tuning(
         name,
         spec.n_threads or machine.physical_cores(),

@@ -88,3 +88,10 @@ def test_tuning(tiny: Path, tiny_model_path: Path) -> None:
     run = hoshikage(tiny, "bench", str(tiny_model_path), "--tune", "-r", "1", "--threads", "1", HOSHIKAGE_LANG="en")
     assert run.returncode == 0, run.stderr
     assert "nothing was written" in run.stdout
+
+
+@pytest.mark.parametrize("option", ["--prompt", "--decode"])
+def test_tuning_has_tasks_of_its_own(tiny: Path, option: str) -> None:
+    run = hoshikage(tiny, "bench", "tiny", "--tune", option, "8", HOSHIKAGE_LANG="en")
+    assert (run.returncode, run.stdout) == (2, "")
+    assert f"--tune and {option} exclude each other" in run.stderr
