@@ -100,7 +100,7 @@ PERSONAS: dict[str, Message] = {
     "persona_no_file": Message("通常のファイルではありません", "it is no ordinary file"),
     # The command line: helps
     "cli_personas": Message(
-        "ペルソナ（答え方の設定）を見る・作る・試す。",
+        "ペルソナ（答え方の設定）を見たり、作ったり、試したりします。",
         "Show, make and try personas: named ways to answer.",
     ),
     "cli_persona_list": Message("ペルソナの一覧を表示します。", "List the personas."),

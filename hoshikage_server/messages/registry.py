@@ -151,8 +151,8 @@ REGISTRY: dict[str, Message] = {
     ),
     # Scanning
     "scan_no_folder": Message(
-        "フォルダ {path} がありません。作るか、HOSHIKAGE_MODELS_DIR を変えてください。",
-        "There is no folder {path}: create it, or change HOSHIKAGE_MODELS_DIR.",
+        "フォルダ {path} がありません。作るか、別のフォルダを指定してください（指定がなければ HOSHIKAGE_MODELS_DIR です）。",
+        "There is no folder {path}: create it, or name another one (by default HOSHIKAGE_MODELS_DIR).",
     ),
     "scan_projector": Message(
         "{path} は画像などを読むための部品（mmproj）で、単独のモデルではありません。",
