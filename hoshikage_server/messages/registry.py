@@ -151,7 +151,7 @@ REGISTRY: dict[str, Message] = {
     ),
     # Scanning
     "scan_no_folder": Message(
-        "フォルダ {path} がありません。作るか、別のフォルダを指定してください（指定がなければ HOSHIKAGE_MODELS_DIR です）。",
+        "フォルダ {path} がありません。作るか、別のフォルダを指定してください（省略時は HOSHIKAGE_MODELS_DIR です）。",
         "There is no folder {path}: create it, or name another one (by default HOSHIKAGE_MODELS_DIR).",
     ),
     "scan_projector": Message(
