@@ -604,10 +604,12 @@ class Engine:
         sequence = generation.sequence
         if not sequence.reuse:
             return True
-        n_held = sequence.n_computed
+        # Of an answer that goes on after a crash, tokens can be copied that are none of the prompt.
+        n_wanted = generation.n_prompt - 1
+        n_held = min(sequence.n_computed, n_wanted)
         others = {other.sequence.id: other.sequence.tokens for other in before}
         is_ready = self._prefixes.catch_up(sequence.id, sequence.tokens, others)
-        sequence.n_cached += sequence.n_computed - n_held
+        sequence.n_cached += min(sequence.n_computed, n_wanted) - n_held
         return is_ready
 
     def require_open(self) -> None:

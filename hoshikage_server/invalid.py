@@ -94,7 +94,8 @@ def from_validation(complaint: str, body: bytes, words: Mapping[str, str] = WORD
     place = value_path.find(body, path, lambda value: not _is_fine(value, what), is_shallow=is_length)
     param, value = place.param or None, place.value
     supported = _supported(place.param, words)
-    if _is_fine(value, what) or (supported and show(value) in supported.split(", ")):
+    is_word = supported and not is_length and show(value) in supported.split(", ")
+    if _is_fine(value, what) or is_word:
         return RequestError("duplicate_parameter", param=param)
     if bound := _BOUND.match(what):
         return _out_of_bounds(place.param, bound, value)
