@@ -111,6 +111,9 @@ def _check_there(file: Path) -> None:
             raise ModelFileMissingError(str(part)) from None
         except (OSError, ValueError):  # what else is wrong with it, opening will tell
             return
+        reason = why_no_file(str(part))  # whoever opened a pipe would wait for a writer
+        if reason is not None:
+            raise ModelLoadError(str(part), reason)
 
 
 def _saves(spec: EngineSpec, change: dict[str, Any]) -> bool:

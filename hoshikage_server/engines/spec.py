@@ -10,6 +10,7 @@ import msgspec
 from hoshikage_server.engines.wire import Adapter, EngineSpec, SpecFile
 from hoshikage_server.registry.entry import ModelEntry
 from hoshikage_server.registry.entry_files import is_template, placed
+from hoshikage_server.registry.parts import all_parts
 from hoshikage_server.settings import Settings
 
 _CACHE_BYTES = 1024**3
@@ -51,12 +52,13 @@ def _cache_bytes() -> int:
 
 def as_it_is(spec: EngineSpec) -> EngineSpec:
     """The spec with its files' times and sizes of now; 0 where there is no such file, as loading will tell."""
-    mtime_ns, size_bytes = _time_and_size(spec.path)
+    mtime_ns, size_bytes, ctime_ns = _times_and_size(spec.path)
     template = spec.chat_template
     return msgspec.structs.replace(
         spec,
         mtime_ns=mtime_ns,
         size_bytes=size_bytes,
+        ctime_ns=ctime_ns,
         chat_template=_now(template) if isinstance(template, SpecFile) else template,
         lora=tuple(Adapter(_now(adapter.file), adapter.scale) for adapter in spec.lora),
         draft_model=None if spec.draft_model is None else _now(spec.draft_model),
@@ -64,15 +66,16 @@ def as_it_is(spec: EngineSpec) -> EngineSpec:
 
 
 def _now(file: SpecFile) -> SpecFile:
-    return SpecFile(file.path, *_time_and_size(file.path))
+    return SpecFile(file.path, *_times_and_size(file.path))
 
 
-def _time_and_size(path: str) -> tuple[int, int]:
+def _times_and_size(path: str) -> tuple[int, int, int]:
+    """When it was written, how large it is, and when anything about it changed, which nobody can set back."""
     try:
-        stat = os.stat(path)
+        stats = [os.stat(part) for part in all_parts(Path(path))]
     except (OSError, ValueError):
-        return 0, 0
-    return stat.st_mtime_ns, stat.st_size
+        return 0, 0, 0
+    return stats[0].st_mtime_ns, sum(stat.st_size for stat in stats), max(stat.st_ctime_ns for stat in stats)
 
 
 def vocabulary_of(spec: EngineSpec) -> EngineSpec:
@@ -83,5 +86,6 @@ def vocabulary_of(spec: EngineSpec) -> EngineSpec:
         is_vocab_only=True,
         mtime_ns=spec.mtime_ns,
         size_bytes=spec.size_bytes,
+        ctime_ns=spec.ctime_ns,
         chat_template=spec.chat_template,
     )

@@ -172,8 +172,8 @@ class Supervisor:
 
     def info_of(self, spec: wire.EngineSpec) -> dict[str, Any]:
         """What an engine told of this file (see `wire.Ready.info`), also one that has ended; else nothing."""
-        mtime_ns, size_bytes, info = self._infos.get(spec.path, (0, 0, {}))
-        return info if (mtime_ns, size_bytes) == (spec.mtime_ns, spec.size_bytes) else {}
+        ctime_ns, size_bytes, info = self._infos.get(spec.path, (0, 0, {}))
+        return info if (ctime_ns, size_bytes) == (spec.ctime_ns, spec.size_bytes) else {}
 
     def cooling(self) -> dict[str, float]:
         """The models that will not be loaded for now, and for how many seconds."""
@@ -190,7 +190,7 @@ class Supervisor:
         self._send(lambda: self._fleet.happened(process, event))
         if isinstance(event, wire.Ready):
             spec = process.spec
-            self._infos[spec.path] = (spec.mtime_ns, spec.size_bytes, event.info)
+            self._infos[spec.path] = (spec.ctime_ns, spec.size_bytes, event.info)
         if isinstance(event, Freed):
             heap.give_back()
 

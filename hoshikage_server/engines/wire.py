@@ -63,11 +63,12 @@ class Frame(msgspec.Struct, frozen=True, array_like=True, tag=True):
 
 
 class SpecFile(msgspec.Struct, frozen=True):
-    """A file that an engine reads besides the model's. Its time and size are part of it, 0 where there is no file."""
+    """A file that an engine reads besides the model's. Its times and size are part of it, 0 where there is no file."""
 
     path: str
     mtime_ns: int = 0
     size_bytes: int = 0
+    ctime_ns: int = 0
 
 
 class Adapter(msgspec.Struct, frozen=True):
@@ -99,6 +100,7 @@ class EngineSpec(msgspec.Struct, frozen=True):
     checks_memory: bool = True
     mtime_ns: int = 0
     size_bytes: int = 0
+    ctime_ns: int = 0
     cache_bytes: int = 0
     kv_type: str = "f16"
     flash_attention: bool | None = None

@@ -233,8 +233,10 @@ class ModelMap:
     def _stamp_now(self) -> tuple[int, ...]:
         try:
             found = self.path.stat()
-        except OSError:
+        except FileNotFoundError:
             return ()
+        except OSError as error:  # there is something, which reading it will tell of
+            return (error.errno or -1,)
         return found.st_mtime_ns, found.st_ctime_ns, found.st_size, found.st_ino
 
 

@@ -26,6 +26,7 @@ from hoshikage_core import (
     HoshikageError,
     InsufficientMemoryError,
     Model,
+    ModelLoadError,
     SamplingParams,
     memory,
 )
@@ -241,6 +242,14 @@ def test_what_llama_cpp_cannot_do_is_told(tiny_model_path: Path) -> None:
     """In its words."""
     with pytest.raises(HoshikageError, match="flash"):
         loaded_with(tiny_model_path, kv_type="q8_0", flash_attention=False)
+
+
+@pytest.mark.parametrize("is_vocab_only", [False, True])
+def test_a_pipe_is_no_model(tmp_path: Path, is_vocab_only: bool) -> None:
+    """Nobody waits for its other end."""
+    os.mkfifo(tmp_path / "pipe.gguf")
+    with pytest.raises(ModelLoadError, match="pipe"):
+        loaded_with(tmp_path / "pipe.gguf", is_vocab_only=is_vocab_only)
 
 
 TEMPLATE = "{% for m in messages %}[{{ m.content }}]{% endfor %}"

@@ -253,7 +253,7 @@ def test_a_failed_write_leaves_the_old_file(tmp_path: Path, monkeypatch: pytest.
     assert {name for name in os.listdir(tmp_path) if not name.endswith(".lock")} == {"model_map.json"}
 
 
-@pytest.mark.parametrize("kind", ["pipe", "device", "large"])
+@pytest.mark.parametrize("kind", ["pipe", "device", "large", "loop"])
 def test_what_is_no_ordinary_file(tmp_path: Path, kind: str) -> None:
     """Nothing waits for a pipe's other end, and nothing is read without end."""
     path = tmp_path / "model_map.json"
@@ -261,11 +261,13 @@ def test_what_is_no_ordinary_file(tmp_path: Path, kind: str) -> None:
         os.mkfifo(path)
     elif kind == "device":
         path.symlink_to("/dev/zero")
+    elif kind == "loop":
+        path.symlink_to(path)
     else:
         path.write_text(json.dumps({"m": {"path": "/x", "model": "x.gguf", "more": "x" * 3_000_000}}))
     with pytest.raises(ModelMapError) as caught:
         ModelMap(path).entries()
-    assert {"large": "too large"}.get(kind, "no regular file") in str(caught.value)
+    assert {"large": "too large", "loop": "symbolic links"}.get(kind, "no regular file") in str(caught.value)
 
 
 def test_a_nul_is_in_no_path(tmp_path: Path) -> None:

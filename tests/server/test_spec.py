@@ -34,7 +34,7 @@ def spec(folder: Path, **keys: Any) -> EngineSpec:
 
 def file(path: Path) -> SpecFile:
     stat = path.stat()
-    return SpecFile(str(path), stat.st_mtime_ns, stat.st_size)
+    return SpecFile(str(path), stat.st_mtime_ns, stat.st_size, stat.st_ctime_ns)
 
 
 @pytest.mark.parametrize(
@@ -88,7 +88,7 @@ def test_how_to_guess(folder: Path, setting: str, keys: dict[str, Any], guesses:
 
 @pytest.mark.parametrize("name", ["chat.jinja", "lora.gguf"])
 def test_a_changed_file_is_another_model(folder: Path, name: str) -> None:
-    """So is one that is gone, and one that is there again is the same."""
+    """So is one that is gone, and another one in its place whose size and time are the same."""
     first = spec(folder, chat_template="chat.jinja", lora=[{"path": "lora.gguf"}])
     assert as_it_is(first) == first
     path = folder / name
@@ -100,7 +100,9 @@ def test_a_changed_file_is_another_model(folder: Path, name: str) -> None:
     assert as_it_is(changed) not in (first, changed)
     path.write_bytes(content)
     os.utime(path, ns=(stat.st_atime_ns, stat.st_mtime_ns))
-    assert as_it_is(changed) == first
+    again = as_it_is(changed)
+    assert again != first
+    assert as_it_is(again) == again
 
 
 def test_what_a_vocabulary_knows(folder: Path) -> None:
@@ -117,3 +119,14 @@ def test_a_spec_crosses_to_the_engine(folder: Path) -> None:
     for template in (None, "{{ x }}", "chat.jinja"):
         made = spec(folder, chat_template=template, lora=[{"path": "lora.gguf"}]) if template else spec(folder)
         assert msgspec.msgpack.decode(msgspec.msgpack.encode(made), type=EngineSpec) == made
+
+
+def test_all_files_of_a_model_count(folder: Path) -> None:
+    """One that was replaced is another model, whichever of them it was."""
+    parts = [folder / f"big-{number:05}-of-00002.gguf" for number in (1, 2)]
+    for part in parts:
+        part.write_bytes(b"GGUF")
+    first = as_it_is(EngineSpec(str(parts[0]), 64))
+    assert first.size_bytes == 8
+    parts[1].write_bytes(b"GGUV")
+    assert as_it_is(first) != first
