@@ -24,6 +24,7 @@ SCRIPTS: Mapping[str, frozenset[str]] = {
     "concurrency": frozenset({MODEL, PEERS}),
     "long_context": frozenset({MODEL, PEERS}),
     "p99": frozenset({MODEL, PEERS}),
+    "busy": frozenset({MODEL, PEERS}),
     "memory": frozenset({MODEL, PEERS}),
     "quiet": frozenset({MODEL}),
     "soak": frozenset({MODEL}),

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import sys
 import tempfile
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -17,6 +18,7 @@ from streams import HOST, connect, free_port, running_server
 
 OURS, THEIRS = "hoshikage", "llama-server"
 N_CTX, N_BATCH = 4096, 512
+SETTLE_S = 0.5
 MODEL_ID = "bench"
 SENTENCE = "The keeper climbs the stairs at dusk, cleans the lamp, writes down the weather and lights the flame. "
 
@@ -111,7 +113,13 @@ def llama_server(tool: Path, model: Path, n_threads: int, *arguments: str) -> It
         yield Server(port, pid)
 
 
-def in_turn(candidates: list[str], repetition: int) -> list[str]:
-    """The candidates in an order that moves on by one in each repetition, so that none is always the first."""
+def in_turn(candidates: list[str], repetition: int) -> Iterator[str]:
+    """The candidates in an order that moves on by one in each repetition, so that none is always the first.
+
+    Each of them when the one before has settled: ggml's threads look out for more work for some hundred milliseconds, in
+    the way of whoever is next.
+    """
     start = repetition % len(candidates)
-    return candidates[start:] + candidates[:start]
+    for candidate in candidates[start:] + candidates[:start]:
+        time.sleep(SETTLE_S)
+        yield candidate

@@ -17,7 +17,10 @@ namespace {
 // How long threads look out for the next graph before they sleep, of 100: some milliseconds, more than lies between two tokens.
 constexpr uint32_t polling = 1;
 
-constexpr double window_s = 0.02;       // some time slices of a scheduler
+constexpr double window_s = 0.1;        // many time slices of a scheduler: short bursts of others are no reason
+constexpr double look_s = 0.02;         // for how long a thread looks whether a core is free
+constexpr double look_first_s = 0.01;   // the same where a computation waits for it
+constexpr int32_t many_tokens = 64;     // take so long that such a look costs nothing
 constexpr double missing_share = 0.3;   // of one thread's time; what serves the answer beside it takes less
 constexpr double free_share = 0.85;     // of a core's time: so much of it makes the core free
 constexpr double patience_min_s = 0.1;  // before one thread more is tried
@@ -68,11 +71,11 @@ double seconds(std::chrono::steady_clock::duration duration) {
 }
 
 // How much of a core a thread gets that never waits.
-double share_of_a_core() {
+double share_of_a_core(double for_s) {
     const auto begun = std::chrono::steady_clock::now();
     const double cpu_begun_s = cpu_now_s(CLOCK_THREAD_CPUTIME_ID);
     double wall_s = 0;
-    while (wall_s < window_s) {
+    while (wall_s < for_s) {
         wall_s = seconds(std::chrono::steady_clock::now() - begun);
     }
     return (cpu_now_s(CLOCK_THREAD_CPUTIME_ID) - cpu_begun_s) / wall_s;
@@ -91,6 +94,9 @@ void Crew::attach(llama_context *context) {
 }
 
 int32_t Crew::compute(llama_context *context, const llama_batch &batch, int32_t (*function)(llama_context *, llama_batch)) {
+    if (gives_way_ && batch.n_tokens >= many_tokens) {
+        look_first(context);
+    }
     const Clock::time_point begun = Clock::now();
     const double cpu_begun_s = cpu_now_s(CLOCK_PROCESS_CPUTIME_ID);
     const int32_t status = function(context, batch);
@@ -140,11 +146,27 @@ void Crew::adapt(llama_context *context) {
     }
 }
 
+// With too few threads a long computation would be slow to its end.
+void Crew::look_first(llama_context *context) {
+    while (limit_ < std::max(n_threads_, n_threads_batch_)) {
+        try {
+            std::future<double> other = std::async(std::launch::async, share_of_a_core, look_first_s);
+            if (std::min(share_of_a_core(look_first_s), other.get()) < free_share) {
+                return;
+            }
+        } catch (const std::system_error &) {
+            return;  // no thread can be started now
+        }
+        has_tried_ = true;
+        limit(context, limit_ + 1);
+    }
+}
+
 // A thread of no use goes first: it loses nothing but its own time, where one that others wait for would cost seconds.
 void Crew::look_for_a_core(llama_context *context) {
     if (!probe_.valid() && Clock::now() >= try_at_) {
         try {
-            probe_ = std::async(std::launch::async, share_of_a_core);
+            probe_ = std::async(std::launch::async, share_of_a_core, look_s);
         } catch (const std::system_error &) {
             wait_longer(true);  // no thread can be started now
         }

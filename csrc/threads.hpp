@@ -47,6 +47,7 @@ class Crew {
 
     void note(int32_t n_threads, double wall_s, double cpu_s);
     void adapt(llama_context *context);
+    void look_first(llama_context *context);
     void look_for_a_core(llama_context *context);
     void wait_longer(bool than_before);
     void limit(llama_context *context, int32_t n_threads);
