@@ -116,8 +116,8 @@ def llama_server(tool: Path, model: Path, n_threads: int, *arguments: str) -> It
 def in_turn(candidates: list[str], repetition: int) -> Iterator[str]:
     """The candidates in an order that moves on by one in each repetition, so that none is always the first.
 
-    Each of them when the one before has settled: ggml's threads look out for more work for some hundred milliseconds, in
-    the way of whoever is next.
+    Each of them when the one before has settled: ggml's threads look out for more work for some hundred milliseconds,
+    in the way of whoever is next.
     """
     start = repetition % len(candidates)
     for candidate in candidates[start:] + candidates[:start]:
