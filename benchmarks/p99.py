@@ -1,7 +1,8 @@
 """How even are short plain answers: half, 90 and 99 of 100 of them, ours and llama-server's in turn.
 
-One client, a new connection each time, answers of a few tokens that are not streamed. A slow machine is slow for all of
-them; what one of a hundred waits longer than the others is the server's doing, or the neighbours'.
+One client, a new connection each time, answers of a few tokens that are not streamed, some in a row of each. A slow
+machine is slow for all of them; what one of a hundred waits longer than the others is the server's doing, or the
+neighbours'.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ from report import Goal, Report
 from servers import MODEL_ID, N_CTX, OURS, THEIRS, in_turn, llama_server, our_server
 from streams import plain_chat
 
+BLOCK = 30  # answers of one before the other has its turn
 GOALS = (Goal("non-streamed 8-token answers: p99/p50", (OURS, "p99/p50"), at_most=1.5),)
 
 
@@ -22,6 +24,12 @@ def percentiles(times_ms: list[float]) -> dict[str, float]:
     hundredths = quantiles(times_ms, n=100, method="inclusive")
     p50, p90, p99 = hundredths[49], hundredths[89], hundredths[98]
     return {"p50": p50, "p90": p90, "p99": p99, "p99/p50": p99 / p50}
+
+
+def request(options: Options, content: str) -> dict[str, object]:
+    """A short question, and how short its answer is to be."""
+    messages = [{"role": "user", "content": content}]
+    return {"model": MODEL_ID, "messages": messages, "max_tokens": options.tokens, "temperature": 0}
 
 
 def measure(options: Options) -> list[Report]:
@@ -42,18 +50,13 @@ def measure(options: Options) -> list[Report]:
             servers[THEIRS] = running.enter_context(theirs)
         for repetition in range(options.repetitions):
             times_ms: dict[str, list[float]] = {name: [] for name in servers}
-            for number in range(options.answers + 1):
-                content = f"Question {repetition}.{number}: how tall is a lighthouse?"
-                for name in in_turn(list(servers), number):
-                    request = {
-                        "model": MODEL_ID,
-                        "messages": [{"role": "user", "content": content}],
-                        "max_tokens": options.tokens,
-                        "temperature": 0,
-                    }
-                    took_ms = 1000 * plain_chat(servers[name].port, request)
-                    if number:  # the first one warms up
-                        times_ms[name].append(took_ms)
+            for first in range(0, options.answers, BLOCK):
+                numbers = range(first, min(first + BLOCK, options.answers))
+                for name in in_turn(list(servers), first // BLOCK):
+                    plain_chat(servers[name].port, request(options, f"Warm up {repetition}.{first}."))
+                    for number in numbers:
+                        question = request(options, f"Question {repetition}.{number}: how tall is a lighthouse?")
+                        times_ms[name].append(1000 * plain_chat(servers[name].port, question))
             for name, times in times_ms.items():
                 report.add(name, percentiles(times))
             progress(repetition + 1, options)

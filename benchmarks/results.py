@@ -22,6 +22,7 @@ SCRIPTS: Mapping[str, frozenset[str]] = {
     "decode": frozenset({MODEL, PEERS}),
     "ttft": frozenset({MODEL, PEERS}),
     "concurrency": frozenset({MODEL, PEERS}),
+    "speculative": frozenset({MODEL}),
     "long_context": frozenset({MODEL, PEERS}),
     "p99": frozenset({MODEL, PEERS}),
     "busy": frozenset({MODEL, PEERS}),
