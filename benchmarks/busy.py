@@ -37,18 +37,20 @@ def other_processes(n: int) -> Iterator[None]:
             other.wait()
 
 
-def decode_of_core(task: Task, repetition: int) -> float:
-    """Tokens a second of hoshikage_core."""
+def decode_of_core(task: Task, repetition: int) -> tuple[float, int]:
+    """Tokens a second of hoshikage_core, and how long its prompt was."""
     job = {"model": str(task.model), "messages": task.messages(repetition), "n_tokens": task.n_tokens}
     job |= {"n_threads": task.n_threads, "n_ctx": N_CTX, "n_batch": N_BATCH}
     command = [sys.executable, str(Path(__file__).with_name("core_worker.py")), json.dumps(job)]
     timing = json.loads(_output(command))
-    return float((timing["n_completion"] - 1) / (timing["last_text_s"] - timing["first_text_s"]))
+    speed = (timing["n_completion"] - 1) / (timing["last_text_s"] - timing["first_text_s"])
+    return float(speed), int(timing["n_prompt"])
 
 
-def decode_of_llama_bench(tool: Path, task: Task, n_threads: int) -> float:
-    """Tokens a second of llama-bench."""
+def decode_of_llama_bench(tool: Path, task: Task, n_threads: int, n_prompt: int) -> float:
+    """Tokens a second of llama-bench, after a prompt of the same length."""
     command = [str(tool), "-m", str(task.model), "-t", str(n_threads), "-p", "0", "-n", str(task.n_tokens)]
+    command += ["-d", str(n_prompt)]
     return float(json.loads(_output([*command, "-r", "1", "-o", "json"]))[0]["avg_ts"])
 
 
@@ -63,14 +65,15 @@ def measure(options: Options) -> list[Report]:
         references=(BEST,),
         goals=GOALS,
     )
+    _, n_prompt = decode_of_core(task, options.repetitions)
     for repetition in range(options.repetitions):
         for measure, n_others in ((QUIET, 0), (BUSY, options.others)):
             with other_processes(n_others):
                 for name in in_turn([CORE, *map(str, fixed)], repetition):
                     if name == CORE:
-                        report.add(CORE, {measure: decode_of_core(task, repetition)})
+                        report.add(CORE, {measure: decode_of_core(task, repetition)[0]})
                     else:
-                        figure = decode_of_llama_bench(options.tools.llama_bench, task, int(name))
+                        figure = decode_of_llama_bench(options.tools.llama_bench, task, int(name), n_prompt)
                         report.add(f"llama-bench, {name} threads", {measure: figure})
             if fixed:
                 latest = [report.samples[f"llama-bench, {n} threads"][measure][-1] for n in fixed]
