@@ -85,7 +85,7 @@ def _origin(reports: Sequence[Report]) -> list[str]:
     lines = [
         f"* machine: {machine['cpu']}, {machine['physical_cores']} cores, {machine['memory_gib']} GiB, "
         f"{machine['system']}, Python {machine['python']}",
-        f"* date: {first.date} to {reports[-1].date}",
+        f"* date: {min(report.date for report in reports)} to {max(report.date for report in reports)}",
         f"* commit: {', '.join(commit or 'none' for commit in commits)}"
         + (' ("+": with changes that are in no commit)' if any(commit.endswith("+") for commit in commits) else ""),
         f"* build: llama.cpp {build['llama_cpp_commit'][:10]}, {build['backend']}, {build['compiler']}",

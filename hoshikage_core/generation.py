@@ -163,7 +163,7 @@ class Generation:
     @property
     def n_cached(self) -> int:
         """How many of the prompt's tokens another sequence had computed."""
-        return min(self.sequence.n_cached, self.n_prompt)  # of an answer that goes on, more may have been
+        return self.sequence.n_cached
 
     @property
     def n_prompt_computed(self) -> int:
