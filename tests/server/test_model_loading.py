@@ -222,10 +222,10 @@ def test_what_there_is_not(api: Api) -> None:
     for verb in ("load", "unload"):
         refused = api.get(f"/v1/models/m/{verb}")
         assert code_of(refused, 405) == "method_not_supported"
-        assert refused.headers["allow"] == "POST"
+        assert refused.headers["allow"] == "POST, OPTIONS"
     refused = post(api, "/v1/models/m")
     assert code_of(refused, 405) == "method_not_supported"
-    assert refused.headers["allow"] == "GET, HEAD, PATCH, DELETE"
+    assert refused.headers["allow"] == "GET, HEAD, PATCH, DELETE, OPTIONS"
     assert api.get("/v1/models/星/load").json["id"] == "星/load"
     assert status(api)["n_engine_starts"] == 0
 

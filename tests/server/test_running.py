@@ -27,7 +27,8 @@ def test_probabilities_are_of_content_only(tiny_model_path: Path) -> None:
     fake = SimpleNamespace(token_to_bytes=lambda token, *, special=False: words[token].encode())
     events: list[Event] = []
     generation: Any = SimpleNamespace(
-        choice=0, n_completion=0, n_prompt=1, n_prompt_computed=1, n_reasoning=0, n_cached=0, text_so_far="",
+        choice=0, n_completion=0, n_prompt=1, n_prompt_computed=1, n_reasoning=0, n_cached=0, n_drafted=0, n_accepted=0,
+        text_so_far="",
         shape=shape,
         timings=Timings(0, 0), failure=None, take=lambda: [events.pop()] if events else [],
         sequence=SimpleNamespace(engine=SimpleNamespace(model=fake)),
