@@ -116,7 +116,7 @@ def compare(
     for repetition in range(repetitions + 1):
         on_step(max(0, repetition - 1))
         for task in TASKS:
-            for engine in (plain, guessing):
+            for engine in (plain, guessing) if repetition % 2 else (guessing, plain):
                 tokens_per_s, n_drafted, n_accepted = answer(engine, task)
                 if repetition:
                     speeds[task, engine].append(tokens_per_s)
