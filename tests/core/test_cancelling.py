@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -18,18 +17,6 @@ from hoshikage_core import (
 )
 
 GREEDY = SamplingParams(temperature=0, ignore_eos=True)
-
-
-@pytest.fixture(scope="module")
-def model(tiny_model_path: Path) -> Iterator[Model]:
-    with Model(tiny_model_path) as model:
-        yield model
-
-
-@pytest.fixture(scope="module")
-def engine(model: Model) -> Iterator[Engine]:
-    with model.engine(n_ctx=512) as engine:
-        yield engine
 
 
 def test_one_cancelled_of_several(model: Model) -> None:

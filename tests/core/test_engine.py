@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import gc
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -25,18 +24,6 @@ from hoshikage_core import (
 )
 
 GREEDY = SamplingParams(temperature=0, ignore_eos=True)
-
-
-@pytest.fixture(scope="module")
-def model(tiny_model_path: Path) -> Iterator[Model]:
-    with Model(tiny_model_path) as model:
-        yield model
-
-
-@pytest.fixture(scope="module")
-def engine(model: Model) -> Iterator[Engine]:
-    with model.engine(n_ctx=512) as engine:
-        yield engine
 
 
 def test_stream_is_generate_in_pieces(engine: Engine) -> None:

@@ -8,7 +8,6 @@ import sys
 import textwrap
 import threading
 import time
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -20,12 +19,6 @@ from hoshikage_core import (
 )
 
 GREEDY = SamplingParams(temperature=0, ignore_eos=True)
-
-
-@pytest.fixture(scope="module")
-def model(tiny_model_path: Path) -> Iterator[Model]:
-    with Model(tiny_model_path) as model:
-        yield model
 
 
 def test_closing_while_another_thread_generates(model: Model) -> None:
