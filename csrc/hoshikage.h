@@ -108,11 +108,13 @@ typedef struct hsk_model_params {
     hsk_context_params fit; /* read only with fits_layers */
     int32_t split_mode;     /* an hsk_split_mode */
     int32_t main_gpu;       /* with HSK_SPLIT_NONE: which of the devices */
-    float tensor_split[HSK_DEVICES_MAX]; /* shares of the devices, in any unit; all 0: by their free memory */
-    int32_t use_mmap;                    /* map the file instead of reading it */
-    int32_t vocab_only;                  /* tokenizer, template and metadata only; leaves the GPU alone */
-    int32_t no_weights;    /* the same with all that the file says of its layers: it has to be whole, but no weights are read */
-    int32_t check_tensors; /* look for NaN and infinity in every tensor */
+    int32_t use_mmap;       /* map the file instead of reading it */
+    int32_t vocab_only;     /* tokenizer, template and metadata only; leaves the GPU alone */
+    int32_t no_weights;     /* the same with all that the file says of its layers: it has to be whole, but no weights are read */
+    int32_t check_tensors;  /* look for NaN and infinity in every tensor */
+
+    /* Shares of the devices, in any unit; all 0: by their free memory. */
+    float tensor_split[HSK_DEVICES_MAX];
 } hsk_model_params;
 
 void hsk_context_params_default(hsk_context_params *params) HSK_NOEXCEPT;

@@ -135,7 +135,7 @@ ModelParams native_params(const char *path, const hsk_model_params &params) {
         return result;
     }
     spread(params, result);
-    // With parts of layers, llama.cpp knows all of them or none.
+    // Of a model that is cut within its layers, llama.cpp cannot measure how many fit: all of them go there.
     if (params.fits_layers != 0 && native.n_gpu_layers < 0 && native.split_mode != LLAMA_SPLIT_MODE_TENSOR) {
         fit_layers(path, params.fit, result);
     }

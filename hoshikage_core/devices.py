@@ -102,9 +102,7 @@ def _shares(value: object) -> tuple[float, ...]:
     for share in shares:
         is_number = isinstance(share, (int, float)) and not isinstance(share, bool)
         if not is_number or not 0 <= share <= 1e9:  # NaN is not within
-            reason = Reason(
-                "bad_share", "must hold numbers from 0 up to a thousand million, not {got}", got=repr(share)[:60]
-            )
+            reason = Reason("bad_share", "must hold numbers from 0 to 1e9, not {got}", got=repr(share)[:60])
             raise InvalidArgumentError("tensor_split", reason)
     if shares and not math.fsum(shares) > 0:
         raise InvalidArgumentError("tensor_split", Reason("no_share", "must hold a number above 0"))
