@@ -42,6 +42,7 @@ if TYPE_CHECKING:
 
 _N_MEASURED = 32  # tokens of a step that tells how fast prompts are computed
 _STALL_S = 0.2  # how long the pieces of a prompt may hold up those that decode
+_PIECE_S = 0.09  # how long a piece may take on a GPU, which computes what it has begun to its end: cancelling waits for it
 _N_PREFILL_MIN = 32  # smaller pieces are computed hardly sooner
 _CHOICES_MAX = 1024  # each keeps a sampler from the end of the prompt on
 
@@ -50,7 +51,8 @@ class Engine:
     """Generates text with a model; made by ``Model.engine()``.
 
     Thread-safe: one native step runs at a time, for all sequences together; ``cancel()`` of a generation or sequence
-    needs no lock and interrupts the running step.
+    needs no lock and interrupts the running step. A GPU cannot be interrupted: there, a step that is running goes to its
+    end, and prompts are computed in pieces that take less than a tenth of a second.
 
     Attributes:
         model: The model.
@@ -90,6 +92,7 @@ class Engine:
         self._computing: SequenceOf[Part] = ()
         self._chat: ChatTemplate | None = None
         self._s_per_token = math.inf  # of a prompt, lately; until that is known, pieces are small
+        self._piece_s = _PIECE_S if model.n_gpu_layers else math.inf
         self.native_step = NativeStep(self.parallel, self.n_batch)
         self.native = Handle(_new_context(model, shape, params, lora), lib.hsk_context_free, "engine")
         self._prefixes = Prefixes(
@@ -520,7 +523,13 @@ class Engine:
 
     def n_at_once(self, seq_id: int, n: int) -> int:
         """How many of a sequence's next n tokens one step can compute; the lock must be held."""
-        return self._prefixes.n_at_once(seq_id, min(n, self.n_batch))
+        return self._prefixes.n_at_once(seq_id, min(n, self._n_prefill(self._piece_s)))
+
+    def _n_prefill(self, limit_s: float) -> int:
+        """How many tokens of prompts a step may compute that is to take no longer."""
+        if math.isinf(limit_s):
+            return self.n_batch
+        return min(self.n_batch, max(_N_PREFILL_MIN, int(limit_s / self._s_per_token)))
 
     def go_back(self, seq_id: int, n: int) -> None:
         """Lets a sequence hold its first n tokens only, or as many of them as it can; the lock must be held."""
@@ -570,8 +579,9 @@ class Engine:
         n_spare = self._guesser.n_max if self._guesser is not None and not prefilling else 0
         n_left = min(self.n_batch, self._prefixes.make_room(min(self.n_batch, n_wanted + n_spare)))
         n_spare = min(n_spare, n_left - n_wanted)
-        if decoding and prefilling:  # those that decode are not to stand still while a prompt is computed
-            n_left = min(n_left, len(decoding) + max(_N_PREFILL_MIN, int(_STALL_S / self._s_per_token)))
+        if prefilling:  # those that decode are not to stand still while a prompt is computed
+            limit_s = min(_STALL_S, self._piece_s) if decoding else self._piece_s
+            n_left = min(n_left, len(decoding) + self._n_prefill(limit_s))
         chosen, parts = [], []
         for generation in decoding + prefilling:
             n_pending = generation.sequence.n_pending

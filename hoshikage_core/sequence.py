@@ -100,7 +100,7 @@ class Sequence:
             self.tokens.extend(tokens)
 
     def prefill(self) -> None:
-        """Computes all pending tokens, in pieces of the engine's ``n_batch``; the logits after the last one are kept.
+        """Computes all pending tokens, in pieces of at most ``n_batch``; the logits after the last one are kept.
 
         Raises:
             CancelledError: ``cancel()`` was called. Whole pieces that were done stay done.
