@@ -1,4 +1,4 @@
-"""The reference programs, llama-bench and llama-server, built from the pinned source exactly as our module is.
+"""The reference programs, llama-bench and llama-server, linked with the very libraries that our module is linked with.
 
 They are kept in the user's cache under a key that holds everything that can change them. Nothing is downloaded but the
 pinned sdist, which the build of the module has already left there; llama-server comes without its web page.
@@ -11,7 +11,7 @@ import json
 import shutil
 import sys
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 
 from common import fail
@@ -23,20 +23,29 @@ sys.path.append(str(ROOT))
 from build_support.cache import cache_root, locked, published_folder
 from build_support.cmake import run_cmake
 from build_support.errors import BuildError, require_free_space, say
-from build_support.llama import llama_options
+from build_support.llama import build_llama
 from build_support.module import describe_build
 from build_support.options import read_options
-from build_support.source import ensure_source, members_folder, read_patterns, source_commit
+from build_support.source import ensure_source, members_folder, read_patterns
 
 PROGRAMS = ("llama-bench", "llama-server")
-MORE_MEMBERS = ("tools/", "vendor/", "scripts/ui-assets.cmake")
-MORE_OPTIONS = {
-    "LLAMA_BUILD_TOOLS": "ON",
-    "LLAMA_BUILD_SERVER": "ON",
+MORE_MEMBERS = (
+    "tools/ui/",
+    "tools/mtmd/",
+    "tools/llama-bench/",
+    "tools/server/",
+    "vendor/",
+    "scripts/ui-assets.cmake",
+)
+OPTIONS = {
+    "BUILD_SHARED_LIBS": "OFF",
+    "LLAMA_SUBPROCESS": "OFF",
     "LLAMA_BUILD_UI": "OFF",
     "LLAMA_USE_PREBUILT_UI": "OFF",
+    "LLAMA_BUILD_NUMBER": "0",
 }
-NEEDED_MIB = 700
+CMAKE_FOLDER = ROOT / "benchmarks" / "peers"
+NEEDED_MIB = 400
 
 
 @dataclass(frozen=True)
@@ -60,22 +69,25 @@ def _build() -> Tools:
     options = read_options()
     source = ensure_source()
     members = members_folder(*read_patterns(), *MORE_MEMBERS)
-    flags = llama_options(options, source_commit(source)) | MORE_OPTIONS
-    parts = {"source": members.name, "cmake": flags, "options": asdict(options)}
+    llama = build_llama(source, options)
+    flags = options.cmake_options() | OPTIONS
+    script = hashlib.sha256((CMAKE_FOLDER / "CMakeLists.txt").read_bytes()).hexdigest()
+    parts = {"source": members.name, "llama": llama.name, "cmake": flags, "script": script}
     digest = hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
     target = cache_root() / "build" / f"oracle-{options.backend}-{digest[:16]}"
     with locked(target):
         if not target.exists():
             require_free_space(target.parent, NEEDED_MIB)
             say(
-                f"比較用の llama-bench と llama-server をビルドしています (初回のみ、2 コアで約 5 分): {target}",
-                f"building llama-bench and llama-server to compare with (once, about 5 minutes on 2 cores): {target}",
+                f"比較用の llama-bench と llama-server をビルドしています (初回のみ、2 コアで約 3 分): {target}",
+                f"building llama-bench and llama-server to compare with (once, about 3 minutes on 2 cores): {target}",
             )
+            places = {"HSK_SOURCE": str(members), "HSK_LLAMA": str(llama), "HSK_BACKEND": options.backend}
             with published_folder(target) as draft:
                 work = draft / "work"
-                run_cmake(members, work, flags, options.environment(), targets=PROGRAMS)
+                run_cmake(CMAKE_FOLDER, work, flags | places, options.environment(), targets=PROGRAMS)
                 for program in PROGRAMS:
                     shutil.copy2(work / "bin" / program, draft / program)
                 shutil.rmtree(work)
-    description = describe_build(options, source) | {"cmake_options": flags}
+    description = describe_build(options, source) | {"llama": llama.name, "cmake_options": flags}
     return Tools(target / PROGRAMS[0], target / PROGRAMS[1], description)

@@ -17,7 +17,7 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
-from hoshikage_server.machine import busy_cpus, cpu_model, physical_cores
+from hoshikage_server.machine import busy_cpus, cpu_model, gpu_names, physical_cores
 
 ROOT = Path(__file__).resolve().parent.parent
 BUSY_CPUS = 0.25  # from here on a warning
@@ -86,6 +86,7 @@ def machine() -> dict[str, object]:
         "cpu": cpu_model(),
         "cpus": len(os.sched_getaffinity(0)),
         "physical_cores": physical_cores(),
+        "gpus": gpu_names(),
         "memory_gib": round(memory_bytes / 2**30, 1),
         "system": f"{platform.system()} {platform.release()} {platform.machine()}",
         "python": platform.python_version(),

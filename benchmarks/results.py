@@ -13,7 +13,7 @@ import tempfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from report import BUSY_CPUS, Report, goals_table, read_json
+from report import BUSY_CPUS, Report, goals_table, read_json, write_json
 
 FOLDER = Path(__file__).resolve().parent
 # Which of the options below each script knows.
@@ -36,7 +36,9 @@ SCRIPTS: Mapping[str, frozenset[str]] = {
 def arguments_for(script: str, options: argparse.Namespace) -> list[str]:
     """The part of our command line that a script understands."""
     known = SCRIPTS[script]
-    arguments = ["--quick"] if options.quick else []
+    arguments = ["--plot", str(options.folder / f"{script}.png")] if options.plots else []
+    if options.quick:
+        arguments.append("--quick")
     if options.model and MODEL in known:
         arguments += ["--model", str(options.model)]
     if options.threads and MODEL in known:
@@ -46,29 +48,30 @@ def arguments_for(script: str, options: argparse.Namespace) -> list[str]:
     return arguments
 
 
-def run_script(script: str, options: argparse.Namespace, folder: Path) -> list[Report] | None:
-    """What a script found; None when it failed, which it has said itself."""
-    output = folder / f"{script}.json"
-    output.unlink(missing_ok=True)
-    command = [sys.executable, str(FOLDER / f"{script}.py"), "--json", str(output)]
-    if options.plots:
-        command += ["--plot", str(folder / f"{script}.png")]
-    with subprocess.Popen([*command, *arguments_for(script, options)]) as process:
-        try:
-            status = process.wait()
-        finally:
-            process.terminate()  # it ends its servers then
-    return read_json(output) if status == 0 else None
+def run_script(script: str, arguments: Sequence[str], limit_s: float | None = None) -> list[Report] | None:
+    """What a script found; None when it failed, which it has said itself, or took too long."""
+    with tempfile.TemporaryDirectory() as folder:
+        output = Path(folder, "found.json")
+        command = [sys.executable, str(FOLDER / f"{script}.py"), "--json", str(output), *arguments]
+        with subprocess.Popen(command) as process:
+            try:
+                status = process.wait(limit_s)
+            except subprocess.TimeoutExpired:
+                print(f"error: {script} took longer than {limit_s:.0f} s", file=sys.stderr)
+                return None
+            finally:
+                process.terminate()  # it ends its servers then
+        return read_json(output) if status == 0 else None
 
 
-def page(results: Mapping[str, Sequence[Report] | None]) -> str:
-    """RESULTS.md."""
+def page(results: Mapping[str, Sequence[Report] | None], author: str = "results.py") -> str:
+    """A page of what each script found, by the heading it gets; `author` is who writes the page."""
     reports = [report for found in results.values() for report in found or ()]
-    lines = ["# Results", "", "Written by `benchmarks/results.py`. What a row means is in [README.md](README.md).", ""]
+    lines = ["# Results", "", f"Written by `benchmarks/{author}`. What a row means is in [README.md](README.md).", ""]
     if reports:
         lines += [*_origin(reports), "", goals_table(reports), ""]
-    for script, found in results.items():
-        lines += [f"## {script}.py", ""]
+    for heading, found in results.items():
+        lines += [f"## {heading}", ""]
         if found is None:
             lines += ["It failed: no figures.", ""]
         for report in found or ():
@@ -84,7 +87,8 @@ def _origin(reports: Sequence[Report]) -> list[str]:
     busiest = max(report.busy_cpus_before for report in reports)
     lines = [
         f"* machine: {machine['cpu']}, {machine['physical_cores']} cores, {machine['memory_gib']} GiB, "
-        f"{machine['system']}, Python {machine['python']}",
+        f"{machine['system']}, Python {machine['python']}"
+        + "".join(f", {gpu}" for gpu in machine.get("gpus", ())),
         f"* date: {min(report.date for report in reports)} to {max(report.date for report in reports)}",
         f"* commit: {', '.join(commit or 'none' for commit in commits)}"
         + (' ("+": with changes that are in no commit)' if any(commit.endswith("+") for commit in commits) else ""),
@@ -111,13 +115,14 @@ def main() -> int:
     options = parser.parse_args()
     if options.plots and not options.folder:
         parser.error("--plots needs --folder")
+    if options.folder:
+        options.folder.mkdir(parents=True, exist_ok=True)
     results: dict[str, list[Report] | None] = {}
-    with tempfile.TemporaryDirectory() as temporary:
-        folder = options.folder or Path(temporary)
-        folder.mkdir(parents=True, exist_ok=True)
-        for script in options.only or SCRIPTS:
-            print(f"\n== {script}", file=sys.stderr, flush=True)
-            results[script] = run_script(script, options, folder)
+    for script in options.only or SCRIPTS:
+        print(f"\n== {script}", file=sys.stderr, flush=True)
+        found = results[f"{script}.py"] = run_script(script, arguments_for(script, options))
+        if options.folder and found is not None:
+            write_json(options.folder / f"{script}.json", found)
     options.output.write_text(page(results), encoding="utf-8")
     failed = [script for script, found in results.items() if found is None]
     print(f"\n{options.output} is written" + (f"; failed: {', '.join(failed)}" if failed else ""))

@@ -149,7 +149,10 @@ class TinyModel:
         writer.add_head_count_kv(self.n_head_kv if n_head_kv is None else n_head_kv)
         writer.add_layer_norm_rms_eps(1e-5)
         writer.add_rope_dimension_count(self._n_head_dim)
-        self._add_tokenizer(writer)
+        add_tokenizer(writer, self.n_vocab, self.more_specials)
+        writer.add_add_bos_token(self.add_bos)
+        if self.chat_template is not None:
+            writer.add_chat_template(self.chat_template)
         return writer
 
     @property
@@ -159,30 +162,6 @@ class TinyModel:
     @property
     def _n_ff(self) -> int:
         return 2 * self.n_embd
-
-    def _add_tokenizer(self, writer: gguf.GGUFWriter) -> None:
-        letters = list(_byte_letters())
-        specials = SPECIAL_TOKENS + self.more_specials
-        n_merges = self.n_vocab - len(specials) - len(letters)
-        if n_merges < 0:
-            raise ValueError(f"n_vocab must be at least {self.n_vocab - n_merges}")
-        merges = list(islice(_merges(), n_merges))
-        if len(merges) < n_merges:
-            raise ValueError(f"n_vocab must be at most {self.n_vocab - n_merges + len(merges)}")
-        tokens = [*specials, *letters, *(left + right for left, right in merges)]
-        types = [gguf.TokenType.CONTROL] * len(specials)
-        types += [gguf.TokenType.NORMAL] * (len(tokens) - len(types))
-        writer.add_tokenizer_model("gpt2")
-        writer.add_tokenizer_pre("gpt-2")
-        writer.add_token_list(tokens)
-        writer.add_token_types(types)
-        writer.add_token_merges([f"{left} {right}" for left, right in merges])
-        writer.add_bos_token_id(END_OF_TEXT)
-        writer.add_eos_token_id(IM_END)
-        writer.add_pad_token_id(END_OF_TEXT)
-        writer.add_add_bos_token(self.add_bos)
-        if self.chat_template is not None:
-            writer.add_chat_template(self.chat_template)
 
     def _add_llama_tensors(self, writer: gguf.GGUFWriter) -> None:
         n_embd_kv = self._n_head_dim * self.n_head_kv
@@ -209,6 +188,28 @@ class TinyModel:
         writer.add_tensor("output_norm.weight", ones)
         # Twice the usual spread: some tokens are clearly likelier than others, and greedy choices have no near ties.
         writer.add_tensor("output.weight", matrix(self.n_vocab, self.n_embd) * np.float32(2))
+
+
+def add_tokenizer(writer: gguf.GGUFWriter, n_vocab: int, more_specials: tuple[str, ...] = ()) -> None:
+    """Adds a byte-level BPE tokenizer, whose merges give out at 18,511 tokens: the others never come of any text."""
+    letters = list(_byte_letters())
+    specials = SPECIAL_TOKENS + more_specials
+    n_merges = n_vocab - len(specials) - len(letters)
+    if n_merges < 0:
+        raise ValueError(f"n_vocab must be at least {n_vocab - n_merges}")
+    merges = list(islice(_merges(), n_merges))
+    fillers = [f"fill{i}" for i in range(n_merges - len(merges))]
+    tokens = [*specials, *letters, *(left + right for left, right in merges), *fillers]
+    types = [gguf.TokenType.CONTROL] * len(specials)
+    types += [gguf.TokenType.NORMAL] * (len(tokens) - len(types))
+    writer.add_tokenizer_model("gpt2")
+    writer.add_tokenizer_pre("gpt-2")
+    writer.add_token_list(tokens)
+    writer.add_token_types(types)
+    writer.add_token_merges([f"{left} {right}" for left, right in merges])
+    writer.add_bos_token_id(END_OF_TEXT)
+    writer.add_eos_token_id(IM_END)
+    writer.add_pad_token_id(END_OF_TEXT)
 
 
 def finish(writer: gguf.GGUFWriter, path: Path) -> Path:
