@@ -51,7 +51,7 @@ write_models() {
 require_gpu() {
     "$python" - <<'PYTHON'
 import sys
-from hoshikage_core.memory import gpu_free_bytes
+from hoshikage_core.devices import gpu_free_bytes
 
 free = gpu_free_bytes()
 print("GPUs, bytes free:", free)

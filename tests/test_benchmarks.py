@@ -170,7 +170,12 @@ def test_script_runs(
 @pytest.mark.slow
 @pytest.mark.parametrize(
     ("script", "options", "candidate"),
-    [("decode", ["--no-peers"], "hoshikage HTTP"), ("quiet", [], "disconnect in prefill to free")],
+    [
+        ("decode", ["--no-peers"], "hoshikage HTTP"),
+        ("quiet", [], "disconnect in prefill to free"),
+        ("cancel", [], "hoshikage_core"),
+        ("sampling", ["--no-peers"], "hoshikage"),
+    ],
 )
 def test_script_runs_with_a_model_that_takes_its_time(
     script: str, options: list[str], candidate: str, report: ModuleType, smollm2_path: Path, tmp_path: Path
