@@ -28,6 +28,11 @@ void fill(hsk_error *error, int32_t status, std::string_view message) noexcept {
     error->message[n_bytes] = '\0';
 }
 
+std::string &problem() {
+    static std::string text;
+    return text;
+}
+
 }  // namespace
 
 void init_backend() {
@@ -35,7 +40,14 @@ void init_backend() {
     std::call_once(once, [] {
         install_log();
         llama_backend_init();
+        // A GPU backend without a GPU logs that as an error; the call that happens to be the first did not fail of it.
+        problem() = logged_errors();
+        clear_logged_errors();
     });
+}
+
+const std::string &backend_problem() {
+    return problem();
 }
 
 int32_t report_current_exception(hsk_error *error) noexcept {
