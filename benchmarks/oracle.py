@@ -82,7 +82,8 @@ def _build() -> Tools:
                 f"比較用の llama-bench と llama-server をビルドしています (初回のみ、2 コアで約 3 分): {target}",
                 f"building llama-bench and llama-server to compare with (once, about 3 minutes on 2 cores): {target}",
             )
-            places = {"HSK_SOURCE": str(members), "HSK_LLAMA": str(llama), "HSK_BACKEND": options.backend}
+            cuda = "ON" if options.cuda else "OFF"
+            places = {"HSK_SOURCE": str(members), "HSK_LLAMA": str(llama), "HSK_CUDA": cuda}
             with published_folder(target) as draft:
                 work = draft / "work"
                 run_cmake(CMAKE_FOLDER, work, flags | places, options.environment(), targets=PROGRAMS)
