@@ -51,7 +51,8 @@ def measure(options: Options) -> list[Report]:
     with Model(options.model) as model, model.engine(n_ctx, n_threads=options.threads) as engine:
         chance = random.Random(0)
         prompts = [
-            [chance.randrange(model.info.n_vocab) for _ in range(options.prompt)] for _ in range(options.repetitions + 2)
+            [chance.randrange(model.info.n_vocab) for _ in range(options.prompt)]
+            for _ in range(options.repetitions + 2)
         ]
         prefill_s(engine, prompts[0])
         whole_s = prefill_s(engine, prompts[1])

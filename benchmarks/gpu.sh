@@ -49,14 +49,7 @@ write_models() {
 }
 
 require_gpu() {
-    "$python" - <<'PYTHON'
-import sys
-from hoshikage_core.devices import gpu_free_bytes
-
-free = gpu_free_bytes()
-print("GPUs, bytes free:", free)
-sys.exit(0 if free else "error: the build sees no GPU")
-PYTHON
+    "$python" -c 'from hoshikage_core import build_info; print(*build_info().gpus or exit("error: the build sees no GPU"))'
 }
 
 run_tests() {

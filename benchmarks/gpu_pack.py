@@ -12,13 +12,17 @@ import sys
 import tarfile
 from pathlib import Path
 
-ROOT = Path(__file__).resolve().parent.parent
-sys.path.append(str(ROOT))
+if sys.version_info >= (3, 11):
+    import tomllib
+else:
+    from pip._vendor import tomli as tomllib
+
+sys.path.append(str(Path(__file__).resolve().parent.parent))
 
 from build_support.cache import cache_root, published_folder
 from build_support.errors import BuildError
 from build_support.requirements import build_requirements
-from build_support.source import SOURCE, ensure_source, matches, members_folder, read_patterns
+from build_support.source import ROOT, SOURCE, ensure_source, matches, members_folder, read_patterns
 
 TOOLS = ("pytest>=8.2", "hypothesis>=6.100", "gguf>=0.17", "numpy>=1.26")  # of the tests, and of random_model.py
 # pip takes each of these as written: a wheel for an older glibc is not found by the name of a newer one.
@@ -30,11 +34,6 @@ LIMIT_MIB = 64  # what is usually carried to such a machine
 
 def project_requirements() -> list[str]:
     """Returns [project].dependencies."""
-    if sys.version_info >= (3, 11):
-        import tomllib
-    else:
-        import tomli as tomllib
-
     project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
     return [str(requirement) for requirement in project["dependencies"]]
 

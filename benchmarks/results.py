@@ -87,8 +87,7 @@ def _origin(reports: Sequence[Report]) -> list[str]:
     busiest = max(report.busy_cpus_before for report in reports)
     lines = [
         f"* machine: {machine['cpu']}, {machine['physical_cores']} cores, {machine['memory_gib']} GiB, "
-        f"{machine['system']}, Python {machine['python']}"
-        + "".join(f", {gpu}" for gpu in machine.get("gpus", ())),
+        f"{machine['system']}, Python {machine['python']}" + "".join(f", {gpu}" for gpu in machine.get("gpus", ())),
         f"* date: {min(report.date for report in reports)} to {max(report.date for report in reports)}",
         f"* commit: {', '.join(commit or 'none' for commit in commits)}"
         + (' ("+": with changes that are in no commit)' if any(commit.endswith("+") for commit in commits) else ""),
