@@ -32,7 +32,7 @@ def prefill_s(engine: Engine, prompt: list[int]) -> float:
 
 
 def wait_ms(engine: Engine, generation: Generation, after_s: float) -> float | None:
-    """Cancels an answer after a while: how long it is until the engine is free; None: its prompt was computed by then."""
+    """Cancels an answer after a while: how long until the engine is free; None: the prompt was computed by then."""
     stepping = threading.Thread(target=compute, args=[engine])
     stepping.start()
     time.sleep(after_s)
@@ -50,15 +50,15 @@ def measure(options: Options) -> list[Report]:
     n_ctx = options.prompt + 64
     with Model(options.model) as model, model.engine(n_ctx, n_threads=options.threads) as engine:
         chance = random.Random(0)
-        prompts = [
-            [chance.randrange(model.info.n_vocab) for _ in range(options.prompt)]
-            for _ in range(options.repetitions + 2)
-        ]
-        prefill_s(engine, prompts[0])
-        whole_s = prefill_s(engine, prompts[1])
+
+        def prompt() -> list[int]:
+            return [chance.randrange(model.info.n_vocab) for _ in range(options.prompt)]
+
+        prefill_s(engine, prompt())
+        whole_s = prefill_s(engine, prompt())
         waits = []
-        for repetition, prompt in enumerate(prompts[2:]):
-            generation = engine.stream(prompt, GREEDY, reuse=False)
+        for repetition in range(options.repetitions):
+            generation = engine.stream(prompt(), GREEDY, reuse=False)
             place = 0.1 + 0.6 * repetition / options.repetitions
             waited_ms = wait_ms(engine, generation, place * whole_s)
             if waited_ms is not None:

@@ -1,4 +1,4 @@
-"""Writes a random model of a real one's shape and size, in seconds: for speeds, which the sense of the words does not change.
+"""Writes a random model of a real one's shape and size, in seconds: for speeds, whatever the words mean.
 
 ``python benchmarks/random_model.py 8b model.gguf``: Llama 3's 8B as Q4_K_M, 4.9 GB, where no model can be fetched. The
 tokenizer is that of the tests' tiny models, filled up to the real size. Each token depends on the one before only (the
@@ -42,6 +42,7 @@ class Shape:
 
     @property
     def n_head_dim(self) -> int:
+        """The width of a head."""
         return self.n_embd // self.n_head
 
 
@@ -77,7 +78,7 @@ MAKERS: dict[Type, Callable[[np.random.Generator, float], Bytes]] = {Type.Q4_K: 
 
 @dataclass(frozen=True)
 class Matrix:
-    """One tensor of weights; `factor` is what its spread is multiplied by, on top of what keeps the size of its input."""
+    """One tensor of weights; its spread is `factor` times what keeps the size of what passes through."""
 
     name: str
     n_out: int

@@ -1,7 +1,7 @@
 """What does choosing a token cost, and would it pay to let the GPU choose? Decode of greedy and of sampled answers.
 
-llama-server samples on the GPU with ``--backend-sampling``; where that is no faster than without it, neither would it be
-with us. The chain is temperature 0.8, top-k 40, top-p 0.95, min-p 0.05 for all; a large vocabulary makes it dear.
+llama-server samples on the GPU with ``--backend-sampling``; where that is no faster than without it, neither would it
+be with us. The chain is temperature 0.8, top-k 40, top-p 0.95, min-p 0.05 for all; a large vocabulary makes it dear.
 """
 
 from __future__ import annotations

@@ -53,8 +53,8 @@ class Engine:
     """Generates text with a model; made by ``Model.engine()``.
 
     Thread-safe: one native step runs at a time, for all sequences together; ``cancel()`` of a generation or sequence
-    needs no lock and interrupts the running step. A GPU cannot be interrupted: there, a step that is running goes to its
-    end, and prompts are computed in pieces that take less than a tenth of a second.
+    needs no lock and interrupts the running step. A GPU cannot be interrupted: there, a step that is running goes to
+    its end, and prompts are computed in pieces that take less than a tenth of a second.
 
     Attributes:
         model: The model.

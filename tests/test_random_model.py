@@ -8,6 +8,7 @@ import os
 import subprocess
 import sys
 from collections.abc import Iterator
+from itertools import pairwise
 from pathlib import Path
 from types import ModuleType
 
@@ -48,7 +49,7 @@ def test_the_8b_is_as_large_as_the_real_one(random_model: ModuleType) -> None:
 
 @pytest.mark.parametrize("name", ["blk.0.ffn_up.weight", "blk.1.ffn_down.weight", "output.weight"])
 def test_weights_are_what_they_say(name: str, path: Path) -> None:
-    """As the gguf package reads them, of either type: mean 0, and a spread that keeps the size of what passes through."""
+    """As the gguf package reads them, of either type: mean 0, and a spread that keeps the size of what passes."""
     (tensor,) = (each for each in gguf.GGUFReader(path).tensors if each.name == name)
     weights = gguf.dequantize(tensor.data, tensor.tensor_type)
     expected = weights.shape[1] ** -0.5 * (2 if name == "output.weight" else 1)
@@ -61,8 +62,8 @@ def test_it_answers_without_end(path: Path) -> None:
     with Model(path) as model, model.engine(n_ctx=512) as engine:
         answer = list(engine.generate("x", GREEDY, max_tokens=200).tokens)
         assert len(answer) == 200
-        successors = dict(zip(answer, answer[1:], strict=False))
-        assert all(successors[a] == b for a, b in zip(answer, answer[1:], strict=False))
+        successors = dict(pairwise(answer))
+        assert all(successors[a] == b for a, b in pairwise(answer))
         with engine.open(answer[:50]) as sequence:
             sequence.prefill()
             assert all(map(math.isfinite, sequence.logits()))

@@ -5,7 +5,8 @@ The layers are where they are, on the CPU; how long a step takes and what an int
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
@@ -54,11 +55,11 @@ class Device:
 
 
 @pytest.fixture
-def device(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Iterator[Device]:
+def device(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Device:
     device = Device(*getattr(request, "param", (0.003, 0.001)))
     monkeypatch.setattr(Model, "n_gpu_layers", 3)
     monkeypatch.setattr(engine_module, "time", SimpleNamespace(monotonic=device.now, perf_counter=device.now))
-    yield device
+    return device
 
 
 @pytest.mark.parametrize("device", [(0.003, 0.0002), (0.01, 0.001), (0.001, 0.0001)], indirect=True)
@@ -116,9 +117,9 @@ def test_a_cancelled_sequence_ends_after_its_piece(model: Model, device: Device)
         assert sequence.n_computed == 32
 
 
-def test_on_the_cpu_a_batch_is_whole(model: Model) -> None:
+def test_on_the_cpu_a_batch_is_whole(tiny_model_path: Path) -> None:
     """There, a step that is running can be interrupted, and small pieces would only cost time."""
     device = Device(0, 0)
-    with device.engine(model) as engine, engine.open(PROMPT, reuse=False) as sequence:
-        sequence.prefill()
+    with Model(tiny_model_path, gpu_layers=0) as model, device.engine(model) as engine:
+        engine.open(PROMPT, reuse=False).prefill()
     assert device.n_tokens == [N_BATCH] * 5 + [440]
