@@ -52,7 +52,7 @@ def loads(module: Path) -> bool:
     ("version", "folders"),
     [
         ("98.0", dict.fromkeys(LIBRARIES, "cu98/lib")),
-        ("12.8", {"libcudart": "cuda_runtime/lib", "libcublas": "cublas/lib", "libcublasLt": "cublas/lib"}),
+        ("9.0", {"libcudart": "cuda_runtime/lib", "libcublas": "cublas/lib", "libcublasLt": "cublas/lib"}),
     ],
 )
 def test_where_libraries_are_found(tmp_path: Path, version: str, folders: dict[str, str]) -> None:
@@ -117,7 +117,7 @@ def test_the_doctor_recognises_it(package: Path) -> None:
 
     (finding,) = machine.backend(ask)
     assert (finding.status, finding.fix) == ("error", "make build")
-    assert "libcublas.so.99" in str(finding.message)
+    assert "libcublas.so.99" in finding.what.text("en")
 
 
 def test_other_failures_stay_as_they_are() -> None:
