@@ -96,7 +96,7 @@ def package(tmp_path: Path) -> Path:
 def test_a_missing_library_has_a_remedy(package: Path) -> None:
     """import hoshikage_core says which library, and what to type in a checkout and elsewhere."""
     command = [sys.executable, "-c", "import hoshikage_core"]
-    done = subprocess.run(command, env={**os.environ, "PYTHONPATH": str(package)}, capture_output=True, text=True)
+    done = subprocess.run(command, cwd=package, capture_output=True, text=True)
     assert done.returncode == 1
     assert done.stderr.splitlines()[-1] == (
         "ImportError: libcublas.so.99 was not found: hoshikage was built for CUDA 99. In a checkout, `make build` gets "
@@ -111,8 +111,8 @@ def test_the_doctor_recognises_it(package: Path) -> None:
 
     def ask(what: str) -> dict[str, object]:
         command = [sys.executable, "-m", "hoshikage_server.doctor.probe", what]
-        environ = {**os.environ, "PYTHONPATH": f"{package}:{ROOT}"}
-        done = subprocess.run(command, env=environ, capture_output=True, text=True, check=True)
+        environ = {**os.environ, "PYTHONPATH": str(ROOT)}
+        done = subprocess.run(command, cwd=package, env=environ, capture_output=True, text=True, check=True)
         return dict(json.loads(done.stdout))
 
     (finding,) = machine.backend(ask)
