@@ -126,3 +126,13 @@ def test_other_failures_stay_as_they_are() -> None:
     assert explained(other) is other
     old = explained(ImportError("libcudart.so.12: cannot open shared object file: No such file or directory"))
     assert "pip install nvidia-cuda-runtime-cu12 nvidia-cublas-cu12" in str(old)
+
+
+def test_a_command_says_it_in_one_sentence(package: Path) -> None:
+    """hoshikage run without a server needs the module: no traceback."""
+    environ = {**os.environ, "PYTHONPATH": str(ROOT), "HOSHIKAGE_LANG": "en", "HOSHIKAGE_CONFIG_DIR": str(package)}
+    command = [sys.executable, "-m", "hoshikage_server", "run", "--local", "hello"]
+    done = subprocess.run(command, cwd=package, env=environ, capture_output=True, text=True)
+    assert done.returncode == 1
+    assert done.stderr.startswith("hoshikage: The backend cannot be loaded: libcublas.so.99 was not found")
+    assert done.stderr.count("\n") == 1
