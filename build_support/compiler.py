@@ -29,8 +29,17 @@ class Compiler:
         return self.version.splitlines()[0]
 
 
-def find_compiler(environ: Mapping[str, str], variable: str, usual: tuple[str, ...]) -> Compiler:
-    """Returns the C or C++ compiler that a variable names, else the first of the usual ones."""
+def c_compiler(environ: Mapping[str, str]) -> Compiler:
+    """Returns the C compiler that CC names, else the first of the usual ones."""
+    return _found(environ, "CC", ("gcc", "cc", "clang"))
+
+
+def cxx_compiler(environ: Mapping[str, str]) -> Compiler:
+    """Returns the C++ compiler that CXX names, else the first of the usual ones."""
+    return _found(environ, "CXX", ("g++", "c++", "clang++"))
+
+
+def _found(environ: Mapping[str, str], variable: str, usual: tuple[str, ...]) -> Compiler:
     words = tuple(shlex.split(environ.get(variable, "")))
     for name, *rest in [words] if words else [(name,) for name in usual]:
         if found := shutil.which(name, path=environ.get("PATH")):

@@ -15,7 +15,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from .compiler import Compiler, find_compiler
+from .compiler import Compiler, c_compiler, cxx_compiler
 from .cuda import Cuda, find_cuda
 from .driver import find_driver
 from .errors import BuildError, say
@@ -95,11 +95,11 @@ def read_options(environ: Mapping[str, str] | None = None) -> Options:
             "HOSHIKAGE_SANITIZE は HOSHIKAGE_BACKEND=cpu でだけ使えます。",
             "HOSHIKAGE_SANITIZE is possible with HOSHIKAGE_BACKEND=cpu only.",
         )
-    cxx = find_compiler(environ, "CXX", ("g++", "c++", "clang++"))
+    cxx = cxx_compiler(environ)
     return Options(
         native=native,
         sanitize=tuple(sanitize.split(",")) if sanitize else (),
-        c=find_compiler(environ, "CC", ("gcc", "cc", "clang")),
+        c=c_compiler(environ),
         cxx=cxx,
         cuda=_cuda(environ, "cpu" if sanitize else backend, cxx),
         flags=tuple((name, environ[name]) for name in _COMPILER_FLAGS if environ.get(name)),
