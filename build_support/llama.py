@@ -36,6 +36,8 @@ def llama_options(options: Options, commit: str) -> dict[str, str]:
         "GGML_OPENMP": "OFF",
         "GGML_CCACHE": "OFF",
         "GGML_CUDA": "ON" if options.backend == "cuda" else "OFF",
+        "GGML_RPC": "ON",
+        "GGML_RPC_RDMA": "OFF",  # else the module would need libibverbs wherever the building machine has it
         # Said here, so that CMake never asks the git repository that happens to enclose the source.
         "LLAMA_BUILD_COMMIT": commit,
         "LLAMA_BUILD_NUMBER": "0",

@@ -152,6 +152,18 @@ void hsk_lora_free(hsk_lora *lora) HSK_NOEXCEPT;
 int32_t hsk_memory_estimate_get(const char *path, const hsk_model_params *model_params, const hsk_context_params *params,
                                 hsk_text *out, hsk_error *error) HSK_NOEXCEPT;
 
+/* ---- Other machines --------------------------------------------------------------------------------------------- */
+
+/* The version of llama.cpp's RPC protocol: major << 8 | minor. */
+int32_t hsk_rpc_version(void) HSK_NOEXCEPT;
+
+/* What hsk_rpc_serve offers: the GPUs, or else the CPU. [{"name", "description", "free_bytes", "total_bytes"}] */
+int32_t hsk_rpc_offer_get(hsk_text *out, hsk_error *error) HSK_NOEXCEPT;
+
+/* Lets others compute here, one client at a time; returns only when it fails. It takes over this process: it prints to stdout, and
+ * warnings go to stderr. endpoint: "a.b.c.d:port"; cache_dir: where large tensors are kept, or NULL. Whoever connects may do anything. */
+int32_t hsk_rpc_serve(const char *endpoint, const char *cache_dir, int32_t n_threads, hsk_error *error) HSK_NOEXCEPT;
+
 /* ---- Chat ------------------------------------------------------------------------------------------------------- */
 
 /* template_text NULL: the model's own. A model without one gets llama.cpp's default (ChatML). */

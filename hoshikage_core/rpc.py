@@ -1,0 +1,169 @@
+"""Models spread over machines, through llama.cpp's RPC: a worker offers what computes on its machine.
+
+from hoshikage_core import rpc
+
+rpc.serve("127.0.0.1", 50052)  # on one machine; on another: Devices(rpc_servers=("127.0.0.1:50052",))
+
+llama.cpp ends the process that uses a server when it cannot be reached or breaks off. So servers are looked at before it
+is told of them; what happens later ends the process all the same.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import socket
+import struct
+import time
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from hoshikage_core import _checks
+from hoshikage_core._ffi import call, call_text, ffi, lib
+from hoshikage_core.errors import HoshikageError, Reason, RpcServerError
+from hoshikage_core.params import THREADS_MAX
+
+SERVERS_MAX = 16  # llama.cpp's GGML_RPC_MAX_SERVERS
+
+_ANSWER_S = 5.0  # enough for a worker that was just started again
+_AGAIN_S = 0.1
+# llama.cpp's handshake: a command, the size of what follows, and what the transport could do besides TCP (nothing).
+_HELLO = struct.Struct("<BQ24s")
+_HELLO_COMMAND = 14
+_ANSWER = struct.Struct("<QBBBx24s")
+
+
+@dataclass(frozen=True)
+class OfferedDevice:
+    """What a worker on this machine lets others use.
+
+    Attributes:
+        name: llama.cpp's name, such as "CUDA0" or "CPU".
+        description: What it is.
+        free_bytes: Its free memory; for the CPU llama.cpp says all of it.
+        total_bytes: Its memory.
+    """
+
+    name: str
+    description: str
+    free_bytes: int
+    total_bytes: int
+
+
+def offered_devices() -> tuple[OfferedDevice, ...]:
+    """What ``serve`` would offer: the GPUs, or else the CPU; asking wakes GPUs up."""
+    return tuple(OfferedDevice(**device) for device in json.loads(call_text(lib.hsk_rpc_offer_get)))
+
+
+def serve(host: str, port: int, *, n_threads: int | None = None, cache_dir: str | os.PathLike[str] | None = None) -> None:
+    """Lets other machines compute here, one at a time; returns only by an error.
+
+    There is no authentication: whoever reaches the port can read and write this process's memory, and so do anything
+    that it may do. It takes over the process: llama.cpp prints to stdout, and its warnings go to stderr.
+
+    Args:
+        host: The IPv4 address to listen on.
+        port: The port.
+        n_threads: Threads for the CPU; None takes the physical cores this process may use.
+        cache_dir: A folder where large tensors are kept, so that a model that comes again is not sent again.
+
+    Raises:
+        InvalidArgumentError: A value is out of range.
+        NativeError: It cannot listen there.
+    """
+    _checks.integer("port", port, 1, 65535)
+    n_threads = _checks.integer("n_threads", n_threads or lib.hsk_thread_count_default(), 1, THREADS_MAX)
+    folder = ffi.NULL if cache_dir is None else ffi.new("char[]", os.fsencode(cache_dir))
+    call(lib.hsk_rpc_serve, f"{host}:{port}".encode(), folder, n_threads)
+
+
+def require_servers(servers: Iterable[str], limit_s: float = _ANSWER_S) -> None:
+    """Raises an error unless all of these servers answer, speak our version, and serve nobody else.
+
+    Args:
+        servers: Each as "host:port".
+        limit_s: How long one may take; one that refuses is tried again until then, as it may be starting.
+
+    Raises:
+        RpcServerError: The first one that does not.
+    """
+    for server in servers:
+        host, _, port = server.rpartition(":")
+        deadline = time.monotonic() + limit_s
+        try:
+            with _connected(host, int(port), deadline) as connection:
+                _greet(connection, deadline, limit_s)
+        except _NoServerError as error:
+            raise RpcServerError(server, error.reason) from None
+
+
+class _NoServerError(HoshikageError):
+    def __init__(self, key: str, text: str, **values: int | float | str) -> None:
+        self.reason = Reason(key, text, **values)
+        super().__init__(self.reason)
+
+
+def _connected(host: str, port: int, deadline: float) -> socket.socket:
+    try:
+        address = socket.getaddrinfo(host, port, socket.AF_INET, socket.SOCK_STREAM)[0][4]
+    except (socket.gaierror, UnicodeError):
+        raise _NoServerError("rpc_unknown_host", "no IPv4 address of that name is known") from None
+    while True:
+        connection = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
+        try:
+            connection.settimeout(max(deadline - time.monotonic(), _AGAIN_S))
+            connection.connect(address)
+            return connection
+        except OSError as error:
+            connection.close()
+            if isinstance(error, ConnectionRefusedError) and time.monotonic() + _AGAIN_S < deadline:
+                time.sleep(_AGAIN_S)
+                continue
+            raise _no_connection(error, port) from None
+        except BaseException:
+            connection.close()
+            raise
+
+
+def _no_connection(error: OSError, port: int) -> _NoServerError:
+    if isinstance(error, ConnectionRefusedError):
+        text = "nothing listens there: start 'hoshikage rpc-worker --port {port}' on that machine"
+        return _NoServerError("rpc_refused", text, port=port)
+    if isinstance(error, TimeoutError):
+        text = "no connection came about: check the address, and whether a firewall lets port {port} through"
+        return _NoServerError("rpc_unreached", text, port=port)
+    text = "no connection is possible ({words}): check the address and the network"
+    return _NoServerError("rpc_unreachable", text, words=error.strerror or str(error))
+
+
+def _greet(connection: socket.socket, deadline: float, limit_s: float) -> None:
+    try:
+        connection.settimeout(max(deadline - time.monotonic(), _AGAIN_S))
+        connection.sendall(_HELLO.pack(_HELLO_COMMAND, 24, b""))
+        answer = b""
+        while len(answer) < _ANSWER.size:
+            connection.settimeout(max(deadline - time.monotonic(), _AGAIN_S))
+            piece = connection.recv(_ANSWER.size - len(answer))
+            if not piece:
+                raise _foreign()
+            answer += piece
+    except TimeoutError:
+        text = (
+            "it does not answer within {seconds} s: a worker serves one model at a time, and this one may be in use; "
+            "or it hangs, and has to be started again"
+        )
+        raise _NoServerError("rpc_silent", text, seconds=limit_s) from None
+    except OSError:
+        raise _foreign() from None
+    n_bytes, major, minor, _, _ = _ANSWER.unpack(answer)
+    if n_bytes != _ANSWER.size - 8:
+        raise _foreign()
+    ours = divmod(lib.hsk_rpc_version(), 256)
+    if major != ours[0] or minor > ours[1]:  # what llama.cpp does not go on with
+        text = "it speaks version {theirs} of llama.cpp's protocol, and this one {ours}: use the same version on both"
+        raise _NoServerError("rpc_version", text, theirs=f"{major}.{minor}", ours=f"{ours[0]}.{ours[1]}")
+
+
+def _foreign() -> _NoServerError:
+    text = "what answers there is no RPC worker, or one of another version: use the same version of Hoshikage on both"
+    return _NoServerError("rpc_foreign", text)
