@@ -13,6 +13,7 @@ from typing import Any
 from hoshikage_core import _cgroup, _gguf
 from hoshikage_core._ffi import call_text, lib
 from hoshikage_core._loras import Lora, loras_bytes
+from hoshikage_core.devices import Devices, gpu_free_bytes
 from hoshikage_core.errors import InsufficientMemoryError, NativeError
 from hoshikage_core.params import ContextShape, GpuLayers, model_params
 
@@ -51,6 +52,7 @@ def require_memory(
     path: StrPath,
     *,
     gpu_layers: GpuLayers = "auto",
+    devices: Devices | None = None,
     n_ctx: int = 4096,
     parallel: int = 1,
     n_batch: int = 512,
@@ -67,6 +69,7 @@ def require_memory(
     Args:
         path: The .gguf file (the first one of a split model).
         gpu_layers: As for ``Model``.
+        devices: As for ``Model``.
         n_ctx: As for ``Model.engine()``, like the following.
         parallel: Sequences.
         n_batch: Tokens in a step.
@@ -81,7 +84,7 @@ def require_memory(
     shape = ContextShape(
         n_ctx=n_ctx, parallel=parallel, n_batch=n_batch, flash_attention=flash_attention, kv_type=kv_type
     )
-    params = model_params(gpu_layers, shape)
+    params = model_params(gpu_layers, shape, devices)
     free_bytes = available_bytes()
     gpus_free_bytes = [] if gpu_layers == 0 else list(gpu_free_bytes().values())
     what = f"the model with a context of {shape.n_ctx} tokens"
@@ -104,13 +107,19 @@ def require_memory(
 
 
 def memory_needed(
-    path: StrPath, *, gpu_layers: GpuLayers = "auto", n_ctx: int = 4096, kv_type: str = "f16"
+    path: StrPath,
+    *,
+    gpu_layers: GpuLayers = "auto",
+    devices: Devices | None = None,
+    n_ctx: int = 4096,
+    kv_type: str = "f16",
 ) -> tuple[DeviceMemory, ...]:
     """What a model and an engine on it would take, device by device, the host last; loads and allocates nothing.
 
     Args:
         path: The .gguf file (the first one of a split model).
         gpu_layers: As for ``Model``; anything but 0 wakes GPUs up.
+        devices: As for ``Model``.
         n_ctx: As for ``Model.engine()``.
         kv_type: As for ``Model.engine()``.
 
@@ -119,7 +128,7 @@ def memory_needed(
         NativeError: The file is no usable model.
     """
     shape = ContextShape(n_ctx=n_ctx, kv_type=kv_type)
-    return estimate_memory(os.fsdecode(path), model_params(gpu_layers, shape), shape)
+    return estimate_memory(os.fsdecode(path), model_params(gpu_layers, shape, devices), shape)
 
 
 def _needed_on_host(needed_bytes: int, gpus_free_bytes: int) -> int:
@@ -273,16 +282,6 @@ def estimate_memory(path: str, native_model: Any, shape: ContextShape) -> tuple[
 def _measured(path: str, native_model: Any, shape: ContextShape) -> tuple[DeviceMemory, ...]:
     data = call_text(lib.hsk_memory_estimate_get, os.fsencode(path), native_model, shape.native())
     return tuple(DeviceMemory(**device) for device in json.loads(data))
-
-
-def gpu_free_bytes() -> dict[str, int]:
-    """Free memory of the GPUs that llama.cpp takes when it is not told otherwise, by name; asking wakes them up."""
-    devices = json.loads(call_text(lib.hsk_devices_get))
-    for kind in ("gpu", "igpu"):
-        free = {device["name"]: device["free_bytes"] for device in devices if device["type"] == kind}
-        if free:
-            return free
-    return {}
 
 
 def available_bytes(proc: StrPath = "/proc", cgroup: StrPath = "/sys/fs/cgroup") -> int:
