@@ -93,7 +93,8 @@ typedef struct hsk_context_params {
     char kv_type_v[16];
 } hsk_context_params;
 
-enum { HSK_DEVICES_MAX = 16 }; /* that one model may be spread over; llama.cpp's limit */
+enum { HSK_DEVICES_MAX = 16 };         /* that one model may be spread over; llama.cpp's limit */
+enum { HSK_RPC_SERVERS_BYTES = 4352 }; /* 16 names of hosts of any length, with ports */
 
 /* How a model is spread over several devices; llama.cpp's numbers. Its "row" (2) is of backends that are not built here. */
 typedef enum hsk_split_mode {
@@ -115,6 +116,10 @@ typedef struct hsk_model_params {
 
     /* Shares of the devices, in any unit; all 0: by their free memory. */
     float tensor_split[HSK_DEVICES_MAX];
+
+    /* "host:port,host:port": RPC servers whose devices take part, before the GPUs here. Whoever gives them has seen them answer: llama.cpp
+     * ends the process where it cannot reach one. */
+    char rpc_servers[HSK_RPC_SERVERS_BYTES];
 } hsk_model_params;
 
 void hsk_context_params_default(hsk_context_params *params) HSK_NOEXCEPT;

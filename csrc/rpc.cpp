@@ -89,6 +89,12 @@ std::vector<ggml_backend_dev_t> devices_with(std::string_view rpc_servers) {
     return devices;
 }
 
+std::string device_name(ggml_backend_dev_t device) {
+    const std::string name = ggml_backend_dev_name(device);
+    const bool is_elsewhere = ggml_backend_dev_backend_reg(device) == ggml_backend_rpc_reg();
+    return is_elsewhere ? name + " (" + ggml_backend_dev_description(device) + ")" : name;
+}
+
 }  // namespace hsk
 
 // llama.cpp's server never looks whether its client is still there. The linker sends it here (--wrap) for each new one.

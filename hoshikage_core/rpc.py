@@ -15,22 +15,24 @@ import os
 import socket
 import struct
 import time
+import weakref
 from collections.abc import Iterable
 from dataclasses import dataclass
 
 from hoshikage_core import _checks
-from hoshikage_core._ffi import call, call_text, ffi, lib
+from hoshikage_core._ffi import Handle, call, call_text, ffi, lib
 from hoshikage_core.errors import HoshikageError, Reason, RpcServerError
-from hoshikage_core.params import THREADS_MAX
 
-SERVERS_MAX = 16  # llama.cpp's GGML_RPC_MAX_SERVERS
-
+_THREADS_MAX = 512  # ggml's GGML_MAX_N_THREADS
 _ANSWER_S = 5.0  # enough for a worker that was just started again
 _AGAIN_S = 0.1
 # llama.cpp's handshake: a command, the size of what follows, and what the transport could do besides TCP (nothing).
 _HELLO = struct.Struct("<BQ24s")
 _HELLO_COMMAND = 14
 _ANSWER = struct.Struct("<QBBBx24s")
+
+# A server lets one process in at a time: while a model of ours is on it, it would not answer us again.
+_ours: weakref.WeakKeyDictionary[Handle, tuple[str, ...]] = weakref.WeakKeyDictionary()
 
 
 @dataclass(frozen=True)
@@ -72,7 +74,7 @@ def serve(host: str, port: int, *, n_threads: int | None = None, cache_dir: str 
         NativeError: It cannot listen there.
     """
     _checks.integer("port", port, 1, 65535)
-    n_threads = _checks.integer("n_threads", n_threads or lib.hsk_thread_count_default(), 1, THREADS_MAX)
+    n_threads = _checks.integer("n_threads", n_threads or lib.hsk_thread_count_default(), 1, _THREADS_MAX)
     folder = ffi.NULL if cache_dir is None else ffi.new("char[]", os.fsencode(cache_dir))
     call(lib.hsk_rpc_serve, f"{host}:{port}".encode(), folder, n_threads)
 
@@ -87,14 +89,28 @@ def require_servers(servers: Iterable[str], limit_s: float = _ANSWER_S) -> None:
     Raises:
         RpcServerError: The first one that does not.
     """
+    in_use = {server for model, taken in list(_ours.items()) if not model.closed for server in taken}
+    met: dict[tuple[str, int], str] = {}
     for server in servers:
         host, _, port = server.rpartition(":")
         deadline = time.monotonic() + limit_s
         try:
-            with _connected(host, int(port), deadline) as connection:
+            address = _address(host, int(port))
+            other = met.setdefault(address, server)
+            if other != server:  # it would wait for itself
+                raise _NoServerError("rpc_twice", "it is the same as {other}: name it once", other=other)
+            if server in in_use:
+                continue
+            with _connected(address, deadline) as connection:
                 _greet(connection, deadline, limit_s)
         except _NoServerError as error:
             raise RpcServerError(server, error.reason) from None
+
+
+def note_use(model: Handle, servers: tuple[str, ...]) -> None:
+    """Notes that a loaded model is on servers, which do not answer anybody else until it is closed."""
+    if servers:
+        _ours[model] = servers
 
 
 class _NoServerError(HoshikageError):
@@ -103,11 +119,15 @@ class _NoServerError(HoshikageError):
         super().__init__(self.reason)
 
 
-def _connected(host: str, port: int, deadline: float) -> socket.socket:
+def _address(host: str, port: int) -> tuple[str, int]:
     try:
-        address = socket.getaddrinfo(host, port, socket.AF_INET, socket.SOCK_STREAM)[0][4]
-    except (socket.gaierror, UnicodeError):
+        found = socket.getaddrinfo(host, port, socket.AF_INET, socket.SOCK_STREAM)[0][4]
+    except (OSError, UnicodeError):
         raise _NoServerError("rpc_unknown_host", "no IPv4 address of that name is known") from None
+    return str(found[0]), port
+
+
+def _connected(address: tuple[str, int], deadline: float) -> socket.socket:
     while True:
         connection = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
         try:
@@ -119,7 +139,7 @@ def _connected(host: str, port: int, deadline: float) -> socket.socket:
             if isinstance(error, ConnectionRefusedError) and time.monotonic() + _AGAIN_S < deadline:
                 time.sleep(_AGAIN_S)
                 continue
-            raise _no_connection(error, port) from None
+            raise _no_connection(error, address[1]) from None
         except BaseException:
             connection.close()
             raise
