@@ -17,7 +17,7 @@ from hoshikage_core.rpc import require_servers
 SplitMode = Literal["none", "layer", "tensor"]
 
 _SPLIT_MODES = {"none": lib.HSK_SPLIT_NONE, "layer": lib.HSK_SPLIT_LAYER, "tensor": lib.HSK_SPLIT_TENSOR}
-_SERVER = re.compile(r"[^\s:/,@\[\]]{1,253}:(?P<port>[0-9]{1,5})")
+_SERVER = re.compile(r"[A-Za-z0-9._-]{1,253}:(?P<port>[0-9]{1,5})")
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -126,7 +126,7 @@ def _servers(value: object) -> tuple[str, ...]:
     servers = tuple(dict.fromkeys(_checks.texts("rpc_servers", value)))
     for server in servers:
         match = _SERVER.fullmatch(server)
-        if match is None or not server.isascii() or not 1 <= int(match["port"]) <= 65535:
+        if match is None or not 1 <= int(match["port"]) <= 65535:
             text = 'must be "host:port", with a name or an IPv4 address, not {got}'
             raise InvalidArgumentError("rpc_servers", Reason("no_host_and_port", text, got=repr(server)[:60]))
     if len(servers) > lib.HSK_DEVICES_MAX:

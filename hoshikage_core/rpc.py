@@ -21,7 +21,7 @@ from dataclasses import dataclass
 
 from hoshikage_core import _checks
 from hoshikage_core._ffi import Handle, call, call_text, ffi, lib
-from hoshikage_core.errors import HoshikageError, Reason, RpcServerError
+from hoshikage_core.errors import Reason, RpcServerError
 
 _THREADS_MAX = 512  # ggml's GGML_MAX_N_THREADS
 _ANSWER_S = 5.0  # enough for a worker that was just started again
@@ -98,7 +98,7 @@ def require_servers(servers: Iterable[str], limit_s: float = _ANSWER_S) -> None:
             address = _address(host, int(port))
             other = met.setdefault(address, server)
             if other != server:  # it would wait for itself
-                raise _NoServerError("rpc_twice", "it is the same as {other}: name it once", other=other)
+                raise _NoServerError(Reason("rpc_twice", "it is the same as {other}: name it once", other=other))
             if server in in_use:
                 continue
             with _connected(address, deadline) as connection:
@@ -113,17 +113,17 @@ def note_use(model: Handle, servers: tuple[str, ...]) -> None:
         _ours[model] = servers
 
 
-class _NoServerError(HoshikageError):
-    def __init__(self, key: str, text: str, **values: int | float | str) -> None:
-        self.reason = Reason(key, text, **values)
-        super().__init__(self.reason)
+class _NoServerError(Exception):
+    def __init__(self, reason: Reason) -> None:
+        super().__init__(reason)
+        self.reason = reason
 
 
 def _address(host: str, port: int) -> tuple[str, int]:
     try:
         found = socket.getaddrinfo(host, port, socket.AF_INET, socket.SOCK_STREAM)[0][4]
     except (OSError, UnicodeError):
-        raise _NoServerError("rpc_unknown_host", "no IPv4 address of that name is known") from None
+        raise _NoServerError(Reason("rpc_unknown_host", "no IPv4 address of that name is known")) from None
     return str(found[0]), port
 
 
@@ -148,12 +148,11 @@ def _connected(address: tuple[str, int], deadline: float) -> socket.socket:
 def _no_connection(error: OSError, port: int) -> _NoServerError:
     if isinstance(error, ConnectionRefusedError):
         text = "nothing listens there: start 'hoshikage rpc-worker --port {port}' on that machine"
-        return _NoServerError("rpc_refused", text, port=port)
+        return _NoServerError(Reason("rpc_refused", text, port=port))
     if isinstance(error, TimeoutError):
         text = "no connection came about: check the address, and whether a firewall lets port {port} through"
-        return _NoServerError("rpc_unreached", text, port=port)
-    text = "no connection is possible ({words}): check the address and the network"
-    return _NoServerError("rpc_unreachable", text, words=error.strerror or str(error))
+        return _NoServerError(Reason("rpc_unreached", text, port=port))
+    return _NoServerError(Reason("os_error", "{words}", errno=error.errno or 0, words=error.strerror or str(error)))
 
 
 def _greet(connection: socket.socket, deadline: float, limit_s: float) -> None:
@@ -172,7 +171,7 @@ def _greet(connection: socket.socket, deadline: float, limit_s: float) -> None:
             "it does not answer within {seconds} s: a worker serves one model at a time, and this one may be in use; "
             "or it hangs, and has to be started again"
         )
-        raise _NoServerError("rpc_silent", text, seconds=limit_s) from None
+        raise _NoServerError(Reason("rpc_silent", text, seconds=limit_s)) from None
     except OSError:
         raise _foreign() from None
     n_bytes, major, minor, _, _ = _ANSWER.unpack(answer)
@@ -181,9 +180,9 @@ def _greet(connection: socket.socket, deadline: float, limit_s: float) -> None:
     ours = divmod(lib.hsk_rpc_version(), 256)
     if major != ours[0] or minor > ours[1]:  # what llama.cpp does not go on with
         text = "it speaks version {theirs} of llama.cpp's protocol, and this one {ours}: use the same version on both"
-        raise _NoServerError("rpc_version", text, theirs=f"{major}.{minor}", ours=f"{ours[0]}.{ours[1]}")
+        raise _NoServerError(Reason("rpc_version", text, theirs=f"{major}.{minor}", ours=f"{ours[0]}.{ours[1]}"))
 
 
 def _foreign() -> _NoServerError:
     text = "what answers there is no RPC worker, or one of another version: use the same version of Hoshikage on both"
-    return _NoServerError("rpc_foreign", text)
+    return _NoServerError(Reason("rpc_foreign", text))

@@ -15,7 +15,7 @@ _LOAD_FAILED = "model_load_failed"
 LOAD_CODES = frozenset(
     {
         *(_LOAD_FAILED, "model_file_missing", "insufficient_memory"),
-        *("adapter_load_failed", "draft_model_failed", "template_file_failed", "template_load_failed"),
+        *("adapter_load_failed", "draft_model_failed", "rpc_server_failed", "template_file_failed", "template_load_failed"),
     }
 )
 

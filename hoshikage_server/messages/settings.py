@@ -73,6 +73,10 @@ SETTINGS: dict[str, Message] = {
     "setting_gpu_layers": Message(
         "GPUメモリに置く層の数。auto は入るだけ、all は全部", "layers in GPU memory; auto: what fits, all: all"
     ),
+    "setting_rpc_servers": Message(
+        "計算を分担するRPCワーカーの ホスト:ポート（カンマ区切り）。モデルごとの rpc_servers が優先",
+        "RPC workers that compute parts of models: host:port, with commas between; a model's own win",
+    ),
     "setting_idle_timeout": Message(
         "この秒数使われないモデルはアンロードする。0 は無期限",
         "after this many seconds without a request a model is unloaded; 0: never",

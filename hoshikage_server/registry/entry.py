@@ -16,13 +16,13 @@ import msgspec
 from msgspec import Meta
 
 from hoshikage_server.engines.wire import INT32_MAX, Pooling, Sampling, Text
-from hoshikage_server.settings import Idle
+from hoshikage_server.settings import Idle, RpcServers
 
 Speculation = Literal["off", "ngram"]
 KvType = Literal["f32", "f16", "bf16", "q8_0", "q5_1", "q5_0", "q4_1", "q4_0", "iq4_nl"]
 
 # Keys that this version knows of, and does not use: who has written them is told.
-UNUSED = ("mmproj", "rpc_servers")
+UNUSED = ("mmproj",)
 
 
 # No path has a NUL in it.
@@ -78,7 +78,7 @@ class Entry(msgspec.Struct, frozen=True, omit_defaults=True):
         draft_model: A small model of the same vocabulary that is asked for guesses where `speculation` is missing: its
             GGUF file, relative to the map's folder.
         mmproj: The file with the model's eyes; not used yet.
-        rpc_servers: Machines that compute parts of it; not used yet.
+        rpc_servers: Machines that compute parts of it, each as host:port; none: this one alone.
     """
 
     path: FilePath
@@ -103,7 +103,7 @@ class Entry(msgspec.Struct, frozen=True, omit_defaults=True):
     speculation: Speculation | None = None
     draft_model: FilePath | None = None
     mmproj: Text | None = None
-    rpc_servers: tuple[Text, ...] | None = None
+    rpc_servers: RpcServers | None = None
 
 
 @dataclass(frozen=True)
