@@ -66,7 +66,7 @@ void hsk_text_free(hsk_text *text) HSK_NOEXCEPT;
 /* What was built, and what it finds here: {"llama_cpp": {...}, "backends": [...], "cpu_features": [...]} */
 int32_t hsk_system_info_get(hsk_text *out, hsk_error *error) HSK_NOEXCEPT;
 
-/* What can compute, [{"name", "type", "free_bytes"}], type being "cpu", "gpu", "igpu" or "accelerator". It wakes a GPU up. */
+/* What can compute, [{"name", "type", "free_bytes", "total_bytes"}], type being "cpu", "gpu", "igpu" or "accelerator". It wakes a GPU up. */
 int32_t hsk_devices_get(hsk_text *out, hsk_error *error) HSK_NOEXCEPT;
 
 /* Threads that compute is best spread over: physical cores this process may use. */

@@ -93,14 +93,19 @@ class Devices:
         params.rpc_servers = ",".join(self.rpc_servers).encode()
 
 
-def gpu_free_bytes() -> dict[str, int]:
-    """Free memory of the GPUs that llama.cpp takes when it is not told otherwise, by name; asking wakes them up."""
+def gpu_memory() -> dict[str, tuple[int, int]]:
+    """Free and total bytes of the GPUs that llama.cpp takes when it is not told otherwise; asking wakes them up."""
     devices = json.loads(call_text(lib.hsk_devices_get))
     for kind in ("gpu", "igpu"):
-        free = {device["name"]: device["free_bytes"] for device in devices if device["type"] == kind}
-        if free:
-            return free
+        found = {one["name"]: (one["free_bytes"], one["total_bytes"]) for one in devices if one["type"] == kind}
+        if found:
+            return found
     return {}
+
+
+def gpu_free_bytes() -> dict[str, int]:
+    """The free ones of these."""
+    return {name: free for name, (free, _) in gpu_memory().items()}
 
 
 def _shares(value: object) -> tuple[float, ...]:

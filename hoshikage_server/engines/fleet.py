@@ -308,6 +308,8 @@ class Fleet:
         log.info(said("log_engine_ready", pid=engine.process.pid, label=engine.label, seconds=seconds))
         if ready.degraded:
             log.warning(said("log_engine_degraded", model=engine.model, steps=", ".join(ready.degraded)))
+        if ready.no_gpu is not None:
+            log.warning(said("log_engine_no_gpu", model=engine.model, reason=ready.no_gpu))
         self._health(engine.model).on_loaded()
         self.last_error = None
         self._enter(engine, "ready")

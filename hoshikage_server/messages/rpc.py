@@ -94,8 +94,8 @@ RPC: dict[str, Message] = {
         "{other} と同じサーバーです。片方だけを指定してください", "it is the same as {other}: name it once"
     ),
     "reason_rpc_takes_layers": Message(
-        "分担できるのは層ごとだけです。split_mode を layer にしてください",
-        'can take whole layers only: split_mode must be "layer"',
+        "分担できるのは層ごとだけです。split_mode を layer にする（main_gpu は外す）か、rpc_servers を [] にしてください",
+        'can take whole layers only: split_mode must be "layer" (and main_gpu missing), or rpc_servers []',
     ),
     "reason_rpc_without_layers": Message(
         "gpu_layers が 0 なので使われません。どちらかを外してください",
@@ -109,7 +109,8 @@ RPC: dict[str, Message] = {
         "サーバーが {n_servers} 個ありますが、使えるのは {n_max} 個までです",
         "has {n_servers} servers, but a model can be spread over {n_max} devices",
     ),
-    # The doctor
+    # The status, and the doctor
+    "status_rpc_layers": Message("RPC {servers}（{n}/{of} 層）", "RPC {servers} ({n} of {of} layers)"),
     "doctor_rpc": Message("{server} に接続できます。", "{server} can be reached."),
     "doctor_rpc_gone": Message("{server} に接続できません: {reason}", "{server} cannot be reached: {reason}"),
 }

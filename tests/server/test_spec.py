@@ -54,6 +54,22 @@ def test_the_entry_wins(folder: Path, keys: dict[str, Any], expected: dict[str, 
     assert {name: getattr(made, name) for name in expected} == expected
 
 
+@pytest.mark.parametrize(
+    ("keys", "expected"),
+    [
+        ({}, ("a:1", "b:2")),
+        ({"rpc_servers": ["c:3"]}, ("c:3",)),
+        ({"rpc_servers": []}, ()),
+        ({"gpu_layers": 0}, ()),
+        ({"gpu_layers": 0, "rpc_servers": ["c:3"]}, ("c:3",)),
+        ({"gpu_layers": "all"}, ("a:1", "b:2")),
+    ],
+)
+def test_rpc_servers(folder: Path, keys: dict[str, Any], expected: tuple[str, ...]) -> None:
+    """The entry wins; what it keeps on this machine's CPU goes nowhere else, and what contradicts itself is not hidden."""
+    assert spec(folder, HOSHIKAGE_RPC_SERVERS="a:1, b:2", **keys).devices.rpc_servers == expected
+
+
 def test_files_are_found_from_the_maps_folder(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """By their names there, absolutely, or from the home."""
     monkeypatch.setenv("HOME", str(folder))
