@@ -84,7 +84,8 @@ std::vector<ggml_backend_dev_t> devices_with(std::string_view rpc_servers) {
     }
     if (devices.size() > llama_max_devices()) {
         throw Failure(HSK_UNSUPPORTED, "a model can be spread over " + std::to_string(llama_max_devices()) +
-                                           " devices at most, and the RPC servers and GPUs are " + std::to_string(devices.size()));
+                                           " devices at most, and the RPC servers and GPUs are " +
+                                           std::to_string(devices.size()));
     }
     return devices;
 }

@@ -93,7 +93,8 @@ def require_memory(
         file_bytes = model_file_bytes(path) + loras_bytes(lora)
         at_most = context_bytes_at_most(_gguf.read_scalars(path), shape)
         is_spread = devices is not None and bool(devices.rpc_servers)  # what is free there, llama.cpp has to ask
-        if not is_spread and at_most is not None and _surely_fits(file_bytes + at_most, min([free_bytes, *gpus_free_bytes])):
+        may_guess = at_most is not None and not is_spread
+        if may_guess and _surely_fits(file_bytes + (at_most or 0), min([free_bytes, *gpus_free_bytes])):
             return
         if free_bytes < _TO_ESTIMATE_BYTES:
             needed_bytes = file_bytes + (at_most or 0)

@@ -4,8 +4,8 @@ from hoshikage_core import rpc
 
 rpc.serve("127.0.0.1", 50052)  # on one machine; on another: Devices(rpc_servers=("127.0.0.1:50052",))
 
-llama.cpp ends the process that uses a server when it cannot be reached or breaks off. So servers are looked at before it
-is told of them; what happens later ends the process all the same.
+llama.cpp ends the process that uses a server when the server cannot be reached or breaks off. So servers are looked at
+before it is told of them; what happens later ends the process all the same.
 """
 
 from __future__ import annotations
@@ -57,7 +57,9 @@ def offered_devices() -> tuple[OfferedDevice, ...]:
     return tuple(OfferedDevice(**device) for device in json.loads(call_text(lib.hsk_rpc_offer_get)))
 
 
-def serve(host: str, port: int, *, n_threads: int | None = None, cache_dir: str | os.PathLike[str] | None = None) -> None:
+def serve(
+    host: str, port: int, *, n_threads: int | None = None, cache_dir: str | os.PathLike[str] | None = None
+) -> None:
     """Lets other machines compute here, one at a time; returns only by an error.
 
     There is no authentication: whoever reaches the port can read and write this process's memory, and so do anything

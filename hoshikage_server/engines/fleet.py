@@ -24,7 +24,7 @@ from gevent.event import AsyncResult
 from hoshikage_server.engines import wire
 from hoshikage_server.engines.engine import Engine, EngineState, Lease, Process
 from hoshikage_server.engines.footprint import Freed
-from hoshikage_server.engines.health import Crash, Health
+from hoshikage_server.engines.health import MEMORY_CODES, Crash, Health
 from hoshikage_server.engines.process import EngineEvent, Gone
 from hoshikage_server.errors import EngineError, LaneError, ServerError
 from hoshikage_server.messages import Sentence, said, told_by_system
@@ -322,7 +322,7 @@ class Fleet:
         engine.process.kill(engine.doomed)
         self._enter(engine, "unloading")
         idle = self._longest_idle()
-        if error.code == "insufficient_memory" and idle is not None:
+        if error.code in MEMORY_CODES and idle is not None:
             log.info(said("log_not_beside", label=engine.label, other=idle.label))
             self._end(idle)
             return

@@ -25,8 +25,8 @@ RPC: dict[str, Message] = {
         "Let other machines connect, though nobody has to say who they are.",
     ),
     "rpc_exposed": Message(
-        "{host} では待ち受けません。RPC には認証も暗号化もなく、ポートに届く人は誰でも、このマシンのメモリを読み書きし、"
-        "任意のコードを実行できます。127.0.0.1 のまま SSH トンネルか WireGuard を使ってください（docs/rpc.md）。"
+        "{host} では待ち受けません。RPC には認証も暗号化もなく、ポートに届く人は誰でも、"
+        "このプロセスのメモリを読み書きし、任意のコードを実行できます。127.0.0.1 のまま SSH トンネルか WireGuard を使ってください（docs/rpc.md）。"
         "つながる人すべてを信頼できるネットワークなら、--i-trust-this-network を付けると待ち受けます。",
         "It does not listen on {host}: RPC has no authentication and no encryption, and whoever reaches the port can "
         "read and write this process's memory and run code here. Stay on 127.0.0.1 and use an SSH tunnel or WireGuard "
@@ -56,8 +56,8 @@ RPC: dict[str, Message] = {
     "rpc_server_malformed": Message(
         "'{param}' の {got} は「ホスト名またはIPv4アドレス:ポート（1 から 65535）」の形ではありません。"
         "192.168.1.20:50052 のように指定してください（IPv6 は使えません）。",
-        "Invalid '{param}': {got} is not of the form host:port, with a name or an IPv4 address (IPv6 cannot be used) and "
-        "a port from 1 to 65535, such as 192.168.1.20:50052.",
+        "Invalid '{param}': {got} is not of the form host:port, with a name or an IPv4 address (IPv6 cannot be used) "
+        "and a port from 1 to 65535, such as 192.168.1.20:50052.",
     ),
     "rpc_server_failed": Message(
         "モデル '{model}' の計算を分担するRPCサーバー {server} を使えません: {reason}",
@@ -83,7 +83,8 @@ RPC: dict[str, Message] = {
         "hangs, and has to be started again",
     ),
     "reason_rpc_version": Message(
-        "プロトコルの版が違います（相手は {theirs}、こちらは {ours}）。両方のマシンで同じ版の Hoshikage を使ってください",
+        "プロトコルの版が違います（相手は {theirs}、こちらは {ours}）。"
+        "両方のマシンで同じ版の Hoshikage を使ってください",
         "it speaks version {theirs} of llama.cpp's protocol, and this one {ours}: use the same version on both",
     ),
     "reason_rpc_foreign": Message(
@@ -94,7 +95,8 @@ RPC: dict[str, Message] = {
         "{other} と同じサーバーです。片方だけを指定してください", "it is the same as {other}: name it once"
     ),
     "reason_rpc_takes_layers": Message(
-        "分担できるのは層ごとだけです。split_mode を layer にする（main_gpu は外す）か、rpc_servers を [] にしてください",
+        "分担できるのは層ごとだけです。split_mode を layer にする（main_gpu は外す）か、"
+        "rpc_servers を [] にしてください",
         'can take whole layers only: split_mode must be "layer" (and main_gpu missing), or rpc_servers []',
     ),
     "reason_rpc_without_layers": Message(

@@ -44,9 +44,13 @@ def test_the_same_text(tiny_model_path: Path, workers: tuple[RpcWorker, RpcWorke
     assert all(device.model_bytes > 0 and device.context_bytes > 0 for device in elsewhere)
     assert host.context_bytes == 0
     assert text_of(tiny_model_path, devices, 100) == local
-    with Model(tiny_model_path, devices=devices) as one, Model(tiny_model_path, devices=devices) as other:
-        with one.engine(n_ctx=512) as first, other.engine(n_ctx=512) as second:
-            assert [engine.generate(PROMPT, GREEDY, max_tokens=100).text for engine in (first, second)] == [local] * 2
+    with (
+        Model(tiny_model_path, devices=devices) as one,
+        Model(tiny_model_path, devices=devices) as other,
+        one.engine(n_ctx=512) as first,
+        other.engine(n_ctx=512) as second,
+    ):
+        assert [engine.generate(PROMPT, GREEDY, max_tokens=100).text for engine in (first, second)] == [local] * 2
 
 
 @pytest.mark.slow
@@ -182,9 +186,11 @@ def test_something_else(words: bytes) -> None:
 def test_another_version(version: tuple[int, int]) -> None:
     """Both versions are told: one of the two has to change."""
     hello = struct.pack("<QBBBx24s", 28, *version, 0, b"")
-    with answering(lambda client: (client.recv(33), client.sendall(hello))) as server:
-        with pytest.raises(RpcServerError, match=rf"version {version[0]}\.0 .* this one \d+\.\d+"):
-            rpc.require_servers([server])
+    with (
+        answering(lambda client: (client.recv(33), client.sendall(hello))) as server,
+        pytest.raises(RpcServerError, match=rf"version {version[0]}\.0 .* this one \d+\.\d+"),
+    ):
+        rpc.require_servers([server])
 
 
 def test_two_names(workers: tuple[RpcWorker, RpcWorker]) -> None:

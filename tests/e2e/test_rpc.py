@@ -86,65 +86,73 @@ def answer(server: ServerProcess, model: str, n_tokens: int) -> str:
 
 def test_the_same_answer(tmp_path: Path, tiny_model_path: Path) -> None:
     """Two workers compute what this machine computes; the status names them, and sleep forgets nothing."""
-    with RpcWorker(tmp_path) as one, RpcWorker(tmp_path) as other:
-        with serving(tmp_path, tiny_model_path, (one.port, other.port)) as server:
-            local = answer(server, "local", 200)
-            assert server.status["engines"][0]["rpc_servers"] == []
-            assert answer(server, "spread", 200) == local
-            [engine] = server.status["engines"]
-            assert engine["rpc_servers"] == [one.server, other.server]
-            assert engine["gpu_layers"] == engine["n_layers"] == TinyModel().n_layer + 1
-            assert answer(server, "local", 200) == local
-            assert answer(server, "spread", 200) == local
+    with (
+        RpcWorker(tmp_path) as one,
+        RpcWorker(tmp_path) as other,
+        serving(tmp_path, tiny_model_path, (one.port, other.port)) as server,
+    ):
+        local = answer(server, "local", 200)
+        assert server.status["engines"][0]["rpc_servers"] == []
+        assert answer(server, "spread", 200) == local
+        [engine] = server.status["engines"]
+        assert engine["rpc_servers"] == [one.server, other.server]
+        assert engine["gpu_layers"] == engine["n_layers"] == TinyModel().n_layer + 1
+        assert answer(server, "local", 200) == local
+        assert answer(server, "spread", 200) == local
 
 
 def test_a_worker_that_comes_back(tmp_path: Path, model_path: Path) -> None:
     """The answer that it was killed in goes on with it, and is the whole answer."""
     ports = (free_port(), free_port())
-    with RpcWorker(tmp_path, ports[0]), contextlib.closing(RpcWorker(tmp_path, ports[1])) as victim:
-        with serving(tmp_path, model_path, ports) as server:
-            undisturbed = answer(server, "local", N_TOKENS)
-            reader = Reader(server, "spread", N_TOKENS).read(20)
-            victim.kill()
-            with RpcWorker(tmp_path, ports[1]):
-                assert reader.read().error is None
-            assert reader.text == undisturbed
-            assert server.status["n_engine_crashes"] == 1
+    with (
+        RpcWorker(tmp_path, ports[0]),
+        contextlib.closing(RpcWorker(tmp_path, ports[1])) as victim,
+        serving(tmp_path, model_path, ports) as server,
+    ):
+        undisturbed = answer(server, "local", N_TOKENS)
+        reader = Reader(server, "spread", N_TOKENS).read(20)
+        victim.kill()
+        with RpcWorker(tmp_path, ports[1]):
+            assert reader.read().error is None
+        assert reader.text == undisturbed
+        assert server.status["n_engine_crashes"] == 1
 
 
 def test_a_worker_that_stays_away(tmp_path: Path, model_path: Path) -> None:
     """The answer ends with an error that names it, and so does the next one, until it is there again."""
     ports = (free_port(), free_port())
-    with RpcWorker(tmp_path, ports[0]), contextlib.closing(RpcWorker(tmp_path, ports[1])) as victim:
-        with serving(tmp_path, model_path, ports) as server:
-            reader = Reader(server, "spread", N_TOKENS).read(20)
-            victim.kill()
-            assert reader.read().text
-            for error in (reader.error, Reader(server, "spread", 5).error):
-                assert error is not None
-                assert error["code"] == "model_load_failed"
-                assert victim.server in error["message"]
-                assert f"rpc-worker --port {victim.port}" in error["message"]
-            assert answer(server, "local", 5)
-            with RpcWorker(tmp_path, ports[1]):
-                wait_for(lambda: not server.status["retry_after_s"], LIMIT_S, "it may be tried again")
-                assert answer(server, "spread", 5)
+    with (
+        RpcWorker(tmp_path, ports[0]),
+        contextlib.closing(RpcWorker(tmp_path, ports[1])) as victim,
+        serving(tmp_path, model_path, ports) as server,
+    ):
+        reader = Reader(server, "spread", N_TOKENS).read(20)
+        victim.kill()
+        assert reader.read().text
+        for error in (reader.error, Reader(server, "spread", 5).error):
+            assert error is not None
+            assert error["code"] == "model_load_failed"
+            assert victim.server in error["message"]
+            assert f"rpc-worker --port {victim.port}" in error["message"]
+        assert answer(server, "local", 5)
+        with RpcWorker(tmp_path, ports[1]):
+            wait_for(lambda: not server.status["retry_after_s"], LIMIT_S, "it may be tried again")
+            assert answer(server, "spread", 5)
 
 
 def test_a_worker_that_hangs(tmp_path: Path, model_path: Path) -> None:
-    """The engine that waits for it is ended after the stall timeout, and the request is told why no other one can go on."""
-    with RpcWorker(tmp_path) as worker:
-        with serving(tmp_path, model_path, (worker.port,), stall_timeout=2) as server:
-            reader = Reader(server, "spread", N_TOKENS).read(20)
-            os.kill(worker.process.pid, signal.SIGSTOP)
-            try:
-                error = reader.read().error
-            finally:
-                os.kill(worker.process.pid, signal.SIGCONT)
-            assert error is not None
-            assert worker.server in error["message"]
-            wait_for(lambda: not server.status["retry_after_s"], LIMIT_S, "it may be tried again")
-            assert answer(server, "spread", 5)
+    """The engine that waits for it is ended after the stall timeout; the request is told why no other one can go on."""
+    with RpcWorker(tmp_path) as worker, serving(tmp_path, model_path, (worker.port,), stall_timeout=2) as server:
+        reader = Reader(server, "spread", N_TOKENS).read(20)
+        os.kill(worker.process.pid, signal.SIGSTOP)
+        try:
+            error = reader.read().error
+        finally:
+            os.kill(worker.process.pid, signal.SIGCONT)
+        assert error is not None
+        assert worker.server in error["message"]
+        wait_for(lambda: not server.status["retry_after_s"], LIMIT_S, "it may be tried again")
+        assert answer(server, "spread", 5)
 
 
 def test_no_worker(tmp_path: Path, model_path: Path) -> None:

@@ -165,6 +165,8 @@ def test_the_log_says_it_once_and_in_words(tmp_path: Path, caplog: pytest.LogCap
     assert [str(record.msg) for record in caplog.records] == [
         "'mmproj' of the model 'a' is kept, but this version does not use it yet"
     ]
-    path.write_text('{"a": {"path": "p", "model": "m", "mmproj": "x"}, "b": {"path": "p", "model": "m", "mmproj": "x"}}')
+    path.write_text(
+        '{"a": {"path": "p", "model": "m", "mmproj": "x"}, "b": {"path": "p", "model": "m", "mmproj": "x"}}'
+    )
     models.entries()
     assert len(caplog.records) == 2

@@ -66,7 +66,7 @@ def test_the_entry_wins(folder: Path, keys: dict[str, Any], expected: dict[str, 
     ],
 )
 def test_rpc_servers(folder: Path, keys: dict[str, Any], expected: tuple[str, ...]) -> None:
-    """The entry wins; what it keeps on this machine's CPU goes nowhere else, and what contradicts itself is not hidden."""
+    """The entry wins; what it keeps on this machine's CPU goes nowhere else. What contradicts itself is not hidden."""
     assert spec(folder, HOSHIKAGE_RPC_SERVERS="a:1, b:2", **keys).devices.rpc_servers == expected
 
 
