@@ -44,7 +44,7 @@ def spec_of(entry: ModelEntry, settings: Settings) -> EngineSpec:
 
 
 def _devices(given: Entry, settings: Settings) -> Devices:
-    """Which GPUs and other machines. An entry that says anything about GPUs says all: both would contradict each other."""
+    """Which GPUs and machines. An entry that says anything about GPUs says all: both would contradict each other."""
     says_nothing = given.split_mode is None and given.tensor_split is None and given.main_gpu is None
     said_by = settings if says_nothing else given
     return Devices(

@@ -26,7 +26,8 @@ RPC: dict[str, Message] = {
     ),
     "rpc_exposed": Message(
         "{host} では待ち受けません。RPC には認証も暗号化もなく、ポートに届く人は誰でも、"
-        "このプロセスのメモリを読み書きし、任意のコードを実行できます。127.0.0.1 のまま SSH トンネルか WireGuard を使ってください（docs/rpc.md）。"
+        "このプロセスのメモリを読み書きし、任意のコードを実行できます。"
+        "127.0.0.1 のまま SSH トンネルか WireGuard を使ってください（docs/rpc.md）。"
         "つながる人すべてを信頼できるネットワークなら、--i-trust-this-network を付けると待ち受けます。",
         "It does not listen on {host}: RPC has no authentication and no encryption, and whoever reaches the port can "
         "read and write this process's memory and run code here. Stay on 127.0.0.1 and use an SSH tunnel or WireGuard "
