@@ -224,8 +224,10 @@ class Fleet:
             return True
         # The same model made otherwise (its file was replaced, a setting changed) is of no use any more.
         outdated = [engine for engine in self.engines if engine.model == lease.model and engine.is_idle()]
-        if outdated or len(self.engines) >= self._limits.max_loaded_models:
-            victim = outdated[0] if outdated else self._victim()
+        rivals = [engine for engine in self.engines if _share_a_worker(engine.spec, lease.spec)]
+        if outdated or rivals or len(self.engines) >= self._limits.max_loaded_models:
+            in_the_way = outdated + [engine for engine in rivals if engine.is_idle()]
+            victim = next(iter(in_the_way), None) if outdated or rivals else self._victim()
             if victim is not None:
                 self._end(victim)
             return False
@@ -418,6 +420,11 @@ class Fleet:
 
     def _health(self, model: str) -> Health:
         return self.health.setdefault(model, Health())
+
+
+def _share_a_worker(one: wire.EngineSpec, other: wire.EngineSpec) -> bool:
+    """Whether they need the same RPC worker, which serves one model at a time."""
+    return not set(one.devices.rpc_servers).isdisjoint(other.devices.rpc_servers)
 
 
 def _level(n_told: int) -> int:
