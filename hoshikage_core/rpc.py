@@ -25,7 +25,7 @@ from hoshikage_core.errors import Reason, RpcServerError
 
 _THREADS_MAX = 512  # ggml's GGML_MAX_N_THREADS
 _ANSWER_S = 5.0  # enough for a worker that was just started again
-_AGAIN_S = 0.1
+_AGAIN_S = 0.2
 # llama.cpp's handshake: a command, the size of what follows, and what the transport could do besides TCP (nothing).
 _HELLO = struct.Struct("<BQ24s")
 _HELLO_COMMAND = 14
@@ -86,7 +86,7 @@ def require_servers(servers: Iterable[str], limit_s: float = _ANSWER_S) -> None:
 
     Args:
         servers: Each as "host:port".
-        limit_s: How long one may take; one that refuses is tried again until then, as it may be starting.
+        limit_s: How long one may take; one that is not there is tried again until then, as it may be starting.
 
     Raises:
         RpcServerError: The first one that does not.
@@ -95,16 +95,13 @@ def require_servers(servers: Iterable[str], limit_s: float = _ANSWER_S) -> None:
     met: dict[tuple[str, int], str] = {}
     for server in servers:
         host, _, port = server.rpartition(":")
-        deadline = time.monotonic() + limit_s
         try:
             address = _address(host, int(port))
             other = met.setdefault(address, server)
             if other != server:  # it would wait for itself
                 raise _NoServerError(Reason("rpc_twice", "it is the same as {other}: name it once", other=other))
-            if server in in_use:
-                continue
-            with _connected(address, deadline) as connection:
-                _greet(connection, deadline, limit_s)
+            if server not in in_use:
+                _require_answer(address, limit_s)
         except _NoServerError as error:
             raise RpcServerError(server, error.reason) from None
 
@@ -121,6 +118,19 @@ class _NoServerError(Exception):
         self.reason = reason
 
 
+def _require_answer(address: tuple[str, int], limit_s: float) -> None:
+    deadline = time.monotonic() + limit_s
+    while True:
+        try:
+            _greet(address, deadline, limit_s)
+            return
+        except _NoServerError as error:
+            may_be_starting = error.reason.key in ("rpc_refused", "rpc_foreign")  # the latter behind a tunnel
+            if not may_be_starting or time.monotonic() + _AGAIN_S >= deadline:
+                raise
+        time.sleep(_AGAIN_S)
+
+
 def _address(host: str, port: int) -> tuple[str, int]:
     try:
         found = socket.getaddrinfo(host, port, socket.AF_INET, socket.SOCK_STREAM)[0][4]
@@ -129,44 +139,32 @@ def _address(host: str, port: int) -> tuple[str, int]:
     return str(found[0]), port
 
 
-def _connected(address: tuple[str, int], deadline: float) -> socket.socket:
-    while True:
-        connection = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
-        try:
-            connection.settimeout(max(deadline - time.monotonic(), _AGAIN_S))
-            connection.connect(address)
-            return connection
-        except OSError as error:
-            connection.close()
-            if isinstance(error, ConnectionRefusedError) and time.monotonic() + _AGAIN_S < deadline:
-                time.sleep(_AGAIN_S)
-                continue
-            raise _no_connection(error, address[1]) from None
-        except BaseException:
-            connection.close()
-            raise
-
-
-def _no_connection(error: OSError, port: int) -> _NoServerError:
-    if isinstance(error, ConnectionRefusedError):
-        text = "nothing listens there: start 'hoshikage rpc-worker --port {port}' on that machine"
-        return _NoServerError(Reason("rpc_refused", text, port=port))
-    if isinstance(error, TimeoutError):
-        text = "no connection came about: check the address, and whether a firewall lets port {port} through"
-        return _NoServerError(Reason("rpc_unreached", text, port=port))
-    return _NoServerError(Reason("os_error", "{words}", errno=error.errno or 0, words=error.strerror or str(error)))
-
-
-def _greet(connection: socket.socket, deadline: float, limit_s: float) -> None:
+def _greet(address: tuple[str, int], deadline: float, limit_s: float) -> None:
     try:
-        connection.settimeout(max(deadline - time.monotonic(), _AGAIN_S))
+        connection = socket.create_connection(address, timeout=_left_s(deadline))
+    except ConnectionRefusedError:
+        text = "nothing listens there: start 'hoshikage rpc-worker --port {port}' on that machine"
+        raise _NoServerError(Reason("rpc_refused", text, port=address[1])) from None
+    except TimeoutError:
+        text = "no connection came about: check the address, and whether a firewall lets port {port} through"
+        raise _NoServerError(Reason("rpc_unreached", text, port=address[1])) from None
+    except OSError as error:
+        words = error.strerror or str(error)
+        raise _NoServerError(Reason("os_error", "{words}", errno=error.errno or 0, words=words)) from None
+    with connection:
+        _require_version(_hello(connection, deadline, limit_s))
+
+
+def _hello(connection: socket.socket, deadline: float, limit_s: float) -> bytes:
+    """What it answers; empty where that is none."""
+    answer = b""
+    try:
         connection.sendall(_HELLO.pack(_HELLO_COMMAND, 24, b""))
-        answer = b""
         while len(answer) < _ANSWER.size:
-            connection.settimeout(max(deadline - time.monotonic(), _AGAIN_S))
+            connection.settimeout(_left_s(deadline))
             piece = connection.recv(_ANSWER.size - len(answer))
             if not piece:
-                raise _foreign()
+                return b""
             answer += piece
     except TimeoutError:
         text = (
@@ -175,16 +173,23 @@ def _greet(connection: socket.socket, deadline: float, limit_s: float) -> None:
         )
         raise _NoServerError(Reason("rpc_silent", text, seconds=limit_s)) from None
     except OSError:
-        raise _foreign() from None
-    n_bytes, major, minor, _, _ = _ANSWER.unpack(answer)
+        return b""
+    return answer
+
+
+def _require_version(answer: bytes) -> None:
+    n_bytes, major, minor, _, _ = _ANSWER.unpack(answer) if answer else (0, 0, 0, 0, b"")
     if n_bytes != _ANSWER.size - 8:
-        raise _foreign()
+        text = (
+            "what answers there is no RPC worker, or one of another version, or a tunnel with no worker at its end: "
+            "start 'hoshikage rpc-worker', of the same version, on that machine"
+        )
+        raise _NoServerError(Reason("rpc_foreign", text))
     ours = divmod(lib.hsk_rpc_version(), 256)
     if major != ours[0] or minor > ours[1]:  # what llama.cpp does not go on with
         text = "it speaks version {theirs} of llama.cpp's protocol, and this one {ours}: use the same version on both"
         raise _NoServerError(Reason("rpc_version", text, theirs=f"{major}.{minor}", ours=f"{ours[0]}.{ours[1]}"))
 
 
-def _foreign() -> _NoServerError:
-    text = "what answers there is no RPC worker, or one of another version: use the same version of Hoshikage on both"
-    return _NoServerError(Reason("rpc_foreign", text))
+def _left_s(deadline: float) -> float:
+    return max(deadline - time.monotonic(), _AGAIN_S)

@@ -60,6 +60,7 @@ def _made(folder: Path) -> Path:
 
 
 def _serve(address: str, port: int, n_threads: int | None, cache_dir: Path | None) -> None:
+    signal.pthread_sigmask(signal.SIG_BLOCK, _ENDINGS)  # for all threads to come: they wait for sigwait
     from hoshikage_core import HoshikageError, rpc
 
     failures: list[HoshikageError] = []
@@ -69,11 +70,11 @@ def _serve(address: str, port: int, n_threads: int | None, cache_dir: Path | Non
             rpc.serve(address, port, n_threads=n_threads, cache_dir=cache_dir)
         except HoshikageError as error:
             failures.append(error)
-        os.kill(os.getpid(), signal.SIGTERM)
+        finally:
+            os.kill(os.getpid(), signal.SIGTERM)
 
     devices = say("comma").join(map(_described, rpc.offered_devices()))
     usable = f"{say('rpc_this_machine') if address == '0.0.0.0' else address}:{port}"
-    signal.pthread_sigmask(signal.SIG_BLOCK, _ENDINGS)  # they wait for sigwait, whichever thread they reach
     click.echo(say("rpc_offers", devices=devices, address=f"{address}:{port}", usable=usable))
     sys.stdout.flush()
     _silence_stdout()

@@ -89,8 +89,10 @@ RPC: dict[str, Message] = {
         "it speaks version {theirs} of llama.cpp's protocol, and this one {ours}: use the same version on both",
     ),
     "reason_rpc_foreign": Message(
-        "RPCワーカーではないか、版が違います。両方のマシンで同じ版の Hoshikage を使ってください",
-        "what answers there is no RPC worker, or one of another version: use the same version of Hoshikage on both",
+        "RPCワーカーではないか、版が違うか、トンネルの先にワーカーがいません。"
+        "そのマシンで同じ版の 'hoshikage rpc-worker' を起動してください",
+        "what answers there is no RPC worker, or one of another version, or a tunnel with no worker at its end: start "
+        "'hoshikage rpc-worker', of the same version, on that machine",
     ),
     "reason_rpc_twice": Message(
         "{other} と同じサーバーです。片方だけを指定してください", "it is the same as {other}: name it once"

@@ -76,6 +76,12 @@ def test_syntax(text: str | bytes, place: tuple[int, int], words: str) -> None:
         ("path", 1, "'path': expected a string, but got an integer"),
         ("sampling", {"logit_bias": {"x": 1}}, "token ids"),
         ("path", "~no-such-user/x", "home folder"),
+        ("rpc_servers", ["a:1", "[::1]:1"], "'rpc_servers[1]': '[::1]:1' is not of the form host:port"),
+        ("rpc_servers", ["10.0.0.2"], "'rpc_servers[0]': '10.0.0.2' is not of the form host:port"),
+        ("rpc_servers", ["a:65536"], "'rpc_servers[0]': 'a:65536' is not of the form host:port"),
+        ("rpc_servers", ["a:1\n"], "is not of the form host:port"),
+        ("rpc_servers", "a:1", "'rpc_servers': expected an array"),
+        ("rpc_servers", [f"a:{port}" for port in range(1, 18)], "'rpc_servers': array too long"),
     ],
 )
 def test_a_value_that_cannot_be(key: str, value: object, words: str) -> None:
