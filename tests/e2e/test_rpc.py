@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from rpc_workers import RpcWorker, free_port
+from rpc_workers import RpcWorker, Tunnel, free_port
 from server_process import REAL_SERVER, ServerProcess, wait_for
 from tiny_gguf import TinyModel
 
@@ -101,19 +101,20 @@ def test_the_same_answer(tmp_path: Path, tiny_model_path: Path) -> None:
         assert answer(server, "spread", 200) == local
 
 
-def test_a_worker_that_comes_back(tmp_path: Path, model_path: Path) -> None:
-    """The answer that it was killed in goes on with it, and is the whole answer."""
-    ports = (free_port(), free_port())
+def test_another_worker_in_its_place(tmp_path: Path, model_path: Path) -> None:
+    """The answer that a worker was killed in goes on with the one that is there at once, and is the whole answer."""
     with (
-        RpcWorker(tmp_path, ports[0]),
-        contextlib.closing(RpcWorker(tmp_path, ports[1])) as victim,
-        serving(tmp_path, model_path, ports) as server,
+        RpcWorker(tmp_path) as one,
+        contextlib.closing(RpcWorker(tmp_path)) as victim,
+        RpcWorker(tmp_path) as other,
+        Tunnel(victim.port) as tunnel,
+        serving(tmp_path, model_path, (one.port, tunnel.port)) as server,
     ):
         undisturbed = answer(server, "local", N_TOKENS)
         reader = Reader(server, "spread", N_TOKENS).read(20)
+        tunnel.to = other.port
         victim.kill()
-        with RpcWorker(tmp_path, ports[1]):
-            assert reader.read().error is None
+        assert reader.read().error is None
         assert reader.text == undisturbed
         assert server.status["n_engine_crashes"] == 1
 
