@@ -11,7 +11,6 @@ from hoshikage_server.errors import EngineError
 from hoshikage_server.messages import Said
 from hoshikage_server.settings import Settings
 
-
 # Loads that may go well once another model is gone.
 MEMORY_CODES = ("insufficient_memory", "gpu_required")
 
