@@ -11,11 +11,18 @@ from pathlib import Path
 
 import pytest
 from rpc_workers import RpcWorker, free_port
+from tiny_gguf import TinyModel
 
 from hoshikage_core import Devices, InvalidArgumentError, Model, RpcServerError, SamplingParams, memory_needed, rpc
 
 GREEDY = SamplingParams(temperature=0, ignore_eos=True)
 PROMPT = "The lighthouse keeper counted the ships"
+
+
+@pytest.fixture(scope="module")
+def model_path(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """With layers for two workers; the output counts as one more."""
+    return TinyModel(n_layer=4).write(tmp_path_factory.mktemp("models") / "tiny.gguf")
 
 
 @pytest.fixture(scope="module")
@@ -35,18 +42,18 @@ def text_of(path: Path, devices: Devices | None, n_tokens: int) -> str:
         return engine.generate(PROMPT, GREEDY, max_tokens=n_tokens).text
 
 
-def test_the_same_text(tiny_model_path: Path, workers: tuple[RpcWorker, RpcWorker]) -> None:
+def test_the_same_text(model_path: Path, workers: tuple[RpcWorker, RpcWorker]) -> None:
     """Two workers compute what this machine computes, one half each; a second engine beside the first one as well."""
-    local = text_of(tiny_model_path, None, 100)
+    local = text_of(model_path, None, 100)
     devices = spread(*workers)
-    *elsewhere, host = memory_needed(tiny_model_path, devices=devices)
+    *elsewhere, host = memory_needed(model_path, devices=devices)
     assert [device.name for device in elsewhere] == [f"RPC{i} ({worker.server})" for i, worker in enumerate(workers)]
     assert all(device.model_bytes > 0 and device.context_bytes > 0 for device in elsewhere)
     assert host.context_bytes == 0
-    assert text_of(tiny_model_path, devices, 100) == local
+    assert text_of(model_path, devices, 100) == local
     with (
-        Model(tiny_model_path, devices=devices) as one,
-        Model(tiny_model_path, devices=devices) as other,
+        Model(model_path, devices=devices) as one,
+        Model(model_path, devices=devices) as other,
         one.engine(n_ctx=512) as first,
         other.engine(n_ctx=512) as second,
     ):
@@ -58,25 +65,25 @@ def test_the_same_text_of_a_real_model(smollm2_path: Path, workers: tuple[RpcWor
     assert text_of(smollm2_path, spread(*workers), 40) == text_of(smollm2_path, None, 40)
 
 
-def test_shares(tiny_model_path: Path, workers: tuple[RpcWorker, RpcWorker]) -> None:
+def test_shares(model_path: Path, workers: tuple[RpcWorker, RpcWorker]) -> None:
     """A worker whose share is 0 gets nothing; a share of a device that there is not is an error."""
-    one, other, _ = memory_needed(tiny_model_path, devices=spread(*workers, tensor_split=(0, 1)))
+    one, other, _ = memory_needed(model_path, devices=spread(*workers, tensor_split=(0, 1)))
     assert (one.model_bytes, other.model_bytes > 0) == (0, True)
     with pytest.raises(InvalidArgumentError, match="tensor_split"):
-        Model(tiny_model_path, devices=spread(*workers, tensor_split=(1, 1, 1)))
+        Model(model_path, devices=spread(*workers, tensor_split=(1, 1, 1)))
 
 
-def test_few_layers(tiny_model_path: Path, workers: tuple[RpcWorker, RpcWorker]) -> None:
+def test_few_layers(model_path: Path, workers: tuple[RpcWorker, RpcWorker]) -> None:
     """What is not wanted there stays here."""
-    *elsewhere, host = memory_needed(tiny_model_path, gpu_layers=1, devices=spread(*workers))
+    *elsewhere, host = memory_needed(model_path, gpu_layers=1, devices=spread(*workers))
     assert host.context_bytes > 0
     assert sum(device.context_bytes > 0 or device.model_bytes > 0 for device in elsewhere) == 1
 
 
-def test_no_layers(tiny_model_path: Path) -> None:
+def test_no_layers(model_path: Path) -> None:
     """Servers that would have nothing to do are no secret."""
     with pytest.raises(InvalidArgumentError, match="gpu_layers 0"):
-        Model(tiny_model_path, gpu_layers=0, devices=Devices(rpc_servers=("127.0.0.1:50052",)))
+        Model(model_path, gpu_layers=0, devices=Devices(rpc_servers=("127.0.0.1:50052",)))
 
 
 @pytest.mark.parametrize(
@@ -125,11 +132,11 @@ def why_not(*servers: str, limit_s: float = 0.3) -> tuple[str, str]:
     return caught.value.server, caught.value.reason.key
 
 
-def test_nobody_there(tiny_model_path: Path) -> None:
+def test_nobody_there(model_path: Path) -> None:
     """A model that is to be loaded says which server is not there, and goes on living."""
     server = f"127.0.0.1:{free_port()}"
     with pytest.raises(RpcServerError) as caught:
-        Model(tiny_model_path, devices=Devices(rpc_servers=(server,)))
+        Model(model_path, devices=Devices(rpc_servers=(server,)))
     assert (caught.value.server, caught.value.reason.key) == (server, "rpc_refused")
     assert server in str(caught.value)
     assert "rpc-worker" in str(caught.value)
@@ -166,7 +173,7 @@ def test_no_answer() -> None:
         is_over.set()
 
 
-def test_in_use(tiny_model_path: Path, workers: tuple[RpcWorker, RpcWorker]) -> None:
+def test_in_use(model_path: Path, workers: tuple[RpcWorker, RpcWorker]) -> None:
     """The same of a real worker that another process uses."""
     with socket.create_connection(("127.0.0.1", workers[0].port)) as user:
         user.sendall(struct.pack("<BQ24s", 14, 24, b""))
