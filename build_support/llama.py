@@ -39,6 +39,8 @@ def llama_options(options: Options, commit: str) -> dict[str, str]:
         "GGML_CUDA": "ON" if options.cuda else "OFF",
         "GGML_CUDA_NO_VMM": "ON",  # its pools of virtual memory would need libcuda, and so a driver, to load the module
         "GGML_CUDA_NCCL": "OFF",  # another library, if it happens to be installed
+        "GGML_RPC": "ON",
+        "GGML_RPC_RDMA": "OFF",  # else the module would need libibverbs wherever the building machine has it
         # Said here, so that CMake never asks the git repository that happens to enclose the source.
         "LLAMA_BUILD_COMMIT": commit,
         "LLAMA_BUILD_NUMBER": "0",

@@ -39,6 +39,7 @@ struct ModelParams {
     llama_model_params native;
     std::vector<float> tensor_split;
     std::vector<llama_model_tensor_buft_override> overrides;
+    std::vector<ggml_backend_dev_t> devices;  // empty, or NULL at the end
 };
 
 /// Parameters for loading the file at `path`; fits layers where that is asked for.

@@ -66,7 +66,7 @@ void hsk_text_free(hsk_text *text) HSK_NOEXCEPT;
 /* What was built, and what it finds here: {"llama_cpp": {...}, "backends": [...], "cpu_features": [...]} */
 int32_t hsk_system_info_get(hsk_text *out, hsk_error *error) HSK_NOEXCEPT;
 
-/* What can compute, [{"name", "type", "free_bytes"}], type being "cpu", "gpu", "igpu" or "accelerator". It wakes a GPU up. */
+/* What can compute, [{"name", "type", "free_bytes", "total_bytes"}], type being "cpu", "gpu", "igpu" or "accelerator". It wakes a GPU up. */
 int32_t hsk_devices_get(hsk_text *out, hsk_error *error) HSK_NOEXCEPT;
 
 /* Threads that compute is best spread over: physical cores this process may use. */
@@ -93,7 +93,8 @@ typedef struct hsk_context_params {
     char kv_type_v[16];
 } hsk_context_params;
 
-enum { HSK_DEVICES_MAX = 16 }; /* that one model may be spread over; llama.cpp's limit */
+enum { HSK_DEVICES_MAX = 16 };         /* that one model may be spread over; llama.cpp's limit */
+enum { HSK_RPC_SERVERS_BYTES = 4352 }; /* 16 names of hosts of any length, with ports */
 
 /* How a model is spread over several devices; llama.cpp's numbers. Its "row" (2) is of backends that are not built here. */
 typedef enum hsk_split_mode {
@@ -115,6 +116,10 @@ typedef struct hsk_model_params {
 
     /* Shares of the devices, in any unit; all 0: by their free memory. */
     float tensor_split[HSK_DEVICES_MAX];
+
+    /* "host:port,host:port": RPC servers whose devices take part, before the GPUs here. Whoever gives them has seen them answer: llama.cpp
+     * ends the process where it cannot reach one. */
+    char rpc_servers[HSK_RPC_SERVERS_BYTES];
 } hsk_model_params;
 
 void hsk_context_params_default(hsk_context_params *params) HSK_NOEXCEPT;
@@ -168,6 +173,18 @@ void hsk_lora_free(hsk_lora *lora) HSK_NOEXCEPT;
  * [{"name", "free_bytes", "total_bytes", "model_bytes", "context_bytes", "compute_bytes"}] */
 int32_t hsk_memory_estimate_get(const char *path, const hsk_model_params *model_params, const hsk_context_params *params,
                                 hsk_text *out, hsk_error *error) HSK_NOEXCEPT;
+
+/* ---- Other machines --------------------------------------------------------------------------------------------- */
+
+/* The version of llama.cpp's RPC protocol: major << 8 | minor. */
+int32_t hsk_rpc_version(void) HSK_NOEXCEPT;
+
+/* What hsk_rpc_serve offers: the GPUs, or else the CPU. [{"name", "description", "free_bytes", "total_bytes"}] */
+int32_t hsk_rpc_offer_get(hsk_text *out, hsk_error *error) HSK_NOEXCEPT;
+
+/* Lets others compute here, one client at a time; returns only when it fails. It takes over this process: it prints to stdout, and
+ * warnings go to stderr. endpoint: "a.b.c.d:port"; cache_dir: where large tensors are kept, or NULL. Whoever connects may do anything. */
+int32_t hsk_rpc_serve(const char *endpoint, const char *cache_dir, int32_t n_threads, hsk_error *error) HSK_NOEXCEPT;
 
 /* ---- Chat ------------------------------------------------------------------------------------------------------- */
 

@@ -2,6 +2,7 @@
 
 #include "guard.hpp"
 #include "handles.hpp"
+#include "rpc.hpp"
 
 #include "json.h"
 
@@ -47,6 +48,17 @@ void spread(const hsk_model_params &params, hsk::ModelParams &result) {
         result.tensor_split.assign(params.tensor_split, end);
         result.native.tensor_split = result.tensor_split.data();
     }
+}
+
+// Has the devices of RPC servers take part.
+void take_part(const hsk_model_params &params, hsk::ModelParams &result) {
+    result.devices = hsk::devices_with(params.rpc_servers);
+    const size_t n_beyond = HSK_DEVICES_MAX - std::min<size_t>(HSK_DEVICES_MAX, result.devices.size());
+    const float *end = params.tensor_split + HSK_DEVICES_MAX;
+    hsk::require(std::none_of(end - n_beyond, end, [](float share) { return share > 0; }),
+                 "tensor_split has more numbers than there are devices of RPC servers and GPUs");
+    result.devices.push_back(nullptr);
+    result.native.devices = result.devices.data();
 }
 
 // The bytes a model and a context take on each device and on the host, which is the last.
@@ -120,7 +132,7 @@ void fit_layers(const char *path, const hsk_context_params &context, hsk::ModelP
 namespace hsk {
 
 ModelParams native_params(const char *path, const hsk_model_params &params) {
-    ModelParams result{llama_model_default_params(), {}, {}};
+    ModelParams result{llama_model_default_params(), {}, {}, {}};
     llama_model_params &native = result.native;
     native.n_gpu_layers = params.n_gpu_layers;
     native.load_mode = params.use_mmap != 0 ? LLAMA_LOAD_MODE_AUTO : LLAMA_LOAD_MODE_NONE;
@@ -130,14 +142,21 @@ ModelParams native_params(const char *path, const hsk_model_params &params) {
         native.load_mode = LLAMA_LOAD_MODE_NONE;
     }
     native.check_tensors = params.check_tensors != 0;
-    if (native.vocab_only || native.no_alloc || native.n_gpu_layers == 0 || !has_gpu()) {
+    const bool is_spread = params.rpc_servers[0] != '\0';
+    if (native.vocab_only || native.no_alloc || native.n_gpu_layers == 0 || !(is_spread || has_gpu())) {
         leave_gpu_alone(native);
         return result;
     }
     spread(params, result);
+    if (is_spread) {
+        take_part(params, result);
+    }
     // Of a model that is cut within its layers, llama.cpp cannot measure how many fit: all of them go there.
     if (params.fits_layers != 0 && native.n_gpu_layers < 0 && native.split_mode != LLAMA_SPLIT_MODE_TENSOR) {
         fit_layers(path, params.fit, result);
+    }
+    if (is_spread && native.n_gpu_layers == 0) {
+        throw Failure(HSK_OUT_OF_MEMORY, "not one layer of the model fits in the memory of the RPC servers");
     }
     return result;
 }
@@ -156,7 +175,7 @@ int32_t hsk_memory_estimate_get(const char *path, const hsk_model_params *model_
         const auto memory = measure(path, fitted.native, native, devices, n_layer);
         common_json list = common_json::array();
         for (size_t i = 0; i < memory.size(); i++) {
-            list.push_back(common_json{{"name", i < devices.size() ? ggml_backend_dev_name(devices[i]) : "host"},
+            list.push_back(common_json{{"name", i < devices.size() ? hsk::device_name(devices[i]) : "host"},
                                        {"free_bytes", memory[i].free},
                                        {"total_bytes", memory[i].total},
                                        {"model_bytes", memory[i].model},

@@ -30,6 +30,7 @@ from hoshikage_core.errors import (
     ModelLoadError,
     NativeError,
     Reason,
+    RpcServerError,
     UnknownTokenError,
     UnsupportedError,
 )
@@ -80,6 +81,7 @@ __all__ = [
     "NativeError",
     "Pooling",
     "Reason",
+    "RpcServerError",
     "SamplingParams",
     "Sequence",
     "SleepingPrefix",

@@ -12,11 +12,12 @@ from typing import Any, Literal
 from hoshikage_core import _checks
 from hoshikage_core._ffi import call_text, lib
 from hoshikage_core.errors import InvalidArgumentError, Reason
+from hoshikage_core.rpc import require_servers
 
 SplitMode = Literal["none", "layer", "tensor"]
 
 _SPLIT_MODES = {"none": lib.HSK_SPLIT_NONE, "layer": lib.HSK_SPLIT_LAYER, "tensor": lib.HSK_SPLIT_TENSOR}
-_SERVER = re.compile(r"(?P<host>\[[0-9A-Fa-f:.%\w]+\]|[^\s:/\[\]@]+):(?P<port>[0-9]{1,5})")
+_SERVER = re.compile(r"[A-Za-z0-9._-]{1,253}:(?P<port>[0-9]{1,5})")
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -30,7 +31,9 @@ class Devices:
         tensor_split: The share of each GPU, in any unit: (3, 1) is three quarters and a quarter. A GPU beyond the last
             number gets nothing. Empty: by the memory that is free.
         main_gpu: Which GPU, from 0; acts with "none" only.
-        rpc_servers: llama.cpp's RPC servers that take part, as "host:port".
+        rpc_servers: llama.cpp's RPC servers that take part, as "host:port" (a name or an IPv4 address), see
+            ``hoshikage_core.rpc``. What each of them computes on counts as GPUs, before those of this machine; the CPU
+            of this machine takes what does not fit there. With "layer" only.
 
     Raises:
         InvalidArgumentError: A value is out of range, or one of them has no effect beside the others.
@@ -49,16 +52,25 @@ class Devices:
             raise InvalidArgumentError("split_mode", reason)
         object.__setattr__(self, "tensor_split", _shares(self.tensor_split))
         _checks.integer("main_gpu", self.main_gpu, 0, lib.HSK_DEVICES_MAX - 1)
-        object.__setattr__(
-            self, "rpc_servers", tuple(_server(text) for text in _checks.texts("rpc_servers", self.rpc_servers))
-        )
+        object.__setattr__(self, "rpc_servers", _servers(self.rpc_servers))
         if self.split_mode == "none" and self.tensor_split:
             raise InvalidArgumentError("tensor_split", Reason("split_of_one", 'has no effect with split_mode "none"'))
         if self.split_mode != "none" and self.main_gpu:
             raise InvalidArgumentError("main_gpu", Reason("main_of_all", 'has no effect without split_mode "none"'))
+        if self.split_mode != "layer" and self.rpc_servers:
+            text = 'can take whole layers only: split_mode must be "layer"'
+            raise InvalidArgumentError("rpc_servers", Reason("rpc_takes_layers", text))
 
     def require_present(self) -> None:
-        """Raises InvalidArgumentError where there are GPUs, but not so many; where there is none, the CPU computes."""
+        """Raises an error where there are GPUs, but not so many; where there is none, the CPU computes.
+
+        Raises:
+            InvalidArgumentError: There are fewer GPUs.
+            RpcServerError: A server does not answer.
+        """
+        if self.rpc_servers:  # how many devices these have, llama.cpp finds out
+            require_servers(self.rpc_servers)
+            return
         if not self.tensor_split and not self.main_gpu:
             return
         n_gpus = len(gpu_free_bytes())
@@ -78,16 +90,22 @@ class Devices:
         params.main_gpu = self.main_gpu
         for index, share in enumerate(self.tensor_split):
             params.tensor_split[index] = share
+        params.rpc_servers = ",".join(self.rpc_servers).encode()
+
+
+def gpu_memory() -> dict[str, tuple[int, int]]:
+    """Free and total bytes of the GPUs that llama.cpp takes when it is not told otherwise; asking wakes them up."""
+    devices = json.loads(call_text(lib.hsk_devices_get))
+    for kind in ("gpu", "igpu"):
+        found = {one["name"]: (one["free_bytes"], one["total_bytes"]) for one in devices if one["type"] == kind}
+        if found:
+            return found
+    return {}
 
 
 def gpu_free_bytes() -> dict[str, int]:
-    """Free memory of the GPUs that llama.cpp takes when it is not told otherwise, by name; asking wakes them up."""
-    devices = json.loads(call_text(lib.hsk_devices_get))
-    for kind in ("gpu", "igpu"):
-        free = {device["name"]: device["free_bytes"] for device in devices if device["type"] == kind}
-        if free:
-            return free
-    return {}
+    """The free ones of these."""
+    return {name: free for name, (free, _) in gpu_memory().items()}
 
 
 def _shares(value: object) -> tuple[float, ...]:
@@ -109,9 +127,15 @@ def _shares(value: object) -> tuple[float, ...]:
     return tuple(float(share) for share in shares)
 
 
-def _server(text: str) -> str:
-    match = _SERVER.fullmatch(text)
-    if match is None or not 1 <= int(match["port"]) <= 65535:
-        reason = Reason("no_host_and_port", 'must be "host:port", not {got}', got=repr(text)[:60])
+def _servers(value: object) -> tuple[str, ...]:
+    servers = tuple(dict.fromkeys(_checks.texts("rpc_servers", value)))
+    for server in servers:
+        match = _SERVER.fullmatch(server)
+        if match is None or not 1 <= int(match["port"]) <= 65535:
+            text = 'must be "host:port", with a name or an IPv4 address, not {got}'
+            raise InvalidArgumentError("rpc_servers", Reason("no_host_and_port", text, got=repr(server)[:60]))
+    if len(servers) > lib.HSK_DEVICES_MAX:
+        text = "has {n_servers} servers, but a model can be spread over {n_max} devices"
+        reason = Reason("too_many_servers", text, n_servers=len(servers), n_max=lib.HSK_DEVICES_MAX)
         raise InvalidArgumentError("rpc_servers", reason)
-    return text
+    return servers

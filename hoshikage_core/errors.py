@@ -7,6 +7,7 @@ HoshikageError
 ├── ModelLoadError          the file is not a model that can be used
 ├── AdapterLoadError        the file is not a LoRA adapter that can be used with the model
 ├── InsufficientMemoryError not enough memory for what was asked
+├── RpcServerError          a server that shall compute a part of the model does not
 ├── ContextLengthError      the prompt does not fit the context
 ├── ContextFullError        the KV cache has no room left
 ├── EngineBusyError         all sequences of the engine are in use
@@ -126,6 +127,22 @@ class AdapterLoadError(HoshikageError):
     def __init__(self, path: str, reason: Reason) -> None:
         super().__init__(f"cannot use the adapter {path}: {reason}")
         self.path = path
+        self.reason = reason
+
+
+class RpcServerError(HoshikageError):
+    """A server that shall compute a part of the model cannot be used.
+
+    Attributes:
+        server: Which one, as "host:port".
+        reason: Why.
+    """
+
+    code = "rpc_server_failed"
+
+    def __init__(self, server: str, reason: Reason) -> None:
+        super().__init__(f"the RPC server {server} cannot be used: {reason}")
+        self.server = server
         self.reason = reason
 
 

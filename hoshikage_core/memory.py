@@ -80,6 +80,7 @@ def require_memory(
     Raises:
         InsufficientMemoryError: The first device that lacks memory: a GPU's name, or "host".
         InvalidArgumentError: A value is out of range.
+        RpcServerError: An RPC server does not answer.
     """
     shape = ContextShape(
         n_ctx=n_ctx, parallel=parallel, n_batch=n_batch, flash_attention=flash_attention, kv_type=kv_type
@@ -91,10 +92,14 @@ def require_memory(
     try:
         file_bytes = model_file_bytes(path) + loras_bytes(lora)
         at_most = context_bytes_at_most(_gguf.read_scalars(path), shape)
-        if at_most is not None and _surely_fits(file_bytes + at_most, min([free_bytes, *gpus_free_bytes])):
+        is_spread = devices is not None and bool(devices.rpc_servers)  # what is free there, llama.cpp has to ask
+        may_guess = at_most is not None and not is_spread
+        if may_guess and _surely_fits(file_bytes + (at_most or 0), min([free_bytes, *gpus_free_bytes])):
             return
         if free_bytes < _TO_ESTIMATE_BYTES:
-            _require(what, _needed_on_host(file_bytes + (at_most or 0), sum(gpus_free_bytes)), free_bytes)
+            needed_bytes = file_bytes + (at_most or 0)
+            elsewhere_bytes = needed_bytes if is_spread else sum(gpus_free_bytes)
+            _require(what, _needed_on_host(needed_bytes, elsewhere_bytes), free_bytes)
             return
         *gpus, host = estimate_memory(os.fsdecode(path), params, shape)
     except (OSError, NativeError):
@@ -174,8 +179,7 @@ def require_embedder_memory(native_model: Any, metadata: Mapping[str, Any], n_vo
     n_at_once = shape.n_ctx if is_whole else shape.n_batch
     n_outputs = n_at_once if is_whole else max(_N_OUTPUTS_AT_ONCE, shape.parallel)
     needed_bytes = 4 * n_vocab * n_outputs  # llama.cpp makes room for logits, whether a model has any or not
-    computes_on_host = native_model.n_gpu_layers == 0 or not gpu_free_bytes()
-    if computes_on_host:
+    if native_model.n_gpu_layers == 0:
         n_embd, n_ff, n_head = (
             _integer(metadata.get(f"{arch}.{key}"))
             for key in ("embedding_length", "feed_forward_length", "attention.head_count")

@@ -22,6 +22,7 @@ from hoshikage_core.errors import CancelledError, ContextLengthError, ModelLoadE
 from hoshikage_core.files import why_no_file
 from hoshikage_core.memory import fits_every_gpu, require_context_memory, require_embedder_memory
 from hoshikage_core.params import ContextShape, GpuLayers, model_params
+from hoshikage_core.rpc import note_use
 from hoshikage_core.sampling import SamplingParams, new_sampler
 from hoshikage_core.speculation import Speculation
 
@@ -121,7 +122,7 @@ class Model:
         path: The .gguf file (the first one of a split model).
         gpu_layers: Layers to keep in GPU memory: a number, "all", or "auto" for as many as fit. 0 leaves the GPU alone.
             Without a GPU it has no effect; ``n_gpu_layers`` tells what came of it.
-        devices: Which GPUs, and how much on each; None: all of them, by their free memory.
+        devices: Which GPUs, how much on each, and which RPC servers; None: all GPUs, by their free memory.
         fit: With "auto": the engine that must fit beside the layers; None: one with the defaults of ``engine()``.
         use_mmap: Map the file instead of reading it: faster to load, shared with the page cache.
         vocab_only: Only what tokenizing and templates need; such a model cannot generate.
@@ -132,6 +133,7 @@ class Model:
 
     Raises:
         ModelLoadError: Not a model that can be used; ``reason`` says why.
+        RpcServerError: An RPC server does not answer.
         CancelledError: ``on_progress`` returned False.
     """
 
@@ -154,7 +156,9 @@ class Model:
             raise ModelLoadError(self.path, reason)
         fit = ContextShape() if fit is None else fit
         self._params = model_params(gpu_layers, fit, devices)
-        if gpu_layers == "auto" and not (vocab_only or no_weights) and fits_every_gpu(self.path, fit):
+        rpc_servers = () if devices is None else devices.rpc_servers
+        is_local = not rpc_servers and not (vocab_only or no_weights)
+        if gpu_layers == "auto" and is_local and fits_every_gpu(self.path, fit):
             self._params.fits_layers = False  # llama.cpp would read the whole header to find that out
         flags = {
             "use_mmap": use_mmap,
@@ -165,6 +169,7 @@ class Model:
         for name, flag in flags.items():
             setattr(self._params, name, _checks.instance(name, flag, bool, "True or False"))
         self.native = Handle(_load(self.path, self._params, on_progress), lib.hsk_model_free, "model")
+        note_use(self.native, rpc_servers)
         self._engines: weakref.WeakSet[Engine | Embedder] = weakref.WeakSet()
         _open_models.add(self)
         self._pieces: dict[int, bytes] = {}

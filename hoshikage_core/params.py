@@ -91,4 +91,7 @@ def model_params(gpu_layers: GpuLayers, fit: ContextShape, devices: Devices | No
     devices.fill(params)
     if gpu_layers != 0:
         devices.require_present()
+    elif devices.rpc_servers:
+        reason = Reason("rpc_without_layers", "compute nothing with gpu_layers 0: take one of the two away")
+        raise InvalidArgumentError("rpc_servers", reason)
     return params

@@ -233,6 +233,7 @@ def _kinds() -> dict[str, Kind]:
     kinds["max_tokens_twice"] = Kind(400, invalid, "invalid_parameter_combination")
     kinds["parameters_conflict"] = Kind(400, invalid, "invalid_parameter_combination")
     kinds["string_does_not_match"] = Kind(400, invalid, "invalid_value")
+    kinds["rpc_server_malformed"] = Kind(400, invalid, "invalid_value")
     kinds["method_unknown"] = Kind(501, invalid, "method_not_supported")
     kinds["template_variable_taken"] = Kind(400, invalid, "unsupported_parameter")
     kinds["persona_avatar"] = Kind(400, invalid, "invalid_value")
@@ -246,7 +247,7 @@ def _kinds() -> dict[str, Kind]:
     ):
         kinds[code] = Kind(400, invalid, None)
     for code in (
-        *("adapter_load_failed", "draft_model_failed", "model_file_missing"),
+        *("adapter_load_failed", "draft_model_failed", "model_file_missing", "rpc_server_failed"),
         *("template_file_failed", "template_load_failed"),
     ):
         kinds[code] = Kind(503, "server_error", "model_load_failed")
@@ -259,7 +260,7 @@ def _kinds() -> dict[str, Kind]:
     kinds["queue_full"] = Kind(429, "rate_limit_error", "queue_full")
     for code in (
         *("queue_timeout", "load_timeout", "unload_timeout", "insufficient_memory", "model_load_failed"),
-        *("model_failed", "shutting_down"),
+        *("gpu_required", "model_failed", "shutting_down"),
     ):
         kinds[code] = Kind(503, "server_error", code)
     for code in (

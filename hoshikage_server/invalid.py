@@ -19,6 +19,7 @@ from hoshikage_server import value_path
 from hoshikage_server.engines.wire import INT32_MAX
 from hoshikage_server.errors import RequestError
 from hoshikage_server.messages import Words
+from hoshikage_server.settings import RPC_SERVER
 from hoshikage_server.value_path import UNKNOWN
 
 NESTING_MAX = 128  # levels: far more than any schema needs, and less than what anything here fails at
@@ -103,6 +104,8 @@ def from_validation(complaint: str, body: bytes, words: Mapping[str, str] = WORD
         return _wrong_length(place.param, length, value)
     if pattern := _PATTERN.match(what):
         shown = _regex_of(pattern).removesuffix(NO_LINE_END)
+        if shown == RPC_SERVER.removesuffix(NO_LINE_END):
+            return RequestError("rpc_server_malformed", param=param, got=show(value))
         return RequestError("string_does_not_match", param=param, got=show(value), pattern=shown)
     if what.startswith("Integer value out of range"):
         return RequestError("number_out_of_range", param=param)

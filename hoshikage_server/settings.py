@@ -41,8 +41,18 @@ Language = Literal["ja", "en"]
 Seconds = Annotated[float, Meta(gt=0, le=86400)]
 Idle = Annotated[float, Meta(ge=0, le=31_536_000)]
 Count = Annotated[int, Meta(ge=1, le=1_000_000)]
+KvType = Literal["f32", "f16", "bf16", "q8_0", "q5_1", "q5_0", "q4_1", "q4_0", "iq4_nl"]
+SplitMode = Literal["none", "layer", "tensor"]
+# llama.cpp's limit of devices.
+TensorSplit = Annotated[tuple[Annotated[float, Meta(ge=0, le=1e9)], ...], Meta(max_length=16)]
+MainGpu = Annotated[int, Meta(ge=0, le=15)]
 # As browsers write it, or with * as its port; "null" is what they send for files and sandboxed frames.
 Origin = Annotated[str, Meta(pattern=r"^(\*|null|[a-z][a-z0-9+.-]*://[^/?#@\s*]+(:\*)?)$")]
+
+# "host:port", with a name or an IPv4 address: llama.cpp's RPC knows no other.
+_PORT = r"([1-9][0-9]{0,3}|[1-5][0-9]{4}|6[0-4][0-9]{3}|65[0-4][0-9]{2}|655[0-2][0-9]|6553[0-5])"
+RPC_SERVER = rf"^[A-Za-z0-9._-]{{1,253}}:{_PORT}$(?!\n)"
+RpcServers = Annotated[tuple[Annotated[str, Meta(pattern=RPC_SERVER)], ...], Meta(max_length=16)]
 
 
 class Settings(msgspec.Struct, frozen=True, kw_only=True):
@@ -64,6 +74,13 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     parallel: Annotated[int, Meta(ge=1, le=64)] = 1
     threads: Annotated[int, Meta(ge=1, le=512)] | None = None
     gpu_layers: int | Literal["auto", "all"] = "auto"
+    tensor_split: TensorSplit = ()
+    main_gpu: MainGpu | None = None
+    split_mode: SplitMode | None = None
+    rpc_servers: RpcServers = ()
+    require_gpu: bool = False
+    flash_attention: bool | None = None
+    kv_type: KvType = "f16"
 
     idle_timeout: Idle = 300.0
     max_loaded_models: Annotated[int, Meta(ge=1, le=64)] = 1
@@ -295,6 +312,7 @@ def _differences(old: Settings, new: Settings) -> str | Said:
     return ", ".join(f"{name}={shown[name]}" for name in names) or said("nothing")
 
 
+_WORDS_OF = {"cors_origins": "not_an_origin", "rpc_servers": "no_rpc_servers"}  # where its type says too little
 _FIELDS = {field.name: field.type for field in msgspec.structs.fields(Settings)}
 
 
@@ -304,18 +322,19 @@ def _convert(name: str, value: object, source: str) -> Any:
         return _absolute(str(value), source)
     if name == "models_dir":
         return _folders(value, source)
-    if name in (*_KEYS, "cors_origins") and isinstance(value, str):
+    is_text = isinstance(value, str)
+    if name in (*_KEYS, "cors_origins", "rpc_servers", "tensor_split") and isinstance(value, str):
         value = [item.strip() for item in value.split(",") if item.strip()]
     if name == "cors_origins" and isinstance(value, list):  # as people copy them from the address bar
         value = [item.rstrip("/").lower() if isinstance(item, str) else item for item in value]
-    if field_type is bool and value in (0, 1):  # as in a variable
+    if field_type in (bool, bool | None) and value in (0, 1):  # as in a variable
         return bool(value)
     try:
-        return msgspec.convert(value, field_type, strict=not isinstance(value, str))
+        return msgspec.convert(value, field_type, strict=not is_text)
     except msgspec.ValidationError:
         # The value itself is left out: it may be a key.
-        reason = said("not_an_origin") if name == "cors_origins" else expected(field_type)
-        raise SettingsError(source, reason) from None
+        words = _WORDS_OF.get(name)
+        raise SettingsError(source, said(words) if words else expected(field_type)) from None
 
 
 def _chosen_language(environ: Mapping[str, str]) -> Language | None:

@@ -114,7 +114,8 @@ def _registration(asked: Any, body: bytes) -> Registration:
                 _check_known(item, kind, f"{name}[{index}].")
         else:
             _check_known(_members.decode(keys[name]), kind, f"{name}.")
-    for name in UNUSED:
+    # Other machines get weights, and read along: who may name them is who can write the file.
+    for name in (*UNUSED, "rpc_servers"):
         if getattr(asked, name) is not None:
             raise RequestError("unsupported_parameter", param=name)
     path = None if asked.path is msgspec.UNSET else asked.path

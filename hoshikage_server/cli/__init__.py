@@ -21,6 +21,7 @@ from hoshikage_server.cli.doctor import doctor
 from hoshikage_server.cli.engine import load, status, unload
 from hoshikage_server.cli.model import add, list_models, model, rm
 from hoshikage_server.cli.persona import persona
+from hoshikage_server.cli.rpc_worker import rpc_worker
 from hoshikage_server.cli.run import run as ask
 from hoshikage_server.cli.serve import serve
 from hoshikage_server.cli.version import version
@@ -55,7 +56,7 @@ def hoshikage() -> None:
 
 for _command in (
     *(serve, chat, ask, status, load, unload, list_models, add, rm, model, persona),
-    *(bench, cache, doctor, config, completion, version),
+    *(bench, rpc_worker, cache, doctor, config, completion, version),
 ):
     hoshikage.add_command(_command)
 

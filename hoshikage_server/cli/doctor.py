@@ -10,7 +10,7 @@ import click
 from hoshikage_server.cli.output import print_json
 from hoshikage_server.cli.status_view import columns
 from hoshikage_server.cli.words import command, json_option, say
-from hoshikage_server.doctor import lists, machine, place, probe
+from hoshikage_server.doctor import lists, machine, place, probe, rpc
 from hoshikage_server.doctor.finding import Finding
 from hoshikage_server.doctor.running import Check, run
 from hoshikage_server.settings import cli_language, usable_settings
@@ -45,7 +45,7 @@ def checks() -> Mapping[str, Check]:
         "python": machine.python,
         "compiler": machine.compiler,
         "backend": lambda: machine.backend(ask),
-        "gpu": lambda: machine.gpu(ask),
+        "gpu": lambda: machine.gpu(ask, expects=lambda: lists.expects_gpu(settings)),
         "memory": lambda: machine.memory(ask),
         "disk": lambda: machine.disk(places),
         "settings": lambda: place.settings(settings, errors),
@@ -53,6 +53,7 @@ def checks() -> Mapping[str, Check]:
         "port": lambda: place.port(settings),
         "models": lambda: lists.models(settings),
         "personas": lambda: lists.personas(settings),
+        "rpc": lambda: rpc.servers(settings),
     }
 
 

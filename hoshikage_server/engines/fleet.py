@@ -24,7 +24,7 @@ from gevent.event import AsyncResult
 from hoshikage_server.engines import wire
 from hoshikage_server.engines.engine import Engine, EngineState, Lease, Process
 from hoshikage_server.engines.footprint import Freed
-from hoshikage_server.engines.health import Crash, Health
+from hoshikage_server.engines.health import MEMORY_CODES, Crash, Health
 from hoshikage_server.engines.process import EngineEvent, Gone
 from hoshikage_server.errors import EngineError, LaneError, ServerError
 from hoshikage_server.messages import Sentence, said, told_by_system
@@ -224,8 +224,10 @@ class Fleet:
             return True
         # The same model made otherwise (its file was replaced, a setting changed) is of no use any more.
         outdated = [engine for engine in self.engines if engine.model == lease.model and engine.is_idle()]
-        if outdated or len(self.engines) >= self._limits.max_loaded_models:
-            victim = outdated[0] if outdated else self._victim()
+        rivals = [engine for engine in self.engines if _share_a_worker(engine.spec, lease.spec)]
+        if outdated or rivals or len(self.engines) >= self._limits.max_loaded_models:
+            in_the_way = outdated + [engine for engine in rivals if engine.is_idle()]
+            victim = next(iter(in_the_way), None) if outdated or rivals else self._victim()
             if victim is not None:
                 self._end(victim)
             return False
@@ -308,6 +310,8 @@ class Fleet:
         log.info(said("log_engine_ready", pid=engine.process.pid, label=engine.label, seconds=seconds))
         if ready.degraded:
             log.warning(said("log_engine_degraded", model=engine.model, steps=", ".join(ready.degraded)))
+        if ready.no_gpu is not None:
+            log.warning(said("log_engine_no_gpu", model=engine.model, reason=ready.no_gpu))
         self._health(engine.model).on_loaded()
         self.last_error = None
         self._enter(engine, "ready")
@@ -320,7 +324,7 @@ class Fleet:
         engine.process.kill(engine.doomed)
         self._enter(engine, "unloading")
         idle = self._longest_idle()
-        if error.code == "insufficient_memory" and idle is not None:
+        if error.code in MEMORY_CODES and idle is not None:
             log.info(said("log_not_beside", label=engine.label, other=idle.label))
             self._end(idle)
             return
@@ -416,6 +420,11 @@ class Fleet:
 
     def _health(self, model: str) -> Health:
         return self.health.setdefault(model, Health())
+
+
+def _share_a_worker(one: wire.EngineSpec, other: wire.EngineSpec) -> bool:
+    """Whether they need the same RPC worker, which serves one model at a time."""
+    return not set(one.devices.rpc_servers).isdisjoint(other.devices.rpc_servers)
 
 
 def _level(n_told: int) -> int:

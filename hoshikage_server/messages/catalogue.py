@@ -16,6 +16,7 @@ from hoshikage_server.messages.personas import PERSONAS
 from hoshikage_server.messages.reasons import REASONS
 from hoshikage_server.messages.registry import REGISTRY
 from hoshikage_server.messages.requests import REQUESTS
+from hoshikage_server.messages.rpc import RPC
 from hoshikage_server.messages.server import SERVER
 from hoshikage_server.messages.settings import SETTINGS
 from hoshikage_server.messages.system import SYSTEM
@@ -36,5 +37,6 @@ CATALOGUE: dict[str, Message] = {
     **REGISTRY,
     **ASKING,
     **REASONS,
+    **RPC,
     **SYSTEM,
 }

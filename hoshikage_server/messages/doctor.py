@@ -31,6 +31,7 @@ DOCTOR: dict[str, Message] = {
     "check_port": Message("ポート", "Port"),
     "check_models": Message("モデル", "Models"),
     "check_personas": Message("ペルソナ", "Personas"),
+    "check_rpc": Message("RPCワーカー", "RPC workers"),
     # The machine
     "doctor_python": Message("Python {version}（{packages}）", "Python {version} ({packages})"),
     "doctor_old_python": Message(

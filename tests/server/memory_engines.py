@@ -25,9 +25,10 @@ def settings_of(**values: object) -> Settings:
     return msgspec.convert({**given, "models_dir": (), "sleep_cache": 0, **values}, Settings)
 
 
-def spec_of(model: str, version: int = 0) -> wire.EngineSpec:
+def spec_of(model: str, version: int = 0, rpc_servers: tuple[str, ...] = ()) -> wire.EngineSpec:
     """A model's engine; each version is another content of its file."""
-    return wire.EngineSpec(f"/nowhere/{model}.gguf", 4096, mtime_ns=version)
+    devices = wire.Devices(rpc_servers=rpc_servers)
+    return wire.EngineSpec(f"/nowhere/{model}.gguf", 4096, mtime_ns=version, devices=devices)
 
 
 class MemoryProcess:
@@ -159,9 +160,11 @@ class World:
         n_retries: int = 0,
         insists: bool = False,
         goes_on: bool = False,
+        rpc_servers: tuple[str, ...] = (),
     ) -> Lease:
         """Asks for an engine."""
-        lease = Lease(model, spec_of(model, version), n_retries, insists=insists, goes_on=goes_on)
+        spec = spec_of(model, version, rpc_servers)
+        lease = Lease(model, spec, n_retries, insists=insists, goes_on=goes_on)
         self.send(lambda: self.fleet.want(lease))
         return lease
 

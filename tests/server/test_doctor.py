@@ -18,7 +18,7 @@ from typing import Any
 
 import pytest
 
-from hoshikage_server.doctor import lists, machine, place
+from hoshikage_server.doctor import lists, machine, place, rpc
 from hoshikage_server.doctor.finding import Finding
 from hoshikage_server.doctor.probe import ProbeError
 from hoshikage_server.doctor.running import run
@@ -331,3 +331,23 @@ def test_the_command_for_programs(tmp_path: Path) -> None:
     found = json.loads(result.stdout)
     assert all(one.keys() == {"check", "status", "message", "fix"} for one in found)
     assert {one["check"] for one in found if one["status"] == "error"} == {"settings", "models"}
+
+
+def test_rpc_servers(tmp_path: Path) -> None:
+    """Those of the settings and of entries are tried; without any there is nothing to say."""
+    assert rpc.servers(settings_in(tmp_path)) == []
+    with socket.create_server(("127.0.0.1", 0)) as listener, socket.socket() as closed:
+        closed.bind(("127.0.0.1", 0))
+        there, gone = (f"127.0.0.1:{one.getsockname()[1]}" for one in (listener, closed))
+        entry = {"path": "p", "model": "m", "rpc_servers": [there, "no-such-host.invalid:1"]}
+        (tmp_path / "model_map.json").write_text(json.dumps({"a": entry}))
+        found = told(rpc.servers(settings_in(tmp_path, rpc_servers=f"{there},{gone}")))
+    port = gone.partition(":")[2]
+    assert [(status, fix) for status, _, fix in found] == [
+        ("ok", None),
+        ("error", f"hoshikage rpc-worker --port {port}"),
+        ("error", None),
+    ]
+    assert there in found[0][1]
+    assert gone in found[1][1]
+    assert "name" in found[2][1]

@@ -94,6 +94,27 @@ def test_a_long_load_is_no_wait_for_a_place(world: World) -> None:
     assert lease.result.successful()
 
 
+def test_a_worker_serves_one_model_at_a_time(world: World) -> None:
+    """So an engine on it makes place for the next one, though there is room for both here; others stay."""
+    world.change(max_loaded_models=3)
+    other = loaded(world, "other")
+    user = world.want("a", rpc_servers=("host:1", "host:2"))
+    a = world.processes[-1]
+    world.get_ready(a)
+    lease = world.want("b", rpc_servers=("host:2",))
+    assert (a.n_stops, other.n_stops) == (0, 0), "it is in use"
+    world.give_back(user)
+    assert (a.n_stops, other.n_stops) == (1, 0)
+    assert is_waiting(lease)
+    world.end(a)
+    world.get_ready(world.processes[-1])
+    assert lease.result.value is world.processes[-1]
+    beside = world.want("c", rpc_servers=("host:1",))
+    world.get_ready(world.processes[-1])
+    assert beside.result.value is world.processes[-1]
+    assert other.n_stops == 0
+
+
 def test_those_who_go_on_keep_their_order(world: World) -> None:
     """Among themselves they are served as they came."""
     world.want("a")

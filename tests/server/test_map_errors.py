@@ -70,12 +70,19 @@ def test_syntax(text: str | bytes, place: tuple[int, int], words: str) -> None:
         ("kv_type", "q3", "'f32', 'f16', 'bf16'"),
         ("embedding", {"pooling": "max"}, "'mean', 'cls', 'last'"),
         ("gpu_layers", "most", "'auto', 'all'"),
+        ("split_mode", "row", "'none', 'layer', 'tensor'"),
         ("stop", ["a", ""], "'stop[1]': empty string"),
         ("lora", [{"path": "x"}, {"path": "y", "scale": 1000}], "'lora[1].scale': decimal above"),
         ("sha256", "x", "'sha256': string does not match"),
         ("path", 1, "'path': expected a string, but got an integer"),
         ("sampling", {"logit_bias": {"x": 1}}, "token ids"),
         ("path", "~no-such-user/x", "home folder"),
+        ("rpc_servers", ["a:1", "[::1]:1"], "'rpc_servers[1]': '[::1]:1' is not of the form host:port"),
+        ("rpc_servers", ["10.0.0.2"], "'rpc_servers[0]': '10.0.0.2' is not of the form host:port"),
+        ("rpc_servers", ["a:65536"], "'rpc_servers[0]': 'a:65536' is not of the form host:port"),
+        ("rpc_servers", ["a:1\n"], "is not of the form host:port"),
+        ("rpc_servers", "a:1", "'rpc_servers': expected an array"),
+        ("rpc_servers", [f"a:{port}" for port in range(1, 18)], "'rpc_servers': array too long"),
     ],
 )
 def test_a_value_that_cannot_be(key: str, value: object, words: str) -> None:
@@ -165,6 +172,8 @@ def test_the_log_says_it_once_and_in_words(tmp_path: Path, caplog: pytest.LogCap
     assert [str(record.msg) for record in caplog.records] == [
         "'mmproj' of the model 'a' is kept, but this version does not use it yet"
     ]
-    path.write_text('{"a": {"path": "p", "model": "m", "mmproj": "eyes.gguf", "rpc_servers": ["b"]}}')
+    path.write_text(
+        '{"a": {"path": "p", "model": "m", "mmproj": "x"}, "b": {"path": "p", "model": "m", "mmproj": "x"}}'
+    )
     models.entries()
     assert len(caplog.records) == 2

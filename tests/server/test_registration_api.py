@@ -140,7 +140,7 @@ BAD: list[tuple[dict[str, Any], int, str, str]] = [
     ({"id": "a", "path": "x.gguf", "mmproj": "eyes.gguf"}, 400, "unsupported_parameter", "mmproj"),
     ({"id": "a", "path": "x.gguf", "draft_model": "/m"}, 403, "path_not_allowed", "draft_model"),
     ({"id": "a", "path": "x.gguf", "speculation": "draft"}, 400, "invalid_value", "speculation"),
-    ({"id": "a", "path": "x.gguf", "rpc_servers": []}, 400, "unsupported_parameter", "rpc_servers"),
+    ({"id": "a", "path": "x.gguf", "rpc_servers": ["host:50052"]}, 400, "unsupported_parameter", "rpc_servers"),
 ]
 
 

@@ -1,0 +1,154 @@
+#include "rpc.hpp"
+
+#include "guard.hpp"
+#include "log.hpp"
+
+#include "ggml-rpc.h"
+#include "json.h"
+#include "llama.h"
+
+#include <cerrno>
+#include <cstdio>
+#include <string>
+
+#include <netinet/in.h>
+#include <netinet/tcp.h>
+#include <sys/socket.h>
+
+namespace {
+
+// A client whose machine is gone without a word is noticed after a minute: until then the server is there for nobody else.
+constexpr int silent_s = 30;
+constexpr int ask_again_s = 10;
+constexpr int n_asked = 3;
+
+std::vector<ggml_backend_dev_t> devices_of(enum ggml_backend_dev_type type) {
+    std::vector<ggml_backend_dev_t> found;
+    for (size_t i = 0; i < ggml_backend_dev_count(); i++) {
+        if (ggml_backend_dev_type(ggml_backend_dev_get(i)) == type) {
+            found.push_back(ggml_backend_dev_get(i));
+        }
+    }
+    return found;
+}
+
+// Integrated ones only where there are no others, as llama.cpp has it.
+std::vector<ggml_backend_dev_t> local_gpus() {
+    const std::vector<ggml_backend_dev_t> gpus = devices_of(GGML_BACKEND_DEVICE_TYPE_GPU);
+    return gpus.empty() ? devices_of(GGML_BACKEND_DEVICE_TYPE_IGPU) : gpus;
+}
+
+std::vector<ggml_backend_dev_t> offered() {
+    const std::vector<ggml_backend_dev_t> gpus = local_gpus();
+    return gpus.empty() ? devices_of(GGML_BACKEND_DEVICE_TYPE_CPU) : gpus;
+}
+
+void add_devices(const std::string &server, std::vector<ggml_backend_dev_t> &devices) {
+    ggml_backend_reg_t reg = ggml_backend_rpc_add_server(server.c_str());
+    if (reg == nullptr) {
+        throw hsk::Failure(HSK_UNSUPPORTED, "the RPC server " + server + " offers no device");
+    }
+    for (size_t i = 0; i < ggml_backend_reg_dev_count(reg); i++) {
+        devices.push_back(ggml_backend_reg_dev_get(reg, i));
+    }
+}
+
+void set(int descriptor, int level, int name, int value) {
+    setsockopt(descriptor, level, name, &value, sizeof(value));
+}
+
+void warn(ggml_log_level level, const char *text, void *) {
+    if (level == GGML_LOG_LEVEL_WARN || level == GGML_LOG_LEVEL_ERROR) {
+        std::fputs(text, stderr);
+        std::fflush(stderr);
+    }
+}
+
+}  // namespace
+
+namespace hsk {
+
+std::vector<ggml_backend_dev_t> devices_with(std::string_view rpc_servers) {
+    std::vector<ggml_backend_dev_t> devices;
+    while (!rpc_servers.empty()) {
+        const size_t comma = rpc_servers.find(',');
+        add_devices(std::string(rpc_servers.substr(0, comma)), devices);
+        rpc_servers.remove_prefix(comma == std::string_view::npos ? rpc_servers.size() : comma + 1);
+    }
+    if (devices.empty()) {
+        return devices;
+    }
+    // First, as llama.cpp puts them: what goes from layer to layer crosses the network less often.
+    for (ggml_backend_dev_t gpu : local_gpus()) {
+        devices.push_back(gpu);
+    }
+    if (devices.size() > llama_max_devices()) {
+        throw Failure(HSK_UNSUPPORTED, "a model can be spread over " + std::to_string(llama_max_devices()) +
+                                           " devices at most, and the RPC servers and GPUs are " +
+                                           std::to_string(devices.size()));
+    }
+    return devices;
+}
+
+std::string device_name(ggml_backend_dev_t device) {
+    const std::string name = ggml_backend_dev_name(device);
+    const bool is_elsewhere = ggml_backend_dev_backend_reg(device) == ggml_backend_rpc_reg();
+    return is_elsewhere ? name + " (" + ggml_backend_dev_description(device) + ")" : name;
+}
+
+}  // namespace hsk
+
+// llama.cpp's server never looks whether its client is still there. The linker sends it here (--wrap) for each new one.
+extern "C" {
+
+// NOLINTBEGIN(bugprone-reserved-identifier): the linker's names.
+int __real_accept(int descriptor, struct sockaddr *address, socklen_t *n_bytes);
+int __wrap_accept(int descriptor, struct sockaddr *address, socklen_t *n_bytes);
+
+int __wrap_accept(int descriptor, struct sockaddr *address, socklen_t *n_bytes) {
+    int client = -1;
+    do {  // who hangs up before he is let in must not end the server
+        client = __real_accept(descriptor, address, n_bytes);
+    } while (client < 0 && (errno == EINTR || errno == ECONNABORTED));
+    if (client >= 0) {
+        set(client, SOL_SOCKET, SO_KEEPALIVE, 1);
+        set(client, IPPROTO_TCP, TCP_KEEPIDLE, silent_s);
+        set(client, IPPROTO_TCP, TCP_KEEPINTVL, ask_again_s);
+        set(client, IPPROTO_TCP, TCP_KEEPCNT, n_asked);
+    }
+    return client;
+}
+// NOLINTEND(bugprone-reserved-identifier)
+}
+
+int32_t hsk_rpc_version(void) noexcept {
+    return RPC_PROTO_MAJOR_VERSION << 8 | RPC_PROTO_MINOR_VERSION;
+}
+
+int32_t hsk_rpc_offer_get(hsk_text *out, hsk_error *error) noexcept {
+    return hsk::guarded(error, [&] {
+        hsk::init_backend();
+        common_json list = common_json::array();
+        for (ggml_backend_dev_t device : offered()) {
+            size_t free_bytes = 0;
+            size_t total_bytes = 0;
+            ggml_backend_dev_memory(device, &free_bytes, &total_bytes);
+            list.push_back(common_json{{"name", ggml_backend_dev_name(device)},
+                                       {"description", ggml_backend_dev_description(device)},
+                                       {"free_bytes", free_bytes},
+                                       {"total_bytes", total_bytes}});
+        }
+        hsk::give(out, list.dump_safe());
+    });
+}
+
+int32_t hsk_rpc_serve(const char *endpoint, const char *cache_dir, int32_t n_threads, hsk_error *error) noexcept {
+    return hsk::guarded(error, [&] {
+        hsk::require(endpoint != nullptr && n_threads > 0, "an endpoint and at least one thread are needed");
+        hsk::init_backend();
+        llama_log_set(warn, nullptr);
+        std::vector<ggml_backend_dev_t> devices = offered();
+        ggml_backend_rpc_start_server(endpoint, cache_dir, static_cast<size_t>(n_threads), devices.size(), devices.data());
+        throw hsk::Failure(HSK_INTERNAL, std::string("the RPC server on ") + endpoint + " has ended: " + hsk::logged_errors());
+    });
+}

@@ -1,0 +1,87 @@
+"""hoshikage rpc-worker as a person runs it."""
+
+from __future__ import annotations
+
+import re
+import signal
+import socket
+from pathlib import Path
+
+import pytest
+from asking import hoshikage
+from rpc_workers import RpcWorker, free_port
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_it_says_what_it_offers_and_ends(tmp_path: Path, number: signal.Signals) -> None:
+    """One line: what, how much, where, and how to use it. Nothing else is printed, by nobody."""
+    with RpcWorker(tmp_path) as worker:
+        assert re.search(r"\(.*\d+(\.\d+)? [MG]iB\)", worker.line)
+        assert f"HOSHIKAGE_RPC_SERVERS={worker.server}" in worker.line
+        worker.process.send_signal(number)
+        assert worker.process.communicate(timeout=10) == ("", "")
+        assert worker.process.returncode == 0
+
+
+def test_ctrl_c_while_somebody_uses_it(tmp_path: Path) -> None:
+    """Nobody is waited for."""
+    with RpcWorker(tmp_path) as worker, socket.create_connection(("127.0.0.1", worker.port)) as user:
+        worker.process.send_signal(signal.SIGINT)
+        worker.process.wait(10)
+        assert worker.process.returncode == 0
+        user.settimeout(10)
+        assert user.recv(1) == b""
+
+
+@pytest.mark.parametrize(("language", "words"), [("en", "no authentication"), ("ja", "認証")])
+@pytest.mark.parametrize("host", ["0.0.0.0", "192.0.2.1"])
+def test_other_machines(tmp_path: Path, host: str, language: str, words: str) -> None:
+    """Others are let in only by who says so: whoever connects may do anything."""
+    port = str(free_port())
+    told = hoshikage(tmp_path, "rpc-worker", "--host", host, "--port", port, HOSHIKAGE_LANG=language)
+    assert (told.returncode, told.stdout) == (1, "")
+    assert words in told.stderr
+    assert "--i-trust-this-network" in told.stderr
+    assert "SSH" in told.stderr
+
+
+def test_who_says_so(tmp_path: Path) -> None:
+    """It listens on all addresses, and tells nobody to use 0.0.0.0."""
+    with RpcWorker(tmp_path, None, "--host", "0.0.0.0", "--i-trust-this-network") as worker:
+        assert f"0.0.0.0:{worker.port}" in worker.line
+        assert "SERVERS=0.0.0.0" not in worker.line
+
+
+@pytest.mark.parametrize("host", ["::1", "no-such-host.invalid", ""])
+def test_no_address(tmp_path: Path, host: str) -> None:
+    told = hoshikage(tmp_path, "rpc-worker", "--host", host)
+    assert told.returncode in (1, 2)
+    assert len(told.stderr.splitlines()) <= 2
+
+
+def test_a_port_in_use(tmp_path: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as other:
+        port = str(other.getsockname()[1])
+        told = hoshikage(tmp_path, "rpc-worker", "--port", port)
+    assert told.returncode == 1
+    assert f"127.0.0.1:{port}" in told.stderr
+    assert "--port" in told.stderr
+
+
+def test_a_cache(tmp_path: Path) -> None:
+    """Its folder is nobody else's."""
+    with RpcWorker(tmp_path, None, "--cache"):
+        assert (tmp_path / "cache" / "rpc").stat().st_mode & 0o777 == 0o700
+
+
+def test_nonsense(tmp_path: Path) -> None:
+    """Who does not speak the protocol is sent away, and the next one is let in."""
+    with RpcWorker(tmp_path) as worker:
+        for words in (b"GET / HTTP/1.1\r\n\r\n", b"\x0e" + b"\xff" * 40, b""):
+            with socket.create_connection(("127.0.0.1", worker.port)) as stranger:
+                stranger.sendall(words)
+                stranger.shutdown(socket.SHUT_WR)
+                stranger.settimeout(10)
+                assert stranger.recv(1) == b""
+        worker.process.send_signal(signal.SIGTERM)
+        assert worker.process.wait(10) == 0
