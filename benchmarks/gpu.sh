@@ -1,8 +1,8 @@
 #!/usr/bin/env bash
 # Builds, tests and measures on a machine that has a GPU, nvcc and Python, and nothing else: no network either.
 #
-#   benchmarks/gpu.sh pack DIR [--python 3.12] [--leave-out PACKAGE ...]
-#       where there is a network, after `make install`: wheels and the llama.cpp source, some 60 MB
+#   benchmarks/gpu.sh pack DIR [--python 3.12]
+#       where there is a network, after `make install`: packages for that Python, and the llama.cpp source
 #   benchmarks/gpu.sh run DIR OUT [SHAPE ...]
 #       on that machine: log, tests.txt, gpu.json and gpu.md in OUT, in less than 10 minutes on 16 cores.
 #       SHAPE is one of random_model.py, the large one first; 8b 1b unless told otherwise.
@@ -29,16 +29,6 @@ say() {
 
 pack() {
     exec "${PYTHON:-$root/.venv/bin/python}" "$root/benchmarks/gpu_pack.py" pack "$@"
-}
-
-install_wheels() {
-    local wheels=$1 site=$2
-    [[ -e $site/.complete ]] && return
-    rm -rf "$site"
-    # Into a folder of its own: what the machine's Python has besides can still be found.
-    "$python" "$wheels"/pip-*.whl/pip install --quiet --disable-pip-version-check --no-index --no-deps --no-compile \
-        --target "$site" "$wheels"/*.whl
-    touch "$site/.complete"
 }
 
 write_models() {
@@ -77,9 +67,8 @@ run() {
     export HOSHIKAGE_BACKEND=${GPU_SH_BACKEND:-cuda} HOSHIKAGE_CACHE_DIR=$work/cache PYTHONUNBUFFERED=1
     export PATH=$work/site/bin:$PATH PYTHONPATH=$work/site:$root
 
-    say "wheels and source"
-    install_wheels "$pack_folder/wheels" "$work/site"
-    "$python" benchmarks/gpu_pack.py unpack "$pack_folder"
+    say "packages and source"
+    "$python" benchmarks/gpu_pack.py unpack "$pack_folder" "$work/site"
     write_models &
     local writing=$!
     say "building the module"

@@ -1,4 +1,4 @@
-"""What a machine without a network needs to build and measure: wheels, and the pinned llama.cpp source.
+"""What a machine without a network needs to build and measure: packages, and the pinned llama.cpp source.
 
 `gpu.sh pack` calls `pack` where there is a network, `gpu.sh run` calls `unpack` where there is none.
 """
@@ -6,10 +6,12 @@
 from __future__ import annotations
 
 import argparse
-import re
+import shutil
 import subprocess
 import sys
 import tarfile
+import tempfile
+from collections.abc import Mapping
 from pathlib import Path
 
 if sys.version_info >= (3, 11):
@@ -20,7 +22,6 @@ else:
 sys.path.append(str(Path(__file__).resolve().parent.parent))
 
 from build_support.cache import cache_root, published_folder
-from build_support.errors import BuildError
 from build_support.requirements import build_requirements
 from build_support.source import ROOT, SOURCE, ensure_source, matches, members_folder, read_patterns
 
@@ -28,8 +29,10 @@ TOOLS = ("pytest>=8.2", "hypothesis>=6.100", "gguf>=0.17", "numpy>=1.26")  # of 
 # pip takes each of these as written: a wheel for an older glibc is not found by the name of a newer one.
 PLATFORMS = [f"manylinux_2_{minor}_x86_64" for minor in (5, 12, 17, 24, 26, 27, 28, 31, 34)]
 PLATFORMS += ["manylinux1_x86_64", "manylinux2010_x86_64", "manylinux2014_x86_64"]
-ARCHIVE = "source.tar.xz"
-LIMIT_MIB = 64  # what is usually carried to such a machine
+# Large, and called by nobody here.
+UNUSED = ("cmake/data/doc", "cmake/data/bin/c[!m]*", "numpy/**/tests", "pip", "share", "**/__pycache__")
+PACKAGES, LLAMA_CPP = "packages.tar.xz", "llama.cpp.tar.xz"
+LIMIT_MIB = 60  # some machines take 64 MiB, with the checkout
 
 
 def project_requirements() -> list[str]:
@@ -38,41 +41,45 @@ def project_requirements() -> list[str]:
     return [str(requirement) for requirement in project["dependencies"]]
 
 
-def pack(folder: Path, python: str | None, left_out: list[str]) -> None:
+def pack(folder: Path, python: str | None) -> None:
     """Collects everything in a folder.
 
     Args:
         folder: Made where it is missing.
         python: The version of Python there; None: this one's.
-        left_out: Packages that machine has already.
     """
     from oracle import MORE_MEMBERS
 
-    wheels = folder / "wheels"
-    wheels.mkdir(parents=True, exist_ok=True)
-    for old in wheels.iterdir():
-        old.unlink()
-    command = [sys.executable, "-m", "pip", "--disable-pip-version-check", "download", "--quiet", "--dest", str(wheels)]
-    command += ["--only-binary=:all:"]
+    folder.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory() as temporary:
+        site = Path(temporary, "site")
+        _install(site, python)
+        _write_archive(folder / PACKAGES, {".": site})
+    ensure_source()
+    members = members_folder(*read_patterns(), *MORE_MEMBERS)
+    _write_archive(folder / LLAMA_CPP, {"pin.json": SOURCE / "pin.json", members.name: members})
+    sizes = {name: (folder / name).stat().st_size / 2**20 for name in (PACKAGES, LLAMA_CPP)}
+    print(*(f"{mib:.1f} MiB: {name}" for name, mib in sizes.items()), sep="\n")
+    if sum(sizes.values()) > LIMIT_MIB:
+        print(f"warning: that is more than {LIMIT_MIB} MiB", file=sys.stderr)
+
+
+def _install(site: Path, python: str | None) -> None:
+    command = [sys.executable, "-m", "pip", "--disable-pip-version-check", "install", "--quiet", "--no-compile"]
+    command += ["--target", str(site), "--only-binary=:all:"]
     if python:
         command += ["--implementation", "cp", "--python-version", python]
         command += [part for platform in PLATFORMS for part in ("--platform", platform)]
     subprocess.run([*command, *build_requirements(), *project_requirements(), *TOOLS], check=True)
-    for wheel in wheels.iterdir():
-        if wheel.name.split("-")[0].replace("_", "-").lower() in left_out:
-            wheel.unlink()
-    ensure_source()
-    members = members_folder(*read_patterns(), *MORE_MEMBERS)
-    with tarfile.open(folder / ARCHIVE, "w:xz", preset=6) as tar:
-        tar.add(SOURCE / "pin.json", "pin.json")
-        tar.add(members, members.name, filter=_without_owner)
-    sizes = {file: file.stat().st_size / 2**20 for file in folder.rglob("*") if file.is_file()}
-    for file, mib in sorted(sizes.items(), key=lambda item: -item[1])[:8]:
-        print(f"{mib:6.1f} MiB  {file.relative_to(folder)}")
-    total = sum(sizes.values())
-    print(f"{total:6.1f} MiB  in all, {len(sizes)} files")
-    if total > LIMIT_MIB:
-        print(f"warning: more than {LIMIT_MIB} MiB: --leave-out what is installed there", file=sys.stderr)
+    for pattern in UNUSED:
+        for path in list(site.glob(pattern)):
+            shutil.rmtree(path) if path.is_dir() else path.unlink()
+
+
+def _write_archive(file: Path, contents: Mapping[str, Path]) -> None:
+    with tarfile.open(file, "w:xz", preset=6) as tar:
+        for name, path in contents.items():
+            tar.add(path, name, filter=_without_owner)
 
 
 def _without_owner(member: tarfile.TarInfo) -> tarfile.TarInfo:
@@ -81,15 +88,16 @@ def _without_owner(member: tarfile.TarInfo) -> tarfile.TarInfo:
     return member
 
 
-def unpack(folder: Path) -> None:
-    """Puts the source where builds look for it: the cache, and third_party/."""
-    with tarfile.open(folder / ARCHIVE, "r:xz") as tar:
+def unpack(folder: Path, site: Path) -> None:
+    """Puts the packages into `site`, and the source where builds look for it: the cache, and third_party/."""
+    if not site.exists():
+        with tarfile.open(folder / PACKAGES, "r:xz") as tar, published_folder(site) as draft:
+            tar.extractall(draft, filter="data")
+    with tarfile.open(folder / LLAMA_CPP, "r:xz") as tar:
         pin = tar.extractfile("pin.json")
-        names = {member.name.split("/")[0] for member in tar.getmembers()} - {"pin.json"}
-        if pin is None or len(names) != 1 or not re.fullmatch(r"[0-9a-f-]+", name := names.pop()):
-            raise BuildError(f"{ARCHIVE} は gpu.sh pack のものではありません。", f"{ARCHIVE} is none of gpu.sh pack's.")
+        assert pin is not None  # it is a file
         description = pin.read()
-        members = cache_root() / "source" / name
+        members = cache_root() / "source" / tar.getnames()[1]
         if not members.exists():
             members.parent.mkdir(parents=True, exist_ok=True)
             tar.extractall(members.parent, filter="data")
@@ -111,13 +119,14 @@ def main() -> None:
     packing = commands.add_parser("pack")
     packing.add_argument("folder", type=Path)
     packing.add_argument("--python", metavar="VERSION", help="of Python there, such as 3.12 (default: this one's)")
-    packing.add_argument("--leave-out", nargs="+", default=[], metavar="PACKAGE", help="what is installed there")
-    commands.add_parser("unpack").add_argument("folder", type=Path)
+    unpacking = commands.add_parser("unpack")
+    unpacking.add_argument("folder", type=Path)
+    unpacking.add_argument("site", type=Path)
     options = parser.parse_args()
     if options.command == "pack":
-        pack(options.folder, options.python, options.leave_out)
+        pack(options.folder, options.python)
     else:
-        unpack(options.folder)
+        unpack(options.folder, options.site)
 
 
 if __name__ == "__main__":
