@@ -15,6 +15,7 @@ from streams import stream_chat
 
 GOALS = (
     Goal("4 clients: total tokens/s / llama-server -np 4", (OURS, "4 at once"), (THEIRS, "4 at once"), at_least=1.1),
+    Goal("8 clients: total tokens/s / llama-server -np 8", (OURS, "8 at once"), (THEIRS, "8 at once"), at_least=1.0),
 )
 
 

@@ -9,7 +9,7 @@ import argparse
 import signal
 import sys
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from report import Report, write_json
@@ -65,7 +65,9 @@ def main() -> int:
         left_s = deadline - time.monotonic()
         print(f"\n== {heading}: {left_s:.0f} s are left", file=sys.stderr, flush=True)
         arguments = ["--model", str(model), *(["--quick"] if options.quick else step.arguments)]
-        results[heading] = run_script(step.script, arguments, left_s) if left_s >= LEAST_S else None
+        found = results[heading] = run_script(step.script, arguments, left_s) if left_s >= LEAST_S else None
+        for report in found or ():
+            report.goals = [replace(goal, name=f"{model.stem}: {goal.name}") for goal in report.goals]
         write_json(options.folder / "gpu.json", [report for found in results.values() for report in found or ()])
         (options.folder / "gpu.md").write_text(page(results, "gpu.sh"), encoding="utf-8")
     failed = [heading for heading, found in results.items() if found is None]
