@@ -92,15 +92,14 @@ def unpack(folder: Path, site: Path) -> None:
     """Puts the packages into `site`, and the source where builds look for it: the cache, and third_party/."""
     if not site.exists():
         with tarfile.open(folder / PACKAGES, "r:xz") as tar, published_folder(site) as draft:
-            tar.extractall(draft, filter="data")
+            _extract(tar, draft)
     with tarfile.open(folder / LLAMA_CPP, "r:xz") as tar:
         pin = tar.extractfile("pin.json")
         assert pin is not None  # it is a file
         description = pin.read()
         members = cache_root() / "source" / tar.getnames()[1]
         if not members.exists():
-            members.parent.mkdir(parents=True, exist_ok=True)
-            tar.extractall(members.parent, filter="data")
+            _extract(tar, members.parent)
     if SOURCE.exists() and (SOURCE / "pin.json").read_bytes() == description:
         return
     patterns = read_patterns()
@@ -111,6 +110,13 @@ def unpack(folder: Path, site: Path) -> None:
                 (draft / path).parent.mkdir(parents=True, exist_ok=True)
                 (draft / path).write_bytes(file.read_bytes())
         (draft / "pin.json").write_bytes(description)
+
+
+def _extract(tar: tarfile.TarFile, folder: Path) -> None:
+    # As Python's documentation has it for releases that know no filters.
+    tar.extraction_filter = getattr(tarfile, "data_filter", lambda member, _: member)
+    folder.mkdir(parents=True, exist_ok=True)
+    tar.extractall(folder)
 
 
 def main() -> None:
