@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import re
 import shlex
@@ -12,10 +13,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from .cache import cache_root
 from .compiler import Compiler, identified
 from .cuda_packages import packages_toolkit, packages_version
 from .driver import Driver
-from .errors import BuildError, say
+from .errors import BuildError, explained_os_errors, say
 
 _USUAL_HOME = "/usr/local/cuda"
 _LEAST_VERSION = (12, 4)
@@ -147,11 +149,17 @@ def usable(nvcc: Compiler, asked: tuple[str, ...], driver: Driver | None, host: 
     if driver is not None and driver.cuda[0] < version[0]:
         raise _too_new(version, driver)
     archs = _archs(nvcc, version, asked, driver)
-    if reason := _fails(nvcc, archs[0], host):
+    # A trial takes seconds, and each `make` comes by here: what has worked works.
+    tried = hashlib.sha256(repr((root, nvcc, archs[0], host, _TRIAL)).encode()).hexdigest()[:16]
+    mark = cache_root() / "cuda" / f"tried-{tried}"
+    if not mark.exists() and (reason := _fails(nvcc, archs[0], host)):
         raise BuildError(
             f"{root} の CUDA Toolkit では小さなプログラムもコンパイルできません ({reason})。",
             f"The CUDA toolkit in {root} cannot compile even a small program ({reason}).",
         )
+    with explained_os_errors(mark.parent):
+        mark.parent.mkdir(parents=True, exist_ok=True)
+        mark.touch()
     return Cuda(root, nvcc, version, archs)
 
 

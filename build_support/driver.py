@@ -30,7 +30,7 @@ class Driver:
 
 
 def find_driver(environ: Mapping[str, str], limit_s: float = _LIMIT_S) -> Driver | None:
-    """Returns the driver, or None where there is none, where it has no GPU, and where it does not work, which is said."""
+    """Returns the driver, or None where there is none, it has no GPU, or it does not work, which is said."""
     told = _ask(environ, limit_s)
     if problem := told.get("problem"):
         say(
