@@ -86,6 +86,8 @@ def find_cuda(environ: Mapping[str, str], driver: Driver | None, host: Compiler)
         _require_use_of_packages(driver)
         return usable(identified((str(packages_toolkit() / "bin" / "nvcc"),)), asked, driver, host)
     except BuildError as error:
+        if error.en == system.en:
+            raise
         raise BuildError(system.ja + error.ja, f"{system.en} {error.en}") from error
 
 
@@ -194,13 +196,12 @@ def _archs(nvcc: Compiler, version: tuple[int, int], asked: tuple[str, ...], dri
 
 def _fails(nvcc: Compiler, arch: str, host: Compiler) -> str | None:
     """Returns why the compiler cannot make a program that uses cuBLAS, or None."""
+    words = [f"-arch=sm_{arch.partition('-')[0]}", "--cudart", "shared", "-lcublas", "-lcublasLt", "-o", "trial"]
+    if len(host.command) == 1:  # nvcc takes no more than a program
+        words += ["-ccbin", host.command[0]]
     with tempfile.TemporaryDirectory(prefix="hoshikage-cuda-") as folder:
-        file = Path(folder, "trial.cu")
-        file.write_text(_TRIAL, encoding="ascii")
-        words = [f"-arch=sm_{arch.partition('-')[0]}", "--cudart", "shared", "-lcublas", "-lcublasLt"]
-        if len(host.command) == 1:  # nvcc takes no more than a program
-            words += ["-ccbin", host.command[0]]
-        command = [*nvcc.command, *words, "-o", str(file.with_suffix("")), str(file)]
+        Path(folder, "trial.cu").write_text(_TRIAL, encoding="ascii")
+        command = [*nvcc.command, *words, "trial.cu"]
         done = subprocess.run(command, cwd=folder, capture_output=True, text=True, errors="replace")
     if done.returncode == 0:
         return None
