@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterator
+import os
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,8 +17,10 @@ from hoshikage_core import (
     Engine,
     HoshikageError,
     InsufficientMemoryError,
+    MeasuredMemory,
     Model,
     ModelLoadError,
+    OutOfMemoryError,
     Reason,
     SamplingParams,
     Speculation,
@@ -25,11 +28,13 @@ from hoshikage_core import (
     require_memory,
 )
 from hoshikage_core.files import why_no_file
+from hoshikage_core.memory import gpu_free_bytes, private_bytes
 from hoshikage_core.params import GpuLayers
+from hoshikage_server.engines import nvml
 from hoshikage_server.engines.defaults import recommended_sampling
 from hoshikage_server.engines.failures import DraftModelError, ModelFileMissingError, in_words
 from hoshikage_server.engines.templates import open_template, template_text
-from hoshikage_server.engines.wire import EngineSpec
+from hoshikage_server.engines.wire import EngineSpec, Measured
 from hoshikage_server.messages import said
 from hoshikage_server.registry.parts import all_parts
 
@@ -38,6 +43,7 @@ log = logging.getLogger("hoshikage_server.engines.worker")
 T = TypeVar("T")
 
 _LARGE_KV_TYPES = ("f32", "f16", "bf16")
+_SHORTAGES = (InsufficientMemoryError, OutOfMemoryError)  # by the figures, or when it was tried all the same
 # One after the other, each on top of those before: what costs the least is given up first.
 LADDER: tuple[tuple[str, dict[str, Any]], ...] = (
     ("n_batch=128", {"n_batch": 128}),
@@ -65,11 +71,23 @@ class Loaded:
     degraded: tuple[str, ...] = ()
 
 
-def load(spec: EngineSpec, on_progress: Callable[[float], object]) -> Loaded:
+def load(
+    spec: EngineSpec,
+    on_progress: Callable[[float], object],
+    measured: Sequence[Measured] = (),
+    n_given_up: int = 0,
+) -> Loaded:
     """Loads what the spec asks for.
 
+    Args:
+        spec: What is asked for.
+        on_progress: Told how far it is.
+        measured: What engines of this spec took before.
+        n_given_up: How many steps of the ladder are to be taken at once, where any may be taken.
+
     Raises:
-        HoshikageError: It could not be loaded; InsufficientMemoryError after the last step that was allowed.
+        HoshikageError: It could not be loaded; InsufficientMemoryError or OutOfMemoryError after the last step that was
+            allowed.
     """
     template = template_text(spec)
     for path, _ in loras_of(spec):  # the weights are not read only to find this out
@@ -81,20 +99,21 @@ def load(spec: EngineSpec, on_progress: Callable[[float], object]) -> Loaded:
         model = Model(spec.path, vocab_only=True)
         return Loaded(model, None, SamplingParams(), _or_close(model, lambda: open_template(model, spec, template)))
     options: dict[str, Any] = {"gpu_layers": spec.gpu_layers, "n_batch": 512, "kv_type": spec.kv_type}
-    try:
-        return _load(spec, options, template, (), on_progress)
-    except InsufficientMemoryError as error:
-        if not spec.may_degrade:
-            raise
-        shortage = error
+    steps = [(name, change) for name, change in LADDER if spec.may_degrade and _saves(spec, change)]
     taken: tuple[str, ...] = ()
-    for name, change in LADDER:
-        if not _saves(spec, change):
-            continue
+    for name, change in steps[:n_given_up]:
+        options |= change
+        taken += (name,)
+    shortage: HoshikageError
+    try:
+        return _load(spec, options, template, taken, on_progress, measured)
+    except _SHORTAGES as error:
+        shortage = error
+    for name, change in steps[n_given_up:]:
         log.warning(said("log_trying_with", shortage=in_words(shortage), step=name))
         try:
-            return _load(spec, {**options, **change}, template, (*taken, name), on_progress)
-        except InsufficientMemoryError as error:
+            return _load(spec, {**options, **change}, template, (*taken, name), on_progress, measured)
+        except _SHORTAGES as error:
             shortage = error
             options |= change
             taken += (name,)
@@ -130,6 +149,7 @@ def _load(
     template: str | None,
     taken: tuple[str, ...],
     on_progress: Callable[[float], object],
+    measured: Sequence[Measured],
 ) -> Loaded:
     gpu_layers = options["gpu_layers"]
     shape = {
@@ -140,11 +160,24 @@ def _load(
         "flash_attention": spec.flash_attention,
     }
     if spec.checks_memory:
-        require_memory(spec.path, gpu_layers=gpu_layers, lora=loras_of(spec), **shape)
+        seen = next((one for one in measured if one.given_up == taken), None)
+        still = None if seen is None else _still_to_take(seen)
+        require_memory(spec.path, gpu_layers=gpu_layers, lora=loras_of(spec), measured=still, **shape)
     model = Model(spec.path, gpu_layers=gpu_layers, fit=ContextShape(**shape), on_progress=on_progress)
     chat = _or_close(model, lambda: open_template(model, spec, template))
     engine = _or_close(model, lambda: _engine(model, spec, shape, gpu_layers))
     return Loaded(model, engine, recommended_sampling(model.info.metadata), chat, taken)
+
+
+def _still_to_take(seen: Measured) -> MeasuredMemory:
+    """What an engine took, without what this process holds already: on a GPU its context, which it needs to ask."""
+    vram_bytes = seen.vram_bytes
+    if vram_bytes:
+        gpu_free_bytes()
+        use = nvml.look()
+        held = use.by_pid.get(os.getpid()) if isinstance(use, nvml.GpuUse) and use.by_pid else None
+        vram_bytes = max(vram_bytes - (held or 0), 1)
+    return MeasuredMemory(max(seen.private_bytes - private_bytes(), 0), vram_bytes)
 
 
 def loras_of(spec: EngineSpec) -> list[tuple[str, float]]:

@@ -14,7 +14,7 @@ from typing import Any
 
 import msgspec
 import pytest
-from memory_engines import settings_of
+from memory_engines import no_memory_log, settings_of
 from tiny_bert import TinyBert
 from tiny_gguf import TinyModel
 from tiny_lora import TinyLora
@@ -412,7 +412,11 @@ def limited(monkeypatch: pytest.MonkeyPatch, needed_mib: list[int]) -> Iterator[
         monkeypatch.delenv(name)
     command = [sys.executable, "-c", code, str(between(needed_mib, 2))]
     live = LiveSettings(settings_of(load_timeout=60.0))
-    made = Supervisor(functools.partial(EngineProcess, command, Gpu(), Dormitory(live)), live, lambda _: 300)
+    made = Supervisor(
+        functools.partial(EngineProcess, command, Gpu(), Dormitory(live), no_memory_log()),
+        live,
+        lambda _: 300,
+    )
     yield made
     made.close(10)
 
