@@ -10,6 +10,7 @@ from hoshikage_core._saved import SleepingPrefix
 from hoshikage_core.answer import Event, FinishReason
 from hoshikage_core.build_info import BuildInfo, build_info
 from hoshikage_core.chat import ChatTemplate
+from hoshikage_core.devices import Devices
 from hoshikage_core.embedding import Embedder, Embedding, Pooling
 from hoshikage_core.engine import Engine
 from hoshikage_core.errors import (
@@ -59,6 +60,7 @@ __all__ = [
     "ContextShape",
     "DeadEndError",
     "DeviceMemory",
+    "Devices",
     "Embedder",
     "Embedding",
     "Engine",

@@ -13,6 +13,7 @@ from typing import Any
 from hoshikage_core import _cgroup, _gguf
 from hoshikage_core._ffi import call_text, lib
 from hoshikage_core._loras import Lora, loras_bytes
+from hoshikage_core.devices import Devices, gpu_free_bytes
 from hoshikage_core.errors import InsufficientMemoryError, NativeError
 from hoshikage_core.params import ContextShape, GpuLayers, model_params
 
@@ -64,6 +65,7 @@ def require_memory(
     path: StrPath,
     *,
     gpu_layers: GpuLayers = "auto",
+    devices: Devices | None = None,
     n_ctx: int = 4096,
     parallel: int = 1,
     n_batch: int = 512,
@@ -81,6 +83,7 @@ def require_memory(
     Args:
         path: The .gguf file (the first one of a split model).
         gpu_layers: As for ``Model``.
+        devices: As for ``Model``.
         n_ctx: As for ``Model.engine()``, like the following.
         parallel: Sequences.
         n_batch: Tokens in a step.
@@ -96,13 +99,14 @@ def require_memory(
     shape = ContextShape(
         n_ctx=n_ctx, parallel=parallel, n_batch=n_batch, flash_attention=flash_attention, kv_type=kv_type
     )
-    params = model_params(gpu_layers, shape)
+    params = model_params(gpu_layers, shape, devices)
     free_bytes = available_bytes()
     gpus = {} if gpu_layers == 0 else gpu_free_bytes()
     gpus_free_bytes = list(gpus.values())
+    used = _used(gpus, devices)
     what = f"the model with a context of {shape.n_ctx} tokens"
-    if measured is not None and _tells_of(measured, gpus, can_shrink=gpu_layers == "auto"):
-        _require("the part of the model on GPUs", measured.vram_bytes or 0, sum(gpus_free_bytes), ", ".join(gpus))
+    if measured is not None and used is not None and _tells_of(measured, used, can_shrink=gpu_layers == "auto"):
+        _require("the part of the model on GPUs", measured.vram_bytes or 0, sum(used.values()), ", ".join(used))
         _require(what, measured.private_bytes, free_bytes)
         mapped_bytes = _mapped_bytes(path, params, shape, free_bytes - measured.private_bytes)
         _require(what, measured.private_bytes + mapped_bytes, free_bytes)
@@ -127,6 +131,7 @@ def memory_needed(
     path: StrPath,
     *,
     gpu_layers: GpuLayers = "auto",
+    devices: Devices | None = None,
     n_ctx: int = 4096,
     parallel: int = 1,
     flash_attention: bool | None = None,
@@ -138,6 +143,7 @@ def memory_needed(
     Args:
         path: The .gguf file (the first one of a split model).
         gpu_layers: As for ``Model``; anything but 0 wakes GPUs up.
+        devices: As for ``Model``.
         n_ctx: As for ``Model.engine()``, like the following.
         parallel: Sequences.
         flash_attention: None: where the backend supports it.
@@ -150,7 +156,7 @@ def memory_needed(
         OSError: A file is not there.
     """
     shape = ContextShape(n_ctx=n_ctx, parallel=parallel, flash_attention=flash_attention, kv_type=kv_type)
-    return _needed(path, model_params(gpu_layers, shape), shape, model_file_bytes(path) + loras_bytes(lora))
+    return _needed(path, model_params(gpu_layers, shape, devices), shape, model_file_bytes(path) + loras_bytes(lora))
 
 
 def _needed(path: StrPath, params: Any, shape: ContextShape, file_bytes: int) -> tuple[DeviceMemory, ...]:
@@ -159,6 +165,15 @@ def _needed(path: StrPath, params: Any, shape: ContextShape, file_bytes: int) ->
     weights_bytes = max(host.model_bytes, file_bytes - sum(gpu.model_bytes for gpu in gpus))
     free_bytes = available_bytes()
     return (*gpus, dataclasses.replace(host, model_bytes=weights_bytes, free_bytes=free_bytes))
+
+
+def _used(gpus: Mapping[str, int], devices: Devices | None) -> dict[str, int] | None:
+    """Those of the GPUs that a model goes to; None where other machines take part, whose memory is not measured."""
+    if devices is not None and devices.rpc_servers:
+        return None
+    if devices is not None and devices.split_mode == "none":
+        return dict([*gpus.items()][devices.main_gpu :][:1])
+    return dict(gpus)
 
 
 def _tells_of(measured: MeasuredMemory, gpus_free: Mapping[str, int], *, can_shrink: bool) -> bool:
@@ -335,16 +350,6 @@ def estimate_memory(path: str, native_model: Any, shape: ContextShape) -> tuple[
 def _measured(path: str, native_model: Any, shape: ContextShape) -> tuple[DeviceMemory, ...]:
     data = call_text(lib.hsk_memory_estimate_get, os.fsencode(path), native_model, shape.native())
     return tuple(DeviceMemory(**device) for device in json.loads(data))
-
-
-def gpu_free_bytes() -> dict[str, int]:
-    """Free memory of the GPUs that llama.cpp takes when it is not told otherwise, by name; asking wakes them up."""
-    devices = json.loads(call_text(lib.hsk_devices_get))
-    for kind in ("gpu", "igpu"):
-        free = {device["name"]: device["free_bytes"] for device in devices if device["type"] == kind}
-        if free:
-            return free
-    return {}
 
 
 def available_bytes(proc: StrPath = "/proc", cgroup: StrPath = "/sys/fs/cgroup") -> int:

@@ -119,7 +119,7 @@ def create_app(deps: Deps) -> falcon.App[Any, Any]:
     app.add_middleware(Methods())
     problems.register(app)
     app.add_route("/", Welcome())
-    app.add_route("/health", Health())
+    app.add_route("/health", Health(deps.answers.supervisor))
     app.add_route("/openapi.json", OpenApi(app.resources))
     app.add_route("/v1/api/version", Version())
     app.add_route("/v1/status", Status(settings, catalog, deps.answers))

@@ -11,8 +11,18 @@ from hoshikage_server.engines.footprint import Usage
 from hoshikage_server.engines.nvml import Device
 from hoshikage_server.engines.supervisor import EngineSnapshot
 
+NO_GPU = "no_gpu"
 
-def engine_status(engine: EngineSnapshot, usage: Usage | None) -> EngineStatus:
+
+def degraded(engine: EngineSnapshot) -> tuple[str, ...]:
+    """What an engine does without."""
+    ready = engine.ready
+    if ready is None:
+        return ()
+    return ready.degraded if ready.no_gpu is None else (*ready.degraded, NO_GPU)
+
+
+def engine_status(engine: EngineSnapshot, usage: Usage | None, language: str) -> EngineStatus:
     """An engine as it is now."""
     idle_s = None if engine.idle_until is None else round(max(engine.idle_until - time.monotonic(), 0.0), 3)
     ready = engine.ready
@@ -22,11 +32,14 @@ def engine_status(engine: EngineSnapshot, usage: Usage | None) -> EngineStatus:
         since=engine.since,
         pid=engine.pid,
         n_ctx=ready.n_ctx if ready else None,
-        degraded=ready.degraded if ready else (),
+        degraded=degraded(engine),
         load_progress=rounded(engine.progress),
         load_s=rounded(engine.load_s),
         seconds_to_unload=idle_s,
         memory=_memory(usage) if usage else None,
+        gpu_layers=ready.n_gpu_layers if ready else None,
+        n_layers=ready.n_layers if ready else None,
+        no_gpu=ready.no_gpu.text(language) if ready and ready.no_gpu else None,
     )
 
 

@@ -54,7 +54,7 @@ class Status:
             state=snapshot.state,
             since=snapshot.since,
             model=snapshot.model,
-            engines=tuple(engine_status(engine, usages.get(engine.pid)) for engine in snapshot.engines),
+            engines=tuple(engine_status(engine, usages.get(engine.pid), language) for engine in snapshot.engines),
             queue=self._queue(snapshot),
             requests=tuple(_request(answer) for answer in sorted(answers.running, key=lambda answer: answer.began)),
             last_load=LoadStatus(loaded.model, loaded.at, round(loaded.load_s, 3)) if loaded else None,

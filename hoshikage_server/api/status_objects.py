@@ -34,6 +34,9 @@ class EngineStatus(msgspec.Struct, frozen=True):
     load_s: float | None
     seconds_to_unload: float | None
     memory: Memory | None
+    gpu_layers: int | None = None
+    n_layers: int | None = None
+    no_gpu: str | None = None
 
 
 class QueueStatus(msgspec.Struct, frozen=True):

@@ -41,6 +41,7 @@ class StatusView:
             ("server", [f"{url}{_GAP}Hoshikage {status.version}{_GAP}{self._for(status.uptime_s)}"]),
             ("state", [f"{say(f'state_{status.state}')}{_GAP}{self._for(self._now - status.since)}"]),
             ("engines", columns(self._engine_cells(engine) for engine in status.engines)),
+            ("no_gpu", list(dict.fromkeys(engine.no_gpu for engine in status.engines if engine.no_gpu))),
             ("gpus", columns(self._gpu_cells(gpu) for gpu in status.gpus)),
             ("energy", columns(self._energy_cells(*item) for item in status.energy.items())),
             ("queue", [self._queue(status.queue)]),
@@ -57,7 +58,7 @@ class StatusView:
     def loaded(self, engine: EngineStatus) -> list[str]:
         """What a load has cost."""
         took = "" if engine.load_s is None else self.duration(engine.load_s)
-        cells = [took, self._memory(engine.memory), self._degraded(engine)]
+        cells = [took, self._memory(engine.memory), self._layers(engine), self._degraded(engine)]
         return [cell for cell in cells if cell]
 
     def unloaded(self, unload: UnloadStatus) -> list[str]:
@@ -113,6 +114,7 @@ class StatusView:
             state,
             self._for(self._now - engine.since),
             self._memory(engine.memory),
+            self._layers(engine),
             self._loaded_in(engine),
             "" if going is None else self._say("status_unloads_in", time=self.duration(going)),
             self._degraded(engine),
@@ -162,7 +164,13 @@ class StatusView:
         return "" if engine.load_s is None else self._say("status_loaded_in", time=self.duration(engine.load_s))
 
     def _degraded(self, engine: EngineStatus) -> str:
-        return self._say("status_degraded", steps=", ".join(engine.degraded)) if engine.degraded else ""
+        steps = [step for step in engine.degraded if step != "no_gpu"]
+        return self._say("status_degraded", steps=", ".join(steps)) if steps else ""
+
+    def _layers(self, engine: EngineStatus) -> str:
+        if engine.no_gpu is not None:
+            return self._say("status_no_gpu")
+        return self._say("status_gpu_layers", n=engine.gpu_layers, of=engine.n_layers) if engine.gpu_layers else ""
 
     def _memory(self, memory: Memory | None) -> str:
         return "" if memory is None else _sizes(memory)

@@ -25,7 +25,7 @@ from hoshikage_server.engines import wire
 from hoshikage_server.engines.energy import Spent
 from hoshikage_server.engines.engine import Engine, EngineState, Lease, Process
 from hoshikage_server.engines.footprint import Freed
-from hoshikage_server.engines.health import SHORTAGES, Crash, Health
+from hoshikage_server.engines.health import MEMORY_CODES, Crash, Health
 from hoshikage_server.engines.process import EngineEvent, Gone
 from hoshikage_server.errors import EngineError, LaneError, ServerError, is_out_of_memory
 from hoshikage_server.messages import Sentence, said, told_by_system
@@ -313,6 +313,8 @@ class Fleet:
         log.info(said("log_engine_ready", pid=engine.process.pid, label=engine.label, seconds=seconds))
         if ready.degraded:
             log.warning(said("log_engine_degraded", model=engine.model, steps=", ".join(ready.degraded)))
+        if ready.no_gpu is not None:
+            log.warning(said("log_engine_no_gpu", model=engine.model, reason=ready.no_gpu))
         self._health(engine.model).on_loaded()
         self.last_error = None
         self._enter(engine, "ready")
@@ -325,7 +327,7 @@ class Fleet:
         engine.process.kill(engine.doomed)
         self._enter(engine, "unloading")
         idle = self._longest_idle()
-        if error.code in SHORTAGES and idle is not None:
+        if error.code in MEMORY_CODES and idle is not None:
             log.info(said("log_not_beside", label=engine.label, other=idle.label))
             self._end(idle)
             return

@@ -11,8 +11,8 @@ from hoshikage_server.errors import EngineError
 from hoshikage_server.messages import Said
 from hoshikage_server.settings import Settings
 
-# Of a load: what did not fit, by the figures or when it was tried, may fit when another engine has ended.
-SHORTAGES = frozenset({"insufficient_memory", "out_of_memory"})
+# Loads that may go well once another model is gone.
+MEMORY_CODES = ("insufficient_memory", "out_of_memory", "gpu_required")
 
 
 @dataclass(frozen=True)
@@ -72,7 +72,7 @@ class Health:
 
     def on_memory_freed(self) -> None:
         """What did not fit may fit now."""
-        if self.failure is not None and self.failure.code in SHORTAGES:
+        if self.failure is not None and self.failure.code in MEMORY_CODES:
             self.on_loaded()
 
     def forgive(self) -> None:

@@ -17,7 +17,7 @@ import msgspec
 from hoshikage_core import ChatTemplateError, DeviceMemory, HoshikageError, Model, ModelInfo, memory_needed
 from hoshikage_core.memory import model_file_bytes
 from hoshikage_server.engines.failures import failed_load
-from hoshikage_server.engines.loading import loras_of
+from hoshikage_server.engines.loading import devices_of, loras_of
 from hoshikage_server.engines.wire import EngineSpec
 from hoshikage_server.errors import ServerError
 from hoshikage_server.messages import Said, told_by_system
@@ -71,14 +71,15 @@ def inspect(path: str, spec: EngineSpec | None) -> Inspection:
 
 
 def _plan(path: str, spec: EngineSpec) -> Plan | None:
-    shape = {
-        "gpu_layers": spec.gpu_layers,
-        "n_ctx": spec.n_ctx,
-        "parallel": spec.parallel,
-        "flash_attention": spec.flash_attention,
-        "kv_type": spec.kv_type,
-    }
     try:
+        shape = {
+            "gpu_layers": spec.gpu_layers,
+            "devices": devices_of(spec),
+            "n_ctx": spec.n_ctx,
+            "parallel": spec.parallel,
+            "flash_attention": spec.flash_attention,
+            "kv_type": spec.kv_type,
+        }
         parts = memory_needed(path, lora=loras_of(spec), **shape)
         drafts = memory_needed(spec.draft_model.path, **shape) if spec.draft_model else ()
     except (HoshikageError, OSError):  # as of a model that embeds only, or without its adapter

@@ -81,6 +81,15 @@ class Adapter(msgspec.Struct, frozen=True):
     scale: float = 1.0
 
 
+class Devices(msgspec.Struct, frozen=True):
+    """Which GPUs a model goes to; see hoshikage_core's Devices. The defaults: all of them, by their free memory."""
+
+    split_mode: str = "layer"
+    tensor_split: tuple[float, ...] = ()
+    main_gpu: int = 0
+    rpc_servers: tuple[str, ...] = ()
+
+
 class EngineSpec(msgspec.Struct, frozen=True):
     """What an engine is made of. Two requests with equal specs can share one.
 
@@ -91,6 +100,8 @@ class EngineSpec(msgspec.Struct, frozen=True):
         lora: What changes the weights.
         guesses: Whether to guess what comes next by what stood after the same words before.
         draft_model: A smaller model that is asked for guesses instead.
+        devices: Where its layers go.
+        requires_gpu: Whether to refuse to load it where no GPU computes.
     """
 
     path: str
@@ -111,6 +122,8 @@ class EngineSpec(msgspec.Struct, frozen=True):
     lora: tuple[Adapter, ...] = ()
     guesses: bool = False
     draft_model: SpecFile | None = None
+    devices: Devices = Devices()
+    requires_gpu: bool = False
 
 
 class Sampling(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -378,6 +391,9 @@ class Ready(Frame, frozen=True):
 
     Attributes:
         cuts_anywhere: Whether the memory of its sequences can go back to any token.
+        n_gpu_layers: Layers in GPU memory.
+        n_layers: Layers that could be there: the model's own, and its output as one more.
+        no_gpu: Why no GPU computes although one was to.
     """
 
     n_ctx: int
@@ -386,6 +402,9 @@ class Ready(Frame, frozen=True):
     info: dict[str, Any] = {}
     degraded: tuple[str, ...] = ()
     cuts_anywhere: bool = True
+    n_gpu_layers: int = 0
+    n_layers: int = 0
+    no_gpu: Said | None = None
 
 
 class Accepted(Frame, frozen=True):

@@ -169,6 +169,9 @@ class Worker:
                 info={"arch": info.arch, "quantisation": info.quantisation, "n_params": info.n_params},
                 degraded=loaded.degraded,
                 cuts_anywhere=loaded.engine is None or loaded.engine.cuts_anywhere,
+                n_gpu_layers=loaded.model.n_gpu_layers,
+                n_layers=info.n_layer + 1,
+                no_gpu=loaded.no_gpu,
             )
         )
         return loaded

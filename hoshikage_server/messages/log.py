@@ -14,6 +14,10 @@ LOG: dict[str, Message] = {
         "{model} は指定どおりではメモリに収まらないため、省メモリで読み込みました: {steps}",
         "{model} does not fit as asked for; loaded with {steps}",
     ),
+    "log_engine_no_gpu": Message(
+        "{model} はGPUではなくCPUで動いているため、遅くなります。{reason}",
+        "{model} runs on the CPU instead of a GPU, and is slow: {reason}",
+    ),
     "log_engine_idle": Message(
         "エンジン {pid} はしばらく使われていないので終了させます: {label}",
         "engine {pid} has been idle for long enough: {label}",

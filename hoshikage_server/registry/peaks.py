@@ -112,7 +112,13 @@ class Peaks:
     def _key(self, spec: EngineSpec, given_up: Sequence[str]) -> str:
         """All of the spec that decides how much it takes."""
         about = msgspec.structs.replace(
-            spec, n_threads=None, may_degrade=False, checks_memory=True, cache_bytes=0, chat_template=None
+            spec,
+            n_threads=None,
+            may_degrade=False,
+            checks_memory=True,
+            cache_bytes=0,
+            chat_template=None,
+            requires_gpu=False,
         )
         digest = hashlib.sha256(msgspec.json.encode((self._build, about))).hexdigest()[:32]
         return " ".join((digest, *given_up))

@@ -22,9 +22,9 @@ What it does is said by the last message of a request, as words:
     call NAME JSON...   calls a tool; its arguments in pieces of 4 characters
 
 and by the file name of the model: refuse.gguf does not load, die.gguf says why and dies loading, slow.gguf takes a
-second, never.gguf does not finish, poor.gguf lacks memory, lean.gguf is loaded in less of it, stubborn.gguf ignores
-Stop, starved.gguf runs out of a GPU's memory unless it may do with less, dieonce.gguf dies loading unless a file
-dieonce stands in the folder of the log, and makes it.
+second, never.gguf does not finish, poor.gguf lacks memory, lean.gguf is loaded in less of it, crawls.gguf without the
+GPU it was to have, stubborn.gguf ignores Stop, starved.gguf runs out of a GPU's memory unless it may do with less,
+dieonce.gguf dies loading unless a file dieonce stands in the folder of the log, and makes it.
 
 The embedding of a text is [its length, 1] (cut to `dimensions`), of token ids [their sum, 1]; each is a frame of its
 own. A text may say `die` (once the vectors before it are sent; in another engine not again), `killer` (each time),
@@ -56,6 +56,7 @@ from typing import Any
 import msgspec
 
 from hoshikage_server.engines import wire
+from hoshikage_server.messages import said
 
 # What hoshikage_core's handler of aborts writes of what ggml_cuda_error says (ggml-cuda.cu of the pinned llama.cpp).
 OUT_OF_MEMORY = """\
@@ -155,7 +156,8 @@ class FakeEngine:
         self.send(wire.Loading(0.5))
         degraded = ("n_batch=128",) if self.name == "lean" else ("n_batch=128", "kv_type=q8_0")[:n_given_up]
         info = {"arch": "fake", "quantisation": "Q4_0", "n_params": 7}
-        self.send(wire.Ready(spec.n_ctx, self.name, "fake", info, degraded))
+        no_gpu = said("no_gpu_container") if self.name == "crawls" else None
+        self.send(wire.Ready(spec.n_ctx, self.name, "fake", info, degraded, n_layers=33, no_gpu=no_gpu))
 
     def count(self, frame: wire.Count) -> None:
         prompt = text_of(frame)
