@@ -426,6 +426,10 @@ int32_t hsk_step(hsk_context *context, hsk_slot *slots, size_t n_slots, hsk_erro
     });
 }
 
+void hsk_context_rest(hsk_context *context) noexcept {
+    context->threads->rest();
+}
+
 void hsk_context_interrupt(hsk_context *context) noexcept {
     context->interrupted.store(true);
 }

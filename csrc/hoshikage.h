@@ -146,6 +146,9 @@ int32_t hsk_detokenize(const hsk_model *model, const int32_t *tokens, size_t n_t
 /* The bytes one token stands for, which need not be whole characters; special tokens are empty unless `special`. Any thread. */
 int32_t hsk_token_bytes_get(const hsk_model *model, int32_t token, int32_t special, hsk_text *out, hsk_error *error) HSK_NOEXCEPT;
 
+/* Whether text can be cut after this special token: what follows is then tokenized (add_special 0) as it is within the whole. */
+int32_t hsk_token_is_border_get(const hsk_model *model, int32_t token, int32_t *is_border, hsk_error *error) HSK_NOEXCEPT;
+
 /* The tokens around what is filled in: before the prefix, before the suffix, before the middle; HSK_UNSUPPORTED without them. */
 int32_t hsk_infill_tokens_get(const hsk_model *model, int32_t *prefix, int32_t *suffix, int32_t *middle,
                               hsk_error *error) HSK_NOEXCEPT;
@@ -252,6 +255,9 @@ int32_t hsk_drafting_start(hsk_context *context, int32_t n_ngram, float p_min, c
  * call it reads a batch. */
 int32_t hsk_guess(hsk_context *context, int32_t seq_id, size_t n_kept, const int32_t *tokens, size_t n_tokens, int32_t n_max,
                   int32_t *guesses, int32_t *n_guesses, hsk_error *error) HSK_NOEXCEPT;
+
+/* Lets the threads sleep until the next step. After one they look out for another, for some milliseconds. */
+void hsk_context_rest(hsk_context *context) HSK_NOEXCEPT;
 
 /* Makes the running step, or else the next one, end with HSK_CANCELLED. Any thread. */
 void hsk_context_interrupt(hsk_context *context) HSK_NOEXCEPT;

@@ -1,8 +1,10 @@
 #include "guard.hpp"
 #include "handles.hpp"
 
+#include <cctype>
 #include <climits>
 #include <stdexcept>
+#include <string_view>
 #include <vector>
 
 namespace hsk {
@@ -25,7 +27,53 @@ void require_vocabulary(const llama_vocab *vocab) {
     }
 }
 
+constexpr int32_t special = LLAMA_TOKEN_ATTR_CONTROL | LLAMA_TOKEN_ATTR_USER_DEFINED | LLAMA_TOKEN_ATTR_UNKNOWN;
+
+bool is_special(const llama_vocab *vocab, int32_t token) {
+    return (llama_vocab_get_attr(vocab, token) & special) != 0;
+}
+
+// Whether somewhere `longer` could be found that begins before the end of `text`, and ends behind it.
+bool reaches_beyond(std::string_view longer, std::string_view text) {
+    for (size_t begin = 0; begin < text.size(); begin++) {
+        const std::string_view tail = text.substr(begin);
+        if (longer.size() > tail.size() && longer.substr(0, tail.size()) == tail) {
+            return true;
+        }
+    }
+    const size_t found = longer.find(text);
+    return found != std::string_view::npos && found + text.size() < longer.size();
+}
+
+// llama.cpp first takes the special tokens out of a text, the longest first, and then cuts each piece between them on its own.
+bool is_border(const llama_vocab *vocab, int32_t token) {
+    const enum llama_vocab_type type = llama_vocab_type(vocab);
+    const bool cuts_pieces_alone = type == LLAMA_VOCAB_TYPE_BPE || type == LLAMA_VOCAB_TYPE_SPM;
+    if (!cuts_pieces_alone || llama_vocab_get_add_eos(vocab) || !is_special(vocab, token) ||
+        (llama_vocab_get_attr(vocab, token) & LLAMA_TOKEN_ATTR_RSTRIP) != 0) {
+        return false;
+    }
+    const std::string_view text = llama_vocab_get_text(vocab, token);
+    if (text.empty() || std::isspace(static_cast<unsigned char>(text.back())) != 0) {  // which others may strip
+        return false;
+    }
+    for (int32_t other = 0; other < llama_vocab_n_tokens(vocab); other++) {
+        if (other != token && is_special(vocab, other) && reaches_beyond(llama_vocab_get_text(vocab, other), text)) {
+            return false;
+        }
+    }
+    return true;
+}
+
 }  // namespace
+
+int32_t hsk_token_is_border_get(const hsk_model *model, int32_t token, int32_t *out, hsk_error *error) noexcept {
+    return hsk::guarded(error, [&] {
+        require_vocabulary(model->vocab);
+        hsk::require_token(model->vocab, token);
+        *out = is_border(model->vocab, token) ? 1 : 0;
+    });
+}
 
 int32_t hsk_tokenize(const hsk_model *model, const char *text, size_t n_bytes, int32_t add_special, int32_t parse_special,
                      int32_t *tokens, size_t capacity, size_t *n_tokens, hsk_error *error) noexcept {

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from typing import Any
 
 from hoshikage_core.errors import InvalidArgumentError, Reason, UnknownTokenError
@@ -59,11 +59,16 @@ def token_ids(field: str, value: object) -> list[int]:
         raise InvalidArgumentError(
             field, Reason("no_tokens", "must be a list of token ids, not {got}", got=_show(value))
         )
-    return [integer(field, token, -(2**31), 2**31 - 1) for token in value]
+    tokens = list(value)
+    if set(map(type, tokens)) == {int} and min(tokens) >= -(2**31) and max(tokens) < 2**31:  # a prompt has thousands
+        return tokens
+    return [integer(field, token, -(2**31), 2**31 - 1) for token in tokens]
 
 
-def in_vocabulary(field: str, tokens: Iterable[int], n_vocab: int) -> None:
+def in_vocabulary(field: str, tokens: Collection[int], n_vocab: int) -> None:
     """Token ids that a model has."""
+    if not tokens or (min(tokens) >= 0 and max(tokens) < n_vocab):
+        return
     unknown = next((token for token in tokens if not 0 <= token < n_vocab), None)
     if unknown is not None:
         raise UnknownTokenError(field, unknown, n_vocab)

@@ -18,6 +18,7 @@ from hoshikage_core._loras import Lora, native_loras
 from hoshikage_core._prefixes import ANYWHERE, Prefixes, count_common
 from hoshikage_core._saved import Bed, SleepingPrefix
 from hoshikage_core._step import NativeStep, Part
+from hoshikage_core._texts import GrowingTexts
 from hoshikage_core.errors import (
     CancelledError,
     ClosedError,
@@ -89,6 +90,7 @@ class Engine:
         self._closing = False
         self._computing: SequenceOf[Part] = ()
         self._chat: ChatTemplate | None = None
+        self._texts = GrowingTexts(model)
         self._s_per_token = math.inf  # of a prompt, lately; until that is known, pieces are small
         self.native_step = NativeStep(self.parallel, self.n_batch)
         self.native = Handle(_new_context(model, shape, params, lora), lib.hsk_context_free, "engine")
@@ -163,7 +165,7 @@ class Engine:
                 )
             shape, text = prompt, prompt.prompt
             self.model.require_room(text, self.n_ctx)
-            prompt = self.model.tokenize(text, parse_special=True)
+            prompt = self._texts.tokenize(text)
         elif isinstance(prompt, str):
             self.model.require_room(prompt, self.n_ctx)
             prompt = self.model.tokenize(prompt)
@@ -384,7 +386,14 @@ class Engine:
                     generation.on_logits()
                 if sequence.failure is not None:
                     generation.fail(sequence.failure)
+            if all(generation.finished for generation in running):
+                self._rest()
             return True
+
+    def _rest(self) -> None:
+        """Lets the threads sleep: they look out for the next step, in the way of whoever gets the answer."""
+        with self.native as context:
+            lib.hsk_context_rest(context)
 
     def lie_down(self, file: int, *, room_bytes: int, limit_s: float) -> tuple[SleepingPrefix, ...]:
         """Puts what it has computed into a file, for the next engine of the same model and parameters.
