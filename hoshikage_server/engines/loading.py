@@ -116,6 +116,11 @@ def load(
         return _load(spec, options, template, taken, on_progress, measured)
     except _SHORTAGES as error:
         shortage = error
+    except HoshikageError as error:
+        if not taken:
+            raise
+        log.warning(said("log_step_impossible", step=", ".join(taken), reason=in_words(error)))
+        return load(spec, on_progress, measured)
     for name, change in steps[n_given_up:]:
         log.warning(said("log_trying_with", shortage=in_words(shortage), step=name))
         try:
