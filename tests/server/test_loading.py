@@ -274,11 +274,8 @@ def test_what_engines_took_before_decides(
 ) -> None:
     """Each step by its own figures, less what this process holds already."""
     monkeypatch.setattr(memory, "available_bytes", lambda: 2**30)
-    measured = [
-        Measured(2**40),
-        Measured(2**41, None, ("n_batch=128",)),
-        Measured(1, None, ("n_batch=128", "kv_type=q8_0")),
-    ]
+    steps = ("n_batch=128", "kv_type=q8_0")
+    measured = [Measured(2**40), Measured(2**41, None, steps[:1]), Measured(1, None, steps)]
     spec = EngineSpec(str(tiny_model_path), 256, may_degrade=True, gpu_layers=0)
     with caplog.at_level(logging.WARNING):
         loaded = load(spec, lambda progress: None, measured)
