@@ -31,7 +31,8 @@ void fill(hsk_error *error, int32_t status, std::string_view message) noexcept {
 // llama.cpp says only in words that an allocation failed, and its loader and its contexts say no more than that they failed: the
 // words are those of its backends (ggml-cuda.cu, ggml-backend.cpp, ggml-alloc.c) and its buffers.
 bool tells_of_allocation(std::string_view message) {
-    for (const std::string_view words : {"out of memory", "cudaMalloc failed", "failed to allocate", "unable to allocate"}) {
+    for (const std::string_view words :
+         {"out of memory", "cudaMalloc failed", "failed to allocate", "unable to allocate", "insufficient memory"}) {
         if (message.find(words) != std::string_view::npos) {
             return true;
         }

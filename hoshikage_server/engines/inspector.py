@@ -11,6 +11,7 @@ import contextlib
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import msgspec
 
@@ -72,7 +73,7 @@ def inspect(path: str, spec: EngineSpec | None) -> Inspection:
 
 def _plan(path: str, spec: EngineSpec) -> Plan | None:
     try:
-        shape = {
+        shape: dict[str, Any] = {
             "gpu_layers": spec.gpu_layers,
             "devices": devices_of(spec),
             "n_ctx": spec.n_ctx,

@@ -10,7 +10,7 @@ from collections.abc import Iterable
 
 # Of cudaGetErrorString and cuGetErrorString, ggml's backends, and cublasGetStatusString.
 _WORDS = (
-    *("out of memory", "cudaMalloc failed", "failed to allocate", "unable to allocate"),
+    *("out of memory", "cudaMalloc failed", "failed to allocate", "unable to allocate", "insufficient memory"),
     *("CUBLAS_STATUS_ALLOC_FAILED", "the resource allocation failed"),
 )
 _LINES = 4  # more is older than its end

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import dataclasses
 import os
+import shlex
+import signal
 import subprocess
 import sys
 import textwrap
@@ -328,15 +330,28 @@ def test_an_allocation_that_fails_all_the_same(kind: str, smollm2_path: Path) ->
     assert "insufficient memory" in run_limited(code, kind, smollm2_path)
 
 
-def test_what_was_logged_before_an_abort(smollm2_path: Path) -> None:
-    """Is told on stderr with the abort's own message, which with CUDA only says that there was an error."""
-    code = """
-        model = Model(sys.argv[1])
-        memory.available_bytes = lambda: 10**15
-        limit("AS", 3)
-        model.engine(n_ctx=512)
+def test_what_was_logged_before_an_abort(tiny_model_path: Path, tmp_path: Path) -> None:
+    """Is told on stderr before the abort's own message, which with CUDA only says that there was an error.
+
+    Here ggml asserts that it got memory for a context, after it has logged how much it wanted.
     """
-    print(run_limited(code, smollm2_path))
+    source, library = tmp_path / "none.cpp", tmp_path / "none.so"
+    source.write_text('extern "C" int posix_memalign(void **, unsigned long, unsigned long) { return 12; }')
+    subprocess.run([*shlex.split(os.environ.get("CXX", "g++")), "-shared", "-fPIC", "-o", library, source], check=True)
+    code = f"from hoshikage_core import Model; Model({str(tiny_model_path)!r})"
+    environment = {name: value for name, value in os.environ.items() if name not in ("LD_PRELOAD", "PYTHONPATH")}
+    done = subprocess.run(
+        [sys.executable, "-c", f"import resource; resource.setrlimit(resource.RLIMIT_CORE, (0, 0)); {code}"],
+        env={**environment, "LD_PRELOAD": str(library)},
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+    logged, message = done.stderr.splitlines()[-2:]
+    assert done.returncode == -signal.SIGABRT
+    assert "insufficient memory (attempted to allocate" in logged
+    assert "GGML_ASSERT" in message
 
 
 def test_threads_that_cannot_be_started(tiny_model_path: Path) -> None:

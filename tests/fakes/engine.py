@@ -55,6 +55,7 @@ from typing import Any
 
 import msgspec
 
+from hoshikage_server import dumps
 from hoshikage_server.engines import wire
 from hoshikage_server.messages import said
 
@@ -66,6 +67,7 @@ CUDA error: out of memory;   current device: 0, in function alloc at /src/ggml/s
 
 
 def run_out_of_memory() -> None:
+    dumps.leave_none()
     sys.stderr.write(OUT_OF_MEMORY)
     sys.stderr.flush()
     os.abort()

@@ -245,9 +245,9 @@ def test_what_runs_out_when_it_is_tried(
     assert (error.code, words in error.text("en"), words in error.text("ja")) == ("out_of_memory", True, True)
 
 
-def test_after_engines_that_ran_out(tiny_model_path: Path) -> None:
+def test_after_engines_that_ran_out(model_path: Path) -> None:
     """So many steps are taken at once; none where none may be."""
-    spec = EngineSpec(str(tiny_model_path), 256, gpu_layers=0)
+    spec = EngineSpec(str(model_path), 256, gpu_layers=0)
     for may_degrade, n_given_up, taken in (
         (True, 1, ("n_batch=128",)),
         (True, 2, ("n_batch=128", "kv_type=q8_0")),
@@ -270,13 +270,13 @@ def test_after_engines_that_ran_out_of_what_cannot_be_given_up(tmp_path: Path) -
 
 
 def test_what_engines_took_before_decides(
-    tiny_model_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+    model_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     """Each step by its own figures, less what this process holds already."""
     monkeypatch.setattr(memory, "available_bytes", lambda: 2**30)
     steps = ("n_batch=128", "kv_type=q8_0")
     measured = [Measured(2**40), Measured(2**41, None, steps[:1]), Measured(1, None, steps)]
-    spec = EngineSpec(str(tiny_model_path), 256, may_degrade=True, gpu_layers=0)
+    spec = EngineSpec(str(model_path), 256, may_degrade=True, gpu_layers=0)
     with caplog.at_level(logging.WARNING):
         loaded = load(spec, lambda progress: None, measured)
     with loaded.model:
