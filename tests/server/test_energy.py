@@ -7,11 +7,13 @@ from collections.abc import Iterator
 from typing import Any
 
 import gevent
+import msgspec
 import pytest
 from api_client import FAKE_ENGINE, wait_for
 from fake_nvml import FakeNvml
 from memory_engines import no_memory_log, settings_of
 
+from hoshikage_server.api.engine_status import energy_status, gpu_status
 from hoshikage_server.engines.channel import Channel
 from hoshikage_server.engines.energy import Spent
 from hoshikage_server.engines.engine import Lease
@@ -126,3 +128,32 @@ def test_figures_while_an_engine_runs(machine: Machine, nvml: FakeNvml) -> None:
     n_looks = nvml.n_looks
     assert machine.supervisor.devices() == []
     assert nvml.n_looks == n_looks
+
+
+def test_energy_since_the_load(nvml: FakeNvml) -> None:
+    """Of each GPU, from before the engine's start; as the status tells it."""
+    nvml.say("device 0 0 0", "figures 1 1 1 5000")
+    machine = Machine(nvml, nvml.gpu())
+    try:
+        machine.draws(9250)
+        wait_for(lambda: machine.supervisor.devices()[0][1] == 4.25, "it is told")
+        [(device, energy_j)] = machine.supervisor.devices()
+    finally:
+        machine.supervisor.close(10)
+    assert msgspec.to_builtins(gpu_status(device, energy_j)) == {
+        "index": 0,
+        "name": "NVIDIA Fake",
+        "used_bytes": 0,
+        "total_bytes": 2**40,
+        "utilisation": 0.5,
+        "power_w": 100.0,
+        "temperature_c": 60,
+        "energy_j": 4.25,
+    }
+
+
+def test_the_energy_of_a_token() -> None:
+    """As the status tells it; of answers without one there is none."""
+    told = msgspec.to_builtins(energy_status(Spent(100.0, 40, 25.0) + Spent(20.0, 10, 20.0)))
+    assert told == {"total_j": 120.0, "n_tokens": 50, "j_per_token": 2.4, "last_answer_j": 20.0}
+    assert energy_status(Spent(1.0, 0, 1.0)).j_per_token is None
