@@ -2,13 +2,22 @@
 
 from __future__ import annotations
 
+import signal
+import subprocess
+import sys
+import textwrap
 from pathlib import Path
 from typing import Any
 
 import pytest
 from api_client import Api, MakeApi, wait_for
+from memory_engines import no_memory_log
 
 from hoshikage_server.engines import shortage
+from hoshikage_server.engines.footprint import Usage
+from hoshikage_server.engines.process import _exit_reason
+from hoshikage_server.engines.wire import OUT_OF_MEMORY_STATUS, EngineSpec, Measured
+from hoshikage_server.errors import is_out_of_memory
 
 MODELS = {
     name: {"path": "/nowhere", "model": f"{file}.gguf", **more}
@@ -117,3 +126,32 @@ def test_what_an_engine_takes_is_remembered(make_api: MakeApi, engine_log: Path)
     assert int(told[0]) >= measured["private_bytes"]
     api.deps.close()
     assert (api.deps.settings.now.cache_dir / "memory-peaks.json").is_file()
+
+
+def test_an_allocation_that_fails_in_a_step() -> None:
+    """Without an abort the engine process ends by itself, with a status that says so and llama.cpp's words."""
+    words = "llama_decode failed with -2: process_ubatch: failed to allocate graph"
+    code = f"""
+        import socket
+        from hoshikage_core import OutOfMemoryError
+        from hoshikage_server.engines.worker import Worker
+
+        class Engine:
+            def step(self):
+                raise OutOfMemoryError({words!r})
+
+        ours, theirs = socket.socketpair()
+        Worker(ours)._step(Engine())
+    """
+    done = subprocess.run([sys.executable, "-c", textwrap.dedent(code)], capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stderr) == (OUT_OF_MEMORY_STATUS, f"{words}\n")
+    assert is_out_of_memory(_exit_reason(done.returncode, done.stderr.splitlines()))
+    assert not is_out_of_memory(_exit_reason(1, done.stderr.splitlines()))
+    assert not is_out_of_memory(_exit_reason(-signal.SIGKILL, done.stderr.splitlines()))
+
+
+def test_other_conversations_do_not_count() -> None:
+    """What an engine could do without is no part of what it needs."""
+    memory, spec = no_memory_log(), EngineSpec("/nowhere/m.gguf", 4096)
+    memory.note(spec, (), Usage(rss_bytes=100, private_bytes=80, vram_bytes=7), kept_bytes=30)
+    assert memory.measured(spec) == (Measured(50, 7),)
