@@ -33,7 +33,7 @@ _SPLIT_NAME = re.compile(r"-00001-of-(\d{5})\.gguf$")
 
 @dataclasses.dataclass(frozen=True)
 class DeviceMemory:
-    """What one device would hold; the host is the last one, named "host". All in bytes."""
+    """What one device would hold; the host is the last one, named "host". `description` is what its driver calls it."""
 
     name: str
     free_bytes: int
@@ -41,6 +41,7 @@ class DeviceMemory:
     model_bytes: int
     context_bytes: int
     compute_bytes: int
+    description: str = ""
 
     @property
     def needed_bytes(self) -> int:

@@ -98,6 +98,7 @@ def _device(part: DeviceMemory, draft: DeviceMemory | None) -> DevicePlan:
         sum(one.compute_bytes for one in both),
         part.free_bytes,
         part.total_bytes,
+        part.description,
     )
 
 

@@ -26,7 +26,17 @@ class MemoryNeed(msgspec.Struct, frozen=True):
 
 
 class DevicePlan(msgspec.Struct, frozen=True):
-    """What a device would hold, and what it has; the host is the last one, named "host"."""
+    """What a device would hold, and what it has; the host is the last one, named "host".
+
+    Attributes:
+        name: llama.cpp's.
+        weights_bytes: Weights, of a draft model and adapters too.
+        context_bytes: KV cache.
+        compute_bytes: Buffers.
+        free_bytes: What is free there now.
+        total_bytes: What it has.
+        description: What its driver calls it.
+    """
 
     name: str
     weights_bytes: int
@@ -34,6 +44,7 @@ class DevicePlan(msgspec.Struct, frozen=True):
     compute_bytes: int
     free_bytes: int
     total_bytes: int
+    description: str = ""
 
     @property
     def needed_bytes(self) -> int:
