@@ -164,8 +164,7 @@ def _needed(path: StrPath, params: Any, shape: ContextShape, file_bytes: int) ->
     """As llama.cpp works it out, which leaves out the weights that it rearranges for the CPU, and adapters."""
     *gpus, host = estimate_memory(os.fsdecode(path), params, shape)
     weights_bytes = max(host.model_bytes, file_bytes - sum(gpu.model_bytes for gpu in gpus))
-    free_bytes = available_bytes()
-    return (*gpus, dataclasses.replace(host, model_bytes=weights_bytes, free_bytes=free_bytes))
+    return (*gpus, dataclasses.replace(host, model_bytes=weights_bytes))
 
 
 def _used(gpus: Mapping[str, int], devices: Devices | None) -> dict[str, int] | None:

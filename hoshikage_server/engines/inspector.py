@@ -16,7 +16,7 @@ from typing import Any
 import msgspec
 
 from hoshikage_core import ChatTemplateError, DeviceMemory, HoshikageError, Model, ModelInfo, memory_needed
-from hoshikage_core.memory import model_file_bytes
+from hoshikage_core.memory import available_bytes, model_file_bytes
 from hoshikage_server.engines.failures import failed_load
 from hoshikage_server.engines.loading import devices_of, loras_of
 from hoshikage_server.engines.wire import EngineSpec
@@ -96,7 +96,7 @@ def _device(part: DeviceMemory, draft: DeviceMemory | None) -> DevicePlan:
         sum(one.model_bytes for one in both),
         sum(one.context_bytes for one in both),
         sum(one.compute_bytes for one in both),
-        part.free_bytes,
+        available_bytes() if part.name == "host" else part.free_bytes,
         part.total_bytes,
         part.description,
     )
