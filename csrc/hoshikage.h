@@ -66,7 +66,7 @@ void hsk_text_free(hsk_text *text) HSK_NOEXCEPT;
 /* What was built, and what it finds here: {"llama_cpp": {...}, "backends": [...], "cpu_features": [...]} */
 int32_t hsk_system_info_get(hsk_text *out, hsk_error *error) HSK_NOEXCEPT;
 
-/* What can compute, [{"name", "type", "free_bytes"}], type being "cpu", "gpu", "igpu" or "accelerator". It wakes a GPU up. */
+/* What can compute, [{"name", "type", "free_bytes", "total_bytes"}], type being "cpu", "gpu", "igpu" or "accelerator". It wakes a GPU up. */
 int32_t hsk_devices_get(hsk_text *out, hsk_error *error) HSK_NOEXCEPT;
 
 /* Threads that compute is best spread over: physical cores this process may use. */
@@ -93,14 +93,28 @@ typedef struct hsk_context_params {
     char kv_type_v[16];
 } hsk_context_params;
 
+enum { HSK_DEVICES_MAX = 16 }; /* that one model may be spread over; llama.cpp's limit */
+
+/* How a model is spread over several devices; llama.cpp's numbers. Its "row" (2) is of backends that are not built here. */
+typedef enum hsk_split_mode {
+    HSK_SPLIT_NONE = 0,  /* on `main_gpu` alone */
+    HSK_SPLIT_LAYER = 1, /* whole layers, one device after the other */
+    HSK_SPLIT_TENSOR = 3 /* a part of each layer on each device, computed at the same time */
+} hsk_split_mode;
+
 typedef struct hsk_model_params {
-    int32_t n_gpu_layers;   /* layers in GPU memory; negative: all; 0 leaves the GPU alone */
+    int32_t n_gpu_layers;   /* layers in GPU memory, the output counted as one; negative: all; 0 leaves the GPU alone */
     int32_t fits_layers;    /* where n_gpu_layers is negative and there is a GPU: only as many as fit beside the context `fit` */
     hsk_context_params fit; /* read only with fits_layers */
+    int32_t split_mode;     /* an hsk_split_mode */
+    int32_t main_gpu;       /* with HSK_SPLIT_NONE: which of the devices */
     int32_t use_mmap;       /* map the file instead of reading it */
     int32_t vocab_only;     /* tokenizer, template and metadata only; leaves the GPU alone */
     int32_t no_weights;     /* the same with all that the file says of its layers: it has to be whole, but no weights are read */
     int32_t check_tensors;  /* look for NaN and infinity in every tensor */
+
+    /* Shares of the devices, in any unit; all 0: by their free memory. */
+    float tensor_split[HSK_DEVICES_MAX];
 } hsk_model_params;
 
 void hsk_context_params_default(hsk_context_params *params) HSK_NOEXCEPT;
@@ -113,7 +127,7 @@ void hsk_load_free(hsk_load *load) HSK_NOEXCEPT;
 float hsk_load_progress_get(const hsk_load *load) HSK_NOEXCEPT; /* 0..1. Any thread. */
 void hsk_load_cancel(hsk_load *load) HSK_NOEXCEPT;              /* the load ends with HSK_CANCELLED. Any thread. */
 
-/* Where layers were fitted, *params has their number afterwards. */
+/* *params has afterwards how many layers are in GPU memory, 0 without a GPU, and the shares of the devices where they were fitted. */
 int32_t hsk_model_load(const char *path, hsk_model_params *params, hsk_load *load, hsk_model **out,
                        hsk_error *error) HSK_NOEXCEPT;
 void hsk_model_free(hsk_model *model) HSK_NOEXCEPT;
@@ -151,7 +165,7 @@ void hsk_lora_free(hsk_lora *lora) HSK_NOEXCEPT;
 /* ---- Memory ----------------------------------------------------------------------------------------------------- */
 
 /* Bytes a model file and a context on it would take, computed without allocating them, the GPUs first and the host last:
- * [{"name", "free_bytes", "total_bytes", "model_bytes", "context_bytes", "compute_bytes"}] */
+ * [{"name", "description", "free_bytes", "total_bytes", "model_bytes", "context_bytes", "compute_bytes"}] */
 int32_t hsk_memory_estimate_get(const char *path, const hsk_model_params *model_params, const hsk_context_params *params,
                                 hsk_text *out, hsk_error *error) HSK_NOEXCEPT;
 

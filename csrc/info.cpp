@@ -24,7 +24,8 @@ common_json describe_device(ggml_backend_dev_t device) {
         case GGML_BACKEND_DEVICE_TYPE_IGPU: type = "igpu"; break;
         default: break;
     }
-    return common_json{{"name", ggml_backend_dev_name(device)}, {"type", type}, {"free_bytes", free_bytes}};
+    return common_json{
+        {"name", ggml_backend_dev_name(device)}, {"type", type}, {"free_bytes", free_bytes}, {"total_bytes", total_bytes}};
 }
 
 bool is_gpu(ggml_backend_dev_t device) {

@@ -119,6 +119,7 @@ common_json describe(const hsk_model &handle) {
 void hsk_model_params_default(hsk_model_params *params) noexcept {
     *params = {};
     params->n_gpu_layers = -1;
+    params->split_mode = HSK_SPLIT_LAYER;
     params->use_mmap = 1;
 }
 
@@ -154,8 +155,13 @@ int32_t hsk_model_load(const char *path, hsk_model_params *params, hsk_load *loa
             throw hsk::Failure(HSK_MODEL_LOAD_FAILED, reason.empty() ? "llama.cpp gave no reason" : reason);
         }
         const llama_vocab *vocab = llama_model_get_vocab(model.get());
+        const int32_t n_layers_all = llama_model_n_layer(model.get()) + 1;
         *out = new hsk_model{std::move(model), vocab, fitted.native.vocab_only || fitted.native.no_alloc};
-        params->n_gpu_layers = fitted.native.n_gpu_layers;
+        const int32_t n_gpu_layers = fitted.native.n_gpu_layers;
+        params->n_gpu_layers = n_gpu_layers < 0 ? n_layers_all : std::min(n_gpu_layers, n_layers_all);
+        if (fitted.native.tensor_split != nullptr) {
+            std::copy_n(fitted.native.tensor_split, HSK_DEVICES_MAX, params->tensor_split);
+        }
         params->fits_layers = 0;
     });
 }

@@ -10,6 +10,7 @@ from hoshikage_core._saved import SleepingPrefix
 from hoshikage_core.answer import Event, FinishReason
 from hoshikage_core.build_info import BuildInfo, build_info
 from hoshikage_core.chat import ChatTemplate
+from hoshikage_core.devices import Devices
 from hoshikage_core.embedding import Embedder, Embedding, Pooling
 from hoshikage_core.engine import Engine
 from hoshikage_core.errors import (
@@ -28,6 +29,7 @@ from hoshikage_core.errors import (
     JsonSchemaError,
     ModelLoadError,
     NativeError,
+    OutOfMemoryError,
     Reason,
     UnknownTokenError,
     UnsupportedError,
@@ -35,7 +37,7 @@ from hoshikage_core.errors import (
 from hoshikage_core.generation import Completion, Generation, Timings
 from hoshikage_core.json_schema import complete_grammar, enforceable
 from hoshikage_core.logprobs import TokenLogprob, TokenLogprobs
-from hoshikage_core.memory import DeviceMemory, memory_needed, require_memory
+from hoshikage_core.memory import DeviceMemory, MeasuredMemory, memory_needed, require_memory
 from hoshikage_core.message import MessageDelta, MessageParser, ToolCallDelta
 from hoshikage_core.model import Model, ModelInfo
 from hoshikage_core.params import ContextShape
@@ -58,6 +60,7 @@ __all__ = [
     "ContextShape",
     "DeadEndError",
     "DeviceMemory",
+    "Devices",
     "Embedder",
     "Embedding",
     "Engine",
@@ -70,12 +73,14 @@ __all__ = [
     "InsufficientMemoryError",
     "InvalidArgumentError",
     "JsonSchemaError",
+    "MeasuredMemory",
     "MessageDelta",
     "MessageParser",
     "Model",
     "ModelInfo",
     "ModelLoadError",
     "NativeError",
+    "OutOfMemoryError",
     "Pooling",
     "Reason",
     "SamplingParams",

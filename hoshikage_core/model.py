@@ -17,6 +17,7 @@ from hoshikage_core import _checks
 from hoshikage_core._ffi import Handle, call, call_text, ffi, lib
 from hoshikage_core._loras import Lora
 from hoshikage_core.chat import ChatTemplate
+from hoshikage_core.devices import Devices
 from hoshikage_core.errors import CancelledError, ContextLengthError, ModelLoadError, NativeError, Reason
 from hoshikage_core.files import why_no_file
 from hoshikage_core.memory import fits_every_gpu, require_context_memory, require_embedder_memory
@@ -119,7 +120,8 @@ class Model:
     Args:
         path: The .gguf file (the first one of a split model).
         gpu_layers: Layers to keep in GPU memory: a number, "all", or "auto" for as many as fit. 0 leaves the GPU alone.
-            Without a GPU it has no effect.
+            Without a GPU it has no effect; ``n_gpu_layers`` tells what came of it.
+        devices: Which GPUs, and how much on each; None: all of them, by their free memory.
         fit: With "auto": the engine that must fit beside the layers; None: one with the defaults of ``engine()``.
         use_mmap: Map the file instead of reading it: faster to load, shared with the page cache.
         vocab_only: Only what tokenizing and templates need; such a model cannot generate.
@@ -138,6 +140,7 @@ class Model:
         path: str | os.PathLike[str],
         *,
         gpu_layers: GpuLayers = "auto",
+        devices: Devices | None = None,
         fit: ContextShape | None = None,
         use_mmap: bool = True,
         vocab_only: bool = False,
@@ -150,7 +153,7 @@ class Model:
         if reason is not None:
             raise ModelLoadError(self.path, reason)
         fit = ContextShape() if fit is None else fit
-        self._params = model_params(gpu_layers, fit)
+        self._params = model_params(gpu_layers, fit, devices)
         if gpu_layers == "auto" and not (vocab_only or no_weights) and fits_every_gpu(self.path, fit):
             self._params.fits_layers = False  # llama.cpp would read the whole header to find that out
         flags = {
@@ -171,6 +174,11 @@ class Model:
             flags = ffi.new("uint8_t[]", self.info.n_vocab)
             call(lib.hsk_end_tokens_get, pointer, flags, self.info.n_vocab)
         self.end_tokens = frozenset(match.start() for match in re.finditer(b"\x01", ffi.buffer(flags)))
+
+    @property
+    def n_gpu_layers(self) -> int:
+        """Layers in GPU memory: at most ``info.n_layer`` + 1, the output counts as one."""
+        return int(self._params.n_gpu_layers)
 
     def tokenize(self, text: str | bytes, *, add_special: bool = True, parse_special: bool = False) -> list[int]:
         """Cuts text into tokens.

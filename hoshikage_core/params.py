@@ -7,6 +7,7 @@ from typing import Any, Literal
 
 from hoshikage_core import _checks
 from hoshikage_core._ffi import ffi, lib
+from hoshikage_core.devices import Devices
 from hoshikage_core.errors import InvalidArgumentError, Reason
 
 GpuLayers = int | Literal["auto", "all"]
@@ -67,13 +68,18 @@ class ContextShape:
         return params
 
 
-def model_params(gpu_layers: GpuLayers, fit: ContextShape) -> Any:
+def model_params(gpu_layers: GpuLayers, fit: ContextShape, devices: Devices | None = None) -> Any:
     """A new ``hsk_model_params *``.
 
     Args:
         gpu_layers: Layers to keep in GPU memory; "auto": as many as fit there beside the context ``fit``.
         fit: Read with "auto" only.
+        devices: Which GPUs; None: all of them.
+
+    Raises:
+        InvalidArgumentError: A value is out of range, or there are fewer GPUs than ``devices`` speaks of.
     """
+    devices = Devices() if devices is None else _checks.instance("devices", devices, Devices, "a Devices")
     params = ffi.new("hsk_model_params *")
     lib.hsk_model_params_default(params)
     _checks.instance("fit", fit, ContextShape, "a ContextShape")
@@ -82,4 +88,7 @@ def model_params(gpu_layers: GpuLayers, fit: ContextShape) -> Any:
         params.fit = fit.native()[0]
     elif gpu_layers != "all":
         params.n_gpu_layers = _checks.integer("gpu_layers", gpu_layers, 0, 2**31 - 1)
+    devices.fill(params)
+    if gpu_layers != 0:
+        devices.require_present()
     return params

@@ -25,6 +25,8 @@ def expected(field_type: Any) -> Said:
         return said("must_be_word", words=", ".join(words))
     if isinstance(kinds[0], inspect.BoolType):
         return said("must_be_switch")
+    if isinstance(kinds[0], inspect.VarTupleType) and isinstance(kinds[0].item_type, inspect.FloatType):
+        return said("must_be_numbers", range=_range(kinds[0].item_type))
     return said("must_be_text" if isinstance(kinds[0], inspect.StrType) else "must_be_texts")
 
 

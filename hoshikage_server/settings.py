@@ -41,6 +41,11 @@ Language = Literal["ja", "en"]
 Seconds = Annotated[float, Meta(gt=0, le=86400)]
 Idle = Annotated[float, Meta(ge=0, le=31_536_000)]
 Count = Annotated[int, Meta(ge=1, le=1_000_000)]
+KvType = Literal["f32", "f16", "bf16", "q8_0", "q5_1", "q5_0", "q4_1", "q4_0", "iq4_nl"]
+SplitMode = Literal["none", "layer", "tensor"]
+# llama.cpp's limit of devices.
+TensorSplit = Annotated[tuple[Annotated[float, Meta(ge=0, le=1e9)], ...], Meta(max_length=16)]
+MainGpu = Annotated[int, Meta(ge=0, le=15)]
 # As browsers write it, or with * as its port; "null" is what they send for files and sandboxed frames.
 Origin = Annotated[str, Meta(pattern=r"^(\*|null|[a-z][a-z0-9+.-]*://[^/?#@\s*]+(:\*)?)$")]
 
@@ -64,6 +69,12 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     parallel: Annotated[int, Meta(ge=1, le=64)] = 1
     threads: Annotated[int, Meta(ge=1, le=512)] | None = None
     gpu_layers: int | Literal["auto", "all"] = "auto"
+    tensor_split: TensorSplit = ()
+    main_gpu: MainGpu | None = None
+    split_mode: SplitMode | None = None
+    require_gpu: bool = False
+    flash_attention: bool | None = None
+    kv_type: KvType = "f16"
 
     idle_timeout: Idle = 300.0
     max_loaded_models: Annotated[int, Meta(ge=1, le=64)] = 1
@@ -304,14 +315,15 @@ def _convert(name: str, value: object, source: str) -> Any:
         return _absolute(str(value), source)
     if name == "models_dir":
         return _folders(value, source)
-    if name in (*_KEYS, "cors_origins") and isinstance(value, str):
+    is_text = isinstance(value, str)
+    if name in (*_KEYS, "cors_origins", "tensor_split") and isinstance(value, str):
         value = [item.strip() for item in value.split(",") if item.strip()]
     if name == "cors_origins" and isinstance(value, list):  # as people copy them from the address bar
         value = [item.rstrip("/").lower() if isinstance(item, str) else item for item in value]
-    if field_type is bool and value in (0, 1):  # as in a variable
+    if field_type in (bool, bool | None) and value in (0, 1):  # as in a variable
         return bool(value)
     try:
-        return msgspec.convert(value, field_type, strict=not isinstance(value, str))
+        return msgspec.convert(value, field_type, strict=not is_text)
     except msgspec.ValidationError:
         # The value itself is left out: it may be a key.
         reason = said("not_an_origin") if name == "cors_origins" else expected(field_type)

@@ -8,25 +8,36 @@ import falcon
 import msgspec
 
 from hoshikage_server import __version__, messages
+from hoshikage_server.api.engine_status import degraded
 from hoshikage_server.api.operations import operation
+from hoshikage_server.engines.supervisor import Supervisor
 
 
 class HealthObject(msgspec.Struct, frozen=True):
-    """The server answers."""
+    """The server answers; `degraded` is there where a loaded model does without something, as /v1/status tells."""
 
     status: Literal["ok"] = "ok"
+    degraded: tuple[str, ...] | msgspec.UnsetType = msgspec.UNSET
 
 
-_HEALTHY = msgspec.json.encode(HealthObject())
+_encode = msgspec.json.Encoder().encode
 
 
 class Health:
-    """Whether the server answers. No model is needed for that."""
+    """Whether the server answers. No model is needed for that.
+
+    Args:
+        supervisor: Who knows the models that are loaded.
+    """
+
+    def __init__(self, supervisor: Supervisor) -> None:
+        self._supervisor = supervisor
 
     @operation("Check health", answer=HealthObject)
     def on_get(self, request: falcon.Request, response: falcon.Response) -> None:
         """Says yes."""
-        response.data = _HEALTHY
+        words = {word for engine in self._supervisor.snapshot().engines for word in degraded(engine)}
+        response.data = _encode(HealthObject(degraded=tuple(sorted(words)) or msgspec.UNSET))
         response.content_type = falcon.MEDIA_JSON
 
 

@@ -82,12 +82,13 @@ class ModelItem:
         body.read(request, self._settings.now)
         model = self._catalog.find(owner).entry.id if self._catalog.knows(owner) else owner
         request.context.model = model
+        language = request.context.language
         with ClientWatch(request.env):
-            done = self._load(owner) if verb == "load" else self._unloading.unload(model, request.context.language)
+            done = self._load(owner, language) if verb == "load" else self._unloading.unload(model, language)
         response.data = _encode(done)
         response.content_type = falcon.MEDIA_JSON
 
-    def _load(self, name: str) -> LoadObject:
+    def _load(self, name: str, language: str) -> LoadObject:
         supervisor, limits = self._answers.supervisor, self._settings.now
         entry = self._catalog.find(name, "model").entry
         model, spec = entry.id, spec_of(entry, limits)
@@ -100,5 +101,5 @@ class ModelItem:
                 supervisor.lease(lease)
         supervisor.close_lease(lease)
         engine = engine_of(spec, supervisor.settled())  # None if another model has made it go already
-        status = engine_status(engine, supervisor.usages().get(engine.pid)) if engine else None
+        status = engine_status(engine, supervisor.usages().get(engine.pid), language) if engine else None
         return LoadObject(model, before is not None and before.state in ("ready", "generating"), status)

@@ -27,7 +27,10 @@ _WITH_KEY = ("missing_api_key", "invalid_api_key")
 _WITH_BODY = ("malformed_request", "origin_not_allowed", "request_timeout", "request_too_large")
 _WITH_TYPED_BODY = ("invalid_json", "invalid_type", "invalid_value", "missing_required_parameter")
 _WITH_TYPES = ("unsupported_charset", "unsupported_content_encoding", "unsupported_content_type")
-_WITH_ENGINE = ("queue_full", "queue_timeout", "insufficient_memory", "model_load_failed", "engine_crashed")
+_WITH_ENGINE = (
+    *("queue_full", "queue_timeout", "insufficient_memory", "gpu_required", "model_load_failed"),
+    "engine_crashed",
+)
 
 _NO_STRUCTS: dict[Any, dict[str, Any]] = {None: {}, msgspec.Struct: {"type": "object"}}
 

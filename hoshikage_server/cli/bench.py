@@ -11,7 +11,7 @@ from click.core import ParameterSource
 from hoshikage_server.cli.completing import complete_model
 from hoshikage_server.cli.model.listing import billions
 from hoshikage_server.cli.output import ProgressBar, print_json, table
-from hoshikage_server.cli.words import command, json_option, option, say
+from hoshikage_server.cli.words import command, json_option, option, say, warn_on_cpu
 from hoshikage_server.engines.wire import INT32_MAX
 from hoshikage_server.settings import load_settings
 
@@ -121,7 +121,7 @@ def _tune(models: ModelMap, entry: ModelEntry, spec: EngineSpec, repetitions: in
 
 def _show(report: Report) -> None:
     machine = say("bench_cores", cpu=report.cpu, cores=report.physical_cores, threads=report.n_threads)
-    gpus = say("bench_gpu", gpus=", ".join(report.gpus), layers=report.gpu_layers)
+    gpus = say("bench_gpu", gpus=", ".join(report.gpus), layers=f"{report.n_gpu_layers}/{report.n_layer + 1}")
     build = f"Hoshikage {report.version}, {report.backend}, llama.cpp {report.llama_cpp_commit[:10]}"
     kind = say("show_params", arch=report.arch, n=billions(report.n_params), layers=report.n_layer)
     told = say("comma").join((kind, report.quantisation, f"n_ctx {report.n_ctx}"))
@@ -141,6 +141,7 @@ def _show(report: Report) -> None:
     table(headings, rows, right=(1, 2, 3))
     if report.degraded:
         click.echo(say("status_degraded", steps=", ".join(report.degraded)), err=True)
+    warn_on_cpu(report.no_gpu)
     _warn(report.busy_cpus)
 
 

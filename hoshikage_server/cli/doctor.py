@@ -45,7 +45,7 @@ def checks() -> Mapping[str, Check]:
         "python": machine.python,
         "compiler": machine.compiler,
         "backend": lambda: machine.backend(ask),
-        "gpu": lambda: machine.gpu(ask),
+        "gpu": lambda: machine.gpu(ask, expects=lambda: lists.expects_gpu(settings)),
         "memory": lambda: machine.memory(ask),
         "disk": lambda: machine.disk(places),
         "settings": lambda: place.settings(settings, errors),

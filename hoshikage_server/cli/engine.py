@@ -10,7 +10,7 @@ import click
 from hoshikage_server.api.status_objects import LoadObject, StatusObject, UnloadObject
 from hoshikage_server.cli.client import Client, model_path
 from hoshikage_server.cli.status_view import StatusView
-from hoshikage_server.cli.words import command, json_option, option, say, url_option
+from hoshikage_server.cli.words import command, json_option, option, say, url_option, warn_on_cpu
 from hoshikage_server.settings import cli_language, load_settings
 
 _ANSWER_S = 10.0  # for what the server does at once
@@ -53,6 +53,8 @@ def load(model_id: str, url: str | None) -> None:
     told = Client(settings, url).post(path, LoadObject, allowed_s + _MARGIN_S)
     details = StatusView(cli_language()).loaded(told.engine) if told.engine else []
     _tell("model_was_loaded" if told.was_loaded else "model_loaded", model_id, details)
+    if told.engine is not None:
+        warn_on_cpu(told.engine.no_gpu)
 
 
 @command("unload", "cli_unload")

@@ -67,6 +67,11 @@ class LocalBackend:
         """Loads the model, unless it is the one that is loaded."""
         self._ready(find_served(self._catalog, model).entry, on_progress)
 
+    def no_gpu(self) -> str | None:
+        """As the loading found out."""
+        reason = None if self._loaded is None else self._loaded.no_gpu
+        return None if reason is None else reason.text(cli_language())
+
     def stream(self, messages: list[Message], wishes: Wishes) -> Generator[Piece]:
         """The answer. The engine steps in a thread, so that Ctrl-C ends a step of any length."""
         served = find_served(self._catalog, wishes.model)

@@ -16,6 +16,7 @@ from hoshikage_server.cli.local_backend import load_model, told
 from hoshikage_server.engines.failures import CannotGenerateError
 from hoshikage_server.engines.wire import EngineSpec
 from hoshikage_server.errors import ServerError
+from hoshikage_server.settings import cli_language
 
 BUSY_S = 0.5
 _WARM_UP = 16  # tokens; the first ones of a model are read from the disk
@@ -66,7 +67,9 @@ class Report(msgspec.Struct, frozen=True):
     n_ctx: int
     n_threads: int
     gpu_layers: int | str
+    n_gpu_layers: int
     degraded: tuple[str, ...]
+    no_gpu: str | None
     cpu: str
     physical_cores: int
     gpus: list[str]
@@ -115,7 +118,9 @@ def measure(name: str, spec: EngineSpec, task: Task, on_load: OnProgress, on_ste
             n_ctx=spec.n_ctx,
             n_threads=spec.n_threads or machine.physical_cores(),
             gpu_layers=spec.gpu_layers,
+            n_gpu_layers=model.n_gpu_layers,
             degraded=loaded.degraded,
+            no_gpu=None if loaded.no_gpu is None else loaded.no_gpu.text(cli_language()),
             cpu=machine.cpu_model(),
             physical_cores=machine.physical_cores(),
             gpus=machine.gpu_names() if build.backend != "cpu" else [],

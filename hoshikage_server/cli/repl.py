@@ -14,7 +14,7 @@ from hoshikage_server.cli.asking import Backend, Wishes
 from hoshikage_server.cli.backends import prepare
 from hoshikage_server.cli.conversation import Conversation
 from hoshikage_server.cli.output import Dim, is_terminal, readable
-from hoshikage_server.cli.words import say
+from hoshikage_server.cli.words import say, warn_on_cpu
 from hoshikage_server.errors import ServerError
 from hoshikage_server.settings import cli_language
 
@@ -54,6 +54,7 @@ class Repl:
             ServerError: The model cannot be loaded at the beginning.
         """
         prepare(self.backend, self.wishes.model)
+        warn_on_cpu(self.backend.no_gpu())
         if self._is_watched:
             self.note(say("chat_welcome", model=self.wishes.model))
         self.greet()

@@ -10,7 +10,7 @@ import click
 from hoshikage_server.cli.asking_options import asking_options, wishes_of
 from hoshikage_server.cli.backends import backend_options, choose, prepare
 from hoshikage_server.cli.output import is_terminal
-from hoshikage_server.cli.words import command, json_option, option, say
+from hoshikage_server.cli.words import command, json_option, option, say, warn_on_cpu
 from hoshikage_server.errors import ServerError
 from hoshikage_server.settings import load_settings
 
@@ -50,6 +50,7 @@ def run(
         if is_json:
             print_json({"model": name, **answer.as_object()})
         view.cut(wishes.max_tokens)
+        warn_on_cpu(backend.no_gpu())
         if stats or (not is_json and is_terminal(sys.stderr)):
             view.stats()
 

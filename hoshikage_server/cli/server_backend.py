@@ -8,6 +8,7 @@ from urllib.parse import quote
 
 import msgspec
 
+from hoshikage_server.api.status_objects import StatusObject
 from hoshikage_server.cli.asking import Message, OnProgress, Piece, Usage, Wishes
 from hoshikage_server.cli.client import Client
 from hoshikage_server.errors import ServerError
@@ -103,6 +104,14 @@ class ServerBackend:
 
     def prepare(self, model: str, on_progress: OnProgress) -> None:
         """The server loads what it is asked for."""
+
+    def no_gpu(self) -> str | None:
+        """As the server's status says."""
+        try:
+            engines = self._client.get("/v1/status", StatusObject, _LIST_S).engines
+        except ServerError:  # it is beside the matter
+            return None
+        return next((engine.no_gpu for engine in engines if engine.no_gpu is not None), None)
 
     def stream(self, messages: list[Message], wishes: Wishes) -> Generator[Piece]:
         """The answer as the server streams it."""

@@ -25,6 +25,12 @@ def say(key: str, /, **values: object) -> str:
     return messages.text(key, cli_language(), **values)
 
 
+def warn_on_cpu(reason: str | None) -> None:
+    """Tells why the CPU computes although a GPU was to, if there is something to tell."""
+    if reason is not None:
+        click.echo(say("on_cpu", reason=reason), err=True)
+
+
 class PipeClosedError(Exception):
     """Nobody reads the output any more, as behind `| head`."""
 

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from hoshikage_server.doctor.finding import Finding, shell
+from hoshikage_server.engines import spec
 from hoshikage_server.errors import ModelMapError
 from hoshikage_server.messages import said, told_by_system
 from hoshikage_server.registry.entry import UNUSED, Entry, ModelEntry
@@ -31,6 +32,15 @@ def models(settings: Settings) -> list[Finding]:
     found = [*refused, *_twice(path), *_missing(entries), *_unreadable(entries), *_same_file(entries)]
     found += _keys(path, entries)
     return found or [Finding("models", "ok", said("doctor_models", n=len(entries), path=path))]
+
+
+def expects_gpu(settings: Settings) -> bool:
+    """Whether a model is to be loaded onto a GPU in any case; of a list that cannot be read, the other check tells."""
+    try:
+        entries = ModelMap(settings.model_map).entries()
+    except ModelMapError:
+        return False
+    return any(spec.expects_gpu(spec.spec_of(entry, settings)) for entry in entries.values())
 
 
 def personas(settings: Settings) -> list[Finding]:

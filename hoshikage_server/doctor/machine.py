@@ -90,8 +90,21 @@ def backend(ask: Ask = ask) -> list[Finding]:
     return found
 
 
-def gpu(ask: Ask = ask, driver_files: Sequence[str] = DRIVER_FILES) -> list[Finding]:
-    """NVIDIA's driver, its CUDA, and the GPUs with their memory."""
+def gpu(
+    ask: Ask = ask, driver_files: Sequence[str] = DRIVER_FILES, expects: Callable[[], bool] = lambda: False
+) -> list[Finding]:
+    """NVIDIA's driver, its CUDA, and the GPUs with their memory; and where one is expected, why it is not used."""
+    found = _gpus(ask, driver_files)
+    if not expects() or any(one.status != "ok" for one in found):
+        return found
+    try:
+        cause = ask("no_gpu").get("cause")
+    except ProbeError:  # as the other check tells
+        return found
+    return [*found, Finding("gpu", "warning", said(f"no_gpu_{cause}"))] if cause else found
+
+
+def _gpus(ask: Ask, driver_files: Sequence[str]) -> list[Finding]:
     if not any(os.path.exists(path) for path in driver_files):
         return [Finding("gpu", "ok", said("doctor_no_gpu"))]
     try:

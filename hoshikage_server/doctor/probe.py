@@ -1,4 +1,4 @@
-"""A look at what may crash or hang, in a process of its own: `python -m hoshikage_server.doctor.probe backend|gpu`.
+"""A look at what may crash or hang, in a process of its own: `python -m hoshikage_server.doctor.probe WHAT`.
 
 It prints JSON; what is wrong is a field of it as long as the process lives to tell.
 """
@@ -92,11 +92,18 @@ def _one_gpu(nvml: Any, index: int) -> dict[str, Any]:
     return {"name": name, "free_bytes": memory.free, "total_bytes": memory.total}
 
 
+def _no_gpu() -> dict[str, Any]:
+    from hoshikage_core.devices import gpu_memory
+    from hoshikage_server.engines.no_gpu import cause, look
+
+    return {"cause": None if gpu_memory() else cause(look())}
+
+
 def _text(value: str | bytes) -> str:
     return value.decode("utf-8", "replace") if isinstance(value, bytes) else value
 
 
-PROBES: dict[str, Callable[[], dict[str, Any]]] = {"backend": _backend, "gpu": _gpu}
+PROBES: dict[str, Callable[[], dict[str, Any]]] = {"backend": _backend, "gpu": _gpu, "no_gpu": _no_gpu}
 
 if __name__ == "__main__":
     sys.stdout.write(f"{json.dumps(PROBES[sys.argv[1]]())}\n")

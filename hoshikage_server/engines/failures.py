@@ -4,7 +4,13 @@ from __future__ import annotations
 
 import logging
 
-from hoshikage_core import HoshikageError, InsufficientMemoryError, Reason, UnsupportedError
+from hoshikage_core import (
+    HoshikageError,
+    InsufficientMemoryError,
+    InvalidArgumentError,
+    Reason,
+    UnsupportedError,
+)
 from hoshikage_core.errors import Value
 from hoshikage_server import logs
 from hoshikage_server.engines import wire
@@ -14,7 +20,7 @@ _LOAD_FAILED = "model_load_failed"
 # What may be told of a load that failed; everything else is model_load_failed.
 LOAD_CODES = frozenset(
     {
-        *(_LOAD_FAILED, "model_file_missing", "insufficient_memory"),
+        *(_LOAD_FAILED, "model_file_missing", "insufficient_memory", "out_of_memory", "gpu_required"),
         *("adapter_load_failed", "draft_model_failed", "template_file_failed", "template_load_failed"),
     }
 )
@@ -95,7 +101,7 @@ def failed(request_id: int, error: Exception, **more: int) -> wire.Failed:
         log.error(said("log_request_failed", way=logs.way_of(error)))
         return wire.Failed(request_id, "internal_error", type(error).__name__)
     values = vars(error) | more
-    fields = {name: _plain(value) for name, value in values.items() if isinstance(value, (int, float, str))}
+    fields = {name: _plain(value) for name, value in values.items() if isinstance(value, (int, float, str, Said))}
     return wire.Failed(request_id, error.code, str(error), {**fields})
 
 
@@ -106,8 +112,11 @@ def failed_load(error: Exception) -> wire.Failed:
     frame = failed(0, error)
     if error.code in LOAD_CODES:
         return frame
-    key = "load_unsupported" if isinstance(error, UnsupportedError) else "load_broke"
-    return wire.Failed(0, _LOAD_FAILED, str(error), {**frame.fields, "reason": _reason(key, str(error))})
+    if isinstance(error, InvalidArgumentError) and error.field:
+        reason = said("reason_load_argument", field=error.field, reason=of_reason(error.reason))
+    else:
+        reason = _reason("load_unsupported" if isinstance(error, UnsupportedError) else "load_broke", str(error))
+    return wire.Failed(0, _LOAD_FAILED, str(error), {**frame.fields, "reason": reason})
 
 
 def in_words(error: Exception) -> Sentence | str:
@@ -115,6 +124,8 @@ def in_words(error: Exception) -> Sentence | str:
     if isinstance(error, InsufficientMemoryError):
         return said("memory_short", needed=Size(error.needed_bytes), free=Size(error.free_bytes))
     reason = getattr(error, "reason", None)
+    if isinstance(reason, Said):
+        return reason
     return of_reason(reason) if isinstance(reason, Reason) else str(error)
 
 
@@ -130,7 +141,7 @@ def _reason(key: str, words: str) -> Said:
     return said(f"reason_{key}", words=words)
 
 
-def _plain(value: Value) -> int | float | str | Said:
+def _plain(value: Value | Said) -> int | float | str | Said:
     if isinstance(value, Reason):
         return of_reason(value)
     return int(value) if isinstance(value, bool) else value

@@ -11,6 +11,9 @@ from hoshikage_server.errors import EngineError
 from hoshikage_server.messages import Said
 from hoshikage_server.settings import Settings
 
+# Loads that may go well once another model is gone.
+MEMORY_CODES = ("insufficient_memory", "out_of_memory", "gpu_required")
+
 
 @dataclass(frozen=True)
 class Crash:
@@ -69,7 +72,7 @@ class Health:
 
     def on_memory_freed(self) -> None:
         """What did not fit may fit now."""
-        if self.failure is not None and self.failure.code == "insufficient_memory":
+        if self.failure is not None and self.failure.code in MEMORY_CODES:
             self.on_loaded()
 
     def forgive(self) -> None:

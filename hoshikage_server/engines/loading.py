@@ -3,34 +3,43 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterator
+import os
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
+import msgspec
+
 from hoshikage_core import (
     AdapterLoadError,
     ChatTemplate,
     ContextShape,
+    Devices,
     Engine,
     HoshikageError,
     InsufficientMemoryError,
+    MeasuredMemory,
     Model,
     ModelLoadError,
+    OutOfMemoryError,
     Reason,
     SamplingParams,
     Speculation,
     UnsupportedError,
     require_memory,
 )
+from hoshikage_core.devices import gpu_free_bytes
 from hoshikage_core.files import why_no_file
-from hoshikage_core.params import GpuLayers
+from hoshikage_core.memory import private_bytes
+from hoshikage_server.engines import nvml
 from hoshikage_server.engines.defaults import recommended_sampling
 from hoshikage_server.engines.failures import DraftModelError, ModelFileMissingError, in_words
+from hoshikage_server.engines.no_gpu import NoGpuError, require_gpu, why_no_gpu
 from hoshikage_server.engines.templates import open_template, template_text
-from hoshikage_server.engines.wire import EngineSpec
-from hoshikage_server.messages import said
+from hoshikage_server.engines.wire import EngineSpec, Measured
+from hoshikage_server.messages import Said, said
 from hoshikage_server.registry.parts import all_parts
 
 log = logging.getLogger("hoshikage_server.engines.worker")
@@ -38,6 +47,7 @@ log = logging.getLogger("hoshikage_server.engines.worker")
 T = TypeVar("T")
 
 _LARGE_KV_TYPES = ("f32", "f16", "bf16")
+_SHORTAGES = (InsufficientMemoryError, OutOfMemoryError)  # by the figures, or when it was tried all the same
 # One after the other, each on top of those before: what costs the least is given up first.
 LADDER: tuple[tuple[str, dict[str, Any]], ...] = (
     ("n_batch=128", {"n_batch": 128}),
@@ -56,6 +66,7 @@ class Loaded:
         defaults: How tokens are chosen where nobody says otherwise.
         template: The chat template to take instead of the model's own.
         degraded: The steps of the ladder that were taken.
+        no_gpu: Why no GPU computes although one was to.
     """
 
     model: Model
@@ -63,13 +74,26 @@ class Loaded:
     defaults: SamplingParams
     template: ChatTemplate | None = None
     degraded: tuple[str, ...] = ()
+    no_gpu: Said | None = None
 
 
-def load(spec: EngineSpec, on_progress: Callable[[float], object]) -> Loaded:
+def load(
+    spec: EngineSpec,
+    on_progress: Callable[[float], object],
+    measured: Sequence[Measured] = (),
+    n_given_up: int = 0,
+) -> Loaded:
     """Loads what the spec asks for.
 
+    Args:
+        spec: What is asked for.
+        on_progress: Told how far it is.
+        measured: What engines of this spec took before.
+        n_given_up: How many steps of the ladder are to be taken at once, where any may be taken.
+
     Raises:
-        HoshikageError: It could not be loaded; InsufficientMemoryError after the last step that was allowed.
+        HoshikageError: It could not be loaded; InsufficientMemoryError or OutOfMemoryError after the last step that was
+            allowed, NoGpuError where the CPU would have to compute and must not.
     """
     template = template_text(spec)
     for path, _ in loras_of(spec):  # the weights are not read only to find this out
@@ -80,21 +104,28 @@ def load(spec: EngineSpec, on_progress: Callable[[float], object]) -> Loaded:
     if spec.is_vocab_only:
         model = Model(spec.path, vocab_only=True)
         return Loaded(model, None, SamplingParams(), _or_close(model, lambda: open_template(model, spec, template)))
+    require_gpu(spec)
     options: dict[str, Any] = {"gpu_layers": spec.gpu_layers, "n_batch": 512, "kv_type": spec.kv_type}
-    try:
-        return _load(spec, options, template, (), on_progress)
-    except InsufficientMemoryError as error:
-        if not spec.may_degrade:
-            raise
-        shortage = error
+    steps = [(name, change) for name, change in LADDER if spec.may_degrade and _saves(spec, change)]
     taken: tuple[str, ...] = ()
-    for name, change in LADDER:
-        if not _saves(spec, change):
-            continue
+    for name, change in steps[:n_given_up]:
+        options |= change
+        taken += (name,)
+    shortage: HoshikageError
+    try:
+        return _load(spec, options, template, taken, on_progress, measured)
+    except _SHORTAGES as error:
+        shortage = error
+    except HoshikageError as error:
+        if not taken:
+            raise
+        log.warning(said("log_step_impossible", step=", ".join(taken), reason=in_words(error)))
+        return load(spec, on_progress, measured)
+    for name, change in steps[n_given_up:]:
         log.warning(said("log_trying_with", shortage=in_words(shortage), step=name))
         try:
-            return _load(spec, {**options, **change}, template, (*taken, name), on_progress)
-        except InsufficientMemoryError as error:
+            return _load(spec, {**options, **change}, template, (*taken, name), on_progress, measured)
+        except _SHORTAGES as error:
             shortage = error
             options |= change
             taken += (name,)
@@ -121,7 +152,9 @@ def _saves(spec: EngineSpec, change: dict[str, Any]) -> bool:
     if "kv_type" in change:
         # llama.cpp quantises the values of a cache only with flash attention.
         return spec.kv_type in _LARGE_KV_TYPES and spec.flash_attention is not False
-    return change.get("gpu_layers") != spec.gpu_layers
+    if "gpu_layers" in change:
+        return spec.gpu_layers != 0 and not spec.requires_gpu
+    return True
 
 
 def _load(
@@ -130,8 +163,8 @@ def _load(
     template: str | None,
     taken: tuple[str, ...],
     on_progress: Callable[[float], object],
+    measured: Sequence[Measured],
 ) -> Loaded:
-    gpu_layers = options["gpu_layers"]
     shape = {
         "n_ctx": spec.n_ctx,
         "parallel": spec.parallel,
@@ -139,17 +172,44 @@ def _load(
         "kv_type": options["kv_type"],
         "flash_attention": spec.flash_attention,
     }
+    place = {"gpu_layers": options["gpu_layers"], "devices": devices_of(spec)}
     if spec.checks_memory:
-        require_memory(spec.path, gpu_layers=gpu_layers, lora=loras_of(spec), **shape)
-    model = Model(spec.path, gpu_layers=gpu_layers, fit=ContextShape(**shape), on_progress=on_progress)
+        seen = next((one for one in measured if one.given_up == taken), None)
+        still = None if seen is None else _still_to_take(seen)
+        require_memory(spec.path, lora=loras_of(spec), measured=still, **place, **shape)
+    model = Model(spec.path, **place, fit=ContextShape(**shape), on_progress=on_progress)
+    no_gpu = why_no_gpu(spec, model.n_gpu_layers)
+    if no_gpu is not None and spec.requires_gpu:
+        model.close()
+        raise NoGpuError(no_gpu)
     chat = _or_close(model, lambda: open_template(model, spec, template))
-    engine = _or_close(model, lambda: _engine(model, spec, shape, gpu_layers))
-    return Loaded(model, engine, recommended_sampling(model.info.metadata), chat, taken)
+    engine = _or_close(model, lambda: _engine(model, spec, shape, place))
+    return Loaded(model, engine, recommended_sampling(model.info.metadata), chat, taken, no_gpu)
+
+
+def _still_to_take(seen: Measured) -> MeasuredMemory:
+    """What an engine took, without what this process holds already: on a GPU its context, which it needs to ask."""
+    vram_bytes = seen.vram_bytes
+    if vram_bytes:
+        gpu_free_bytes()
+        use = nvml.look()
+        held = use.by_pid.get(os.getpid()) if isinstance(use, nvml.GpuUse) and use.by_pid else None
+        vram_bytes = max(vram_bytes - (held or 0), 1)
+    return MeasuredMemory(max(seen.private_bytes - private_bytes(), 0), vram_bytes)
 
 
 def loras_of(spec: EngineSpec) -> list[tuple[str, float]]:
     """The adapters as hoshikage_core wants them."""
     return [(adapter.file.path, adapter.scale) for adapter in spec.lora]
+
+
+def devices_of(spec: EngineSpec) -> Devices:
+    """Where the layers go, as hoshikage_core wants it.
+
+    Raises:
+        InvalidArgumentError: These cannot be had together.
+    """
+    return Devices(**msgspec.structs.asdict(spec.devices))
 
 
 def _or_close(model: Model, make: Callable[[], T]) -> T:
@@ -162,7 +222,7 @@ def _or_close(model: Model, make: Callable[[], T]) -> T:
 
 @contextmanager
 def _speculation(
-    model: Model, spec: EngineSpec, shape: dict[str, Any], gpu_layers: GpuLayers
+    model: Model, spec: EngineSpec, shape: dict[str, Any], place: dict[str, Any]
 ) -> Iterator[Speculation | None]:
     """How an engine that is made meanwhile guesses; it keeps what it needs of the draft model."""
     info = model.info
@@ -177,8 +237,8 @@ def _speculation(
         path = spec.draft_model.path
         try:
             if spec.checks_memory:
-                require_memory(path, gpu_layers=gpu_layers, **shape)
-            with Model(path, gpu_layers=gpu_layers, fit=ContextShape(**shape)) as draft_model:
+                require_memory(path, **place, **shape)
+            with Model(path, **place, fit=ContextShape(**shape)) as draft_model:
                 yield Speculation(draft_model=draft_model)
         except ModelLoadError as error:
             raise DraftModelError(path, error.reason) from error
@@ -187,10 +247,10 @@ def _speculation(
             raise DraftModelError(path, Reason("draft_unsuited", text)) from error
 
 
-def _engine(model: Model, spec: EngineSpec, shape: dict[str, Any], gpu_layers: GpuLayers) -> Engine | None:
+def _engine(model: Model, spec: EngineSpec, shape: dict[str, Any], place: dict[str, Any]) -> Engine | None:
     options = {"n_threads": spec.n_threads, "cache_bytes": spec.cache_bytes, "lora": loras_of(spec), **shape}
     try:
-        with _speculation(model, spec, shape, gpu_layers) as speculation:
+        with _speculation(model, spec, shape, place) as speculation:
             return model.engine(**options, speculation=speculation)
     except UnsupportedError:
         if model.info.has_encoder and model.info.has_decoder:  # it cannot embed either

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import msgspec
 
-from hoshikage_server.engines.wire import Adapter, EngineSpec, SpecFile
-from hoshikage_server.registry.entry import ModelEntry
+from hoshikage_server.engines.wire import Adapter, Devices, EngineSpec, SpecFile
+from hoshikage_server.registry.entry import Entry, ModelEntry
 from hoshikage_server.registry.entry_files import is_template, placed
 from hoshikage_server.registry.parts import all_parts
 from hoshikage_server.settings import Settings
@@ -31,14 +31,33 @@ def spec_of(entry: ModelEntry, settings: Settings) -> EngineSpec:
         may_degrade=settings.degrade if given.degrade is None else given.degrade,
         checks_memory=settings.memory_check,
         cache_bytes=_cache_bytes() if settings.cache_ram is None else settings.cache_ram,
-        kv_type=given.kv_type or "f16",
-        flash_attention=given.flash_attention,
+        kv_type=given.kv_type or settings.kv_type,
+        flash_attention=settings.flash_attention if given.flash_attention is None else given.flash_attention,
         chat_template=_template(given.chat_template, entry.folder),
         lora=tuple(Adapter(SpecFile(placed(lora.path, entry.folder)), lora.scale) for lora in given.lora),
         guesses=(given.speculation or settings.speculation) == "ngram" and draft_model is None,
         draft_model=draft_model,
+        devices=_devices(given, settings),
+        requires_gpu=settings.require_gpu,
     )
     return as_it_is(asked)
+
+
+def _devices(given: Entry, settings: Settings) -> Devices:
+    """Which GPUs; an entry that says anything about them says all, as parts of both would contradict each other."""
+    says_nothing = given.split_mode is None and given.tensor_split is None and given.main_gpu is None
+    said_by = settings if says_nothing else given
+    return Devices(
+        split_mode=said_by.split_mode or ("layer" if said_by.main_gpu is None else "none"),
+        tensor_split=said_by.tensor_split or (),
+        main_gpu=said_by.main_gpu or 0,
+    )
+
+
+def expects_gpu(spec: EngineSpec) -> bool:
+    """Whether somebody has said that there is a GPU, and wants it."""
+    places = msgspec.structs.replace(spec.devices, rpc_servers=())
+    return spec.gpu_layers != 0 and (spec.requires_gpu or spec.gpu_layers != "auto" or places != Devices())
 
 
 def _template(given: str | None, folder: Path) -> str | SpecFile | None:

@@ -30,7 +30,59 @@ ENGINE: dict[str, Message] = {
         "({device}). Use a smaller quantisation, lower HOSHIKAGE_N_CTX (or the model's own n_ctx), let it load in less "
         "memory with HOSHIKAGE_DEGRADE=1, or end other programs.",
     ),
+    "out_of_memory": Message(
+        "モデルの計算に使うメモリ（GPU または RAM）が足りなくなりました（{reason}）。"
+        "モデルの n_ctx か parallel を小さくする、kv_type を q8_0 にする、gpu_layers を減らす、"
+        "HOSHIKAGE_DEGRADE=1 で省メモリでの続行を許す、ほかのプログラムを終了する、のいずれかをお試しください。",
+        "The model ran out of memory, on the GPU or in RAM ({reason}). Lower its n_ctx or parallel, set its kv_type to "
+        "q8_0, give it fewer gpu_layers, let it go on in less memory with HOSHIKAGE_DEGRADE=1, or end other programs.",
+    ),
     "device_host": Message("メインメモリ", "RAM"),
+    "gpu_required": Message(
+        "モデル '{model}' をGPUで動かせないため、読み込みませんでした（HOSHIKAGE_REQUIRE_GPU）。{reason}",
+        "The model '{model}' was not loaded, because no GPU would compute it (HOSHIKAGE_REQUIRE_GPU). {reason}",
+    ),
+    # Why no GPU computes
+    "no_gpu_build": Message(
+        "GPUはありますが、この Hoshikage は CUDA なしでビルドされています。"
+        "'HOSHIKAGE_BACKEND=cuda make build' でビルドし直してください。",
+        "There is a GPU, but this Hoshikage was built without CUDA. Build it again with 'HOSHIKAGE_BACKEND=cuda make "
+        "build'.",
+    ),
+    "no_gpu_machine": Message(
+        "この Hoshikage は CUDA なしでビルドされていて、NVIDIAのGPUも見つかりません。GPUがあるなら、"
+        "ドライバーを入れてから 'HOSHIKAGE_BACKEND=cuda make build' でビルドし直してください。"
+        "CPUで動かすなら gpu_layers を 0 にしてください。",
+        "This Hoshikage was built without CUDA, and no NVIDIA GPU is found. If there is one, install its driver and "
+        "build again with 'HOSHIKAGE_BACKEND=cuda make build'; to compute on the CPU, set gpu_layers to 0.",
+    ),
+    "no_gpu_container": Message(
+        "このコンテナからはGPUが見えません。'--gpus all' を付けて起動してください"
+        "（ホストには NVIDIA Container Toolkit が必要です）。",
+        "This container sees no GPU. Start it with '--gpus all' (the host needs the NVIDIA Container Toolkit).",
+    ),
+    "no_gpu_driver": Message(
+        "NVIDIAのドライバー（libcuda.so.1）がありません。ドライバーを入れるか、CPUで動かすなら gpu_layers を 0 にして"
+        "ください。",
+        "There is no NVIDIA driver (libcuda.so.1). Install it or, to compute on the CPU, set gpu_layers to 0.",
+    ),
+    "no_gpu_hidden": Message(
+        "CUDA_VISIBLE_DEVICES がすべてのGPUを隠しています。この変数を消すか、GPUの番号にしてください。",
+        "CUDA_VISIBLE_DEVICES hides all GPUs. Unset it, or set it to the number of one.",
+    ),
+    "no_gpu_device": Message(
+        "NVIDIAのドライバーはありますが、使えるGPUがありません。'nvidia-smi' で、GPUが見えるか、"
+        "ドライバーが古すぎないか（CUDA 12.4 以降に対応しているか）を確かめてください。",
+        "There is an NVIDIA driver, but no GPU that can be used. See with 'nvidia-smi' whether it finds one, and "
+        "whether the driver is too old (it has to know CUDA 12.4).",
+    ),
+    "no_gpu_memory": Message(
+        "GPUメモリに空きがなく、1層も置けません（空き {free} / {total}、使用中: {users}）。"
+        "GPUを使っているほかのプログラムを終了するか、n_ctx を小さくしてください。",
+        "The GPU's memory has no room for even one layer ({free} of {total} free; in use by: {users}). End other "
+        "programs that use the GPU, or lower n_ctx.",
+    ),
+    "no_gpu_users_unknown": Message("不明", "unknown"),
     "model_in_use": Message(
         "モデル '{model}' は使用中です。応答が終わってから、もう一度お試しください。",
         "The model '{model}' is in use: try again when its answers have ended.",

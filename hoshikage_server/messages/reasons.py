@@ -15,6 +15,27 @@ REASONS: dict[str, Message] = {
         "token {token} is not in the vocabulary (0 to {last})",
     ),
     "reason_unknown_kv_type": Message("llama.cpp にない型です", "is none of llama.cpp's types"),
+    "reason_split_of_one": Message("split_mode が none のときは使えません", "has no effect where split_mode is none"),
+    "reason_main_of_all": Message(
+        "使えるのは split_mode が none のときだけです", "has no effect unless split_mode is none"
+    ),
+    "reason_more_shares_than_gpus": Message(
+        "数値が {n_shares} 個ありますが、GPUは {n_gpus} 個です", "has {n_shares} numbers for {n_gpus} GPUs"
+    ),
+    "reason_no_such_gpu": Message(
+        "GPU {main_gpu} はありません（0 から {last} まで）", "there is no GPU {main_gpu}, the last one is {last}"
+    ),
+    "reason_too_many_shares": Message(
+        "数値が {n_shares} 個ありますが、分けられるGPUは {n_max} 個までです",
+        "has {n_shares} numbers, but a model can be spread over {n_max} devices",
+    ),
+    "reason_bad_share": Message(
+        "0 以上の数値にしてください（{got} がありました）", "must hold numbers from 0, not {got}"
+    ),
+    "reason_no_share": Message("0 より大きい数値が1つは必要です", "must hold a number above 0"),
+    "reason_no_host_and_port": Message(
+        "'ホスト:ポート' と書いてください（{got} でした）", "must be HOST:PORT, not {got}"
+    ),
     "reason_number_out_of_bounds": Message(
         "{low} から {high} の範囲にしてください（{got} でした）", "must be from {low} to {high}, not {got}"
     ),
@@ -123,8 +144,14 @@ REASONS: dict[str, Message] = {
         "this version cannot use such a model yet: use another one ({words})",
     ),
     "reason_load_broke": Message(
-        "推論エンジンが準備の途中で失敗しました。n_ctx などの設定を見直すか、別のファイルをお使いください（{words}）",
-        "the engine failed on the way: check n_ctx and the model's other settings, or use another file ({words})",
+        "推論エンジンが準備の途中で失敗しました。n_ctx や kv_type などの設定を見直すか、"
+        "別のファイルをお使いください（{words}）",
+        "the engine failed on the way: check n_ctx, kv_type and the model's other settings, or use another "
+        "file ({words})",
+    ),
+    "reason_load_argument": Message(
+        "設定 '{field}': {reason}。モデルの項目か、同じ名前の設定を直してください",
+        "'{field}' {reason}: correct it in the model's entry, or the setting of this name",
     ),
     "reason_load_unexpected": Message(
         "予期しないエラーが起きました。サーバーのログを確かめてください（{words}）",

@@ -41,6 +41,7 @@ SETTINGS: dict[str, Message] = {
     "must_be_switch": Message("0か1にしてください", "it must be 0 or 1"),
     "must_be_text": Message("文字列にしてください", "it must be a text"),
     "must_be_texts": Message("文字列の一覧にしてください", "it must be a list of texts"),
+    "must_be_numbers": Message("{range}数値の一覧にしてください", "it must be a list of numbers{range}"),
     "range_within": Message("{low} 以上 {high} 以下の", " from {low} to {high}"),
     "range_from": Message("{low} 以上の", " of at least {low}"),
     "range_above": Message("{low} より大きく {high} 以下の", " above {low} and up to {high}"),
@@ -72,6 +73,27 @@ SETTINGS: dict[str, Message] = {
     ),
     "setting_gpu_layers": Message(
         "GPUメモリに置く層の数。auto は入るだけ、all は全部", "layers in GPU memory; auto: what fits, all: all"
+    ),
+    "setting_tensor_split": Message(
+        "GPUごとの分け前の比（例 3,1）。指定がなければ空きメモリに応じて分ける",
+        "each GPU's share of a model, such as 3,1; by their free memory when not set",
+    ),
+    "setting_main_gpu": Message("モデルを置く1つのGPUの番号（0 から）", "the one GPU that models go to, from 0"),
+    "setting_split_mode": Message(
+        "複数のGPUへの分け方。layer は層ごと、tensor は各層を分けて同時に計算、none は main_gpu だけ",
+        "how several GPUs share a model: layer by layer, tensor: a part of each layer, none: main_gpu alone",
+    ),
+    "setting_require_gpu": Message(
+        "GPUで動かせないモデルは、CPUで動かす代わりに読み込みを断る",
+        "refuse to load a model where no GPU would compute it, instead of using the CPU",
+    ),
+    "setting_flash_attention": Message(
+        "Flash Attention を使うか（指定がなければ使えるときに使う）",
+        "whether to use flash attention; where it can be had when not set",
+    ),
+    "setting_kv_type": Message(
+        "KVキャッシュの数値の型。q8_0 や q4_0 はメモリが少なくて済む",
+        "type of the KV cache's numbers; q8_0 and q4_0 take less memory",
     ),
     "setting_idle_timeout": Message(
         "この秒数使われないモデルはアンロードする。0 は無期限",

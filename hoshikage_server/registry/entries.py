@@ -13,9 +13,10 @@ from hoshikage_server.engines.wire import Pooling
 from hoshikage_server.errors import ModelMapError, RequestError
 from hoshikage_server.messages import Sentence
 from hoshikage_server.registry import json_faults, map_faults, raw_map
-from hoshikage_server.registry.entry import Entry, KvType, ModelEntry, Speculation
+from hoshikage_server.registry.entry import Entry, ModelEntry, Speculation
 from hoshikage_server.registry.names import why_no_id
 from hoshikage_server.registry.raw_map import RawEntry
+from hoshikage_server.settings import KvType, SplitMode
 
 
 def _words(*values: object) -> str:
@@ -26,6 +27,7 @@ def _words(*values: object) -> str:
 WORDS = {
     "kv_type": _words(*get_args(KvType)),
     "gpu_layers": _words("auto", "all"),
+    "split_mode": _words(*get_args(SplitMode)),
     "speculation": _words(*get_args(Speculation)),
     "pooling": _words(*get_args(Pooling)),
 }

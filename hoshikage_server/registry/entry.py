@@ -16,10 +16,9 @@ import msgspec
 from msgspec import Meta
 
 from hoshikage_server.engines.wire import INT32_MAX, Pooling, Sampling, Text
-from hoshikage_server.settings import Idle
+from hoshikage_server.settings import Idle, KvType, MainGpu, SplitMode, TensorSplit
 
 Speculation = Literal["off", "ngram"]
-KvType = Literal["f32", "f16", "bf16", "q8_0", "q5_1", "q5_0", "q4_1", "q4_0", "iq4_nl"]
 
 # Keys that this version knows of, and does not use: who has written them is told.
 UNUSED = ("mmproj", "rpc_servers")
@@ -63,6 +62,9 @@ class Entry(msgspec.Struct, frozen=True, omit_defaults=True):
         n_ctx: Tokens of context.
         parallel: Requests computed at once.
         gpu_layers: Layers in GPU memory.
+        tensor_split: Each GPU's share of the model, in any unit.
+        main_gpu: The one GPU that it goes to.
+        split_mode: Whether it goes to one GPU, to several layer by layer, or to several with a part of each layer.
         kv_type: Type of the KV cache's numbers.
         flash_attention: Whether to use it; where the backend supports it if this is missing.
         idle_timeout: Seconds without a request after which it is unloaded; 0: never.
@@ -89,6 +91,9 @@ class Entry(msgspec.Struct, frozen=True, omit_defaults=True):
     n_ctx: Annotated[int, Meta(ge=1, le=INT32_MAX)] | None = None
     parallel: Annotated[int, Meta(ge=1, le=64)] | None = None
     gpu_layers: Annotated[int, Meta(ge=0, le=INT32_MAX)] | Literal["auto", "all"] | None = None
+    tensor_split: TensorSplit | None = None
+    main_gpu: MainGpu | None = None
+    split_mode: SplitMode | None = None
     kv_type: KvType | None = None
     flash_attention: bool | None = None
     idle_timeout: Idle | None = None

@@ -70,6 +70,7 @@ def test_syntax(text: str | bytes, place: tuple[int, int], words: str) -> None:
         ("kv_type", "q3", "'f32', 'f16', 'bf16'"),
         ("embedding", {"pooling": "max"}, "'mean', 'cls', 'last'"),
         ("gpu_layers", "most", "'auto', 'all'"),
+        ("split_mode", "row", "'none', 'layer', 'tensor'"),
         ("stop", ["a", ""], "'stop[1]': empty string"),
         ("lora", [{"path": "x"}, {"path": "y", "scale": 1000}], "'lora[1].scale': decimal above"),
         ("sha256", "x", "'sha256': string does not match"),

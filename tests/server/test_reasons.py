@@ -59,7 +59,7 @@ def test_each_reason_has_its_sentence() -> None:
         for template in message:
             assert {name for _, name, _, _ in string.Formatter().parse(template) if name} <= values, key
     known = {f"reason_{key}" for key in found.keys() - {"os_error"}}
-    known |= {f"reason_load_{end}" for end in ("unsupported", "broke", "unexpected")}
+    known |= {f"reason_load_{end}" for end in ("argument", "unsupported", "broke", "unexpected")}
     assert {key for key in CATALOGUE if key.startswith("reason_")} == known
 
 

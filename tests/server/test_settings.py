@@ -35,12 +35,16 @@ def test_values_are_typed(tmp_path: Path) -> None:
         "HOSHIKAGE_THREADS": "3",
         "HOSHIKAGE_API_KEYS": "one, two,,",
         "HOSHIKAGE_QUEUE_TIMEOUT": "2.5",
+        "HOSHIKAGE_TENSOR_SPLIT": "3, 1.5",
+        "HOSHIKAGE_FLASH_ATTENTION": "0",
     }
     settings = build_settings(environ)
     assert settings.gpu_layers == 12
     assert settings.threads == 3
     assert settings.api_keys == ("one", "two")
     assert settings.queue_timeout == 2.5
+    assert settings.tensor_split == (3, 1.5)
+    assert settings.flash_attention is False
 
 
 @pytest.mark.parametrize(
@@ -52,6 +56,13 @@ def test_values_are_typed(tmp_path: Path) -> None:
         ("N_CTX", "0"),
         ("GPU_LAYERS", "many"),
         ("PARALLEL", "0"),
+        ("TENSOR_SPLIT", "3,x"),
+        ("TENSOR_SPLIT", "3,-1"),
+        ("TENSOR_SPLIT", ",".join("1" * 17)),
+        ("MAIN_GPU", "-1"),
+        ("SPLIT_MODE", "row"),
+        ("FLASH_ATTENTION", "2"),
+        ("KV_TYPE", "q3"),
         ("THREADS", "513"),
         ("QUEUE_TIMEOUT", "-1"),
         ("QUEUE_TIMEOUT", "nan"),
@@ -74,6 +85,12 @@ def test_a_bad_value_names_its_variable(tmp_path: Path, name: str, value: str) -
         ("QUEUE_TIMEOUT", "-1", "it must be a number above 0 and up to 86400", "0 より大きく 86400 以下の数値"),
         ("LANG", "fr", "it must be one of en, ja", "次のどれかにしてください: en, ja"),
         ("GPU_LAYERS", "many", "it must be a whole number, or one of all, auto", "整数か、次のどれか"),
+        (
+            "TENSOR_SPLIT",
+            "3,x",
+            "it must be a list of numbers from 0 to 1000000000",
+            "0 以上 1000000000 以下の数値の一覧",
+        ),
         ("DEGRADE", "maybe", "it must be 0 or 1", "0か1に"),
     ],
 )

@@ -10,7 +10,7 @@ import msgspec
 import pytest
 
 from hoshikage_server.engines.spec import as_it_is, spec_of, vocabulary_of
-from hoshikage_server.engines.wire import Adapter, EngineSpec, SpecFile
+from hoshikage_server.engines.wire import Adapter, Devices, EngineSpec, SpecFile
 from hoshikage_server.registry.entries import read_entry
 from hoshikage_server.settings import build_settings
 
@@ -44,6 +44,12 @@ def file(path: Path) -> SpecFile:
         ({"parallel": 1, "gpu_layers": 0}, {"parallel": 1, "gpu_layers": 0}),
         ({"gpu_layers": "all"}, {"gpu_layers": "all"}),
         ({"kv_type": "q8_0", "flash_attention": False}, {"kv_type": "q8_0", "flash_attention": False}),
+        ({"HOSHIKAGE_KV_TYPE": "q8_0", "HOSHIKAGE_FLASH_ATTENTION": "1"}, {"kv_type": "q8_0", "flash_attention": True}),
+        (
+            {"HOSHIKAGE_KV_TYPE": "q8_0", "HOSHIKAGE_FLASH_ATTENTION": "1", "kv_type": "f16", "flash_attention": False},
+            {"kv_type": "f16", "flash_attention": False},
+        ),
+        ({"HOSHIKAGE_REQUIRE_GPU": "1"}, {"requires_gpu": True}),
         ({"chat_template": "{{ x }}"}, {"chat_template": "{{ x }}"}),
         ({"chat_template": "no\nfile"}, {"chat_template": "no\nfile"}),
     ],
@@ -52,6 +58,28 @@ def test_the_entry_wins(folder: Path, keys: dict[str, Any], expected: dict[str, 
     """Over the settings, also with 0; what is missing is as set, or as the library has it."""
     made = spec(folder, **keys)
     assert {name: getattr(made, name) for name in expected} == expected
+
+
+SPLIT = {"HOSHIKAGE_TENSOR_SPLIT": "3, 1", "HOSHIKAGE_SPLIT_MODE": "tensor"}
+
+
+@pytest.mark.parametrize(
+    ("keys", "expected"),
+    [
+        ({}, Devices()),
+        ({"HOSHIKAGE_MAIN_GPU": "1"}, Devices(split_mode="none", main_gpu=1)),
+        ({"HOSHIKAGE_MAIN_GPU": "0"}, Devices(split_mode="none")),
+        (SPLIT, Devices(split_mode="tensor", tensor_split=(3.0, 1.0))),
+        ({**SPLIT, "main_gpu": 2}, Devices(split_mode="none", main_gpu=2)),
+        ({**SPLIT, "split_mode": "layer"}, Devices()),
+        ({**SPLIT, "tensor_split": []}, Devices()),
+        ({**SPLIT, "tensor_split": [1, 2.5]}, Devices(tensor_split=(1.0, 2.5))),
+        ({"main_gpu": 1, "split_mode": "layer"}, Devices(main_gpu=1)),  # which loading refuses
+    ],
+)
+def test_an_entry_says_all_of_its_gpus(folder: Path, keys: dict[str, Any], expected: Devices) -> None:
+    """Or nothing, and the settings do: parts of both could contradict each other."""
+    assert spec(folder, **keys).devices == expected
 
 
 def test_files_are_found_from_the_maps_folder(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:

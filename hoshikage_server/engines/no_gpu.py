@@ -1,0 +1,167 @@
+"""Why no GPU computes where one was to, looked at in the engine process: there llama.cpp has looked for one.
+
+Each cause is a sentence of the catalogue, `no_gpu_CAUSE`, with its remedy.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from hoshikage_core import HoshikageError, build_info
+from hoshikage_core.devices import gpu_memory
+from hoshikage_server.engines.spec import expects_gpu
+from hoshikage_server.engines.wire import EngineSpec
+from hoshikage_server.messages import Said, Size, said
+
+Cause = Literal["build", "machine", "container", "driver", "hidden", "device"]
+
+# One of them is there where NVIDIA's driver gives access to a GPU (the other: WSL).
+DEVICE_FILES = ("/dev/nvidiactl", "/dev/dxg")
+_DRIVER_LIBRARY = "libcuda.so.1"
+_CONTAINER_FILES = ("/.dockerenv", "/run/.containerenv")  # Docker's, Podman's
+_CONTAINER_GROUPS = ("docker", "containerd", "kubepods", "lxc", "libpod")
+_USERS_TOLD = 3
+
+
+class NoGpuError(HoshikageError):
+    """No GPU computes, and the settings require one.
+
+    Attributes:
+        reason: Why.
+    """
+
+    code = "gpu_required"
+
+    def __init__(self, reason: Said) -> None:
+        super().__init__(str(reason))
+        self.reason = reason
+
+
+@dataclass(frozen=True)
+class Surroundings:
+    """What decides why llama.cpp sees no GPU.
+
+    Attributes:
+        is_built_for_it: Whether CUDA is built in.
+        has_device: Whether the driver gives access to a GPU.
+        has_library: Whether the driver's library can be loaded; of no interest without CUDA.
+        is_hidden: Whether CUDA_VISIBLE_DEVICES names none.
+        is_container: Whether this is a container.
+    """
+
+    is_built_for_it: bool
+    has_device: bool
+    has_library: bool
+    is_hidden: bool
+    is_container: bool
+
+
+def look(environ: Mapping[str, str] = os.environ) -> Surroundings:
+    """The surroundings of this process."""
+    visible = environ.get("CUDA_VISIBLE_DEVICES")
+    is_built_for_it = build_info().backend == "cuda"
+    return Surroundings(
+        is_built_for_it=is_built_for_it,
+        has_device=any(map(os.path.exists, DEVICE_FILES)),
+        has_library=is_built_for_it and _can_load(_DRIVER_LIBRARY),
+        is_hidden=visible is not None and (not visible.strip() or visible.strip().startswith("-")),
+        is_container=is_container(),
+    )
+
+
+def cause(found: Surroundings) -> Cause:
+    """The first thing to be put right."""
+    if not found.is_built_for_it:
+        return "build" if found.has_device else "machine"
+    if not found.has_device and found.is_container:
+        return "container"
+    if not found.has_library:
+        return "driver"
+    return "hidden" if found.is_hidden else "device"
+
+
+def why_no_gpu(spec: EngineSpec, n_gpu_layers: int) -> Said | None:
+    """Why a model has no layers on a GPU.
+
+    Args:
+        spec: How it was to be loaded.
+        n_gpu_layers: Its layers in GPU memory.
+
+    Returns:
+        None where it has some, and where nobody expects any: the CPU was asked for, or there is nothing else.
+    """
+    if n_gpu_layers > 0 or spec.gpu_layers == 0:
+        return None
+    memory = gpu_memory()
+    if memory:
+        free, total = (sum(sizes) for sizes in zip(*memory.values(), strict=True))
+        return said("no_gpu_memory", free=str(Size(free)), total=str(Size(total)), users=_users())
+    found = look()
+    is_expected = expects_gpu(spec) or found.is_built_for_it or found.has_device
+    return said(f"no_gpu_{cause(found)}") if is_expected else None
+
+
+def require_gpu(spec: EngineSpec) -> None:
+    """Raises an error before the weights are read, where the settings require a GPU and there is none.
+
+    Raises:
+        NoGpuError: So it is.
+    """
+    if spec.requires_gpu and not gpu_memory():
+        reason = why_no_gpu(spec, 0)
+        if reason is not None:
+            raise NoGpuError(reason)
+
+
+def is_container(root: str = "/") -> bool:
+    """Whether this process is in a container, as far as that can be told."""
+    if any(os.path.exists(os.path.join(root, path.lstrip("/"))) for path in _CONTAINER_FILES):
+        return True
+    try:
+        with open(os.path.join(root, "proc/1/cgroup"), encoding="utf-8", errors="replace") as file:
+            groups = file.read()
+    except OSError:
+        return False
+    return any(name in groups for name in _CONTAINER_GROUPS)
+
+
+def _can_load(library: str) -> bool:
+    try:
+        ctypes.CDLL(library)
+    except OSError:
+        return False
+    return True
+
+
+def _users() -> str | Said:
+    """Who holds most of the GPUs' memory, as far as the driver tells."""
+    import pynvml
+
+    held: dict[int, int] = {}
+    try:
+        pynvml.nvmlInit()
+        try:
+            for index in range(pynvml.nvmlDeviceGetCount()):
+                device = pynvml.nvmlDeviceGetHandleByIndex(index)
+                for process in pynvml.nvmlDeviceGetComputeRunningProcesses(device):
+                    held[process.pid] = held.get(process.pid, 0) + (process.usedGpuMemory or 0)
+            held.pop(os.getpid(), None)
+            most = sorted(held, key=lambda pid: -held[pid])[:_USERS_TOLD]
+            users = [f"{_name(pynvml, pid)}PID {pid} ({Size(held[pid])})" for pid in most]
+        finally:
+            pynvml.nvmlShutdown()
+    except pynvml.NVMLError:
+        users = []
+    return ", ".join(users) or said("no_gpu_users_unknown")
+
+
+def _name(nvml: Any, pid: int) -> str:
+    try:
+        name = nvml.nvmlSystemGetProcessName(pid)
+    except nvml.NVMLError:
+        return ""
+    return os.path.basename(name.decode("utf-8", "replace") if isinstance(name, bytes) else name) + " "

@@ -1,0 +1,189 @@
+"""Why no GPU computes: each cause has its words and its remedy, and nobody is warned who expects none."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Any
+
+import pytest
+from api_client import Api, MakeApi
+from fake_nvml import DRIVER_NOT_LOADED, FakeNvml
+
+from hoshikage_core import Model
+from hoshikage_server.engines import loading, no_gpu
+from hoshikage_server.engines.failures import failed_load
+from hoshikage_server.engines.loading import load
+from hoshikage_server.engines.no_gpu import NoGpuError, Surroundings, cause, is_container, look, why_no_gpu
+from hoshikage_server.engines.wire import Devices, EngineSpec
+from hoshikage_server.errors import KINDS, EngineError
+
+GIB = 2**30
+# What makes a sentence of use: in both languages, something to type or to set.
+REMEDIES = {
+    "build": "HOSHIKAGE_BACKEND=cuda make build",
+    "machine": "HOSHIKAGE_BACKEND=cuda make build",
+    "container": "--gpus all",
+    "driver": "gpu_layers",
+    "hidden": "CUDA_VISIBLE_DEVICES",
+    "device": "nvidia-smi",
+}
+
+
+def spec(**values: Any) -> EngineSpec:
+    return EngineSpec("/m.gguf", 256, **values)
+
+
+def surroundings(
+    monkeypatch: pytest.MonkeyPatch, memory: dict[str, tuple[int, int]] | None = None, **facts: bool
+) -> None:
+    found = Surroundings(**{name: facts.get(name, False) for name in Surroundings.__dataclass_fields__})
+    monkeypatch.setattr(no_gpu, "gpu_memory", lambda: memory or {})
+    monkeypatch.setattr(no_gpu, "look", lambda: found)
+
+
+@pytest.mark.parametrize(
+    ("facts", "expected"),
+    [
+        ({"has_device": True}, "build"),
+        ({"has_device": True, "is_hidden": True, "is_container": True}, "build"),
+        ({}, "machine"),
+        ({"is_container": True}, "machine"),
+        ({"is_built_for_it": True}, "driver"),
+        ({"is_built_for_it": True, "is_hidden": True}, "driver"),
+        ({"is_built_for_it": True, "is_container": True}, "container"),
+        ({"is_built_for_it": True, "is_container": True, "has_library": True}, "container"),
+        ({"is_built_for_it": True, "is_container": True, "has_library": True, "has_device": True}, "device"),
+        ({"is_built_for_it": True, "has_library": True, "has_device": True, "is_hidden": True}, "hidden"),
+        ({"is_built_for_it": True, "has_library": True, "has_device": True}, "device"),
+    ],
+)
+def test_the_cause_comes_first_that_is_put_right_first(
+    monkeypatch: pytest.MonkeyPatch, facts: dict[str, bool], expected: str
+) -> None:
+    """What would still be missing after the others; the sentence tells what helps, in both languages."""
+    surroundings(monkeypatch, **facts)
+    assert cause(no_gpu.look()) == expected
+    told = why_no_gpu(spec(gpu_layers="all"), 0)
+    assert told is not None
+    for language in ("ja", "en"):
+        assert REMEDIES[expected] in told.text(language)
+        assert "{" not in told.text(language)
+
+
+@pytest.mark.parametrize(
+    ("values", "facts", "is_told"),
+    [
+        ({}, {}, False),
+        ({}, {"is_container": True}, False),
+        ({}, {"has_device": True}, True),
+        ({}, {"is_built_for_it": True}, True),
+        ({"gpu_layers": 0}, {"is_built_for_it": True, "has_device": True}, False),
+        ({"gpu_layers": 0, "requires_gpu": True}, {"has_device": True}, False),
+        ({"gpu_layers": 1}, {}, True),
+        ({"gpu_layers": "all"}, {}, True),
+        ({"devices": Devices(tensor_split=(3, 1))}, {}, True),
+        ({"devices": Devices(split_mode="none")}, {}, True),
+        ({"devices": Devices(rpc_servers=("a:1",))}, {}, False),
+        ({"requires_gpu": True}, {}, True),
+    ],
+)
+def test_who_is_told(
+    monkeypatch: pytest.MonkeyPatch, values: dict[str, Any], facts: dict[str, bool], is_told: bool
+) -> None:
+    """Who has said that there is a GPU, or has one; nobody who wants the CPU, or has nothing else."""
+    surroundings(monkeypatch, **facts)
+    assert (why_no_gpu(spec(**values), 0) is not None) is is_told
+    assert why_no_gpu(spec(**values), 1) is None
+
+
+def test_a_gpu_that_others_have_filled(monkeypatch: pytest.MonkeyPatch, nvml: FakeNvml) -> None:
+    """How much is free of how much, and who holds the most; where the driver does not tell, that is said."""
+    surroundings(monkeypatch, {"CUDA0": (GIB // 4, 8 * GIB), "CUDA1": (GIB // 4, 8 * GIB)})
+    shares = {11: GIB, 12: 5 * GIB, 13: 2 * GIB, 14: GIB // 2, os.getpid(): 6 * GIB}
+    nvml.say("device 0 0 0", *(f"process {pid} {size}" for pid, size in shares.items()), "process 15 -1")
+    told = why_no_gpu(spec(), 0)
+    assert told is not None
+    for part in ("512.0 MiB", "16.00 GiB", "PID 12 (5.00 GiB), PID 13 (2.00 GiB), PID 11 (1.00 GiB)"):
+        assert part in told.text("ja")
+        assert part in told.text("en")
+    assert nvml.n_open == 0
+    nvml.say(f"init {DRIVER_NOT_LOADED}")
+    told = why_no_gpu(spec(), 0)
+    assert told is not None
+    assert "unknown" in told.text("en")
+    assert "不明" in told.text("ja")
+
+
+@pytest.mark.parametrize(("value", "is_hidden"), [(None, False), ("", True), (" ", True), ("-1", True), ("0,1", False)])
+def test_hidden_gpus(value: str | None, is_hidden: bool) -> None:
+    """As CUDA reads the variable."""
+    assert look({} if value is None else {"CUDA_VISIBLE_DEVICES": value}).is_hidden is is_hidden
+
+
+def test_containers(tmp_path: Path) -> None:
+    """Docker and Podman leave a file, others the name of their control group."""
+    root = tmp_path / "root"
+    (root / "proc" / "1").mkdir(parents=True)
+    assert not is_container(str(root))
+    group = root / "proc" / "1" / "cgroup"
+    group.write_text("0::/init.scope\n")
+    assert not is_container(str(root))
+    group.write_text("12:memory:/kubepods/burstable/pod1\n")
+    assert is_container(str(root))
+    group.unlink()
+    (root / ".dockerenv").touch()
+    assert is_container(str(root))
+
+
+def test_it_is_refused_before_the_weights_are_read(tiny_model_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where a GPU is required; the error crosses to the server with its reason, as 503."""
+    surroundings(monkeypatch, has_device=True)
+    monkeypatch.setattr(loading, "Model", None)
+    wanted = EngineSpec(str(tiny_model_path), 256, requires_gpu=True)
+    with pytest.raises(NoGpuError) as caught:
+        load(wanted, lambda progress: None)
+    frame = failed_load(caught.value)
+    told = EngineError.reported(frame.code, frame.message, {"model": "m", **frame.fields})
+    assert (told.code, KINDS[told.code].status) == ("gpu_required", 503)
+    for language in ("ja", "en"):
+        assert REMEDIES["build"] in told.text(language)
+        assert "HOSHIKAGE_REQUIRE_GPU" in told.text(language)
+
+
+def test_it_is_refused_where_no_layer_fits(tiny_model_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """There is a GPU, and it is full; the model that was loaded is closed."""
+    surroundings(monkeypatch, {"CUDA0": (0, 8 * GIB)})
+    closed: list[Model] = []
+    monkeypatch.setattr(Model, "close", lambda model: closed.append(model))
+    with pytest.raises(NoGpuError, match="no room"):
+        load(EngineSpec(str(tiny_model_path), 256, requires_gpu=True), lambda progress: None)
+    [model] = closed
+    monkeypatch.undo()
+    model.close()
+
+
+def test_the_last_step_of_the_ladder_is_not_taken_then(tiny_model_path: Path) -> None:
+    """It would leave the GPU."""
+    change = {"gpu_layers": 0}
+    assert loading._saves(EngineSpec(str(tiny_model_path), 256), change)
+    assert not loading._saves(EngineSpec(str(tiny_model_path), 256, requires_gpu=True), change)
+
+
+@pytest.fixture(scope="module")
+def api(make_api: MakeApi) -> Api:
+    return make_api({name: {"path": "/nowhere", "model": f"{name}.gguf"} for name in ("m", "crawls", "lean")})
+
+
+def test_status_and_health_tell(api: Api) -> None:
+    """In the language of whoever asks; health says so only while it is so."""
+    assert api.get("/health").json == {"status": "ok"}
+    loaded = api.post(b"", "/v1/models/crawls/load", headers={"Accept-Language": "en"}).json["engine"]
+    assert loaded["degraded"] == ["no_gpu"]
+    assert REMEDIES["container"] in loaded["no_gpu"]
+    [engine] = api.get("/v1/status", headers={"Accept-Language": "ja"}).json["engines"]
+    assert (engine["degraded"], engine["gpu_layers"], engine["n_layers"]) == (["no_gpu"], 0, 33)
+    assert "コンテナ" in engine["no_gpu"]
+    assert api.get("/health").json == {"status": "ok", "degraded": ["no_gpu"]}
+    assert api.post(b"", "/v1/models/lean/load").json["engine"]["no_gpu"] is None
+    assert api.get("/health").json == {"status": "ok", "degraded": ["n_batch=128"]}
