@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import re
 import shlex
@@ -12,10 +13,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from .cache import cache_root
 from .compiler import Compiler, identified
 from .cuda_packages import packages_toolkit, packages_version
 from .driver import Driver
-from .errors import BuildError, say
+from .errors import BuildError, explained_os_errors, say
 
 _USUAL_HOME = "/usr/local/cuda"
 _LEAST_VERSION = (12, 4)
@@ -84,6 +86,8 @@ def find_cuda(environ: Mapping[str, str], driver: Driver | None, host: Compiler)
         _require_use_of_packages(driver)
         return usable(identified((str(packages_toolkit() / "bin" / "nvcc"),)), asked, driver, host)
     except BuildError as error:
+        if error.en == system.en:
+            raise
         raise BuildError(system.ja + error.ja, f"{system.en} {error.en}") from error
 
 
@@ -147,11 +151,17 @@ def usable(nvcc: Compiler, asked: tuple[str, ...], driver: Driver | None, host: 
     if driver is not None and driver.cuda[0] < version[0]:
         raise _too_new(version, driver)
     archs = _archs(nvcc, version, asked, driver)
-    if reason := _fails(nvcc, archs[0], host):
+    # A trial takes seconds, and each `make` comes by here: what has worked works.
+    tried = hashlib.sha256(repr((root, nvcc, archs[0], host, _TRIAL)).encode()).hexdigest()[:16]
+    mark = cache_root() / "cuda" / f"tried-{tried}"
+    if not mark.exists() and (reason := _fails(nvcc, archs[0], host)):
         raise BuildError(
             f"{root} の CUDA Toolkit では小さなプログラムもコンパイルできません ({reason})。",
             f"The CUDA toolkit in {root} cannot compile even a small program ({reason}).",
         )
+    with explained_os_errors(mark.parent):
+        mark.parent.mkdir(parents=True, exist_ok=True)
+        mark.touch()
     return Cuda(root, nvcc, version, archs)
 
 
@@ -186,13 +196,12 @@ def _archs(nvcc: Compiler, version: tuple[int, int], asked: tuple[str, ...], dri
 
 def _fails(nvcc: Compiler, arch: str, host: Compiler) -> str | None:
     """Returns why the compiler cannot make a program that uses cuBLAS, or None."""
+    words = [f"-arch=sm_{arch.partition('-')[0]}", "--cudart", "shared", "-lcublas", "-lcublasLt", "-o", "trial"]
+    if len(host.command) == 1:  # nvcc takes no more than a program
+        words += ["-ccbin", host.command[0]]
     with tempfile.TemporaryDirectory(prefix="hoshikage-cuda-") as folder:
-        file = Path(folder, "trial.cu")
-        file.write_text(_TRIAL, encoding="ascii")
-        words = [f"-arch=sm_{arch.partition('-')[0]}", "--cudart", "shared", "-lcublas", "-lcublasLt"]
-        if len(host.command) == 1:  # nvcc takes no more than a program
-            words += ["-ccbin", host.command[0]]
-        command = [*nvcc.command, *words, "-o", str(file.with_suffix("")), str(file)]
+        Path(folder, "trial.cu").write_text(_TRIAL, encoding="ascii")
+        command = [*nvcc.command, *words, "trial.cu"]
         done = subprocess.run(command, cwd=folder, capture_output=True, text=True, errors="replace")
     if done.returncode == 0:
         return None

@@ -8,6 +8,7 @@ import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from .errors import say
 
@@ -29,10 +30,20 @@ class Driver:
 
 
 def find_driver(environ: Mapping[str, str], limit_s: float = _LIMIT_S) -> Driver | None:
-    """Returns the driver, or None where there is none, where it has no GPU, and where it does not work, which is said.
+    """Returns the driver, or None where there is none, it has no GPU, or it does not work, which is said."""
+    told = _ask(environ, limit_s)
+    if problem := told.get("problem"):
+        say(
+            f"NVIDIA ドライバが正しく動いていません ({problem})。`nvidia-smi` で確かめてください",
+            f"the NVIDIA driver does not work ({problem}): see what `nvidia-smi` says",
+        )
+    if not told.get("archs"):
+        return None
+    return Driver((told["cuda"] // 1000, told["cuda"] % 1000 // 10), tuple(dict.fromkeys(told["archs"])))
 
-    It is asked in a process of its own, since a broken driver may crash or hang whoever asks.
-    """
+
+def _ask(environ: Mapping[str, str], limit_s: float) -> dict[str, Any]:
+    """Has the driver asked in a process of its own, since a broken one may crash or hang whoever asks."""
     process = subprocess.Popen(
         [sys.executable, "-I", "-S", str(_PROBE)],
         env=dict(environ),
@@ -45,19 +56,8 @@ def find_driver(environ: Mapping[str, str], limit_s: float = _LIMIT_S) -> Driver
         printed, _ = process.communicate(timeout=limit_s)
     except subprocess.TimeoutExpired:
         process.kill()  # and not waited for: what hangs inside the driver does not die of it
-        return _broken(f"no answer in {limit_s:g} s")
+        return {"problem": f"no answer in {limit_s:g} s"}
     if process.returncode != 0:
-        return _broken(f"exit status {process.returncode}")
-    told = json.loads(printed.splitlines()[-1])
-    if "problem" in told:
-        return _broken(told["problem"])
-    if not told.get("archs"):
-        return None
-    return Driver((told["cuda"] // 1000, told["cuda"] % 1000 // 10), tuple(dict.fromkeys(told["archs"])))
-
-
-def _broken(problem: str) -> None:
-    say(
-        f"NVIDIA ドライバが正しく動いていません ({problem})。`nvidia-smi` で確かめてください",
-        f"the NVIDIA driver does not work ({problem}): see what `nvidia-smi` says",
-    )
+        return {"problem": f"exit status {process.returncode}"}
+    told: dict[str, Any] = json.loads(printed.splitlines()[-1])
+    return told

@@ -7,7 +7,9 @@ import json
 import mmap
 from pathlib import Path
 
+from hoshikage_server import __version__
 from hoshikage_server.api.status_objects import BuildStatus
+from hoshikage_server.registry.peaks import FILE_NAME, Peaks
 
 # The beginning of what build_support writes into it (HSK_BUILD); a C string, it ends with a zero byte.
 _MARK = b'{"backend": "'
@@ -37,3 +39,8 @@ def _build_of(module: Path) -> BuildStatus:
     return BuildStatus(
         described["llama_cpp"]["commit"], described["backend"], cuda and cuda["version"], described["compiler"]
     )
+
+
+def open_peaks(cache_dir: Path) -> Peaks:
+    """What models with this build were seen to take of memory."""
+    return Peaks(cache_dir / FILE_NAME, f"{__version__} {read_build()}")

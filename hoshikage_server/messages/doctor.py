@@ -57,7 +57,8 @@ DOCTOR: dict[str, Message] = {
         "計算エンジンを読み込めません: {reason}", "The backend cannot be loaded: {reason}"
     ),
     "doctor_no_cuda_library": Message(
-        "CUDAのライブラリ {name} が見つかりません。もう一度ビルドすると用意されます（HOSHIKAGE_BACKEND=cpu ならCPU用になります）。",
+        "CUDAのライブラリ {name} が見つかりません。もう一度ビルドすると用意されます（HOSHIKAGE_BACKEND=cpu を付けると"
+        "CPU用になります）。",
         "The CUDA library {name} is missing: building again gets it (with HOSHIKAGE_BACKEND=cpu it is for the CPU).",
     ),
     "doctor_cuda": Message(

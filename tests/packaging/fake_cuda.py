@@ -63,8 +63,8 @@ def write_driver(folder: Path) -> Path:
 def write_library(path: Path, source: str, *words: str) -> Path:
     """Builds a shared library whose soname is its file's name."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    command = ["g++", "-x", "c++", "-", "-shared", "-fPIC", f"-Wl,-soname,{path.name}", "-o", str(path), *words]
-    subprocess.run(command, input=source, text=True, check=True)
+    command = ["g++", "-shared", "-fPIC", f"-Wl,-soname,{path.name}", "-o", str(path), "-x", "c++", "-", "-x", "none"]
+    subprocess.run([*command, *words], input=source, text=True, check=True)
     return path
 
 

@@ -20,7 +20,7 @@ def driver(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(autouse=True)
-def no_system_toolkit(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def nothing_but_the_fakes(cache: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """What happens to be installed here is not found, and nothing is fetched."""
     monkeypatch.setattr(cuda, "_USUAL_HOME", str(tmp_path / "none"))
     monkeypatch.setattr(cuda, "packages_toolkit", lambda: pytest.fail("fetched"))
@@ -186,6 +186,18 @@ def test_what_the_system_lacks_comes_from_the_packages(
         found = read_options({**machine, **variables}).cuda
         assert found is not None
         assert found.root == str(fetched)
+
+
+def test_a_toolkit_is_tried_once(driver: Path, tmp_path: Path) -> None:
+    """What has compiled is not made to again; another toolkit is."""
+    nvcc = write_toolkit(tmp_path / "toolkit")
+    machine = environment(driver, HOSHIKAGE_BACKEND="cuda", CUDA_HOME=str(nvcc.parents[1]))
+    first = read_options(machine)
+    nvcc.write_text(nvcc.read_text().replace("exit 0", "exit 1"))
+    assert read_options(machine) == first
+    nvcc.write_text(nvcc.read_text().replace("V13.0.1", "V13.0.2"))
+    with pytest.raises(BaseException, match="fetched"):
+        read_options(machine)
 
 
 def test_a_named_nvcc_is_never_replaced(driver: Path, tmp_path: Path) -> None:

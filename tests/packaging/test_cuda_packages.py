@@ -37,7 +37,7 @@ def write_wheel(folder: Path, name: str, version: str, files: dict[str, bytes]) 
     with zipfile.ZipFile(wheel, "w") as archive:
         for path, data in members.items():
             member = zipfile.ZipInfo(path)
-            member.external_attr = (0o755 if "/bin/" in path else 0o644) << 16
+            member.external_attr = (0o100755 if "/bin/" in path else 0o100644) << 16
             archive.writestr(member, data)
     return wheel
 
