@@ -65,7 +65,7 @@ CLIENT: dict[str, Message] = {
     "status_processes": Message("プロセス {pids}", "processes {pids}"),
     "status_degraded": Message("省メモリ: {steps}", "in less memory: {steps}"),
     "status_gpu_layers": Message("GPU {n}/{of} 層", "GPU {n} of {of} layers"),
-    "status_no_gpu": Message("GPUなし", "no GPU"),
+    "status_no_gpu": Message("CPUのみ", "on the CPU"),
     "on_cpu": Message(
         "GPUではなくCPUで動いているため、遅くなります。{reason}",
         "The CPU computes instead of a GPU, which is slow: {reason}",
@@ -81,7 +81,7 @@ CLIENT: dict[str, Message] = {
     "row_server": Message("サーバー", "Server"),
     "row_state": Message("状態", "State"),
     "row_engines": Message("エンジン", "Engines"),
-    "row_no_gpu": Message("GPU", "GPU"),
+    "row_no_gpu": Message("GPUなし", "No GPU"),
     "row_queue": Message("順番", "Queue"),
     "row_requests": Message("リクエスト", "Requests"),
     "row_speed": Message("直近の速度", "Last speed"),

@@ -141,8 +141,10 @@ REASONS: dict[str, Message] = {
         "this version cannot use such a model yet: use another one ({words})",
     ),
     "reason_load_broke": Message(
-        "推論エンジンが準備の途中で失敗しました。n_ctx などの設定を見直すか、別のファイルをお使いください（{words}）",
-        "the engine failed on the way: check n_ctx and the model's other settings, or use another file ({words})",
+        "推論エンジンが準備の途中で失敗しました。n_ctx や kv_type などの設定を見直すか、"
+        "別のファイルをお使いください（{words}）",
+        "the engine failed on the way: check n_ctx, kv_type and the model's other settings, or use another "
+        "file ({words})",
     ),
     "reason_load_argument": Message(
         "設定 '{field}': {reason}。モデルの項目か、同じ名前の設定を直してください",

@@ -65,6 +65,7 @@ def test_it_answers_and_everybody_is_told(start_server: StartServer, tiny_model_
     assert "cpu runs on the CPU" not in server.log
     shown = hoshikage(server.log_path.parent, "status", "--url", server.url, HOSHIKAGE_LANG="ja").stdout
     assert "GPUなし" in shown
+    assert "CPUのみ" in shown
     assert is_remedy(shown)
     loaded = hoshikage(server.log_path.parent, "load", "shares", "--url", server.url)
     assert is_remedy(loaded.stderr)
