@@ -68,7 +68,7 @@ CLIENT: dict[str, Message] = {
     "status_no_gpu": Message("CPUのみ", "on the CPU"),
     "on_cpu": Message(
         "GPUではなくCPUで動いているため、遅くなります。{reason}",
-        "The CPU computes instead of a GPU, which is slow: {reason}",
+        "The CPU computes instead of a GPU, which is slow. {reason}",
     ),
     "status_tokens": Message("{n} トークン", "{n} tokens"),
     "status_tokens_per_s": Message("{n} トークン/秒", "{n} tokens/s"),

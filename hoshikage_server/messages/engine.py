@@ -33,7 +33,7 @@ ENGINE: dict[str, Message] = {
     "device_host": Message("メインメモリ", "RAM"),
     "gpu_required": Message(
         "モデル '{model}' をGPUで動かせないため、読み込みませんでした（HOSHIKAGE_REQUIRE_GPU）。{reason}",
-        "The model '{model}' was not loaded, because no GPU would compute it (HOSHIKAGE_REQUIRE_GPU): {reason}",
+        "The model '{model}' was not loaded, because no GPU would compute it (HOSHIKAGE_REQUIRE_GPU). {reason}",
     ),
     # Why no GPU computes
     "no_gpu_build": Message(

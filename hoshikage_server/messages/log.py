@@ -16,7 +16,7 @@ LOG: dict[str, Message] = {
     ),
     "log_engine_no_gpu": Message(
         "{model} はGPUではなくCPUで動いているため、遅くなります。{reason}",
-        "{model} runs on the CPU instead of a GPU, and is slow: {reason}",
+        "{model} runs on the CPU instead of a GPU, and is slow. {reason}",
     ),
     "log_engine_idle": Message(
         "エンジン {pid} はしばらく使われていないので終了させます: {label}",

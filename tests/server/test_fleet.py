@@ -245,19 +245,20 @@ def test_who_insists_is_not_refused(world: World) -> None:
     assert len(world.alive) == 1
 
 
-def test_what_does_not_fit_beside_an_idle_engine_gets_its_place(world: World) -> None:
-    """Only when it fails alone as well, it is refused."""
+@pytest.mark.parametrize("code", ["insufficient_memory", "gpu_required"])
+def test_what_does_not_fit_beside_an_idle_engine_gets_its_place(world: World, code: str) -> None:
+    """Only when it fails alone as well, it is refused; the memory may be the GPU's."""
     world.change(max_loaded_models=2)
     idle = loaded(world, "a")
     lease = world.want("b")
-    world.fail_load(world.processes[1], "insufficient_memory")
+    world.fail_load(world.processes[1], code)
     assert is_waiting(lease)
     assert idle.n_stops == 1
     world.end(world.processes[1])
     world.end(idle)
     assert len(world.processes) == 3
-    world.fail_load(world.processes[2], "insufficient_memory")
-    assert error_of(lease).code == "insufficient_memory"
+    world.fail_load(world.processes[2], code)
+    assert error_of(lease).code == code
 
 
 def test_a_death_while_loading_is_retried_as_often_as_a_lease_allows(world: World) -> None:
