@@ -165,7 +165,7 @@ void decode(hsk_context &context, hsk_slot *slots, size_t n_slots) {
         throw hsk::Failure(HSK_CONTEXT_FULL, "the KV cache has no room for the batch");
     }
     const std::string logged = hsk::logged_errors();
-    throw hsk::Failure(HSK_INTERNAL,
+    throw hsk::Failure(status == -2 ? HSK_OUT_OF_MEMORY : HSK_INTERNAL,
                        "llama_decode failed with " + std::to_string(status) + (logged.empty() ? "" : ": " + logged));
 }
 

@@ -28,6 +28,23 @@ void fill(hsk_error *error, int32_t status, std::string_view message) noexcept {
     error->message[n_bytes] = '\0';
 }
 
+// llama.cpp says only in words that an allocation failed, and its loader and its contexts say no more than that they failed: the
+// words are those of its backends (ggml-cuda.cu, ggml-backend.cpp, ggml-alloc.c) and its buffers.
+bool tells_of_allocation(std::string_view message) {
+    for (const std::string_view words :
+         {"out of memory", "cudaMalloc failed", "failed to allocate", "unable to allocate", "insufficient memory"}) {
+        if (message.find(words) != std::string_view::npos) {
+            return true;
+        }
+    }
+    return false;
+}
+
+int32_t exact_status(int32_t status, std::string_view message) {
+    const bool is_vague = status == HSK_INTERNAL || status == HSK_MODEL_LOAD_FAILED;
+    return is_vague && tells_of_allocation(message) ? HSK_OUT_OF_MEMORY : status;
+}
+
 }  // namespace
 
 void init_backend() {
@@ -43,8 +60,9 @@ int32_t report_current_exception(hsk_error *error) noexcept {
         try {
             throw;
         } catch (const Failure &failure) {
-            fill(error, failure.status(), failure.what());
-            return failure.status();
+            const int32_t status = exact_status(failure.status(), failure.what());
+            fill(error, status, failure.what());
+            return status;
         } catch (const std::bad_alloc &) {
             fill(error, HSK_OUT_OF_MEMORY, "out of memory");
             return HSK_OUT_OF_MEMORY;
@@ -55,8 +73,9 @@ int32_t report_current_exception(hsk_error *error) noexcept {
             if (!logged.empty()) {
                 message += ": " + logged;
             }
-            fill(error, HSK_INTERNAL, message);
-            return HSK_INTERNAL;
+            const int32_t status = exact_status(HSK_INTERNAL, message);
+            fill(error, status, message);
+            return status;
         }
     } catch (...) {
         fill(error, HSK_INTERNAL, "unknown C++ exception");

@@ -170,7 +170,7 @@ void hsk_lora_free(hsk_lora *lora) HSK_NOEXCEPT;
 /* ---- Memory ----------------------------------------------------------------------------------------------------- */
 
 /* Bytes a model file and a context on it would take, computed without allocating them, the GPUs first and the host last:
- * [{"name", "free_bytes", "total_bytes", "model_bytes", "context_bytes", "compute_bytes"}] */
+ * [{"name", "description", "free_bytes", "total_bytes", "model_bytes", "context_bytes", "compute_bytes"}] */
 int32_t hsk_memory_estimate_get(const char *path, const hsk_model_params *model_params, const hsk_context_params *params,
                                 hsk_text *out, hsk_error *error) HSK_NOEXCEPT;
 

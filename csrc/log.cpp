@@ -93,8 +93,14 @@ int print_or_log(FILE *stream, const char *format, va_list arguments) {
     return n_bytes;
 }
 
-// ggml's own handler starts a debugger to print a backtrace, which can hang a service; the message is what is needed.
+// ggml's own handler starts a debugger to print a backtrace, which can hang a service; the message is what is needed. That of CUDA
+// only says that there was an error: which one, has been logged before.
 void on_abort(const char *message) {
+    const std::string logged = logged_errors();
+    if (!logged.empty()) {
+        std::fputs(logged.c_str(), stderr);
+        std::fputc('\n', stderr);
+    }
     std::fputs(message, stderr);
     std::fputc('\n', stderr);
     std::fflush(stderr);

@@ -176,6 +176,7 @@ int32_t hsk_memory_estimate_get(const char *path, const hsk_model_params *model_
         common_json list = common_json::array();
         for (size_t i = 0; i < memory.size(); i++) {
             list.push_back(common_json{{"name", i < devices.size() ? hsk::device_name(devices[i]) : "host"},
+                                       {"description", i < devices.size() ? ggml_backend_dev_description(devices[i]) : ""},
                                        {"free_bytes", memory[i].free},
                                        {"total_bytes", memory[i].total},
                                        {"model_bytes", memory[i].model},

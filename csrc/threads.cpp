@@ -45,7 +45,7 @@ void require_threads(int32_t n_threads) {
         thread.join();
     }
     if (!all_started) {
-        throw Failure(HSK_OUT_OF_MEMORY, "cannot start " + std::to_string(n_threads) + " threads");
+        throw Failure(HSK_INTERNAL, "cannot start " + std::to_string(n_threads) + " threads");
     }
 }
 
@@ -206,7 +206,7 @@ Threads Crew::make_threads(int32_t n_threads) const {
     params.poll = stays_awake_ ? polling : 0;
     Threads threads(ggml_threadpool_new(&params));
     if (!threads) {
-        throw Failure(HSK_OUT_OF_MEMORY, "cannot start " + std::to_string(n_threads) + " threads");
+        throw Failure(HSK_INTERNAL, "cannot start " + std::to_string(n_threads) + " threads");
     }
     return threads;
 }

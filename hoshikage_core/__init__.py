@@ -29,6 +29,7 @@ from hoshikage_core.errors import (
     JsonSchemaError,
     ModelLoadError,
     NativeError,
+    OutOfMemoryError,
     Reason,
     RpcServerError,
     UnknownTokenError,
@@ -37,7 +38,7 @@ from hoshikage_core.errors import (
 from hoshikage_core.generation import Completion, Generation, Timings
 from hoshikage_core.json_schema import complete_grammar, enforceable
 from hoshikage_core.logprobs import TokenLogprob, TokenLogprobs
-from hoshikage_core.memory import DeviceMemory, memory_needed, require_memory
+from hoshikage_core.memory import DeviceMemory, MeasuredMemory, memory_needed, require_memory
 from hoshikage_core.message import MessageDelta, MessageParser, ToolCallDelta
 from hoshikage_core.model import Model, ModelInfo
 from hoshikage_core.params import ContextShape
@@ -73,12 +74,14 @@ __all__ = [
     "InsufficientMemoryError",
     "InvalidArgumentError",
     "JsonSchemaError",
+    "MeasuredMemory",
     "MessageDelta",
     "MessageParser",
     "Model",
     "ModelInfo",
     "ModelLoadError",
     "NativeError",
+    "OutOfMemoryError",
     "Pooling",
     "Reason",
     "RpcServerError",

@@ -19,6 +19,7 @@ from hoshikage_core.errors import (
     HoshikageError,
     InvalidArgumentError,
     NativeError,
+    OutOfMemoryError,
     Reason,
     UnsupportedError,
 )
@@ -26,6 +27,7 @@ from hoshikage_core.errors import (
 __all__ = ["Handle", "call", "call_text", "error_from", "ffi", "lib"]
 
 _CLASS_OF_STATUS: dict[int, type[HoshikageError]] = {
+    lib.HSK_OUT_OF_MEMORY: OutOfMemoryError,
     lib.HSK_CANCELLED: CancelledError,
     lib.HSK_CONTEXT_FULL: ContextFullError,
     lib.HSK_UNSUPPORTED: UnsupportedError,

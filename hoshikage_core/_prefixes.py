@@ -240,6 +240,11 @@ class Prefixes:
             points = (n_tokens for n_tokens, _ in saved.marks)
             yield _Source(*usable(saved.tokens, reach, points, _N_SAVED_MIN), -1, saved)
 
+    @property
+    def kept_bytes(self) -> int:
+        """What is kept in host memory."""
+        return sum(saved.n_bytes_in_memory for saved in self._saved) + self._checkpoints.n_bytes
+
     def _end(self, seq_id: int) -> int:
         """How many tokens the KV cache holds of a sequence."""
         end = ffi.new("int32_t *")

@@ -433,6 +433,11 @@ class Engine:
         return self._prefixes.cuts_anywhere
 
     @property
+    def kept_bytes(self) -> int:
+        """What it keeps of ended sequences in host memory, ``cache_bytes`` at most."""
+        return self._prefixes.kept_bytes
+
+    @property
     def progress(self) -> int:
         """A number that grows while a step computes: on the CPU hundreds of times a step, on a GPU once.
 

@@ -18,6 +18,7 @@ HoshikageError
 │   ├── DeadEndError        a grammar leaves no token to choose
 │   └── JsonSchemaError     a JSON schema is malformed, or holds what cannot be enforced
 └── NativeError             anything else that llama.cpp reported
+    └── OutOfMemoryError    an allocation failed, whatever had been worked out before
 
 Each class has a stable ``code``; its data is in attributes, so nobody needs to read the message.
 """
@@ -27,6 +28,8 @@ from __future__ import annotations
 from typing import ClassVar, TypeAlias
 
 Value: TypeAlias = "int | float | str | Reason"
+
+_HSK_OUT_OF_MEMORY = 3
 
 
 class Reason(str):
@@ -270,3 +273,12 @@ class NativeError(HoshikageError):
     def __init__(self, status: int, message: str) -> None:
         super().__init__(message)
         self.status = status
+
+
+class OutOfMemoryError(NativeError):
+    """An allocation failed, on a GPU or in RAM: others took the memory meanwhile, or the figures were wrong."""
+
+    code = "out_of_memory"
+
+    def __init__(self, message: str) -> None:
+        super().__init__(_HSK_OUT_OF_MEMORY, message)

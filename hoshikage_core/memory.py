@@ -33,7 +33,7 @@ _SPLIT_NAME = re.compile(r"-00001-of-(\d{5})\.gguf$")
 
 @dataclasses.dataclass(frozen=True)
 class DeviceMemory:
-    """What one device would hold; the host is the last one, named "host". All in bytes."""
+    """What one device would hold; the host is the last one, named "host". `description` is what its driver calls it."""
 
     name: str
     free_bytes: int
@@ -41,11 +41,25 @@ class DeviceMemory:
     model_bytes: int
     context_bytes: int
     compute_bytes: int
+    description: str = ""
 
     @property
     def needed_bytes(self) -> int:
         """All of it."""
         return self.model_bytes + self.context_bytes + self.compute_bytes
+
+
+@dataclasses.dataclass(frozen=True)
+class MeasuredMemory:
+    """What a model and an engine on it were seen to take, or will take besides what this process holds already.
+
+    Attributes:
+        private_bytes: RAM, without the pages of the mapped file.
+        vram_bytes: On all GPUs together; None where that is not known.
+    """
+
+    private_bytes: int
+    vram_bytes: int | None = None
 
 
 def require_memory(
@@ -59,6 +73,7 @@ def require_memory(
     flash_attention: bool | None = None,
     kv_type: str = "f16",
     lora: Sequence[Lora] = (),
+    measured: MeasuredMemory | None = None,
 ) -> None:
     """Raises an error unless a model and an engine on it fit in what is free now; loads and allocates nothing.
 
@@ -76,6 +91,7 @@ def require_memory(
         flash_attention: None: where the backend supports it.
         kv_type: ggml type of the KV cache.
         lora: Adapters.
+        measured: What the same was seen to take, which counts for more than what is worked out.
 
     Raises:
         InsufficientMemoryError: The first device that lacks memory: a GPU's name, or "host".
@@ -87,8 +103,16 @@ def require_memory(
     )
     params = model_params(gpu_layers, shape, devices)
     free_bytes = available_bytes()
-    gpus_free_bytes = [] if gpu_layers == 0 else list(gpu_free_bytes().values())
+    gpus = {} if gpu_layers == 0 else gpu_free_bytes()
+    gpus_free_bytes = list(gpus.values())
+    used = _used(gpus, devices)
     what = f"the model with a context of {shape.n_ctx} tokens"
+    if measured is not None and used is not None and _tells_of(measured, used, can_shrink=gpu_layers == "auto"):
+        _require("the part of the model on GPUs", measured.vram_bytes or 0, sum(used.values()), ", ".join(used))
+        _require(what, measured.private_bytes, free_bytes)
+        mapped_bytes = _mapped_bytes(path, params, shape, free_bytes - measured.private_bytes)
+        _require(what, measured.private_bytes + mapped_bytes, free_bytes)
+        return
     try:
         file_bytes = model_file_bytes(path) + loras_bytes(lora)
         at_most = context_bytes_at_most(_gguf.read_scalars(path), shape)
@@ -101,14 +125,12 @@ def require_memory(
             elsewhere_bytes = needed_bytes if is_spread else sum(gpus_free_bytes)
             _require(what, _needed_on_host(needed_bytes, elsewhere_bytes), free_bytes)
             return
-        *gpus, host = estimate_memory(os.fsdecode(path), params, shape)
+        *parts, host = _needed(path, params, shape, file_bytes)
     except (OSError, NativeError):
         return
-    for gpu in gpus:
-        _require(f"the part of the model on {gpu.name}", gpu.needed_bytes, gpu.free_bytes, gpu.name)
-    # llama.cpp's figure leaves out the weights it rearranges for the CPU.
-    weights_bytes = max(host.model_bytes, file_bytes - sum(gpu.model_bytes for gpu in gpus))
-    _require(what, weights_bytes + host.context_bytes + host.compute_bytes, free_bytes)
+    for part in parts:
+        _require(f"the part of the model on {part.name}", part.needed_bytes, part.free_bytes, part.name)
+    _require(what, host.needed_bytes, free_bytes)
 
 
 def memory_needed(
@@ -117,7 +139,10 @@ def memory_needed(
     gpu_layers: GpuLayers = "auto",
     devices: Devices | None = None,
     n_ctx: int = 4096,
+    parallel: int = 1,
+    flash_attention: bool | None = None,
     kv_type: str = "f16",
+    lora: Sequence[Lora] = (),
 ) -> tuple[DeviceMemory, ...]:
     """What a model and an engine on it would take, device by device, the host last; loads and allocates nothing.
 
@@ -125,15 +150,58 @@ def memory_needed(
         path: The .gguf file (the first one of a split model).
         gpu_layers: As for ``Model``; anything but 0 wakes GPUs up.
         devices: As for ``Model``.
-        n_ctx: As for ``Model.engine()``.
-        kv_type: As for ``Model.engine()``.
+        n_ctx: As for ``Model.engine()``, like the following.
+        parallel: Sequences.
+        flash_attention: None: where the backend supports it.
+        kv_type: ggml type of the KV cache.
+        lora: Adapters, which are counted as the host's.
 
     Raises:
         InvalidArgumentError: A value is out of range.
         NativeError: The file is no usable model.
+        OSError: A file is not there.
     """
-    shape = ContextShape(n_ctx=n_ctx, kv_type=kv_type)
-    return estimate_memory(os.fsdecode(path), model_params(gpu_layers, shape, devices), shape)
+    shape = ContextShape(n_ctx=n_ctx, parallel=parallel, flash_attention=flash_attention, kv_type=kv_type)
+    return _needed(path, model_params(gpu_layers, shape, devices), shape, model_file_bytes(path) + loras_bytes(lora))
+
+
+def _needed(path: StrPath, params: Any, shape: ContextShape, file_bytes: int) -> tuple[DeviceMemory, ...]:
+    """As llama.cpp works it out, which leaves out the weights that it rearranges for the CPU, and adapters."""
+    *gpus, host = estimate_memory(os.fsdecode(path), params, shape)
+    weights_bytes = max(host.model_bytes, file_bytes - sum(gpu.model_bytes for gpu in gpus))
+    return (*gpus, dataclasses.replace(host, model_bytes=weights_bytes))
+
+
+def _used(gpus: Mapping[str, int], devices: Devices | None) -> dict[str, int] | None:
+    """Those of the GPUs that a model goes to; None where other machines take part, whose memory is not measured."""
+    if devices is not None and devices.rpc_servers:
+        return None
+    if devices is not None and devices.split_mode == "none":
+        return dict([*gpus.items()][devices.main_gpu :][:1])
+    return dict(gpus)
+
+
+def _tells_of(measured: MeasuredMemory, gpus_free: Mapping[str, int], *, can_shrink: bool) -> bool:
+    """Whether what was measured says what this load will take.
+
+    Not where there were no GPUs then and are now, or the other way round; nor where as many layers as fit are put
+    on GPUs, and there was more room for them then.
+    """
+    vram_bytes = measured.vram_bytes or 0
+    if not gpus_free or not vram_bytes:
+        return not gpus_free and not vram_bytes
+    return not can_shrink or vram_bytes <= sum(gpus_free.values())
+
+
+def _mapped_bytes(path: StrPath, params: Any, shape: ContextShape, enough_bytes: int) -> int:
+    """The weights on the host that stay in the mapped file; no more than all of them where these have room anyway."""
+    try:
+        file_bytes = model_file_bytes(path)
+        if file_bytes <= enough_bytes:
+            return file_bytes
+        return estimate_memory(os.fsdecode(path), params, shape)[-1].model_bytes
+    except (OSError, NativeError):  # loading it says what is wrong
+        return 0
 
 
 def _needed_on_host(needed_bytes: int, gpus_free_bytes: int) -> int:
@@ -304,6 +372,12 @@ def available_bytes(proc: StrPath = "/proc", cgroup: StrPath = "/sys/fs/cgroup")
             used = _field_bytes(os.path.join(proc, "self", "status"), name) or 0
             available = min(available, soft_limit - used - _BESIDES_BYTES)
     return max(0, available)
+
+
+def private_bytes(proc: StrPath = "/proc") -> int:
+    """RAM that this process holds for itself, swapped out or not."""
+    status = os.path.join(proc, "self", "status")
+    return sum(_field_bytes(status, name) or 0 for name in ("RssAnon", "VmSwap"))
 
 
 def _field_bytes(path: str, name: str) -> int | None:

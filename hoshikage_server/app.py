@@ -15,6 +15,7 @@ from hoshikage_server import heap, logs
 from hoshikage_server.api import problems
 from hoshikage_server.api.admin import add_admin
 from hoshikage_server.api.answering import Answering
+from hoshikage_server.api.build import open_peaks
 from hoshikage_server.api.chat import ChatCompletions
 from hoshikage_server.api.completions import Completions
 from hoshikage_server.api.embeddings import EmbeddingsResource
@@ -36,6 +37,7 @@ from hoshikage_server.engines.answers import Answers
 from hoshikage_server.engines.embeddings import Embeddings
 from hoshikage_server.engines.gpu import Gpu
 from hoshikage_server.engines.lane import Lane
+from hoshikage_server.engines.memory_log import MemoryLog
 from hoshikage_server.engines.process import EngineProcess
 from hoshikage_server.engines.sleep import Dormitory
 from hoshikage_server.engines.supervisor import Supervisor
@@ -55,12 +57,14 @@ class Deps:
     models: ModelMap
     answers: Answers
     personas: Personas
+    memory: MemoryLog
 
     def close(self) -> None:
         """Ends the engines."""
         timeout_s = self.settings.now.stop_timeout + 1
         self.answers.vocabulary.close(timeout_s)
         self.answers.supervisor.close(timeout_s)
+        self.memory.flush(timeout_s)
 
 
 def build_deps(settings: LiveSettings, engine_command: Sequence[str] = ENGINE_COMMAND) -> Deps:
@@ -78,8 +82,9 @@ def build_deps(settings: LiveSettings, engine_command: Sequence[str] = ENGINE_CO
             settings.now.idle_timeout if entry is None or entry.given.idle_timeout is None else entry.given.idle_timeout
         )
 
-    spawn = functools.partial(EngineProcess, engine_command, Gpu(), Dormitory(settings))
-    engines = Supervisor(spawn, settings, idle_timeout_of)
+    memory = MemoryLog(open_peaks(settings.now.cache_dir))
+    spawn = functools.partial(EngineProcess, engine_command, Gpu(), Dormitory(settings), memory)
+    engines = Supervisor(spawn, settings, idle_timeout_of, memory.peak_of)
     counters = Supervisor(spawn, settings, lambda model: vocabulary.IDLE_S)
     lane = Lane(engines.is_awake)
 
@@ -89,7 +94,7 @@ def build_deps(settings: LiveSettings, engine_command: Sequence[str] = ENGINE_CO
     apply_limit()
     settings.on_change(apply_limit)
     answers = Answers(lane, engines, vocabulary.Vocabulary(counters, settings), settings)
-    return Deps(settings, models, answers, Personas(folder_of(settings.now)))
+    return Deps(settings, models, answers, Personas(folder_of(settings.now)), memory)
 
 
 def serving_app(settings: LiveSettings, engine_command: Sequence[str] = ENGINE_COMMAND) -> falcon.App[Any, Any]:

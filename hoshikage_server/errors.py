@@ -108,6 +108,16 @@ class EngineError(ServerError):
             error.values["which"] = messages.said("which_field", field=field)
         return error
 
+    @classmethod
+    def died(cls, reason: str | messages.Said) -> EngineError:
+        """The engine process has ended before its time."""
+        return cls("out_of_memory" if is_out_of_memory(reason) else "engine_crashed", reason=reason)
+
+
+def is_out_of_memory(reason: str | messages.Said) -> bool:
+    """Whether an engine has ended for want of memory."""
+    return isinstance(reason, messages.Said) and reason.key == "engine_out_of_memory"
+
 
 def _for_people(name: str, value: object) -> object:
     if name == "is_at_least":
@@ -257,6 +267,7 @@ def _kinds() -> dict[str, Kind]:
     kinds["input_too_long"] = Kind(400, invalid, "context_length_exceeded")
     kinds["chat_template_failed"] = Kind(400, invalid, "chat_template_failed")
     kinds["http_error"] = Kind(400, invalid, None)  # whatever else falcon refuses; its own status is used
+    kinds["out_of_memory"] = Kind(503, "server_error", "insufficient_memory")
     kinds["queue_full"] = Kind(429, "rate_limit_error", "queue_full")
     for code in (
         *("queue_timeout", "load_timeout", "unload_timeout", "insufficient_memory", "model_load_failed"),

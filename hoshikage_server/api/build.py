@@ -7,7 +7,9 @@ import json
 import mmap
 from pathlib import Path
 
+from hoshikage_server import __version__
 from hoshikage_server.api.status_objects import BuildStatus
+from hoshikage_server.registry.peaks import FILE_NAME, Peaks
 
 # The beginning of what build_support writes into it (HSK_BUILD); a C string, it ends with a zero byte.
 _MARK = b'{"backend": "'
@@ -34,3 +36,8 @@ def _build_of(module: Path) -> BuildStatus:
         text = data[begin : data.find(b"\0", begin)] if begin >= 0 else b""
     described = json.loads(text)
     return BuildStatus(described["llama_cpp"]["commit"], described["backend"], described["compiler"])
+
+
+def open_peaks(cache_dir: Path) -> Peaks:
+    """What models with this build were seen to take of memory."""
+    return Peaks(cache_dir / FILE_NAME, f"{__version__} {read_build()}")

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import time
 
-from hoshikage_server.api.status_objects import EngineStatus, Memory, UnloadStatus
+from hoshikage_server.api.status_objects import EnergyStatus, EngineStatus, GpuStatus, Memory, UnloadStatus
+from hoshikage_server.engines.energy import Spent
 from hoshikage_server.engines.fleet import Unloaded
 from hoshikage_server.engines.footprint import Usage
+from hoshikage_server.engines.nvml import Device
 from hoshikage_server.engines.supervisor import EngineSnapshot
 
 NO_GPU = "no_gpu"
@@ -55,6 +57,26 @@ def unload_status(unloaded: Unloaded, language: str) -> UnloadStatus:
         left_pids=tuple(sorted({*(survivor.pid for survivor in freed.survivors), *freed.gpu_pids})),
         problem=freed.problem.text(language) if freed.problem else None,
     )
+
+
+def gpu_status(device: Device, energy_j: float | None) -> GpuStatus:
+    """A GPU as it is now."""
+    return GpuStatus(
+        device.index,
+        device.name,
+        device.used_bytes,
+        device.total_bytes,
+        device.utilisation,
+        device.power_w,
+        device.temperature_c,
+        rounded(energy_j),
+    )
+
+
+def energy_status(spent: Spent) -> EnergyStatus:
+    """What a model's answers have taken."""
+    per_token_j = spent.energy_j / spent.n_tokens if spent.n_tokens else None
+    return EnergyStatus(round(spent.energy_j, 3), spent.n_tokens, rounded(per_token_j), round(spent.last_j, 3))
 
 
 def rounded(value: float | None) -> float | None:

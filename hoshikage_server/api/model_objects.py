@@ -27,6 +27,18 @@ class PersonaDetails(msgspec.Struct, frozen=True):
     name: str
 
 
+class MeasuredMemory(msgspec.Struct, frozen=True):
+    """The most that a model's engine was seen to take.
+
+    Attributes:
+        private_bytes: RAM, without the pages of the mapped file and other conversations.
+        vram_bytes: On all GPUs; null without one, and where the driver does not tell.
+    """
+
+    private_bytes: int
+    vram_bytes: int | None
+
+
 class ModelDetails(msgspec.Struct, frozen=True):
     """What OpenAI's objects have no place for.
 
@@ -40,6 +52,7 @@ class ModelDetails(msgspec.Struct, frozen=True):
         aliases: Further names that it is asked for by.
         description: A word about it for people; a persona's in the request's language.
         persona: What it is, where it is a persona; what is not about that is its model's.
+        measured: What its engine took when it was loaded with these settings; null until then.
     """
 
     state: Literal["unloaded", "loading", "ready", "generating", "unloading", "failed"]
@@ -51,6 +64,7 @@ class ModelDetails(msgspec.Struct, frozen=True):
     aliases: tuple[str, ...]
     description: str | None
     persona: PersonaDetails | None
+    measured: MeasuredMemory | None = None
 
 
 class ModelObject(msgspec.Struct, frozen=True):
@@ -87,6 +101,7 @@ def describe_served(
         spec = spec_of(entry, settings)
         engine = engines.get(spec)
         info = supervisor.info_of(spec)
+        peak = supervisor.peak_of(spec)
         details = ModelDetails(
             state=engine.state if engine else "failed" if entry.id in cooling else "unloaded",
             n_ctx=engine.ready.n_ctx if engine and engine.ready else spec.n_ctx,
@@ -97,6 +112,7 @@ def describe_served(
             aliases=() if served.persona else entry.given.aliases,
             description=_description(served, language),
             persona=_persona_details(served, language),
+            measured=None if peak is None else MeasuredMemory(peak.private_bytes, peak.vram_bytes),
         )
         objects.append(ModelObject(served.id, spec.mtime_ns // 10**9, details))
     return objects

@@ -10,7 +10,7 @@ import msgspec
 
 from hoshikage_server import __version__
 from hoshikage_server.api.build import read_build
-from hoshikage_server.api.engine_status import engine_status, rounded, unload_status
+from hoshikage_server.api.engine_status import energy_status, engine_status, gpu_status, rounded, unload_status
 from hoshikage_server.api.operations import operation
 from hoshikage_server.api.status_objects import (
     CrashStatus,
@@ -45,6 +45,7 @@ class Status:
         """Tells it as it is now."""
         answers = self._answers
         usages = answers.supervisor.usages()  # may take a moment where there is a GPU; all else is of one moment
+        gpus = answers.supervisor.devices()
         snapshot = answers.supervisor.snapshot()
         loaded, unloaded = snapshot.last_load, snapshot.last_unload
         language = request.context.language
@@ -71,6 +72,8 @@ class Status:
             persona_errors=tuple(error.text(language) for error in self._catalog.personas.errors),
             speculation={model: SpeculationStatus(*counts) for model, counts in answers.guesses.items()},
             prompts=tuple(PromptStatus(**asdict(finding)) for finding in answers.prompts.findings),
+            gpus=tuple(gpu_status(device, energy_j) for device, energy_j in gpus),
+            energy={model: energy_status(spent) for model, spent in snapshot.energy.items()},
             version=__version__,
             build=self._build,
             uptime_s=round(time.monotonic() - self._began, 3),

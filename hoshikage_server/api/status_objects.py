@@ -119,6 +119,28 @@ class SpeculationStatus(msgspec.Struct, frozen=True):
     n_accepted: int
 
 
+class GpuStatus(msgspec.Struct, frozen=True):
+    """A GPU, while an engine runs."""
+
+    index: int
+    name: str
+    used_bytes: int | None
+    total_bytes: int | None
+    utilisation: float | None
+    power_w: float | None
+    temperature_c: int | None
+    energy_j: float | None
+
+
+class EnergyStatus(msgspec.Struct, frozen=True):
+    """What a model's answers have taken, since the server started."""
+
+    total_j: float
+    n_tokens: int
+    j_per_token: float | None
+    last_answer_j: float
+
+
 class StatusObject(msgspec.Struct, frozen=True):
     """The answer to GET /v1/status."""
 
@@ -144,6 +166,8 @@ class StatusObject(msgspec.Struct, frozen=True):
     persona_errors: tuple[str, ...] = ()
     speculation: dict[str, SpeculationStatus] = {}
     prompts: tuple[PromptStatus, ...] = ()
+    gpus: tuple[GpuStatus, ...] = ()
+    energy: dict[str, EnergyStatus] = {}
     object: Literal["hoshikage.status"] = "hoshikage.status"
     schema: int = SCHEMA
 

@@ -8,7 +8,9 @@ from collections.abc import Iterable, Iterator, Sequence
 
 from hoshikage_server import messages
 from hoshikage_server.api.status_objects import (
+    EnergyStatus,
     EngineStatus,
+    GpuStatus,
     Memory,
     QueueStatus,
     RequestStatus,
@@ -40,6 +42,8 @@ class StatusView:
             ("state", [f"{say(f'state_{status.state}')}{_GAP}{self._for(self._now - status.since)}"]),
             ("engines", columns(self._engine_cells(engine) for engine in status.engines)),
             ("no_gpu", list(dict.fromkeys(engine.no_gpu for engine in status.engines if engine.no_gpu))),
+            ("gpus", columns(self._gpu_cells(gpu) for gpu in status.gpus)),
+            ("energy", columns(self._energy_cells(*item) for item in status.energy.items())),
             ("queue", [self._queue(status.queue)]),
             ("requests", columns(self._request_cells(request) for request in status.requests)),
             *self._history(status),
@@ -114,6 +118,26 @@ class StatusView:
             self._loaded_in(engine),
             "" if going is None else self._say("status_unloads_in", time=self.duration(going)),
             self._degraded(engine),
+        ]
+
+    def _gpu_cells(self, gpu: GpuStatus) -> list[str]:
+        used, total = (None if n is None else Size(n) for n in (gpu.used_bytes, gpu.total_bytes))
+        return [
+            gpu.name,
+            "" if used is None else f"VRAM {used}" if total is None else f"VRAM {used} / {total}",
+            "" if gpu.utilisation is None else f"{gpu.utilisation:.0%}",
+            "" if gpu.power_w is None else f"{gpu.power_w:.0f} W",
+            "" if gpu.temperature_c is None else f"{gpu.temperature_c} °C",
+            "" if gpu.energy_j is None else self._say("status_since_load", energy=_joules(gpu.energy_j)),
+        ]
+
+    def _energy_cells(self, model: str, energy: EnergyStatus) -> list[str]:
+        per_token = energy.j_per_token
+        return [
+            model,
+            "" if per_token is None else self._say("status_per_token", energy=_joules(per_token)),
+            self._say("status_last_answer", energy=_joules(energy.last_answer_j)),
+            self._say("status_in_all", energy=_joules(energy.total_j)),
         ]
 
     def _request_cells(self, request: RequestStatus) -> list[str]:
@@ -194,3 +218,9 @@ def _padded(text: str, n_columns: int) -> str:
 def _sizes(memory: Memory) -> str:
     ram = f"RAM {Size(memory.rss_bytes)}"
     return ram if memory.vram_bytes is None else f"{ram}, VRAM {Size(memory.vram_bytes)}"
+
+
+def _joules(energy_j: float) -> str:
+    if energy_j >= 1000:
+        return f"{energy_j / 1000:.1f} kJ"
+    return f"{energy_j:.{1 if energy_j >= 10 else 2}f} J"

@@ -167,7 +167,7 @@ class Answer:
             spec, self._spec = self._spec, as_it_is(self._spec)
             # What has been said so far belongs to the file as it was.
             if not lease.n_retries or (self._journal.is_accepted and self._spec != spec):
-                raise EngineError("engine_crashed", reason=reason)
+                raise EngineError.died(reason)
             lease = Lease(self.model, self._spec, lease.n_retries - 1, goes_on=self._journal.is_accepted)
             self.n_resumed += 1
 

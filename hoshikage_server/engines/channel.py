@@ -48,6 +48,11 @@ class Channel:
         self._is_left = Event()
         self._broken: str | Said | None = None
 
+    @property
+    def n_tokens(self) -> int:
+        """Tokens that have come so far."""
+        return self._journal.n_completion
+
     # ---- the engine's side; nothing here switches greenlets
 
     def put(self, frame: AnswerFrame | Failed) -> None:

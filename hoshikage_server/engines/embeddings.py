@@ -96,7 +96,7 @@ class Embeddings:
                 before, spec = spec, as_it_is(spec)
                 # Vectors of two models do not go together.
                 if not lease.n_retries or (done.vectors and spec != before):
-                    raise EngineError("engine_crashed", reason=reason)
+                    raise EngineError.died(reason)
                 n_retries = lease.n_retries - 1
 
     def _use(self, lease: Lease, inputs: Inputs, options: Mapping[str, object], done: Vectors) -> str | Said | None:

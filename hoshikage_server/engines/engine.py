@@ -9,6 +9,7 @@ from gevent.event import AsyncResult
 
 from hoshikage_server.engines import wire
 from hoshikage_server.engines.footprint import Usage
+from hoshikage_server.engines.nvml import Device
 from hoshikage_server.messages import Said, said
 
 EngineState = Literal["loading", "ready", "generating", "unloading"]
@@ -25,6 +26,9 @@ class Process(Protocol):
 
     def usage(self) -> Usage | None:
         """What it holds."""
+
+    def devices(self) -> list[tuple[Device, float | None]]:
+        """The GPUs, and what each has drawn since its start, in joules."""
 
     def stop(self, sleep_s: float = 0.0) -> None:
         """Asks it to end; it may take so long to keep what it has computed."""

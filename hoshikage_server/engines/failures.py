@@ -20,7 +20,8 @@ _LOAD_FAILED = "model_load_failed"
 # What may be told of a load that failed; everything else is model_load_failed.
 LOAD_CODES = frozenset(
     {
-        *(_LOAD_FAILED, "model_file_missing", "insufficient_memory", "gpu_required", "rpc_server_failed"),
+        *(_LOAD_FAILED, "model_file_missing", "insufficient_memory", "out_of_memory", "gpu_required"),
+        "rpc_server_failed",
         *("adapter_load_failed", "draft_model_failed", "template_file_failed", "template_load_failed"),
     }
 )

@@ -22,11 +22,12 @@ from dataclasses import dataclass
 from gevent.event import AsyncResult
 
 from hoshikage_server.engines import wire
+from hoshikage_server.engines.energy import Spent
 from hoshikage_server.engines.engine import Engine, EngineState, Lease, Process
 from hoshikage_server.engines.footprint import Freed
 from hoshikage_server.engines.health import MEMORY_CODES, Crash, Health
 from hoshikage_server.engines.process import EngineEvent, Gone
-from hoshikage_server.errors import EngineError, LaneError, ServerError
+from hoshikage_server.errors import EngineError, LaneError, ServerError, is_out_of_memory
 from hoshikage_server.messages import Sentence, said, told_by_system
 from hoshikage_server.settings import LiveSettings, Settings
 
@@ -85,6 +86,7 @@ class Fleet:
         self.waiting: deque[Lease] = deque()
         self.health: dict[str, Health] = {}
         self.crashes: deque[Crash] = deque(maxlen=_CRASHES_TOLD)
+        self.energy: dict[str, Spent] = {}  # by model, since the server started
         self.last_load: Loaded | None = None
         self.last_unload: Unloaded | None = None
         self.last_model: str | None = None
@@ -152,6 +154,9 @@ class Fleet:
             return
         if isinstance(event, wire.Loading):
             engine.progress = event.progress
+        elif isinstance(event, Spent):
+            before = self.energy.get(engine.model)
+            self.energy[engine.model] = event if before is None else before + event
         elif isinstance(event, wire.Ready):
             self._on_ready(engine, event)
         elif isinstance(event, wire.Failed):
@@ -381,6 +386,8 @@ class Fleet:
         for lease in [lease for lease in self.waiting if lease.spec == engine.spec]:
             if lease.n_retries:
                 lease.n_retries -= 1
+            elif is_out_of_memory(event.reason):
+                self._refuse(lease, EngineError.died(event.reason))
             else:  # no pause before the next load: too many deaths lead to one anyway
                 self._refuse(
                     lease, EngineError("model_load_failed", reason=said("engine_ended_with", reason=event.reason))

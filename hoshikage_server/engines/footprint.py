@@ -11,8 +11,9 @@ import gevent
 
 from hoshikage_server import messages
 from hoshikage_server.engines import processes
-from hoshikage_server.engines.gpu import Gpu, GpuUse
+from hoshikage_server.engines.gpu import Gpu
 from hoshikage_server.engines.native_calls import NativeCalls
+from hoshikage_server.engines.nvml import Device, GpuUse
 from hoshikage_server.engines.processes import Process
 from hoshikage_server.messages import Said, Sentence, said, told_by_system
 
@@ -20,6 +21,7 @@ _FIRST_PAUSE_S = 0.02
 # One for all engines: whoever reads a stranger's environment may have to wait for the stranger.
 _calls = NativeCalls(limit_s=5.0)
 _MIB = 1024 * 1024
+_CONTEXT_BYTES = 64 * _MIB  # less than the least that a process takes which computes on a GPU
 
 
 @dataclass(frozen=True)
@@ -53,7 +55,7 @@ class Freed:
         survivors: Processes that stayed.
         gpu_pids: The engine's processes that the driver still lists.
         devices_fell_bytes: By how much less of the devices' memory is in use than at the last `usage_of`.
-        problem: Why nobody could look; then nothing is known.
+        problem: Why it is not known what stayed.
     """
 
     usage: Usage | None = None
@@ -128,6 +130,38 @@ class Footprint:
         """What the engine's environment needs besides the usual."""
         return {processes.MARK: self._mark}
 
+    @property
+    def has_gpu(self) -> bool:
+        """Whether a look at the GPU may tell anything."""
+        return self._gpu is not None and self._gpu.is_there
+
+    def look_at_gpu(self, max_age_s: float = 0.0) -> GpuUse | None:
+        """The GPUs now, by a look that is not older; None where there is none. Only while the engine runs."""
+        return None if self._gpu is None else self._gpu.look(max_age_s)
+
+    def energy_between(self, before: GpuUse, after: GpuUse) -> float | None:
+        """What the GPUs that it uses have drawn between two looks, in joules; None where one does not tell.
+
+        Where the driver does not tell which those are, it is all of them.
+        """
+        pids = self._listed(after).keys()
+        used = [device for device in after.devices if device.by_pid and pids & device.by_pid.keys()]
+        earlier = {device.index: device.energy_j for device in before.devices}
+        spent_j = 0.0
+        for device in used or after.devices:
+            energy_j = earlier.get(device.index)
+            if energy_j is None or device.energy_j is None:
+                return None
+            spent_j += device.energy_j - energy_j
+        return spent_j
+
+    def energy_of(self, device: Device) -> float | None:
+        """What a GPU has drawn since before the engine's start, in joules."""
+        before = self._use_before() if self._before is not None and self._before.ready() else None
+        earlier = {one.index: one.energy_j for one in before.devices} if before else {}
+        energy_j = earlier.get(device.index)
+        return None if energy_j is None or device.energy_j is None else device.energy_j - energy_j
+
     def usage_of(self, pid: int, *, gpu_max_age_s: float = 1.0) -> Usage | None:
         """What the engine's session holds now. Pages that several processes share count for each.
 
@@ -180,13 +214,22 @@ class Footprint:
         listed = self._listed(use)
         vram_bytes = self._vram(use, listed)
         last = self._last
+        fell_bytes = None if last is None else _fall(last.gpu_use, use)
         return Freed(
             None if last is None else _difference(last.usage, _sum(last.counted(survivors), vram_bytes)),
             _sum(survivors, vram_bytes),
             tuple(survivors),
             tuple(sorted(listed)),
-            None if last is None else _fall(last.gpu_use, use),
+            fell_bytes,
+            said("gpus_did_not_fall") if vram_bytes is None and self._has_stayed_high(fell_bytes) else None,
         )
+
+    def _has_stayed_high(self, fell_bytes: int | None) -> bool:
+        """Whether the memory in use on GPUs rose with the engine and has not fallen with it."""
+        rose_bytes = None if self._last is None else _fall(self._last.gpu_use, self._use_before())
+        if rose_bytes is None or fell_bytes is None:
+            return False
+        return rose_bytes > _CONTEXT_BYTES and fell_bytes < rose_bytes // 10
 
     def _use_before(self) -> GpuUse | None:
         use: GpuUse | None = None if self._before is None else self._before.get()

@@ -12,7 +12,7 @@ from hoshikage_server.messages import Said
 from hoshikage_server.settings import Settings
 
 # Loads that may go well once another model is gone.
-MEMORY_CODES = ("insufficient_memory", "gpu_required")
+MEMORY_CODES = ("insufficient_memory", "out_of_memory", "gpu_required")
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,6 @@
-"""`python -m hoshikage_server.engines.inspector FILE [--memory]`: what llama.cpp finds a file to be, as JSON on stdout.
+"""`python -m hoshikage_server.engines.inspector FILE`: what llama.cpp finds a file to be, as JSON on stdout.
+
+With an engine's spec as JSON on stdin it also works out the memory that is needed.
 
 A process of its own: a file made to do harm may make llama.cpp abort, and a header takes it some tenths of a second.
 """
@@ -9,28 +11,31 @@ import contextlib
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import msgspec
 
-from hoshikage_core import ChatTemplateError, HoshikageError, Model, ModelInfo, memory_needed
-from hoshikage_core.memory import model_file_bytes
+from hoshikage_core import ChatTemplateError, DeviceMemory, HoshikageError, Model, ModelInfo, memory_needed
+from hoshikage_core.memory import available_bytes, model_file_bytes
 from hoshikage_server.engines.failures import failed_load
+from hoshikage_server.engines.loading import devices_of, loras_of
+from hoshikage_server.engines.wire import EngineSpec
 from hoshikage_server.errors import ServerError
 from hoshikage_server.messages import Said, told_by_system
 from hoshikage_server.registry.gguf_header import read_header
-from hoshikage_server.registry.inspection import Inspection, MemoryNeed, Refused
+from hoshikage_server.registry.inspection import DevicePlan, Inspection, MemoryNeed, Plan, Refused
 from hoshikage_server.registry.kinds import why_no_model
 from hoshikage_server.registry.parts import all_parts
 
 _N_CTX_FIRST, _FACTOR = 2048, 4
 
 
-def inspect(path: str, *, with_memory: bool) -> Inspection:
+def inspect(path: str, spec: EngineSpec | None) -> Inspection:
     """Looks at a file; no weights are loaded.
 
     Args:
         path: The first file of the model.
-        with_memory: Also work out what it needs, which asks the GPU.
+        spec: Also work out what such an engine would take, which asks the GPU.
 
     Raises:
         HoshikageError: llama.cpp cannot load it.
@@ -61,7 +66,40 @@ def inspect(path: str, *, with_memory: bool) -> Inspection:
         supports_thinking=supports_thinking,
         pooling=info.pooling,
         license=info.metadata.get("general.license"),
-        memory=tuple(_needs(path, info)) if with_memory else (),
+        memory=tuple(_needs(path, info)) if spec else (),
+        plan=_plan(path, spec) if spec else None,
+    )
+
+
+def _plan(path: str, spec: EngineSpec) -> Plan | None:
+    try:
+        shape: dict[str, Any] = {
+            "gpu_layers": spec.gpu_layers,
+            "devices": devices_of(spec),
+            "n_ctx": spec.n_ctx,
+            "parallel": spec.parallel,
+            "flash_attention": spec.flash_attention,
+            "kv_type": spec.kv_type,
+        }
+        parts = memory_needed(path, lora=loras_of(spec), **shape)
+        draft_shape = {**shape, "devices": None} if spec.devices.rpc_servers else shape  # as loading has it
+        drafts = memory_needed(spec.draft_model.path, **draft_shape) if spec.draft_model else ()
+    except (HoshikageError, OSError):  # as of a model that embeds only, or without its adapter
+        return None
+    beside = {draft.name: draft for draft in drafts}
+    return Plan(spec.n_ctx, spec.parallel, spec.kv_type, tuple(_device(part, beside.get(part.name)) for part in parts))
+
+
+def _device(part: DeviceMemory, draft: DeviceMemory | None) -> DevicePlan:
+    both = (part,) if draft is None else (part, draft)
+    return DevicePlan(
+        part.name,
+        sum(one.model_bytes for one in both),
+        sum(one.context_bytes for one in both),
+        sum(one.compute_bytes for one in both),
+        available_bytes() if part.name == "host" else part.free_bytes,
+        part.total_bytes,
+        part.description,
     )
 
 
@@ -87,7 +125,9 @@ def _as_unicode(text: str) -> str:
 def main() -> None:
     """Entry point."""
     try:
-        answer: Inspection | Refused = inspect(sys.argv[1], with_memory="--memory" in sys.argv[2:])
+        asked = sys.stdin.buffer.read()
+        spec = msgspec.json.decode(asked, type=EngineSpec) if asked else None
+        answer: Inspection | Refused = inspect(sys.argv[1], spec)
     except HoshikageError as error:
         frame = failed_load(error)
         answer = _refused("gguf_refused", path=sys.argv[1], reason=frame.fields.get("reason") or frame.message)

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterator
+import os
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,20 +20,25 @@ from hoshikage_core import (
     Engine,
     HoshikageError,
     InsufficientMemoryError,
+    MeasuredMemory,
     Model,
     ModelLoadError,
+    OutOfMemoryError,
     Reason,
     SamplingParams,
     Speculation,
     UnsupportedError,
     require_memory,
 )
+from hoshikage_core.devices import gpu_free_bytes
 from hoshikage_core.files import why_no_file
+from hoshikage_core.memory import private_bytes
+from hoshikage_server.engines import nvml
 from hoshikage_server.engines.defaults import recommended_sampling
 from hoshikage_server.engines.failures import DraftModelError, ModelFileMissingError, in_words
 from hoshikage_server.engines.no_gpu import NoGpuError, require_gpu, why_no_gpu
 from hoshikage_server.engines.templates import open_template, template_text
-from hoshikage_server.engines.wire import EngineSpec
+from hoshikage_server.engines.wire import EngineSpec, Measured
 from hoshikage_server.messages import Said, said
 from hoshikage_server.registry.parts import all_parts
 
@@ -41,6 +47,7 @@ log = logging.getLogger("hoshikage_server.engines.worker")
 T = TypeVar("T")
 
 _LARGE_KV_TYPES = ("f32", "f16", "bf16")
+_SHORTAGES = (InsufficientMemoryError, OutOfMemoryError)  # by the figures, or when it was tried all the same
 # One after the other, each on top of those before: what costs the least is given up first.
 LADDER: tuple[tuple[str, dict[str, Any]], ...] = (
     ("n_batch=128", {"n_batch": 128}),
@@ -70,12 +77,23 @@ class Loaded:
     no_gpu: Said | None = None
 
 
-def load(spec: EngineSpec, on_progress: Callable[[float], object]) -> Loaded:
+def load(
+    spec: EngineSpec,
+    on_progress: Callable[[float], object],
+    measured: Sequence[Measured] = (),
+    n_given_up: int = 0,
+) -> Loaded:
     """Loads what the spec asks for.
 
+    Args:
+        spec: What is asked for.
+        on_progress: Told how far it is.
+        measured: What engines of this spec took before.
+        n_given_up: How many steps of the ladder are to be taken at once, where any may be taken.
+
     Raises:
-        HoshikageError: It could not be loaded; InsufficientMemoryError after the last step that was allowed,
-            NoGpuError where the CPU would have to compute and must not.
+        HoshikageError: It could not be loaded; InsufficientMemoryError or OutOfMemoryError after the last step that was
+            allowed, NoGpuError where the CPU would have to compute and must not.
     """
     template = template_text(spec)
     for path, _ in loras_of(spec):  # the weights are not read only to find this out
@@ -88,20 +106,26 @@ def load(spec: EngineSpec, on_progress: Callable[[float], object]) -> Loaded:
         return Loaded(model, None, SamplingParams(), _or_close(model, lambda: open_template(model, spec, template)))
     require_gpu(spec)
     options: dict[str, Any] = {"gpu_layers": spec.gpu_layers, "n_batch": 512, "kv_type": spec.kv_type}
-    try:
-        return _load(spec, options, template, (), on_progress)
-    except InsufficientMemoryError as error:
-        if not spec.may_degrade:
-            raise
-        shortage = error
+    steps = [(name, change) for name, change in LADDER if spec.may_degrade and _saves(spec, change)]
     taken: tuple[str, ...] = ()
-    for name, change in LADDER:
-        if not _saves(spec, change):
-            continue
+    for name, change in steps[:n_given_up]:
+        options |= change
+        taken += (name,)
+    shortage: HoshikageError
+    try:
+        return _load(spec, options, template, taken, on_progress, measured)
+    except _SHORTAGES as error:
+        shortage = error
+    except HoshikageError as error:
+        if not taken:
+            raise
+        log.warning(said("log_step_impossible", step=", ".join(taken), reason=in_words(error)))
+        return load(spec, on_progress, measured)
+    for name, change in steps[n_given_up:]:
         log.warning(said("log_trying_with", shortage=in_words(shortage), step=name))
         try:
-            return _load(spec, {**options, **change}, template, (*taken, name), on_progress)
-        except InsufficientMemoryError as error:
+            return _load(spec, {**options, **change}, template, (*taken, name), on_progress, measured)
+        except _SHORTAGES as error:
             shortage = error
             options |= change
             taken += (name,)
@@ -139,6 +163,7 @@ def _load(
     template: str | None,
     taken: tuple[str, ...],
     on_progress: Callable[[float], object],
+    measured: Sequence[Measured],
 ) -> Loaded:
     shape = {
         "n_ctx": spec.n_ctx,
@@ -149,7 +174,9 @@ def _load(
     }
     place = {"gpu_layers": options["gpu_layers"], "devices": devices_of(spec)}
     if spec.checks_memory:
-        require_memory(spec.path, lora=loras_of(spec), **place, **shape)
+        seen = next((one for one in measured if one.given_up == taken), None)
+        still = None if seen is None else _still_to_take(seen)
+        require_memory(spec.path, lora=loras_of(spec), measured=still, **place, **shape)
     model = Model(spec.path, **place, fit=ContextShape(**shape), on_progress=on_progress)
     no_gpu = why_no_gpu(spec, model.n_gpu_layers)
     if no_gpu is not None and spec.requires_gpu:
@@ -158,6 +185,17 @@ def _load(
     chat = _or_close(model, lambda: open_template(model, spec, template))
     engine = _or_close(model, lambda: _engine(model, spec, shape, place))
     return Loaded(model, engine, recommended_sampling(model.info.metadata), chat, taken, no_gpu)
+
+
+def _still_to_take(seen: Measured) -> MeasuredMemory:
+    """What an engine took, without what this process holds already: on a GPU its context, which it needs to ask."""
+    vram_bytes = seen.vram_bytes
+    if vram_bytes:
+        gpu_free_bytes()
+        use = nvml.look()
+        held = use.by_pid.get(os.getpid()) if isinstance(use, nvml.GpuUse) and use.by_pid else None
+        vram_bytes = max(vram_bytes - (held or 0), 1)
+    return MeasuredMemory(max(seen.private_bytes - private_bytes(), 0), vram_bytes)
 
 
 def loras_of(spec: EngineSpec) -> list[tuple[str, float]]:

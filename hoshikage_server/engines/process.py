@@ -11,7 +11,7 @@ import signal
 import sys
 import time
 from collections import deque
-from collections.abc import Callable, Generator, Sequence
+from collections.abc import Callable, Generator, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
@@ -21,11 +21,15 @@ from gevent import socket, subprocess
 from gevent.event import AsyncResult
 from gevent.queue import SimpleQueue
 
-from hoshikage_server.engines import wire
+from hoshikage_server.engines import shortage, wire
 from hoshikage_server.engines.channel import Channel
+from hoshikage_server.engines.energy import EnergyMeter, Spent
 from hoshikage_server.engines.footprint import Footprint, Freed, Usage
 from hoshikage_server.engines.gpu import Gpu
+from hoshikage_server.engines.memory_log import MemoryLog
+from hoshikage_server.engines.nvml import Device
 from hoshikage_server.engines.sleep import Dormitory
+from hoshikage_server.errors import is_out_of_memory
 from hoshikage_server.messages import Said, said
 
 log = logging.getLogger(__name__)
@@ -58,7 +62,7 @@ class Gone:
 Question = wire.Count | wire.Tokenize | wire.Detokenize
 Reply = wire.Counted | wire.Tokens | wire.Plain | wire.Failed
 R = TypeVar("R", wire.Counted, wire.Tokens, wire.Plain)
-EngineEvent = wire.Loading | wire.Ready | wire.Failed | Gone | Freed
+EngineEvent = wire.Loading | wire.Ready | wire.Failed | Gone | Freed | Spent
 Notify = Callable[["EngineProcess", EngineEvent], None]
 
 
@@ -72,8 +76,9 @@ class EngineProcess:
         command: The engine program; `--fd N --parent PID` is appended, and `--bed N` where there is a file to sleep in.
         gpu: Where the memory of GPUs is looked up.
         dormitory: Where what it has computed is kept when it ends.
+        memory: What engines take.
         spec: The model it shall load.
-        notify: Told about the load and the end of the process. Must not switch greenlets.
+        notify: Told about the load, the energy of answers and the end of the process. Must not switch greenlets.
 
     Attributes:
         spec: The model it was started for.
@@ -85,10 +90,19 @@ class EngineProcess:
     """
 
     def __init__(
-        self, command: Sequence[str], gpu: Gpu, dormitory: Dormitory, spec: wire.EngineSpec, notify: Notify
+        self,
+        command: Sequence[str],
+        gpu: Gpu,
+        dormitory: Dormitory,
+        memory: MemoryLog,
+        spec: wire.EngineSpec,
+        notify: Notify,
     ) -> None:
         self.spec = spec
         self._dormitory = dormitory
+        self._memory = memory
+        self._degraded: tuple[str, ...] | None = None  # known when it is ready
+        self._kept_bytes = 0
         self.last_heard = time.monotonic()
         self.fingerprint = ""
         self._notify = notify
@@ -101,6 +115,8 @@ class EngineProcess:
         self._gone: Gone | None = None
         self._kill_reason: str | Said | None = None
         self._footprint = Footprint(None if spec.is_vocab_only else gpu)
+        self._meter = EnergyMeter(self._footprint, lambda spent: notify(self, spent))
+        self._n_before: dict[int, int] = {}  # tokens that an answer had when it came here
         self._socket, theirs = socket.socketpair()
         self._bed = dormitory.bed_for(spec)
         inherited = [theirs.fileno()] if self._bed is None else [theirs.fileno(), self._bed.descriptor]
@@ -121,7 +137,9 @@ class EngineProcess:
             self._socket.close()
             dormitory.vacate(spec)
             raise
-        self.send(wire.Load(spec, log.getEffectiveLevel(), () if self._bed is None else self._bed.sleeping))
+        sleeping = () if self._bed is None else self._bed.sleeping
+        known = (memory.measured(spec), memory.n_given_up(spec))
+        self.send(wire.Load(spec, log.getEffectiveLevel(), sleeping, *known))
         self._listener = gevent.spawn(self._listen)
         self._reader = gevent.spawn(self._read)
         gevent.spawn(self._write)
@@ -148,13 +166,20 @@ class EngineProcess:
             channel.break_off(self._gone.reason)
             return request_id
         self._channels[request_id] = channel
+        self._n_before[request_id] = channel.n_tokens
+        self._meter.begins()
         self._outbox.put(data)
         return request_id
 
     def forget(self, request_id: int) -> None:
         """Nobody waits for this answer any more: if the engine still computes it, it stops."""
-        if self._channels.pop(request_id, None) is not None:
+        if request_id in self._channels:
+            self._release(request_id)
             self.send(wire.Cancel(request_id))
+
+    def _release(self, request_id: int) -> None:
+        channel = self._channels.pop(request_id)
+        self._meter.ends(channel.n_tokens - self._n_before.pop(request_id))
 
     def count(
         self,
@@ -232,7 +257,16 @@ class EngineProcess:
 
     def usage(self) -> Usage | None:
         """What it holds now. May switch greenlets, where there is a GPU."""
-        return self._footprint.usage_of(self.pid)
+        usage = self._footprint.usage_of(self.pid)
+        is_idle = not self._channels and not self._embeds  # else what it keeps is not known
+        if usage is not None and usage.rss_bytes and self._degraded is not None and is_idle:
+            self._memory.note(self.spec, self._degraded, usage, self._kept_bytes)
+        return usage
+
+    def devices(self) -> list[tuple[Device, float | None]]:
+        """The GPUs while it runs, and what each has drawn since its start, in joules. May switch greenlets."""
+        use = self._footprint.look_at_gpu(max_age_s=1.0) if self._gone is None else None
+        return [(device, self._footprint.energy_of(device)) for device in use.devices] if use else []
 
     def stop(self, sleep_s: float = 0.0) -> None:
         """Asks the process to end, after a look at what it holds.
@@ -240,6 +274,7 @@ class EngineProcess:
         Args:
             sleep_s: How long it may take to keep what it has computed; 0: that is forgotten.
         """
+        self._memory.ended_well(self.spec)
         gevent.spawn(self._stop, sleep_s)
 
     def kill(self, reason: str | Said) -> None:
@@ -304,6 +339,9 @@ class EngineProcess:
         elif isinstance(frame, (wire.Loading, wire.Ready)) or (isinstance(frame, wire.Failed) and frame.id == 0):
             if isinstance(frame, wire.Ready):
                 self.fingerprint = _fingerprint(frame, self.spec)
+                if not self.spec.is_vocab_only:
+                    self._degraded = frame.degraded
+                    gevent.spawn(self.usage)  # what it takes is remembered
             self._notify(self, frame)
         elif frame.id in self._asked:
             self._asked[frame.id].set(frame)
@@ -315,8 +353,10 @@ class EngineProcess:
         if channel is None:
             return  # forgotten meanwhile
         channel.put(frame)
+        if isinstance(frame, wire.Done):
+            self._kept_bytes = frame.kept_bytes
         if isinstance(frame, wire.Failed) or (isinstance(frame, wire.Done) and frame.is_last):
-            del self._channels[frame.id]
+            self._release(frame.id)
         elif channel.is_ended:  # its reader was too slow
             self.forget(frame.id)
 
@@ -338,7 +378,10 @@ class EngineProcess:
         self._listener.join(_LAST_WORDS_WAIT_S)
         labels = tuple(channel.label for channel in self._channels.values())
         self._dormitory.vacate(self.spec)
-        gone = self._gone = Gone(self._kill_reason or _exit_reason(code), labels, tuple(self._last_words))
+        reason = self._kill_reason or _exit_reason(code, self._last_words)
+        if is_out_of_memory(reason):
+            self._memory.ran_out(self.spec)
+        gone = self._gone = Gone(reason, labels, tuple(self._last_words))
         self._notify(self, gone)  # first: who loses this engine now asks for another one
         channels, self._channels = self._channels, {}
         for channel in channels.values():
@@ -354,9 +397,11 @@ def _crashed(request_id: int, reason: str | Said) -> wire.Failed:
     return wire.Failed(request_id, "engine_crashed", "", {"reason": reason})
 
 
-def _exit_reason(code: int | None) -> Said:
+def _exit_reason(code: int | None, last_words: Iterable[str]) -> Said:
     if code is None:
         return said("engine_does_not_end")
+    if code == wire.OUT_OF_MEMORY_STATUS or (code == -signal.SIGABRT and shortage.told_in(last_words)):
+        return said("engine_out_of_memory", words=shortage.told_in(last_words) or said("none"))
     if code >= 0:
         return said("engine_exit_status", status=code)
     try:

@@ -111,6 +111,7 @@ class Running:
             generation.n_reasoning,
             self._n_cached,
             self._timings,
+            generation.sequence.engine.kept_bytes,
         )
         self._choice += 1
         self._n_tokens = self._n_new = 0

@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from typing import Any, Literal
 
 import gevent
@@ -18,13 +18,16 @@ from gevent.queue import Empty, SimpleQueue
 
 from hoshikage_server import heap
 from hoshikage_server.engines import wire
+from hoshikage_server.engines.energy import Spent
 from hoshikage_server.engines.engine import Engine, EngineState, Lease
 from hoshikage_server.engines.fleet import Fleet, Loaded, Unloaded
 from hoshikage_server.engines.footprint import Freed, Usage
 from hoshikage_server.engines.health import Crash
+from hoshikage_server.engines.nvml import Device
 from hoshikage_server.engines.process import EngineEvent, EngineProcess
 from hoshikage_server.errors import LaneError
 from hoshikage_server.messages import Sentence, said
+from hoshikage_server.registry.peaks import Peak
 from hoshikage_server.settings import LiveSettings
 
 log = logging.getLogger(__name__)
@@ -66,6 +69,7 @@ class Snapshot:
     last_error: Sentence | None = None
     last_load: Loaded | None = None
     last_unload: Unloaded | None = None
+    energy: Mapping[str, Spent] = field(default_factory=dict)
 
 
 class Supervisor:
@@ -75,10 +79,18 @@ class Supervisor:
         spawn: Starts an engine process.
         settings: Limits and times.
         idle_timeout_of: How long a model's engine stays when nobody uses it, in seconds; 0: for ever.
+        peak_of: What an engine was seen to take of memory.
     """
 
-    def __init__(self, spawn: Spawn, settings: LiveSettings, idle_timeout_of: Callable[[str], float]) -> None:
+    def __init__(
+        self,
+        spawn: Spawn,
+        settings: LiveSettings,
+        idle_timeout_of: Callable[[str], float],
+        peak_of: Callable[[wire.EngineSpec], Peak | None] = lambda spec: None,
+    ) -> None:
         self._settings = settings
+        self.peak_of = peak_of
         self._inbox: SimpleQueue[Callable[[], None]] = SimpleQueue()  # bounded by the lane
         self._owner: gevent.Greenlet | None = None
         self._fleet = Fleet(lambda spec: spawn(spec, self._on_event), settings, idle_timeout_of)
@@ -155,6 +167,7 @@ class Supervisor:
             last_error=now.last_error,
             last_load=now.last_load,
             last_unload=now.last_unload,
+            energy=dict(now.energy),
         )
 
     def settled(self) -> Snapshot:
@@ -169,6 +182,13 @@ class Supervisor:
         processes = [engine.process for engine in self._fleet.engines]
         usages = {process.pid: process.usage() for process in processes}
         return {pid: usage for pid, usage in usages.items() if usage is not None}
+
+    def devices(self) -> list[tuple[Device, float | None]]:
+        """The GPUs, and what each has drawn since the oldest engine began, in joules. May switch greenlets.
+
+        Nothing while no engine runs: a look would wake them.
+        """
+        return next((devices for engine in self._fleet.engines if (devices := engine.process.devices())), [])
 
     def info_of(self, spec: wire.EngineSpec) -> dict[str, Any]:
         """What an engine told of this file (see `wire.Ready.info`), also one that has ended; else nothing."""

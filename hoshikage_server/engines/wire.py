@@ -34,6 +34,9 @@ from hoshikage_server.messages import Said
 MAX_FRAME_BYTES = 256 * 1024 * 1024  # a 32 MiB request body, with room for what decoding makes of it
 _PREFIX_BYTES = 4
 
+# The status of an engine process that has ended because an allocation failed.
+OUT_OF_MEMORY_STATUS = 112
+
 INT32_MAX = 2**31 - 1
 Text = Annotated[str, Meta(min_length=1)]
 Unit = Annotated[float, Meta(ge=0, le=1)]
@@ -246,16 +249,28 @@ class Sleeping(msgspec.Struct, frozen=True, array_like=True):
     marks: tuple[tuple[int, int], ...] = ()
 
 
+class Measured(msgspec.Struct, frozen=True, array_like=True):
+    """The most that an engine was seen to take which had to do without `given_up`."""
+
+    private_bytes: int
+    vram_bytes: int | None = None
+    given_up: tuple[str, ...] = ()
+
+
 class Load(Frame, frozen=True):
     """The model to serve; the engine logs at the server's level.
 
     Attributes:
+        measured: What engines of this spec took before.
+        n_given_up: How many steps to do with less are to be taken at once, where any may be taken.
         sleeping: What an engine before it has put into the file that it inherits.
     """
 
     spec: EngineSpec
     log_level: int = 20
     sleeping: tuple[Sleeping, ...] = ()
+    measured: tuple[Measured, ...] = ()
+    n_given_up: int = 0
 
 
 class SoFar(msgspec.Struct, frozen=True, array_like=True):
@@ -438,6 +453,7 @@ class Done(Frame, frozen=True):
         is_last: Whether no further choice follows.
         n_reasoning: Those of its tokens that were reasoning.
         n_cached: Tokens of the prompt that did not have to be computed; told like `n_prompt`.
+        kept_bytes: What the engine keeps of other conversations in RAM.
     """
 
     id: int
@@ -454,6 +470,7 @@ class Done(Frame, frozen=True):
     n_reasoning: int = 0
     n_cached: int = 0
     timings: Timings | None = None
+    kept_bytes: int = 0
 
 
 class Counted(Frame, frozen=True):

@@ -23,7 +23,7 @@ from typing import NoReturn
 
 import msgspec
 
-from hoshikage_core import Engine, HoshikageError, SamplingParams, SleepingPrefix, build_info
+from hoshikage_core import Engine, HoshikageError, OutOfMemoryError, SamplingParams, SleepingPrefix, build_info
 from hoshikage_server import __version__, dumps, logs
 from hoshikage_server.engines import wire
 from hoshikage_server.engines.defaults import apply
@@ -76,7 +76,7 @@ class Worker:
             raise wire.WireError(f"{type(first).__name__} before Load")
         logs.configure(first.log_level, language())
         self._at_work.set()
-        loaded = self._load(first.spec)
+        loaded = self._load(first)
         while loaded is None:  # the server has been told why; it ends this process
             self._inbox.get()
         self._engine = loaded.engine
@@ -149,9 +149,10 @@ class Worker:
 
     # ---- the main thread
 
-    def _load(self, spec: wire.EngineSpec) -> Loaded | None:
+    def _load(self, frame: wire.Load) -> Loaded | None:
+        spec = frame.spec
         try:
-            loaded = load(spec, self._tell_progress)
+            loaded = load(spec, self._tell_progress, frame.measured, frame.n_given_up)
         except HoshikageError as error:
             self._send(failed_load(error))
             return None
@@ -245,6 +246,9 @@ class Worker:
         began = time.monotonic()
         try:
             engine.step()
+        except OutOfMemoryError as error:  # another engine goes on, in less memory where that is allowed
+            print(error, file=sys.stderr, flush=True)
+            os._exit(wire.OUT_OF_MEMORY_STATUS)
         except HoshikageError as error:  # about the step as a whole: whom it served is not known
             log.info(said("log_step_failed", reason=in_words(error)))  # each of its requests is an error of its own
             for request_id, running in list(self._active.items()):

@@ -30,6 +30,13 @@ ENGINE: dict[str, Message] = {
         "({device}). Use a smaller quantisation, lower HOSHIKAGE_N_CTX (or the model's own n_ctx), let it load in less "
         "memory with HOSHIKAGE_DEGRADE=1, or end other programs.",
     ),
+    "out_of_memory": Message(
+        "モデルの計算に使うメモリ（GPU または RAM）が足りなくなりました（{reason}）。"
+        "モデルの n_ctx か parallel を小さくする、kv_type を q8_0 にする、gpu_layers を減らす、"
+        "HOSHIKAGE_DEGRADE=1 で省メモリでの続行を許す、ほかのプログラムを終了する、のいずれかをお試しください。",
+        "The model ran out of memory, on the GPU or in RAM ({reason}). Lower its n_ctx or parallel, set its kv_type to "
+        "q8_0, give it fewer gpu_layers, let it go on in less memory with HOSHIKAGE_DEGRADE=1, or end other programs.",
+    ),
     "device_host": Message("メインメモリ", "RAM"),
     "gpu_required": Message(
         "モデル '{model}' をGPUで動かせないため、読み込みませんでした（HOSHIKAGE_REQUIRE_GPU）。{reason}",

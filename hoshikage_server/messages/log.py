@@ -51,6 +51,7 @@ LOG: dict[str, Message] = {
     # How an engine has ended
     "engine_exit_status": Message("終了ステータス {status}", "exit status {status}"),
     "engine_signal": Message("シグナル {signal}", "signal {signal}"),
+    "engine_out_of_memory": Message("メモリ不足: {words}", "out of memory: {words}"),
     "engine_does_not_end": Message("終了しない", "it does not end"),
     "engine_did_not_end": Message("終了の指示に応じない", "it did not end when it was told to"),
     "engine_went_on": Message("接続を閉じたのに動き続けた", "it closed its socket and went on"),
@@ -91,6 +92,14 @@ LOG: dict[str, Message] = {
     ),
     "unknown_amount": Message("（量は不明）", "an unknown amount"),
     # The server
+    "gpus_did_not_fall": Message(
+        "GPUの使用中のメモリが読み込み前まで減っていません（誰のものかは、ドライバーからは分かりません。"
+        "nvidia-smi で確かめてください）",
+        "the GPUs' memory in use did not fall again, and the driver does not tell whose it is: see nvidia-smi",
+    ),
+    "log_peaks_not_written": Message(
+        "モデルのメモリ使用量を記録できません: {reason}", "what models take of memory cannot be noted: {reason}"
+    ),
     "log_gpu_unknown": Message("GPUのメモリを調べられません: {reason}", "the GPU's memory is not known: {reason}"),
     "log_settings_kept": Message(
         "設定を読み直しましたが、使えないのでこれまでの設定のままにします: {reason}",

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import msgspec
 
+from hoshikage_server.engines.wire import EngineSpec
 from hoshikage_server.errors import ServerError
 from hoshikage_server.messages import Said, said, told_by_system
 from hoshikage_server.registry.parts import all_parts, part_of
@@ -22,6 +23,49 @@ class MemoryNeed(msgspec.Struct, frozen=True):
     n_ctx: int
     ram_bytes: int
     vram_bytes: int | None = None
+
+
+class DevicePlan(msgspec.Struct, frozen=True):
+    """What a device would hold, and what it has; the host is the last one, named "host".
+
+    Attributes:
+        name: llama.cpp's.
+        weights_bytes: Weights, of a draft model and adapters too.
+        context_bytes: KV cache.
+        compute_bytes: Buffers.
+        free_bytes: What is free there now.
+        total_bytes: What it has.
+        description: What its driver calls it.
+    """
+
+    name: str
+    weights_bytes: int
+    context_bytes: int
+    compute_bytes: int
+    free_bytes: int
+    total_bytes: int
+    description: str = ""
+
+    @property
+    def needed_bytes(self) -> int:
+        """All that it would hold."""
+        return self.weights_bytes + self.context_bytes + self.compute_bytes
+
+
+class Plan(msgspec.Struct, frozen=True):
+    """Where a model with its settings would go, as it is worked out without loading it.
+
+    Attributes:
+        n_ctx: Tokens of context.
+        parallel: Requests computed at once.
+        kv_type: Type of the KV cache's numbers.
+        devices: The GPUs that take a part of it, and the host.
+    """
+
+    n_ctx: int
+    parallel: int
+    kv_type: str
+    devices: tuple[DevicePlan, ...]
 
 
 class Inspection(msgspec.Struct, frozen=True, tag="inspection"):
@@ -41,6 +85,7 @@ class Inspection(msgspec.Struct, frozen=True, tag="inspection"):
         license: As the file says.
         memory: What it takes with some sizes of context, where that was asked for.
         n_parts: How many files it has.
+        plan: What its engine would take, where that was asked for and can be told.
     """
 
     arch: str
@@ -56,6 +101,7 @@ class Inspection(msgspec.Struct, frozen=True, tag="inspection"):
     license: str | None
     memory: tuple[MemoryNeed, ...]
     n_parts: int = 1
+    plan: Plan | None = None
 
 
 class Refused(msgspec.Struct, frozen=True, tag="refused"):
@@ -68,22 +114,22 @@ class Refused(msgspec.Struct, frozen=True, tag="refused"):
 _decoder = msgspec.json.Decoder(Inspection | Refused)
 
 
-def inspect(file: Path, timeout_s: float = 30.0, *, with_memory: bool = False) -> Inspection:
+def inspect(file: Path, timeout_s: float = 30.0, *, spec: EngineSpec | None = None) -> Inspection:
     """Asks what a file is; under gevent other greenlets go on meanwhile.
 
     Args:
         file: The .gguf file, the first one of a split model.
         timeout_s: How long that may take.
-        with_memory: Also work out what it needs, which asks the GPU.
+        spec: Also work out what such an engine would take, which asks the GPU.
 
     Raises:
         ServerError: It is missing (or a part of it is), cannot be read, is damaged or no model; gguf_refused, with the
             reason, where llama.cpp says so or dies of it.
     """
     parts = _parts(file)
-    options = ["--memory"] if with_memory else []
+    asked = b"" if spec is None else msgspec.json.encode(spec)
     try:
-        done = subprocess.run([*_COMMAND, str(file), *options], capture_output=True, timeout=timeout_s, check=False)
+        done = subprocess.run([*_COMMAND, str(file)], input=asked, capture_output=True, timeout=timeout_s, check=False)
         found: Inspection | Refused = _decoder.decode(done.stdout)
     except subprocess.TimeoutExpired:
         raise _refused(file, said("inspection_timeout", seconds=f"{timeout_s:g}")) from None

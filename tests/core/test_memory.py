@@ -4,16 +4,28 @@ from __future__ import annotations
 
 import dataclasses
 import os
+import shlex
+import signal
 import subprocess
 import sys
 import textwrap
 import time
 from pathlib import Path
+from typing import Any
 
 import pytest
 from tiny_gguf import BROKEN, TinyModel
 
-from hoshikage_core import ContextShape, InsufficientMemoryError, InvalidArgumentError, Model, _gguf, memory
+from hoshikage_core import (
+    ContextShape,
+    Devices,
+    InsufficientMemoryError,
+    InvalidArgumentError,
+    MeasuredMemory,
+    Model,
+    _gguf,
+    memory,
+)
 from hoshikage_core.memory import require_memory
 from hoshikage_core.params import model_params
 
@@ -149,6 +161,65 @@ def test_the_gpu_that_lacks_memory_is_named(tiny_model_path: Path, monkeypatch: 
     require_memory(tiny_model_path)
 
 
+def needs(path: Path, **options: Any) -> tuple[int, str]:
+    """What it is refused for, and where."""
+    with pytest.raises(InsufficientMemoryError) as caught:
+        require_memory(path, **options)
+    return caught.value.needed_bytes, caught.value.device
+
+
+def test_what_was_measured_counts(smollm2_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """For more than what is worked out: with the mapped weights it decides, in either direction."""
+    file_bytes, mib = smollm2_path.stat().st_size, 2**20
+    estimate = memory.memory_needed(smollm2_path, n_ctx=8192)[-1].needed_bytes
+    monkeypatch.setattr(memory, "available_bytes", lambda: estimate - mib)
+    assert needs(smollm2_path, n_ctx=8192) == (estimate, "host")
+    require_memory(smollm2_path, n_ctx=8192, measured=MeasuredMemory(10 * mib))
+    monkeypatch.setattr(memory, "available_bytes", lambda: estimate + 1000 * mib)
+    require_memory(smollm2_path, n_ctx=8192)
+    measured = MeasuredMemory(estimate + 990 * mib)
+    mapped_bytes = memory.estimate_memory(str(smollm2_path), model_params("auto", ContextShape()), ContextShape())[
+        -1
+    ].model_bytes
+    assert 10 * mib < mapped_bytes <= file_bytes
+    assert needs(smollm2_path, n_ctx=8192, measured=measured) == (measured.private_bytes + mapped_bytes, "host")
+
+
+def test_what_was_measured_on_gpus_counts(tiny_model_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where the layers are as many as then; "auto" puts fewer there, and the one GPU that is chosen is looked at."""
+    gib = 2**30
+    monkeypatch.setattr(memory, "gpu_free_bytes", lambda: {"CUDA0": 4 * gib, "CUDA1": 2 * gib})
+    measured = MeasuredMemory(gib // 8, 3 * gib)
+    require_memory(tiny_model_path, gpu_layers="all", measured=measured)
+    require_memory(tiny_model_path, gpu_layers="auto", measured=measured)
+    more = MeasuredMemory(gib // 8, 7 * gib)
+    assert needs(tiny_model_path, gpu_layers="all", measured=more) == (7 * gib, "CUDA0, CUDA1")
+    require_memory(tiny_model_path, gpu_layers="auto", measured=more)
+    second = Devices(split_mode="none", main_gpu=1)
+    assert needs(tiny_model_path, gpu_layers=9, devices=second, measured=measured) == (3 * gib, "CUDA1")
+
+
+@pytest.mark.parametrize(
+    ("gpus", "vram_bytes", "devices"),
+    [
+        ({"CUDA0": 2**40}, None, None),  # as in a container
+        ({}, 2**30, None),  # the GPU is gone
+        ({"CUDA0": 2**40}, 2**30, Devices(rpc_servers=("127.0.0.1:50052",))),
+    ],
+)
+def test_what_was_measured_elsewhere(
+    gpus: dict[str, int],
+    vram_bytes: int | None,
+    devices: Devices | None,
+    tiny_model_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Says nothing of this load: it is worked out."""
+    monkeypatch.setattr(memory, "gpu_free_bytes", lambda: gpus)
+    measured = MeasuredMemory(10**15, vram_bytes)
+    require_memory(tiny_model_path, gpu_layers="all", devices=devices, measured=measured)
+
+
 def test_layers_are_fitted_only_where_they_may_not_fit(tiny_model_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Without a GPU, and where everything fits in it, "auto" reads nothing twice; a full GPU asks for the fit."""
     monkeypatch.setattr(memory, "gpu_free_bytes", dict)
@@ -176,7 +247,7 @@ def run_limited(code: str, *arguments: object) -> str:
     script = """
         import resource, sys
         from pathlib import Path
-        from hoshikage_core import HoshikageError, InsufficientMemoryError, Model, NativeError, memory
+        from hoshikage_core import HoshikageError, InsufficientMemoryError, Model, NativeError, OutOfMemoryError, memory
 
         def limit(kind, free_mib):
             field = {"AS": "VmSize", "DATA": "VmData"}[kind]
@@ -252,11 +323,35 @@ def test_an_allocation_that_fails_all_the_same(kind: str, smollm2_path: Path) ->
         limit(sys.argv[1], 400)
         try:
             model.engine(n_ctx=65536)
-        except NativeError as error:
+        except OutOfMemoryError as error:
             print(error)
         assert model.tokenize("still of use")
     """
     assert "insufficient memory" in run_limited(code, kind, smollm2_path)
+
+
+def test_what_was_logged_before_an_abort(tiny_model_path: Path, tmp_path: Path) -> None:
+    """Is told on stderr before the abort's own message, which with CUDA only says that there was an error.
+
+    Here ggml asserts that it got memory for a context, after it has logged how much it wanted.
+    """
+    source, library = tmp_path / "none.cpp", tmp_path / "none.so"
+    source.write_text('extern "C" int posix_memalign(void **, unsigned long, unsigned long) { return 12; }')
+    subprocess.run([*shlex.split(os.environ.get("CXX", "g++")), "-shared", "-fPIC", "-o", library, source], check=True)
+    code = f"from hoshikage_core import Model; Model({str(tiny_model_path)!r})"
+    environment = {name: value for name, value in os.environ.items() if name not in ("LD_PRELOAD", "PYTHONPATH")}
+    done = subprocess.run(
+        [sys.executable, "-c", f"import resource; resource.setrlimit(resource.RLIMIT_CORE, (0, 0)); {code}"],
+        env={**environment, "LD_PRELOAD": str(library)},
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+    logged, message = done.stderr.splitlines()[-2:]
+    assert done.returncode == -signal.SIGABRT
+    assert "insufficient memory (attempted to allocate" in logged
+    assert "GGML_ASSERT" in message
 
 
 def test_threads_that_cannot_be_started(tiny_model_path: Path) -> None:

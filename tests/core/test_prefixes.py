@@ -73,10 +73,12 @@ def test_host_memory_is_bounded(model: Model) -> None:
         logits(engine, text(100, 1))
         logits(engine, text(100, 2))
         assert logits(engine, text(120, 1))[0] in (0, count_common(text(120, 1), text(100, 2)))
+        assert engine.kept_bytes == 0
     size = engine_bytes(model)
     with model.engine(512, n_threads=1, cache_bytes=int(size * 2.5)) as engine:
         for seed in (1, 2, 3, 4):  # 1, 2 and 3 are copied, and there is room for two
             logits(engine, text(100, seed))
+        assert 2 * size <= engine.kept_bytes < 3 * size
         assert logits(engine, text(120, 3))[0] == 100
         assert logits(engine, text(120, 1))[0] < 100
 

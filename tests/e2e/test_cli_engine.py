@@ -303,6 +303,29 @@ def test_all_that_can_be_shown(server: ServerProcess) -> None:
         "last_tokens_per_s": 12.34,
         "n_engine_crashes": 1,
         "crashes": [{"at": 0.0, "model": "m", "reason": "signal SIGKILL"}],
+        "gpus": [
+            {
+                "index": 0,
+                "name": "NVIDIA Fake",
+                "used_bytes": 2**33,
+                "total_bytes": 2**34,
+                "utilisation": 0.25,
+                "power_w": 212.4,
+                "temperature_c": 61,
+                "energy_j": 123456.0,
+            },
+            {
+                "index": 1,
+                "name": "NVIDIA Old",
+                "used_bytes": 2**30,
+                "total_bytes": None,
+                "utilisation": None,
+                "power_w": None,
+                "temperature_c": None,
+                "energy_j": None,
+            },
+        ],
+        "energy": {"m": {"total_j": 1234.0, "n_tokens": 500, "j_per_token": 2.468, "last_answer_j": 45.6}},
         "last_unload": {
             "model": "m",
             "at": 0.0,
@@ -317,6 +340,8 @@ def test_all_that_can_be_shown(server: ServerProcess) -> None:
     for language in ("ja", "en"):
         table = StatusView(language).table(msgspec.convert(status, StatusObject), "http://x")
         for word in ("an error", "a broken map", "12.3", "SIGKILL", "VRAM 5.00 GiB", "12, 34", "no descriptors", "7.0"):
+            assert word in table
+        for word in ("VRAM 8.00 GiB / 16.00 GiB", "25%", "212 W", "61 °C", "123.5 kJ", "2.47 J", "45.6 J", "1.2 kJ"):
             assert word in table
         for trace in ("{", "row_", "state_", "status_", "time_"):
             assert trace not in table

@@ -8,6 +8,8 @@ What it does is said by the last message of a request, as words:
     hang                accepts and falls silent       mute: not even that
     die [N]             N pieces, then SIGKILL to itself; once in an answer, as it goes on in another engine
     killer [N]          the same each time: it goes on, and dies after N more pieces
+    starve [N]          as die, but it runs out of a GPU's memory: llama.cpp's words on stderr, and an abort
+    starver [N]         the same each time
     refuse CODE         Failed with that code          late CODE: after two pieces
     wait MS TEXT...     as echo, accepted after MS milliseconds of heartbeats
     params              the Generate frame it got, as JSON
@@ -21,8 +23,8 @@ What it does is said by the last message of a request, as words:
 
 and by the file name of the model: refuse.gguf does not load, die.gguf says why and dies loading, slow.gguf takes a
 second, never.gguf does not finish, poor.gguf lacks memory, lean.gguf is loaded in less of it, crawls.gguf without the
-GPU it was to have, stubborn.gguf ignores Stop, dieonce.gguf dies loading unless a file dieonce stands in the folder of
-the log, and makes it.
+GPU it was to have, stubborn.gguf ignores Stop, starved.gguf runs out of a GPU's memory unless it may do with less,
+dieonce.gguf dies loading unless a file dieonce stands in the folder of the log, and makes it.
 
 The embedding of a text is [its length, 1] (cut to `dimensions`), of token ids [their sum, 1]; each is a frame of its
 own. A text may say `die` (once the vectors before it are sent; in another engine not again), `killer` (each time),
@@ -53,8 +55,22 @@ from typing import Any
 
 import msgspec
 
+from hoshikage_server import dumps
 from hoshikage_server.engines import wire
 from hoshikage_server.messages import said
+
+# What hoshikage_core's handler of aborts writes of what ggml_cuda_error says (ggml-cuda.cu of the pinned llama.cpp).
+OUT_OF_MEMORY = """\
+CUDA error: out of memory;   current device: 0, in function alloc at /src/ggml/src/ggml-cuda/ggml-cuda.cu:502;   err
+/src/ggml/src/ggml-cuda/ggml-cuda.cu:109: CUDA error
+"""
+
+
+def run_out_of_memory() -> None:
+    dumps.leave_none()
+    sys.stderr.write(OUT_OF_MEMORY)
+    sys.stderr.flush()
+    os.abort()
 
 
 class FakeEngine:
@@ -83,7 +99,7 @@ class FakeEngine:
 
     def handle(self, frame: wire.ToEngine) -> None:
         if isinstance(frame, wire.Load):
-            self.load(frame.spec)
+            self.load(frame)
         elif isinstance(frame, wire.Generate):
             self.log(f"generate {frame.id} {prompt_of(frame)[:40]}")
             threading.Thread(target=self.answer, args=(frame,), daemon=True).start()
@@ -107,8 +123,11 @@ class FakeEngine:
             self.log("stop")
             os._exit(0)
 
-    def load(self, spec: wire.EngineSpec) -> None:
+    def load(self, frame: wire.Load) -> None:
+        spec = frame.spec
         self.name = os.path.basename(spec.path).removesuffix(".gguf")
+        for one in frame.measured:
+            self.log(f"measured {one.private_bytes} {one.vram_bytes} {' '.join(one.given_up)}")
         self.log("count-load" if spec.is_vocab_only else "load")
         if spec.is_vocab_only:
             self.send(wire.Ready(spec.n_ctx, self.name, "fake"))
@@ -123,6 +142,9 @@ class FakeEngine:
             if not os.path.exists(mark):
                 open(mark, "w").close()
                 os.kill(os.getpid(), signal.SIGKILL)
+        n_given_up = frame.n_given_up if spec.may_degrade else 0
+        if self.name == "starved" and not n_given_up:
+            run_out_of_memory()
         if self.name == "slow":
             time.sleep(1)
         if self.name == "refuse":
@@ -134,7 +156,7 @@ class FakeEngine:
             self.send(wire.Failed(0, "insufficient_memory", "it is large", fields))
             return
         self.send(wire.Loading(0.5))
-        degraded = ("n_batch=128",) if self.name == "lean" else ()
+        degraded = ("n_batch=128",) if self.name == "lean" else ("n_batch=128", "kv_type=q8_0")[:n_given_up]
         info = {"arch": "fake", "quantisation": "Q4_0", "n_params": 7}
         no_gpu = said("no_gpu_container") if self.name == "crawls" else None
         self.send(wire.Ready(spec.n_ctx, self.name, "fake", info, degraded, n_layers=33, no_gpu=no_gpu))
@@ -216,11 +238,15 @@ class FakeEngine:
                 return
             self.send(self.token(frame.id, verb, words, piece, n_sent))
             n_sent += 1
+            if verb == "starver" and n_sent - n_before == int(words[0]):
+                run_out_of_memory()
             if verb == "killer" and n_sent - n_before == int(words[0]):
                 os.kill(os.getpid(), signal.SIGKILL)
             time.sleep(pause_s)
         if verb == "die" and not frame.so_far:
             os.kill(os.getpid(), signal.SIGKILL)
+        if verb == "starve" and not frame.so_far:
+            run_out_of_memory()
         if verb == "hang":
             return
         if verb == "late":
@@ -260,9 +286,9 @@ class FakeEngine:
             return [(f"{i + 1} ", pause_s) for i in range(int(words[0]))]
         if verb == "flood":
             return [("x" * (1024 * int(words[1])), 0.0)] * int(words[0])
-        if verb == "killer":
+        if verb in ("killer", "starver"):
             return [(f"{i + 1} ", 0.0) for i in range(1000)]
-        if verb == "die":
+        if verb in ("die", "starve"):
             return [(f"{i + 1} ", 0.0) for i in range(int(words[0]) if words else 0)]
         if verb == "late":
             return [("one ", 0.0), ("two ", 0.0)]

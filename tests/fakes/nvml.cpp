@@ -3,6 +3,7 @@
 //     init CODE            what nvmlInit returns
 //     delay MS             how long it takes
 //     device USED M P      a device: bytes in use, what asking for its memory and for its processes returns
+//     figures U P T E      of the last device: utilisation in %, power in mW, temperature, energy in mJ; else it tells none
 //     process PID BYTES    one of the last device's processes; -1: the driver does not tell its share
 //
 // Without the variable no driver is loaded. fake_nvml_open counts the initialisations that were not shut
@@ -15,14 +16,21 @@
 #include <unistd.h>
 #include <vector>
 
-enum { SUCCESS = 0, UNINITIALIZED = 1, INSUFFICIENT_SIZE = 7, DRIVER_NOT_LOADED = 9 };
+enum { SUCCESS = 0, UNINITIALIZED = 1, NOT_SUPPORTED = 3, INSUFFICIENT_SIZE = 7, DRIVER_NOT_LOADED = 9 };
 
 struct Memory { unsigned long long total, free, used; };
 struct Process { unsigned pid; unsigned long long bytes; unsigned gpu_instance, compute_instance; };
-struct Device { unsigned long long used = 0; int memory_code = 0, processes_code = 0; std::vector<Process> processes; };
+struct Utilization { unsigned gpu, memory; };
+struct Figures { unsigned utilisation, power, temperature; unsigned long long energy; bool are_told; };
+struct Device { Figures figures {}; unsigned long long used = 0; int memory_code = 0, processes_code = 0; std::vector<Process> processes; };
 struct State { int init = 0, delay_ms = 0; std::vector<Device> devices; };
 
 static State state;
+
+extern "C" {
+int fake_nvml_open = 0;
+int fake_nvml_calls = 0;
+}
 
 static State read_state() {
     State read;
@@ -41,6 +49,10 @@ static State read_state() {
         } else if (word == "device") {
             Device & device = read.devices.emplace_back();
             file >> device.used >> device.memory_code >> device.processes_code;
+        } else if (word == "figures") {
+            Figures & figures = read.devices.back().figures;
+            file >> figures.utilisation >> figures.power >> figures.temperature >> figures.energy;
+            figures.are_told = true;
         } else if (word == "process") {
             long long pid, bytes;
             file >> pid >> bytes;
@@ -52,9 +64,12 @@ static State read_state() {
     return read;
 }
 
+template <typename T> static int tell(Device * device, T * out, T value) {
+    *out = value;
+    return !fake_nvml_open ? UNINITIALIZED : device->figures.are_told ? SUCCESS : NOT_SUPPORTED;
+}
+
 extern "C" {
-int fake_nvml_open = 0;
-int fake_nvml_calls = 0;
 
 int nvmlInitWithFlags(unsigned) {
     fake_nvml_calls++;
@@ -97,5 +112,26 @@ int nvmlDeviceGetComputeRunningProcesses_v3(Device * device, unsigned * count, P
         std::memcpy(processes, device->processes.data(), n * sizeof(Process));
     }
     return SUCCESS;
+}
+
+int nvmlDeviceGetName(Device *, char * name, unsigned n) {
+    std::strncpy(name, "NVIDIA Fake", n);
+    return SUCCESS;
+}
+
+int nvmlDeviceGetUtilizationRates(Device * device, Utilization * rates) {
+    return tell(device, rates, Utilization { device->figures.utilisation, 0 });
+}
+
+int nvmlDeviceGetPowerUsage(Device * device, unsigned * milliwatts) {
+    return tell(device, milliwatts, device->figures.power);
+}
+
+int nvmlDeviceGetTemperature(Device * device, int, unsigned * degrees) {
+    return tell(device, degrees, device->figures.temperature);
+}
+
+int nvmlDeviceGetTotalEnergyConsumption(Device * device, unsigned long long * millijoules) {
+    return tell(device, millijoules, device->figures.energy);
 }
 }

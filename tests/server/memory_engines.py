@@ -12,8 +12,11 @@ from hoshikage_server.engines import wire
 from hoshikage_server.engines.engine import Engine, Lease
 from hoshikage_server.engines.fleet import Fleet
 from hoshikage_server.engines.footprint import Freed, Usage
+from hoshikage_server.engines.memory_log import MemoryLog
+from hoshikage_server.engines.nvml import Device
 from hoshikage_server.engines.process import EngineEvent, Gone
 from hoshikage_server.errors import EngineError
+from hoshikage_server.registry.peaks import Peaks
 from hoshikage_server.settings import LiveSettings, Settings
 
 _NOWHERE = Path("/nowhere")
@@ -23,6 +26,11 @@ def settings_of(**values: object) -> Settings:
     """Settings of no machine's."""
     given: dict[str, object] = {"config_dir": _NOWHERE, "cache_dir": _NOWHERE, "model_map": _NOWHERE / "map"}
     return msgspec.convert({**given, "models_dir": (), "sleep_cache": 0, **values}, Settings)
+
+
+def no_memory_log() -> MemoryLog:
+    """One that knows nothing yet, and stores nothing."""
+    return MemoryLog(Peaks(None, ""))
 
 
 def spec_of(model: str, version: int = 0, rpc_servers: tuple[str, ...] = ()) -> wire.EngineSpec:
@@ -47,6 +55,9 @@ class MemoryProcess:
 
     def usage(self) -> Usage | None:
         return None
+
+    def devices(self) -> list[tuple[Device, float | None]]:
+        return []
 
     def stop(self, sleep_s: float = 0.0) -> None:
         self._world.on_stop(self)

@@ -14,7 +14,7 @@ import gevent
 import msgspec
 import pytest
 from api_client import FAKE_ENGINE, wait_for
-from memory_engines import settings_of
+from memory_engines import no_memory_log, settings_of
 
 from hoshikage_server.engines.answers import Answer, Answers
 from hoshikage_server.engines.gpu import Gpu
@@ -36,7 +36,7 @@ def live() -> LiveSettings:
 
 @pytest.fixture
 def answers(live: LiveSettings, engine_log: Path) -> Iterator[Answers]:
-    spawn = functools.partial(EngineProcess, FAKE_ENGINE, Gpu(), Dormitory(live))
+    spawn = functools.partial(EngineProcess, FAKE_ENGINE, Gpu(), Dormitory(live), no_memory_log())
     engines = Supervisor(spawn, live, lambda model: live.now.idle_timeout)
     counters = Supervisor(spawn, live, lambda model: 5.0)
     lane = Lane(engines.is_awake)

@@ -14,7 +14,13 @@ import pytest
 from gguf_files import split
 from tiny_gguf import TinyModel
 
+from hoshikage_server.api.build import open_peaks
+from hoshikage_server.cli.model.listing import _plan
+from hoshikage_server.engines.spec import spec_of
 from hoshikage_server.messages import text
+from hoshikage_server.registry.inspection import DevicePlan, Plan
+from hoshikage_server.registry.model_map import ModelMap
+from hoshikage_server.settings import build_settings
 
 
 def hoshikage(folder: Path, *arguments: str, **environ: str) -> subprocess.CompletedProcess[str]:
@@ -184,7 +190,41 @@ def test_show(folder: Path, tiny_model_path: Path, language: str) -> None:
     assert found["arch"] == "llama"
     assert found["entry"] == {"n_ctx": 512, "stop": []}
     assert found["memory"][0].keys() == {"n_ctx", "ram_bytes", "vram_bytes"}
+    assert (found["plan"]["n_ctx"], found["plan"]["kv_type"], found["measured"]) == (512, "f16", None)
+    assert found["plan"]["devices"][-1]["name"] == "host"
+    for key in ("plan_weights", "plan_kv", "plan_compute", "plan_total"):
+        assert text(key, language, size="") in shown
+    assert text("show_measured", language) not in shown
     assert "nope" in refused(folder, "model", "show", "nope", status=4)
+
+
+def test_show_what_it_took(folder: Path) -> None:
+    """With these settings, and not with others."""
+    told(folder, "add", "x.gguf", "mine", "--n-ctx", "512")
+    settings = build_settings({"HOSHIKAGE_CONFIG_DIR": str(folder), "HOSHIKAGE_CACHE_DIR": str(folder)})
+    peaks = open_peaks(folder)
+    peaks.note(spec_of(ModelMap(settings.model_map).entries()["mine"], settings), (), 300 * 2**20, 2**30)
+    peaks.write()
+    cache = {"HOSHIKAGE_CACHE_DIR": str(folder)}
+    assert "RAM 300.0 MiB, VRAM 1.00 GiB" in told(folder, "model", "show", "mine", **cache)
+    found = json.loads(told(folder, "model", "show", "mine", "--json", **cache))
+    assert (found["measured"]["private_bytes"], found["measured"]["vram_bytes"]) == (300 * 2**20, 2**30)
+    told(folder, "model", "set", "mine", "n_ctx=256")
+    assert "Measured" not in told(folder, "model", "show", "mine", **cache)
+
+
+def test_a_plan_with_gpus(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Device by device, with the driver's names; where it would not fit, that is said."""
+    monkeypatch.setenv("HOSHIKAGE_LANG", "en")
+    gib = 2**30
+    gpu = DevicePlan("CUDA0", 4 * gib, gib, gib, 8 * gib, 12 * gib, "NVIDIA GeForce RTX 4070 SUPER")
+    host = DevicePlan("host", 2 * gib, 0, gib, 2 * gib, 16 * gib)
+    head, first, last = _plan(Plan(8192, 2, "q8_0", (gpu, host)))
+    assert head == "8192 tokens, 2 at once, KV q8_0"
+    assert first.startswith("CUDA0 NVIDIA GeForce RTX 4070 SUPER  weights 4.00 GiB  KV cache 1.00 GiB  compute")
+    assert first.endswith("in all 6.00 GiB  8.00 GiB of 12.00 GiB free")
+    assert last.startswith("RAM ")
+    assert last.endswith("in all 3.00 GiB  2.00 GiB of 16.00 GiB free  too little")
 
 
 def test_show_of_what_is_no_model(folder: Path) -> None:

@@ -333,6 +333,21 @@ def test_in_a_container(nvml: FakeNvml, start: Start) -> None:
     assert "the GPUs' memory in use fell by 3072.0 MiB" in str(freed)
 
 
+@pytest.mark.parametrize(("after", "is_known"), [(GIB, True), (4 * GIB, False), (4 * GIB - 100 * MIB, False)])
+def test_in_a_container_that_gets_nothing_back(nvml: FakeNvml, start: Start, after: int, is_known: bool) -> None:
+    """Where the memory in use rose with the engine and does not fall with it, whose it is is not known, and said so."""
+    nvml.say(f"device {GIB} 0 0")
+    footprint = footprint_on(nvml, pids_are_ours=False)
+    engine = start(footprint)
+    nvml.say(f"device {4 * GIB} 0 0", f"process 4000001 {4 * GIB}")
+    look(footprint, engine)
+    engine.end()
+    nvml.say(f"device {after} 0 0")
+    freed = footprint.freed(engine.pid, settle_s=0)
+    assert freed.is_all is is_known
+    assert ("nvidia-smi" in str(freed)) is not is_known
+
+
 def test_in_a_container_that_shares_our_numbers(nvml: FakeNvml, start: Start) -> None:
     """Once the driver has listed the engine, its numbers are ours: not to be listed means to hold nothing."""
     footprint = footprint_on(nvml, pids_are_ours=False)

@@ -14,7 +14,8 @@ import pytest
 from fake_nvml import DRIVER_NOT_LOADED, GPU_IS_LOST, NO_PERMISSION, NOT_SUPPORTED, FakeNvml
 
 from hoshikage_server.engines import gpu as gpu_module
-from hoshikage_server.engines.gpu import Gpu, GpuUse
+from hoshikage_server.engines.gpu import Gpu
+from hoshikage_server.engines.nvml import Device, GpuUse
 
 
 @pytest.fixture
@@ -23,26 +24,40 @@ def warnings(caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch) 
     return caplog
 
 
+def memory(use: GpuUse | None) -> tuple[int | None, object] | None:
+    """What all devices have in use, in total and by process."""
+    return None if use is None else (use.used_bytes, use.by_pid)
+
+
 def test_what_is_in_use(nvml: FakeNvml) -> None:
     """The sums over all devices, in total and by process; afterwards NVML is shut down."""
     nvml.say("device 7000 0 0", "process 11 4000", "process 12 2000", "device 500 0 0", "process 11 300")
-    assert nvml.gpu().look() == GpuUse(7500, {11: 4300, 12: 2000})
+    assert memory(nvml.gpu().look()) == (7500, {11: 4300, 12: 2000})
     assert nvml.n_open == 0
+
+
+def test_figures(nvml: FakeNvml) -> None:
+    """In watts, degrees and joules, of each device; those that one does not tell are unknown, and of no other."""
+    nvml.say("device 7000 0 0", "process 11 4000", "figures 37 212500 61 123456", "device 500 0 0")
+    use = nvml.gpu().look()
+    assert use is not None
+    told = Device(0, "NVIDIA Fake", 7000, 2**40, {11: 4000}, 0.37, 212.5, 61, 123.456)
+    assert use.devices == (told, Device(1, "NVIDIA Fake", 500, 2**40, {}))
 
 
 def test_shares_that_are_not_told(nvml: FakeNvml) -> None:
     """A sum with an unknown part is unknown; the processes are listed all the same."""
     nvml.say("device 7000 0 0", "process 11 4000", "process 12 -1", "device 500 0 0", "process 12 300")
-    assert nvml.gpu().look() == GpuUse(7500, {11: 4000, 12: None})
+    assert memory(nvml.gpu().look()) == (7500, {11: 4000, 12: None})
 
 
 @pytest.mark.parametrize("code", [NOT_SUPPORTED, NO_PERMISSION])
 def test_questions_that_are_not_answered(nvml: FakeNvml, code: int) -> None:
     """What one device does not tell is not known of all; what all tell is."""
     nvml.say("device 7000 0 0", "process 11 4000", f"device 500 0 {code}")
-    assert nvml.gpu().look() == GpuUse(7500, None)
+    assert memory(nvml.gpu().look()) == (7500, None)
     nvml.say("device 7000 0 0", "process 11 4000", f"device 500 {code} 0")
-    assert nvml.gpu().look() == GpuUse(None, {11: 4000})
+    assert memory(nvml.gpu().look()) == (None, {11: 4000})
     assert nvml.n_open == 0
 
 
@@ -64,7 +79,7 @@ def test_an_error_is_no_gpu(nvml: FakeNvml, warnings: pytest.LogCaptureFixture, 
         assert [gpu.look() for _ in range(3)] == [None] * 3
         assert [record.message for record in warnings.records] == [f"the GPU's memory is not known: {text}"] * n_times
         nvml.say("device 10 0 0")
-        assert gpu.look() == GpuUse(10, {})
+        assert memory(gpu.look()) == (10, {})
     assert nvml.n_open == 0
 
 
@@ -74,11 +89,11 @@ def test_a_young_look_will_do(nvml: FakeNvml) -> None:
     nvml.say("delay 50", "device 10 0 0")
     looks = [gevent.spawn(gpu.look, 60) for _ in range(5)]
     gevent.joinall(looks, raise_error=True)
-    assert [look.value for look in looks] == [GpuUse(10, {})] * 5
+    assert [memory(look.value) for look in looks] == [(10, {})] * 5
     assert nvml.n_looks == 1
     nvml.say("device 20 0 0")
-    assert gpu.look(60) == GpuUse(10, {})
-    assert gpu.look() == GpuUse(20, {})
+    assert memory(gpu.look(60)) == (10, {})
+    assert memory(gpu.look()) == (20, {})
     assert nvml.n_looks == 2
 
 
@@ -90,7 +105,7 @@ def test_a_slow_driver_holds_nobody_up(nvml: FakeNvml) -> None:
     while not look.ready():
         gevent.sleep(0.001)
         n_turns += 1
-    assert look.get() == GpuUse(10, {})
+    assert memory(look.get()) == (10, {})
     assert n_turns > 20
 
 
@@ -107,7 +122,7 @@ def test_a_stuck_driver(nvml: FakeNvml, warnings: pytest.LogCaptureFixture) -> N
     with gevent.Timeout(20):
         while (use := gpu.look()) is None:
             gevent.sleep(0.01)
-    assert use == GpuUse(10, {})
+    assert memory(use) == (10, {})
     assert nvml.n_looks == 2
 
 
@@ -121,7 +136,7 @@ def test_who_looks_may_be_killed(nvml: FakeNvml) -> None:
             gevent.sleep(0.001)
     first.kill()
     nvml.say("device 20 0 0")
-    assert gpu.look() == GpuUse(20, {})
+    assert memory(gpu.look()) == (20, {})
     assert nvml.n_open == 0
 
 
@@ -131,7 +146,8 @@ import os, sys
 from hoshikage_server.engines.gpu import Gpu
 assert "pynvml" not in sys.modules and "ctypes" not in sys.modules
 gpu = Gpu(driver_files=(os.environ["FAKE_NVML"],), pids_are_ours=True)
-print(gpu.look())
+use = gpu.look()
+print(use and (use.used_bytes, use.by_pid))
 if len(sys.argv) > 1:
     os.rename(sys.argv[1], sys.argv[2])
     print(gpu.look())
@@ -149,7 +165,7 @@ def run_patched(library: Path, *arguments: Path) -> list[str]:
 def test_in_a_patched_process(nvml: FakeNvml, nvml_library: Path) -> None:
     """As the server is; nothing of NVML is imported before the first look."""
     nvml.say("device 10 0 0", "process 11 5")
-    assert run_patched(nvml_library) == ["GpuUse(used_bytes=10, by_pid={11: 5})"]
+    assert run_patched(nvml_library) == ["(10, {11: 5})"]
 
 
 def test_a_library_that_does_not_load_is_not_tried_again(nvml: FakeNvml, nvml_library: Path, tmp_path: Path) -> None:

@@ -256,13 +256,15 @@ def test_models_tell_more(make_api: MakeApi) -> None:
     def details() -> Any:
         return api.get("/v1/models/m").json["hoshikage"]
 
-    own = {"aliases": [], "description": None, "persona": None}
+    own = {"aliases": [], "description": None, "persona": None, "measured": None}
     unknown = {"arch": None, "quantisation": None, "n_params": None, **own}
     assert details() == {"state": "unloaded", "n_ctx": 4096, "size_bytes": None, **unknown}
     assert said(api.chat("echo x")) == "x"
     wait_for(lambda: details()["state"] == "ready", "it waits for more")
     api.client.simulate_post("/v1/models/m/unload")
-    known = {"arch": "fake", "quantisation": "Q4_0", "n_params": 7, **own}
+    measured = details()["measured"]
+    assert measured["private_bytes"] > 0
+    known = {"arch": "fake", "quantisation": "Q4_0", "n_params": 7, **own, "measured": measured}
     assert details() == {"state": "unloaded", "n_ctx": 4096, "size_bytes": None, **known}
     assert set(ModelObject.__struct_fields__) == set(api.get("/v1/models").json["data"][0])
 

@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 from tiny_gguf import TinyModel, write_aborting
 from tiny_lora import TinyLora
 
+from hoshikage_server.engines.wire import EngineSpec
 from hoshikage_server.errors import ServerError
 from hoshikage_server.registry import inspection
 from hoshikage_server.registry.inspection import inspect
@@ -28,7 +29,7 @@ def refusal(file: Path, **options: float) -> tuple[str, str]:
 
 def test_a_model(tiny_model_path: Path) -> None:
     """What people want to know of it, without loading a weight."""
-    found = inspect(tiny_model_path, with_memory=True)
+    found = inspect(tiny_model_path, spec=EngineSpec(str(tiny_model_path), 512, parallel=2))
     assert (found.arch, found.name, found.n_layer, found.n_ctx_train) == ("llama", "tiny", 2, 2048)
     assert (found.size_bytes, found.n_parts) == (tiny_model_path.stat().st_size, 1)
     assert found.n_params > 100_000
@@ -36,7 +37,15 @@ def test_a_model(tiny_model_path: Path) -> None:
     assert "im_start" in (found.chat_template or "")
     assert [need.n_ctx for need in found.memory] == [2048]
     assert found.memory[0].ram_bytes > found.size_bytes / 2
-    assert inspect(tiny_model_path).memory == ()
+    assert found.plan is not None
+    assert (found.plan.n_ctx, found.plan.parallel, found.plan.kv_type) == (512, 2, "f16")
+    host = found.plan.devices[-1]
+    assert host.name == "host"
+    assert host.weights_bytes == pytest.approx(found.size_bytes, rel=0.1)
+    assert host.context_bytes == 2 * 2 * 512 * 32 * 2  # K and V, layers, cells, width of two heads, f16
+    assert 0 < host.needed_bytes < host.free_bytes < host.total_bytes
+    plain = inspect(tiny_model_path)
+    assert (plain.memory, plain.plan) == ((), None)
 
 
 def test_an_embedding_model(tiny_bert_path: Path) -> None:
@@ -47,7 +56,7 @@ def test_an_embedding_model(tiny_bert_path: Path) -> None:
 
 def test_memory_grows_with_the_context(smollm2_path: Path) -> None:
     """Up to the context it was trained with."""
-    needs = inspect(smollm2_path, with_memory=True).memory
+    needs = inspect(smollm2_path, spec=EngineSpec(str(smollm2_path), 2048)).memory
     assert [need.n_ctx for need in needs] == [2048, 8192]
     assert needs[0].ram_bytes < needs[1].ram_bytes
 

@@ -14,7 +14,7 @@ from typing import Any
 
 import msgspec
 import pytest
-from memory_engines import settings_of
+from memory_engines import no_memory_log, settings_of
 from tiny_bert import TinyBert
 from tiny_gguf import TinyModel
 from tiny_lora import TinyLora
@@ -27,6 +27,7 @@ from hoshikage_core import (
     InsufficientMemoryError,
     Model,
     ModelLoadError,
+    OutOfMemoryError,
     SamplingParams,
     memory,
 )
@@ -34,7 +35,14 @@ from hoshikage_core.params import model_params
 from hoshikage_server.api.usage import timings_of
 from hoshikage_server.engines import loading
 from hoshikage_server.engines.engine import Lease
-from hoshikage_server.engines.failures import LOAD_CODES, DraftModelError, TemplateFileError, TemplateLoadError, failed
+from hoshikage_server.engines.failures import (
+    LOAD_CODES,
+    DraftModelError,
+    TemplateFileError,
+    TemplateLoadError,
+    failed,
+    failed_load,
+)
 from hoshikage_server.engines.gpu import Gpu
 from hoshikage_server.engines.loading import LADDER, Loaded, load
 from hoshikage_server.engines.process import EngineProcess
@@ -42,7 +50,7 @@ from hoshikage_server.engines.prompts import Prompts
 from hoshikage_server.engines.running import Running
 from hoshikage_server.engines.sleep import Dormitory
 from hoshikage_server.engines.supervisor import Supervisor
-from hoshikage_server.engines.wire import Adapter, Count, Done, EngineSpec, Generate, Sampling, SpecFile
+from hoshikage_server.engines.wire import Adapter, Count, Done, EngineSpec, Generate, Measured, Sampling, SpecFile
 from hoshikage_server.errors import EngineError
 from hoshikage_server.settings import LiveSettings
 
@@ -210,6 +218,70 @@ def test_steps_that_save_nothing_are_left_out(
     for step in steps:
         expected.append(expected[-1] | changes[step])
     assert [{name: made[name] for name in expected[0]} for made in tried] == expected
+
+
+def test_what_runs_out_when_it_is_tried(
+    tiny_model_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Whatever the figures said: the steps are taken as well, and the last words are llama.cpp's."""
+    words = "allocating 8.00 MiB on device 0: cudaMalloc failed: out of memory"
+    asked: list[tuple[int, str]] = []
+
+    def engine(self: Model, **options: Any) -> None:
+        asked.append((options["n_batch"], options["kv_type"]))
+        raise OutOfMemoryError(words)
+
+    monkeypatch.setattr(Model, "engine", engine)
+    spec = EngineSpec(str(tiny_model_path), 256, gpu_layers=0)
+    with caplog.at_level(logging.WARNING), pytest.raises(OutOfMemoryError):
+        load(msgspec.structs.replace(spec, may_degrade=True), lambda progress: None)
+    assert asked == [(512, "f16"), (128, "f16"), (128, "q8_0")]
+    assert words in caplog.text
+    with pytest.raises(OutOfMemoryError) as caught:
+        load(spec, lambda progress: None)
+    assert len(asked) == 4
+    frame = failed_load(caught.value)
+    error = EngineError.reported(frame.code, frame.message, frame.fields)
+    assert (error.code, words in error.text("en"), words in error.text("ja")) == ("out_of_memory", True, True)
+
+
+def test_after_engines_that_ran_out(model_path: Path) -> None:
+    """So many steps are taken at once; none where none may be."""
+    spec = EngineSpec(str(model_path), 256, gpu_layers=0)
+    for may_degrade, n_given_up, taken in (
+        (True, 1, ("n_batch=128",)),
+        (True, 2, ("n_batch=128", "kv_type=q8_0")),
+        (True, 7, ("n_batch=128", "kv_type=q8_0")),
+        (False, 2, ()),
+    ):
+        loaded = load(msgspec.structs.replace(spec, may_degrade=may_degrade), lambda progress: None, (), n_given_up)
+        with loaded.model:
+            assert loaded.degraded == taken
+            assert loaded.engine is not None
+            loaded.engine.generate("a", max_tokens=2)
+
+
+def test_after_engines_that_ran_out_of_what_cannot_be_given_up(tmp_path: Path) -> None:
+    """Heads 20 wide cannot be quantised: then all is tried anew."""
+    path = TinyModel(n_embd=80, n_head=4).write(tmp_path / "odd.gguf")
+    loaded = load(EngineSpec(str(path), 256, may_degrade=True, gpu_layers=0), lambda progress: None, (), 2)
+    with loaded.model:
+        assert loaded.degraded == ()
+
+
+def test_what_engines_took_before_decides(
+    model_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Each step by its own figures, less what this process holds already."""
+    monkeypatch.setattr(memory, "available_bytes", lambda: 2**30)
+    steps = ("n_batch=128", "kv_type=q8_0")
+    measured = [Measured(2**40), Measured(2**41, None, steps[:1]), Measured(1, None, steps)]
+    spec = EngineSpec(str(model_path), 256, may_degrade=True, gpu_layers=0)
+    with caplog.at_level(logging.WARNING):
+        loaded = load(spec, lambda progress: None, measured)
+    with loaded.model:
+        assert loaded.degraded == ("n_batch=128", "kv_type=q8_0")
+    assert "1023." in caplog.text, "1 TiB less what a Python holds"
 
 
 # ---- what an entry says besides
@@ -412,7 +484,11 @@ def limited(monkeypatch: pytest.MonkeyPatch, needed_mib: list[int]) -> Iterator[
         monkeypatch.delenv(name)
     command = [sys.executable, "-c", code, str(between(needed_mib, 2))]
     live = LiveSettings(settings_of(load_timeout=60.0))
-    made = Supervisor(functools.partial(EngineProcess, command, Gpu(), Dormitory(live)), live, lambda _: 300)
+    made = Supervisor(
+        functools.partial(EngineProcess, command, Gpu(), Dormitory(live), no_memory_log()),
+        live,
+        lambda _: 300,
+    )
     yield made
     made.close(10)
 

@@ -13,7 +13,7 @@ import gevent
 import msgspec
 import pytest
 from api_client import FAKE_ENGINE, wait_for
-from memory_engines import settings_of
+from memory_engines import no_memory_log, settings_of
 
 from hoshikage_server.engines.engine import Lease
 from hoshikage_server.engines.footprint import Freed
@@ -50,7 +50,9 @@ def change(live: LiveSettings, **values: object) -> None:
 @pytest.fixture
 def supervisor(live: LiveSettings) -> Iterator[Supervisor]:
     made = Supervisor(
-        functools.partial(EngineProcess, FAKE_ENGINE, Gpu(), Dormitory(live)), live, lambda model: live.now.idle_timeout
+        functools.partial(EngineProcess, FAKE_ENGINE, Gpu(), Dormitory(live), no_memory_log()),
+        live,
+        lambda model: live.now.idle_timeout,
     )
     yield made
     made.close(10)
@@ -181,7 +183,9 @@ def test_a_death_while_loading(supervisor: Supervisor) -> None:
 def test_a_program_that_is_not_there(live: LiveSettings) -> None:
     """Starting it fails like a load, for everyone."""
     supervisor = Supervisor(
-        functools.partial(EngineProcess, ["/no/such/program"], Gpu(), Dormitory(live)), live, lambda _: 300
+        functools.partial(EngineProcess, ["/no/such/program"], Gpu(), Dormitory(live), no_memory_log()),
+        live,
+        lambda _: 300,
     )
     for _ in range(2):
         error = refusal(supervisor, "m")

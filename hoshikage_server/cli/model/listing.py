@@ -2,26 +2,31 @@
 
 from __future__ import annotations
 
+import time
 from pathlib import Path
 from typing import Any
 
 import click
 import msgspec
 
+from hoshikage_server.api.build import open_peaks
 from hoshikage_server.cli.output import print_json
 from hoshikage_server.cli.status_view import columns
 from hoshikage_server.cli.words import command, json_option, option, say
+from hoshikage_server.engines.spec import spec_of
 from hoshikage_server.errors import ModelMapError
 from hoshikage_server.hub.checksums import size_of
 from hoshikage_server.messages import Size
 from hoshikage_server.registry.entry import Entry, ModelEntry
-from hoshikage_server.registry.inspection import Inspection, MemoryNeed, inspect
+from hoshikage_server.registry.inspection import DevicePlan, Inspection, MemoryNeed, Plan, inspect
 from hoshikage_server.registry.model_map import ModelMap
+from hoshikage_server.registry.peaks import Peak
 from hoshikage_server.settings import cli_language, load_settings
 
 _INSPECT_S = 60.0
 _TEMPLATE_LINES = 5
 _FILE_KEYS = ("path", "model")
+_MEASURED = ("private_bytes", "vram_bytes", "at")
 
 
 @command("list", "cli_list")
@@ -50,16 +55,20 @@ def list_models(details: bool, is_json: bool) -> None:
 @json_option(words="cli_json")
 def show(name: str, is_json: bool) -> None:
     """Shows what a model is, and what memory it needs."""
-    entry = ModelMap(load_settings().model_map).entries().get(name)
+    settings = load_settings()
+    entry = ModelMap(settings.model_map).entries().get(name)
     if entry is None and not Path(name).is_file():
         raise ModelMapError("model_not_registered", model=name)
     file = Path(name).absolute() if entry is None else entry.file
-    found = inspect(file, timeout_s=_INSPECT_S, with_memory=True)
+    spec = spec_of(entry or _unregistered(file), settings)
+    found = inspect(file, timeout_s=_INSPECT_S, spec=spec)
+    peak = open_peaks(settings.cache_dir).of(spec)
     if is_json:
         told = {"id": None if entry is None else entry.id, "file": str(file), **msgspec.to_builtins(found)}
-        print_json({**told, "entry": None if entry is None else given_keys(entry.given)})
+        measured = None if peak is None else {name: getattr(peak, name) for name in _MEASURED}
+        print_json({**told, "measured": measured, "entry": None if entry is None else given_keys(entry.given)})
         return
-    rows = [(say(f"show_{key}"), line) for key, lines in _rows(entry, file, found) for line in lines]
+    rows = [(say(f"show_{key}"), line) for key, lines in _rows(entry, file, found, peak) for line in lines]
     shown = columns([label if i == 0 or rows[i - 1][0] != label else "", line] for i, (label, line) in enumerate(rows))
     for line in shown:
         click.echo(line)
@@ -91,7 +100,12 @@ def _word(value: object) -> str:
     return value if isinstance(value, str) and value.isprintable() else msgspec.json.encode(value).decode()
 
 
-def _rows(entry: ModelEntry | None, file: Path, found: Inspection) -> list[tuple[str, list[str]]]:
+def _unregistered(file: Path) -> ModelEntry:
+    """What it would be if it were registered, with no word about it."""
+    return ModelEntry("", file, Entry(str(file.parent), file.name), file.parent)
+
+
+def _rows(entry: ModelEntry | None, file: Path, found: Inspection, peak: Peak | None) -> list[tuple[str, list[str]]]:
     size = str(Size(found.size_bytes))
     if found.n_parts > 1:
         size = say("show_parts", size=size, n=found.n_parts)
@@ -108,6 +122,8 @@ def _rows(entry: ModelEntry | None, file: Path, found: Inspection) -> list[tuple
         ("pooling", [found.pooling] if found.pooling else []),
         ("license", [found.license] if found.license else []),
         ("memory", [_memory(need) for need in found.memory]),
+        ("plan", [] if found.plan is None else _plan(found.plan)),
+        ("measured", [] if peak is None else [_measured(peak)]),
         ("entry", [] if entry is None else _words(entry.given)),
     ]
     return rows
@@ -126,6 +142,30 @@ def _memory(need: MemoryNeed) -> str:
     if need.vram_bytes:
         sizes += f", VRAM {Size(need.vram_bytes)}"
     return f"{say('show_tokens', n=need.n_ctx)}: {sizes}"
+
+
+def _plan(plan: Plan) -> list[str]:
+    parallel = say("show_parallel", n=plan.parallel) if plan.parallel > 1 else ""
+    head = say("comma").join(filter(None, [say("show_tokens", n=plan.n_ctx), parallel, f"KV {plan.kv_type}"]))
+    return [head, *columns(_device_cells(device) for device in plan.devices)]
+
+
+def _device_cells(device: DevicePlan) -> list[str]:
+    parts = {"weights": device.weights_bytes, "kv": device.context_bytes, "compute": device.compute_bytes}
+    told = [say(f"plan_{part}", size=Size(n_bytes)) for part, n_bytes in parts.items()]
+    free = say("plan_free", free=Size(device.free_bytes), total=Size(device.total_bytes))
+    short = say("plan_short") if device.needed_bytes > device.free_bytes else ""
+    name = say("device_host") if device.name == "host" else device.name
+    if device.description not in device.name:  # that of an RPC worker's is its server
+        name = f"{name} {device.description}"
+    return [name, *told, say("plan_total", size=Size(device.needed_bytes)), free, short]
+
+
+def _measured(peak: Peak) -> str:
+    sizes = f"RAM {Size(peak.private_bytes)}"
+    if peak.vram_bytes:
+        sizes += f", VRAM {Size(peak.vram_bytes)}"
+    return say("show_measured_at", sizes=sizes, date=time.strftime("%Y-%m-%d %H:%M", time.localtime(peak.at)))
 
 
 def billions(n_params: int) -> str:

@@ -1,0 +1,157 @@
+"""A GPU's memory that runs out, in the words that llama.cpp's CUDA backend has for it before it aborts."""
+
+from __future__ import annotations
+
+import signal
+import subprocess
+import sys
+import textwrap
+from pathlib import Path
+from typing import Any
+
+import pytest
+from api_client import Api, MakeApi, wait_for
+from memory_engines import no_memory_log
+
+from hoshikage_server.engines import shortage
+from hoshikage_server.engines.footprint import Usage
+from hoshikage_server.engines.process import _exit_reason
+from hoshikage_server.engines.wire import OUT_OF_MEMORY_STATUS, EngineSpec, Measured
+from hoshikage_server.errors import is_out_of_memory
+
+MODELS = {
+    name: {"path": "/nowhere", "model": f"{file}.gguf", **more}
+    for name, file, more in (
+        ("m", "m", {}),
+        ("lean", "m2", {"degrade": True}),
+        ("starved", "starved", {}),
+        ("starved-lean", "starved", {"degrade": True}),
+    )
+}
+
+
+@pytest.fixture
+def api(make_api: MakeApi) -> Api:
+    return make_api(MODELS, crash_limit=100)
+
+
+def status(api: Api) -> Any:
+    api.deps.answers.supervisor.settled()
+    return api.get("/v1/status", headers={"Accept-Language": "en"}).json
+
+
+@pytest.mark.parametrize("language", ["en", "ja"])
+def test_the_client_is_told(api: Api, language: str) -> None:
+    """503 insufficient_memory with what to do, once a second engine has run out as well; the next request is served."""
+    result = api.post(
+        {"model": "m", "messages": [{"role": "user", "content": "starver 2"}]}, headers={"Accept-Language": language}
+    )
+    error = result.json["error"]
+    assert (result.status_code, error["code"], error["type"]) == (503, "insufficient_memory", "server_error")
+    assert "CUDA error: out of memory" in error["message"]
+    assert "HOSHIKAGE_DEGRADE=1" in error["message"]
+    assert ".cu:" not in error["message"]
+    assert [crash["reason"] for crash in status(api)["crashes"]] == ["out of memory: CUDA error: out of memory"] * 2
+    assert api.chat("echo again").status_code == 200
+
+
+def test_another_engine_goes_on(api: Api) -> None:
+    """The answer is whole; nothing is given up that was not allowed."""
+    assert api.chat("starve 3", "m").json["choices"][0]["message"]["content"] == "1 2 3 "
+    assert status(api)["engines"][0]["degraded"] == []
+
+
+def test_it_goes_on_in_less_memory(api: Api) -> None:
+    """Where that is allowed: one step for each death, and all of it is tried again after an unload."""
+    assert api.chat("starve 3", "lean").json["choices"][0]["message"]["content"] == "1 2 3 "
+    assert status(api)["engines"][0]["degraded"] == ["n_batch=128"]
+    api.chat("starve 3", "lean")
+    assert status(api)["engines"][0]["degraded"] == ["n_batch=128", "kv_type=q8_0"]
+    api.client.simulate_post("/v1/models/lean/unload")
+    api.chat("echo x", "lean")
+    assert status(api)["engines"][0]["degraded"] == []
+
+
+def test_loading_that_runs_out(api: Api) -> None:
+    """Is told as such, or goes on in less memory."""
+    result = api.chat("echo x", "starved")
+    assert (result.status_code, result.json["error"]["code"]) == (503, "insufficient_memory")
+    assert api.chat("echo x", "starved-lean").status_code == 200
+    assert status(api)["engines"][0]["degraded"] == ["n_batch=128"]
+
+
+@pytest.mark.parametrize(
+    ("lines", "told"),
+    [
+        # ggml_cuda_error and ggml_abort (ggml-cuda.cu, ggml.c): as logged, and as hoshikage_core's handler joins it
+        (
+            ["CUDA error: out of memory", "  current device: 0, in function alloc at x.cu:502", "x.cu:109: CUDA error"],
+            "CUDA error: out of memory",
+        ),
+        (
+            ["CUDA error: out of memory;   current device: 0", "x.cu:109: CUDA error"],
+            "CUDA error: out of memory",
+        ),
+        (
+            ["x: allocating 8.00 MiB on device 0: cudaMalloc failed: out of memory", "fatal error"],
+            "x: allocating 8.00 MiB on device 0: cudaMalloc failed: out of memory",
+        ),
+        (
+            ["CUDA error: the resource allocation failed;   cublasCreate_v2()", "x.cu:109: CUDA error"],
+            "CUDA error: the resource allocation failed",
+        ),
+        (["ggml_malloc: failed to allocate 1.00 MB", "fatal error"], "ggml_malloc: failed to allocate 1.00 MB"),
+        (["CUDA error: an illegal memory access was encountered", "x.cu:109: CUDA error"], None),
+        (["out of memory", "1", "2", "3", "4"], None),
+        ([], None),
+    ],
+)
+def test_words(lines: list[str], told: str | None) -> None:
+    """Only what is said last counts."""
+    assert shortage.told_in(lines) == told
+
+
+def test_what_an_engine_takes_is_remembered(make_api: MakeApi, engine_log: Path) -> None:
+    """From its first load on: the next engine is told, the API tells, and the file is there for the next server."""
+    api = make_api({"m": {"path": "/nowhere", "model": "m.gguf"}})
+    assert api.get("/v1/models/m").json["hoshikage"]["measured"] is None
+    api.client.simulate_post("/v1/models/m/load")
+    measured = wait_for(lambda: api.get("/v1/models/m").json["hoshikage"]["measured"], "it is measured")
+    assert measured["private_bytes"] > 1_000_000
+    api.client.simulate_post("/v1/models/m/unload")
+    assert "measured" not in engine_log.read_text()
+    api.client.simulate_post("/v1/models/m/load")
+    told = [line.split()[3] for line in engine_log.read_text().splitlines() if " measured " in line]
+    assert len(told) == 1
+    assert int(told[0]) >= measured["private_bytes"]
+    api.deps.close()
+    assert (api.deps.settings.now.cache_dir / "memory-peaks.json").is_file()
+
+
+def test_an_allocation_that_fails_in_a_step() -> None:
+    """Without an abort the engine process ends by itself, with a status that says so and llama.cpp's words."""
+    words = "llama_decode failed with -2: process_ubatch: failed to allocate graph"
+    code = f"""
+        import socket
+        from hoshikage_core import OutOfMemoryError
+        from hoshikage_server.engines.worker import Worker
+
+        class Engine:
+            def step(self):
+                raise OutOfMemoryError({words!r})
+
+        ours, theirs = socket.socketpair()
+        Worker(ours)._step(Engine())
+    """
+    done = subprocess.run([sys.executable, "-c", textwrap.dedent(code)], capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stderr) == (OUT_OF_MEMORY_STATUS, f"{words}\n")
+    assert is_out_of_memory(_exit_reason(done.returncode, done.stderr.splitlines()))
+    assert not is_out_of_memory(_exit_reason(1, done.stderr.splitlines()))
+    assert not is_out_of_memory(_exit_reason(-signal.SIGKILL, done.stderr.splitlines()))
+
+
+def test_other_conversations_do_not_count() -> None:
+    """What an engine could do without is no part of what it needs."""
+    memory, spec = no_memory_log(), EngineSpec("/nowhere/m.gguf", 4096)
+    memory.note(spec, (), Usage(rss_bytes=100, private_bytes=80, vram_bytes=7), kept_bytes=30)
+    assert memory.measured(spec) == (Measured(50, 7),)
