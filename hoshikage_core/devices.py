@@ -12,7 +12,6 @@ from typing import Any, Literal
 from hoshikage_core import _checks
 from hoshikage_core._ffi import call_text, lib
 from hoshikage_core.errors import InvalidArgumentError, Reason
-from hoshikage_core.rpc import require_servers
 
 SplitMode = Literal["none", "layer", "tensor"]
 
@@ -69,6 +68,8 @@ class Devices:
             RpcServerError: A server does not answer.
         """
         if self.rpc_servers:  # how many devices these have, llama.cpp finds out
+            from hoshikage_core.rpc import require_servers  # most models have no use for sockets
+
             require_servers(self.rpc_servers)
             return
         if not self.tensor_split and not self.main_gpu:

@@ -22,7 +22,6 @@ from hoshikage_core.errors import CancelledError, ContextLengthError, ModelLoadE
 from hoshikage_core.files import why_no_file
 from hoshikage_core.memory import fits_every_gpu, require_context_memory, require_embedder_memory
 from hoshikage_core.params import ContextShape, GpuLayers, model_params
-from hoshikage_core.rpc import note_use
 from hoshikage_core.sampling import SamplingParams, new_sampler
 from hoshikage_core.speculation import Speculation
 
@@ -169,7 +168,10 @@ class Model:
         for name, flag in flags.items():
             setattr(self._params, name, _checks.instance(name, flag, bool, "True or False"))
         self.native = Handle(_load(self.path, self._params, on_progress), lib.hsk_model_free, "model")
-        note_use(self.native, rpc_servers)
+        if rpc_servers:
+            from hoshikage_core.rpc import note_use
+
+            note_use(self.native, rpc_servers)
         self._engines: weakref.WeakSet[Engine | Embedder] = weakref.WeakSet()
         _open_models.add(self)
         self._pieces: dict[int, bytes] = {}

@@ -108,8 +108,7 @@ def require_servers(servers: Iterable[str], limit_s: float = _ANSWER_S) -> None:
 
 def note_use(model: Handle, servers: tuple[str, ...]) -> None:
     """Notes that a loaded model is on servers, which do not answer anybody else until it is closed."""
-    if servers:
-        _ours[model] = servers
+    _ours[model] = servers
 
 
 class _NoServerError(Exception):

@@ -82,7 +82,8 @@ def _plan(path: str, spec: EngineSpec) -> Plan | None:
             "kv_type": spec.kv_type,
         }
         parts = memory_needed(path, lora=loras_of(spec), **shape)
-        drafts = memory_needed(spec.draft_model.path, **shape) if spec.draft_model else ()
+        draft_shape = {**shape, "devices": None} if spec.devices.rpc_servers else shape  # as loading has it
+        drafts = memory_needed(spec.draft_model.path, **draft_shape) if spec.draft_model else ()
     except (HoshikageError, OSError):  # as of a model that embeds only, or without its adapter
         return None
     beside = {draft.name: draft for draft in drafts}

@@ -33,9 +33,6 @@ REASONS: dict[str, Message] = {
         "0 以上の数値にしてください（{got} がありました）", "must hold numbers from 0, not {got}"
     ),
     "reason_no_share": Message("0 より大きい数値が1つは必要です", "must hold a number above 0"),
-    "reason_no_host_and_port": Message(
-        "'ホスト:ポート' と書いてください（{got} でした）", "must be HOST:PORT, not {got}"
-    ),
     "reason_number_out_of_bounds": Message(
         "{low} から {high} の範囲にしてください（{got} でした）", "must be from {low} to {high}, not {got}"
     ),

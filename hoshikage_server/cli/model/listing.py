@@ -155,7 +155,9 @@ def _device_cells(device: DevicePlan) -> list[str]:
     told = [say(f"plan_{part}", size=Size(n_bytes)) for part, n_bytes in parts.items()]
     free = say("plan_free", free=Size(device.free_bytes), total=Size(device.total_bytes))
     short = say("plan_short") if device.needed_bytes > device.free_bytes else ""
-    name = say("device_host") if device.name == "host" else f"{device.name} {device.description}"
+    name = say("device_host") if device.name == "host" else device.name
+    if device.description not in device.name:  # that of an RPC worker's is its server
+        name = f"{name} {device.description}"
     return [name, *told, say("plan_total", size=Size(device.needed_bytes)), free, short]
 
 

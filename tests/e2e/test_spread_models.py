@@ -157,7 +157,7 @@ def test_a_worker_that_hangs(tmp_path: Path, model_path: Path) -> None:
 
 
 def test_no_worker(tmp_path: Path, model_path: Path) -> None:
-    """A clear answer, in time, of a server that lives on; one that only the setting names is met as well."""
+    """A clear answer, in time, of a server that lives on."""
     port = free_port()
     with serving(tmp_path, model_path, (port,)) as server:
         error = Reader(server, "spread", 5).error
