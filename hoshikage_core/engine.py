@@ -43,9 +43,7 @@ if TYPE_CHECKING:
 
 _N_MEASURED = 32  # tokens of a step that tells how fast prompts are computed
 _STALL_S = 0.2  # how long the pieces of a prompt may hold up those that decode
-_PIECE_S = (
-    0.09  # how long a piece may take on a GPU, which computes what it has begun to its end: cancelling waits for it
-)
+_PIECE_S = 0.09  # how long a piece may take on a GPU: what has begun there is computed to its end, cancelled or not
 _N_PREFILL_MIN = 32  # smaller pieces are computed hardly sooner
 _CHOICES_MAX = 1024  # each keeps a sampler from the end of the prompt on
 
