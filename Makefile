@@ -5,6 +5,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 ASAN_LIB := build/sanitized
+CUDA_LIB := build/cuda
 SAY = @echo "[hoshikage]"
 
 .DEFAULT_GOAL := help
@@ -55,6 +56,12 @@ install-dev: install $(VENV)/.dev ## The same with what tests and lint need
 asan: install-dev ## Runs the native tests under AddressSanitizer and UndefinedBehaviorSanitizer
 	@HOSHIKAGE_SANITIZE=address,undefined $(BIN)/python setup.py --quiet build --build-temp build/temp.sanitized --build-lib $(ASAN_LIB)
 	@$(BIN)/python -m build_support.sanitized $(ASAN_LIB) $(ARGS)
+
+.PHONY: cuda-check
+cuda-check: install-dev ## Builds for CUDA, for one architecture, and tries the module; needs no GPU
+	@HOSHIKAGE_BACKEND=cuda HOSHIKAGE_CUDA_ARCHS="$${HOSHIKAGE_CUDA_ARCHS:-89}" \
+		$(BIN)/python setup.py --quiet build --build-temp build/temp.cuda --build-lib $(CUDA_LIB)
+	@$(BIN)/python -m build_support.cuda_check $(CUDA_LIB)
 
 .PHONY: clean
 clean: ## Removes .venv and what was built in the checkout; the cache stays

@@ -14,7 +14,7 @@ from pathlib import Path
 
 from .cache import cache_root, files_sha256, locked, published_folder
 from .cmake import run_cmake
-from .errors import require_free_space, say
+from .errors import explained_os_errors, require_free_space, say
 from .options import Options
 from .source import source_commit
 
@@ -22,6 +22,7 @@ _TARGETS = ("llama-common", "llama", "ggml")
 _HEADER_FOLDERS = {"include": "", "ggml/include": "", "common": "", "vendor/nlohmann": "nlohmann"}
 _NEEDED_MIB = {"cpu": 300, "cuda": 3000}
 _SANITIZED_MIB = 2000
+_MINUTES, _CUDA_MINUTES = 3, 14  # on 2 cores; the latter for each GPU architecture
 
 
 def llama_options(options: Options, commit: str) -> dict[str, str]:
@@ -35,7 +36,9 @@ def llama_options(options: Options, commit: str) -> dict[str, str]:
         "BUILD_SHARED_LIBS": "OFF",
         "GGML_OPENMP": "OFF",
         "GGML_CCACHE": "OFF",
-        "GGML_CUDA": "ON" if options.backend == "cuda" else "OFF",
+        "GGML_CUDA": "ON" if options.cuda else "OFF",
+        "GGML_CUDA_NO_VMM": "ON",  # its pools of virtual memory would need libcuda, and so a driver, to load the module
+        "GGML_CUDA_NCCL": "OFF",  # another library, if it happens to be installed
         "GGML_RPC": "ON",
         "GGML_RPC_RDMA": "OFF",  # else the module would need libibverbs wherever the building machine has it
         # Said here, so that CMake never asks the git repository that happens to enclose the source.
@@ -66,24 +69,39 @@ def build_llama(source: Path, options: Options) -> Path:
         if target.exists():
             return target
         require_free_space(target.parent, _SANITIZED_MIB if options.sanitize else _NEEDED_MIB[options.backend])
+        _say_what_is_built(options, target)
+        # Beside the result and under the same key: what was compiled before a failure or Ctrl-C is not compiled again.
+        work = target.with_name(f"{target.name}.work")
+        flags = llama_options(options, source_commit(source))
+        # Failed assertions name their file: the part that is the same for everyone.
+        renamed = f"-ffile-prefix-map={source}=llama.cpp"
+        initial = {name: f"{flags.get(name, '')} {renamed}" for name in ("CMAKE_C_FLAGS_INIT", "CMAKE_CXX_FLAGS_INIT")}
+        initial["CMAKE_CUDA_FLAGS_INIT"] = f"-Xcompiler={renamed}"
+        with explained_os_errors(target.parent):
+            run_cmake(source, work, {**flags, **initial}, options.environment(), targets=_TARGETS)
+        with published_folder(target) as draft:
+            _collect(source, work, draft)
+            text = json.dumps({"cmake_options": flags, "commit": source_commit(source)}, indent=2)
+            (draft / "build.json").write_text(text + "\n", encoding="utf-8")
+        shutil.rmtree(work)
+    return target
+
+
+def _say_what_is_built(options: Options, target: Path) -> None:
+    if options.cuda is None:
         say(
             f"llama.cpp をビルドしています (初回のみ、2 コアで約 3 分): {target}",
             f"building llama.cpp (this once, about 3 minutes on 2 cores): {target}",
         )
-        with published_folder(target) as draft:
-            work = draft / "work"
-            flags = llama_options(options, source_commit(source))
-            # Failed assertions name their file: the part that is the same for everyone.
-            renamed = f"-ffile-prefix-map={source}=llama.cpp"
-            initial = {
-                name: f"{flags.get(name, '')} {renamed}" for name in ("CMAKE_C_FLAGS_INIT", "CMAKE_CXX_FLAGS_INIT")
-            }
-            run_cmake(source, work, {**flags, **initial}, options.environment(), targets=_TARGETS)
-            _collect(source, work, draft)
-            shutil.rmtree(work)
-            text = json.dumps({"cmake_options": flags, "commit": source_commit(source)}, indent=2)
-            (draft / "build.json").write_text(text + "\n", encoding="utf-8")
-    return target
+        return
+    minutes = _MINUTES + _CUDA_MINUTES * len(options.cuda.archs)
+    what = f"CUDA {options.cuda.dotted_version} ({options.cuda.root}), {';'.join(options.cuda.archs)}"
+    say(
+        f"llama.cpp を CUDA 用にビルドしています (初回のみ、2 コアで約 {minutes} 分。"
+        f"HOSHIKAGE_BACKEND=cpu なら CPU 用): {what}: {target}",
+        f"building llama.cpp for CUDA (this once, about {minutes} minutes on 2 cores; HOSHIKAGE_BACKEND=cpu builds for "
+        f"the CPU): {what}: {target}",
+    )
 
 
 def _collect(source: Path, work: Path, target: Path) -> None:

@@ -58,7 +58,8 @@ def compile_module(options: Options, llama: Path, python: Path, wrapper: str, wo
         "HSK_LLAMA": str(llama),
         "HSK_WRAPPER": str(wrapper_file),
         "HSK_PYTHON_INCLUDE": str(python),
-        "HSK_BACKEND": options.backend,
+        "HSK_CUDA": "ON" if options.cuda else "OFF",
+        "HSK_NATIVE": "ON" if options.native else "OFF",
     }
     with explained_os_errors(work):
         work.mkdir(parents=True, exist_ok=True)
@@ -123,6 +124,7 @@ def describe_build(options: Options, source: Path) -> dict[str, object]:
     pin = read_pin()
     return {
         "backend": options.backend,
+        "cuda": {"version": options.cuda.dotted_version, "archs": options.cuda.archs} if options.cuda else None,
         "native": options.native,
         "sanitize": list(options.sanitize),
         "build_type": options.build_type,

@@ -19,7 +19,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from .options import read_options
+from .compiler import cxx_compiler
 
 _OURS = re.compile(r"/csrc/|llama\.cpp/|_native\.abi3\.so| hsk_")
 _LEAK = re.compile(r"^Direct leak of .*?(?=^\s*$|\Z)", re.MULTILINE | re.DOTALL)
@@ -54,7 +54,7 @@ def read_reports(reports: Iterable[str]) -> Findings:
 
 def _environment(folder: Path, reports: Path) -> dict[str, str]:
     def library(name: str) -> str:
-        command = [*read_options().cxx.command, f"-print-file-name={name}"]
+        command = [*cxx_compiler(os.environ).command, f"-print-file-name={name}"]
         return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
 
     log = f"log_path={reports}/report"

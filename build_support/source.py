@@ -8,11 +8,8 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 import re
 import shutil
-import subprocess
-import sys
 import tarfile
 import tempfile
 from collections.abc import Sequence
@@ -22,6 +19,7 @@ from pathlib import Path, PurePosixPath
 
 from .cache import cache_root, file_sha256, locked, published_folder
 from .errors import BuildError, explained_os_errors, raise_if_disk_full, require_free_space, say
+from .pip import run_pip
 
 ROOT = Path(__file__).resolve().parents[1]
 PIN_FOLDER = ROOT / "third_party" / "llama.cpp"
@@ -91,16 +89,13 @@ def _download(pin: Pin, target: Path) -> None:
     ):
         requirement = Path(folder, "requirements.txt")
         requirement.write_text(f"{pin.name}=={pin.version} --hash=sha256:{pin.sha256}\n", encoding="utf-8")
-        command = [sys.executable, "-m", "pip", "--disable-pip-version-check", "download", "--no-input", "--no-deps"]
-        command += ["--require-hashes", "--no-binary", pin.name, "--dest", folder, "--requirement", str(requirement)]
-        # pip unpacks the sdist in TMPDIR: the same file system as the one whose space was checked.
-        done = subprocess.run(
-            command, env=_pip_environment(folder), stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
-        )
+        words = ["download", "--no-deps", "--require-hashes", "--no-binary", pin.name]
+        reason = run_pip([*words, "--dest", folder, "--requirement", str(requirement)], folder)
         file = Path(folder, pin.file_name)
-        if done.returncode != 0 or not file.exists():
+        if reason is None and not file.exists():
+            reason = "no file"
+        if reason is not None:
             raise_if_disk_full(target.parent)
-            reason = _last_words(done.stdout)
             raise BuildError(
                 f"{pin.file_name} を取得できません ({reason})。ネットワークを確かめて、もう一度実行してください。",
                 f"Cannot download {pin.file_name} ({reason}): check the network and run this again.",
@@ -110,22 +105,11 @@ def _download(pin: Pin, target: Path) -> None:
         file.replace(target)
 
 
-def _pip_environment(folder: str) -> dict[str, str]:
-    return {**os.environ, "TMPDIR": folder, "PYTHONUNBUFFERED": "1"}
-
-
 def _wrong_hash(pin: Pin, actual: str) -> BuildError:
     return BuildError(
         f"{pin.file_name} の sha256 が一致しません (期待 {pin.sha256}、実際 {actual})。使わずに捨てました。",
         f"{pin.file_name} has the wrong sha256 (expected {pin.sha256}, got {actual}): it was thrown away.",
     )
-
-
-def _last_words(output: str) -> str:
-    """Returns the line in which pip says why it failed."""
-    lines = [line.strip() for line in output.splitlines() if line.strip()]
-    errors = [line for line in lines if line.startswith("ERROR:")]
-    return (errors or lines or ["pip said nothing"])[-1]
 
 
 def read_patterns(file: Path = PIN_FOLDER / "members.txt") -> tuple[str, ...]:

@@ -28,6 +28,11 @@ void fill(hsk_error *error, int32_t status, std::string_view message) noexcept {
     error->message[n_bytes] = '\0';
 }
 
+std::string &problem() {
+    static std::string text;
+    return text;
+}
+
 // llama.cpp says only in words that an allocation failed, and its loader and its contexts say no more than that they failed: the
 // words are those of its backends (ggml-cuda.cu, ggml-backend.cpp, ggml-alloc.c) and its buffers.
 bool tells_of_allocation(std::string_view message) {
@@ -52,7 +57,14 @@ void init_backend() {
     std::call_once(once, [] {
         install_log();
         llama_backend_init();
+        // A GPU backend without a GPU logs that as an error; the call that happens to be the first did not fail of it.
+        problem() = logged_errors();
+        clear_logged_errors();
     });
+}
+
+const std::string &backend_problem() {
+    return problem();
 }
 
 int32_t report_current_exception(hsk_error *error) noexcept {

@@ -23,6 +23,9 @@ class Failure : public std::runtime_error {
 /// Initialises llama.cpp once per process.
 void init_backend();
 
+/// What went wrong while the backends looked for devices, in their words; empty if nothing did. After init_backend().
+const std::string &backend_problem();
+
 /// Forgets the error lines llama.cpp logged on this thread; guarded() adds what came since to vague failures.
 void clear_logged_errors() noexcept;
 

@@ -28,6 +28,11 @@ common_json describe_device(ggml_backend_dev_t device) {
         {"name", ggml_backend_dev_name(device)}, {"type", type}, {"free_bytes", free_bytes}, {"total_bytes", total_bytes}};
 }
 
+bool is_gpu(ggml_backend_dev_t device) {
+    const enum ggml_backend_dev_type type = ggml_backend_dev_type(device);
+    return type == GGML_BACKEND_DEVICE_TYPE_GPU || type == GGML_BACKEND_DEVICE_TYPE_IGPU;
+}
+
 void append_features(common_json &features, ggml_backend_reg_t reg) {
     const auto get =
         reinterpret_cast<ggml_backend_get_features_t>(ggml_backend_reg_get_proc_address(reg, "ggml_backend_get_features"));
@@ -64,6 +69,7 @@ int32_t hsk_system_info_get(hsk_text *out, hsk_error *error) noexcept {
         hsk::init_backend();
         common_json backends = common_json::array();
         common_json cpu_features = common_json::array();
+        common_json gpus = common_json::array();
         for (size_t i = 0; i < ggml_backend_reg_count(); i++) {
             ggml_backend_reg_t reg = ggml_backend_reg_get(i);
             const std::string name = ggml_backend_reg_name(reg);
@@ -72,12 +78,20 @@ int32_t hsk_system_info_get(hsk_text *out, hsk_error *error) noexcept {
                 append_features(cpu_features, reg);
             }
         }
+        for (size_t i = 0; i < ggml_backend_dev_count(); i++) {
+            ggml_backend_dev_t device = ggml_backend_dev_get(i);
+            if (is_gpu(device)) {
+                gpus.push_back(common_json_value(ggml_backend_dev_description(device)));
+            }
+        }
         const common_json info{{"llama_cpp", common_json{{"commit", llama_commit()},
                                                          {"build_number", llama_build_number()},
                                                          {"compiler", llama_compiler()},
                                                          {"target", llama_build_target()}}},
                                {"backends", backends},
-                               {"cpu_features", cpu_features}};
+                               {"cpu_features", cpu_features},
+                               {"gpus", gpus},
+                               {"gpu_problem", hsk::backend_problem()}};
         hsk::give(out, info.dump_safe());
     });
 }

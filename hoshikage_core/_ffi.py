@@ -7,8 +7,7 @@ import threading
 from collections.abc import Callable
 from typing import Any
 
-from hoshikage_core import _logs
-from hoshikage_core._native import ffi, lib
+from hoshikage_core import _cuda, _logs
 from hoshikage_core.errors import (
     CancelledError,
     ChatTemplateError,
@@ -23,6 +22,11 @@ from hoshikage_core.errors import (
     Reason,
     UnsupportedError,
 )
+
+try:
+    from hoshikage_core._native import ffi, lib
+except ImportError as error:
+    raise _cuda.explained(error) from None
 
 __all__ = ["Handle", "call", "call_text", "error_from", "ffi", "lib"]
 

@@ -17,8 +17,12 @@ class BuildInfo:
         llama_cpp_commit: The commit of llama.cpp that is linked in.
         llama_cpp_sdist: The file on PyPI its source came out of.
         llama_cpp_sdist_sha256: The hash of that file.
-        backend: What was asked for at build time: "cpu" or "cuda".
-        backends: The backends llama.cpp has here, such as ("CPU",) or ("CUDA", "CPU").
+        backend: What it was built for: "cpu" or "cuda".
+        backends: The backends compiled in, such as ("CPU",) or ("CUDA", "CPU"); one may find no device here.
+        gpus: The GPUs that these backends find here, by their names.
+        gpu_problem: Why a backend finds no GPU, in its own words; "" if nothing went wrong.
+        cuda_version: The version of CUDA it was compiled with, such as "13.0"; None without CUDA.
+        cuda_archs: The compute capabilities it was compiled for, such as ("89-real",).
         cpu_features: The instruction sets the CPU backend uses, such as ("AVX2", "FMA").
         native: Whether it was compiled for the building machine's own CPU (it may then not run on another).
         compiler: The C++ compiler and its version.
@@ -31,6 +35,10 @@ class BuildInfo:
     llama_cpp_sdist_sha256: str
     backend: str
     backends: tuple[str, ...]
+    gpus: tuple[str, ...]
+    gpu_problem: str
+    cuda_version: str | None
+    cuda_archs: tuple[str, ...]
     cpu_features: tuple[str, ...]
     native: bool
     compiler: str
@@ -49,6 +57,7 @@ class BuildInfo:
 def build_info() -> BuildInfo:
     """Returns how this build was made; the answer never changes within a process."""
     baked = json.loads(ffi.string(lib.HSK_BUILD))
+    cuda = baked["cuda"] or {"version": None, "archs": ()}
     native = json.loads(call_text(lib.hsk_system_info_get))
     return BuildInfo(
         llama_cpp_commit=native["llama_cpp"]["commit"],
@@ -56,6 +65,10 @@ def build_info() -> BuildInfo:
         llama_cpp_sdist_sha256=baked["llama_cpp"]["sha256"],
         backend=baked["backend"],
         backends=tuple(native["backends"]),
+        gpus=tuple(native["gpus"]),
+        gpu_problem=native["gpu_problem"],
+        cuda_version=cuda["version"],
+        cuda_archs=tuple(cuda["archs"]),
         cpu_features=tuple(native["cpu_features"]),
         native=baked["native"],
         compiler=baked["compiler"],

@@ -35,7 +35,10 @@ def _build_of(module: Path) -> BuildStatus:
         begin = data.find(_MARK)
         text = data[begin : data.find(b"\0", begin)] if begin >= 0 else b""
     described = json.loads(text)
-    return BuildStatus(described["llama_cpp"]["commit"], described["backend"], described["compiler"])
+    cuda = described["cuda"]
+    return BuildStatus(
+        described["llama_cpp"]["commit"], described["backend"], cuda and cuda["version"], described["compiler"]
+    )
 
 
 def open_peaks(cache_dir: Path) -> Peaks:

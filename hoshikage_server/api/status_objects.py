@@ -96,6 +96,7 @@ class BuildStatus(msgspec.Struct, frozen=True):
 
     llama_cpp_commit: str
     backend: str
+    cuda_version: str | None
     compiler: str
 
 

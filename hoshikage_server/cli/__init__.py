@@ -102,6 +102,10 @@ def run(arguments: list[str] | None = None) -> int:
     except (PipeClosedError, BrokenPipeError):  # nobody is left to be told
         _discard_output()
         return PIPE_CLOSED
+    except ImportError as error:
+        if not (error.name or "").endswith("_native"):
+            raise
+        return _tell(say("doctor_backend_failed", reason=error), FAILED)
     except OSError as error:  # as of a full disk that the output goes to
         _discard_output()
         reason = said("output_closed") if error.errno == errno.EBADF else told_by_system(error)

@@ -74,13 +74,19 @@ def backend(ask: Ask = ask) -> list[Finding]:
         if library is None:
             return [Finding("backend", "error", said("doctor_backend_failed", reason=told["error"]), "make build")]
         told_library = said("doctor_no_cuda_library", name=library[0])
-        return [Finding("backend", "error", told_library, "HOSHIKAGE_BACKEND=cpu make build")]
+        return [Finding("backend", "error", told_library, "make build")]
     names = ", ".join(told["backends"])
     features = ", ".join(told["cpu_features"])
     sentence = said("doctor_backend", backends=names, features=features, commit=told["commit"][:12])
     found = [Finding("backend", "ok", sentence)]
-    if told["backend"] == "cuda" and not any(name.startswith("CUDA") for name in told["backends"]):
-        found.append(Finding("backend", "warning", said("doctor_cuda_unused"), "nvidia-smi"))
+    if told["backend"] != "cuda":
+        return found
+    archs = ", ".join(told["cuda_archs"])
+    found.append(Finding("backend", "ok", said("doctor_cuda", version=told["cuda_version"], archs=archs)))
+    if not told["gpus"]:
+        found.append(
+            Finding("backend", "warning", said("doctor_cuda_unused", reason=told["gpu_problem"] or "-"), "nvidia-smi")
+        )
     return found
 
 

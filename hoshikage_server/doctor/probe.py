@@ -57,6 +57,10 @@ def _backend() -> dict[str, Any]:
     return {
         "backend": info.backend,
         "backends": info.backends,
+        "gpus": info.gpus,
+        "gpu_problem": info.gpu_problem,
+        "cuda_version": info.cuda_version,
+        "cuda_archs": info.cuda_archs,
         "cpu_features": info.cpu_features,
         "commit": info.llama_cpp_commit,
         "available_bytes": available_bytes(),

@@ -71,5 +71,5 @@ CLI: dict[str, Message] = {
         "Take the model NAME out of memory; the next question loads it again.",
     ),
     "cli_root_version": Message("版を表示して終わります。", "Show the version and exit."),
-    "cli_version": Message("版を表示します。", "Print the version."),
+    "cli_version": Message("版と、何がビルドされているかを表示します。", "Print the version, and what was built."),
 }

@@ -57,12 +57,16 @@ DOCTOR: dict[str, Message] = {
         "計算エンジンを読み込めません: {reason}", "The backend cannot be loaded: {reason}"
     ),
     "doctor_no_cuda_library": Message(
-        "CUDAのライブラリ {name} が見つかりません。CUDAランタイムを入れるか、CPU用にビルドし直してください。",
-        "The CUDA library {name} is missing: install the CUDA runtime, or build for the CPU.",
+        "CUDAのライブラリ {name} が見つかりません。もう一度ビルドすると用意されます（HOSHIKAGE_BACKEND=cpu を付けると"
+        "CPU用になります）。",
+        "The CUDA library {name} is missing: building again gets it (with HOSHIKAGE_BACKEND=cpu it is for the CPU).",
+    ),
+    "doctor_cuda": Message(
+        "CUDA {version} でビルドされています（対象: {archs}）", "built with CUDA {version}, for {archs}"
     ),
     "doctor_cuda_unused": Message(
-        "CUDA用のビルドですが、使えるGPUがありません。CPUで計算します。",
-        "This build can use CUDA, but there is no GPU that it can use: the CPU computes.",
+        "CUDA用のビルドですが、使えるGPUがありません（{reason}）。CPUで計算します。",
+        "This build can use CUDA, but there is no GPU that it can use ({reason}): the CPU computes.",
     ),
     "doctor_no_gpu": Message("NVIDIAのGPUはありません。CPUで計算します。", "There is no NVIDIA GPU: the CPU computes."),
     "doctor_driver": Message("ドライバ {driver}、CUDA {cuda} まで", "driver {driver}, CUDA up to {cuda}"),

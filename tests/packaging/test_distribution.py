@@ -62,7 +62,8 @@ def wheel(source_distribution: Path, tmp_path_factory: pytest.TempPathFactory) -
     build_llama(ensure_source(), read_options())
     cache = folder / "cache"
     cache.mkdir()
-    (cache / "build").symlink_to(cache_root() / "build")
+    for name in ("build", "cuda"):
+        (cache / name).symlink_to(cache_root() / name)
     environ = {**os.environ, "HOSHIKAGE_CACHE_DIR": str(cache), "PIP_NO_INDEX": "1"}
     made = build("wheel", project, folder / "dist", environ, *without_network())
     assert not (cache / "downloads").exists()

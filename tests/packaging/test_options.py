@@ -10,11 +10,14 @@ from pathlib import Path
 
 import pytest
 
+from build_support.compiler import Compiler
+from build_support.cuda import Cuda
 from build_support.errors import BuildError
 from build_support.llama import llama_key, llama_options
-from build_support.options import Compiler, Options, read_options
+from build_support.options import Options, read_options
 
 ROOT = Path(__file__).resolve().parents[2]
+CUDA = Cuda("/opt/cuda", Compiler(("/opt/cuda/bin/nvcc",), "release 13.0"), (13, 0), ("89-real",))
 
 
 @pytest.fixture
@@ -57,23 +60,10 @@ def test_a_compiler_that_was_asked_for_and_is_not_there() -> None:
         read_options({"PATH": os.environ["PATH"], "CXX": "g++-99"})
 
 
-def test_cuda_without_its_toolkit_fails(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """HOSHIKAGE_BACKEND=cuda without nvcc never becomes a CPU build."""
-    for name in ("g++", "gcc"):
-        (tmp_path / name).symlink_to(next(path for path in map(Path, _found(name)) if path.exists()))
-    monkeypatch.setattr("build_support.options._CUDA_HOME", str(tmp_path / "cuda"))
-    with pytest.raises(BuildError, match=r"HOSHIKAGE_BACKEND=cuda needs the CUDA toolkit, but nvcc was not found"):
-        read_options({"PATH": str(tmp_path), "HOSHIKAGE_BACKEND": "cuda"})
-
-
-def _found(program: str) -> list[str]:
-    return [f"{folder}/{program}" for folder in os.environ["PATH"].split(os.pathsep)]
-
-
 def test_cuda_reaches_cmake(options: Options) -> None:
-    """The option exists from the start: GGML_CUDA is on for it alone."""
-    assert llama_options(options, "abc")["GGML_CUDA"] == "OFF"
-    assert llama_options(replace(options, backend="cuda"), "abc")["GGML_CUDA"] == "ON"
+    """GGML_CUDA is on for it alone."""
+    assert llama_options(replace(options, cuda=None), "abc")["GGML_CUDA"] == "OFF"
+    assert llama_options(replace(options, cuda=CUDA), "abc")["GGML_CUDA"] == "ON"
 
 
 def test_a_portable_build_names_its_instructions(options: Options) -> None:
@@ -99,7 +89,8 @@ def test_llama_cpp_never_asks_the_enclosing_git(options: Options) -> None:
     [
         {"cpu": "another CPU"},
         {"native": False},
-        {"backend": "cuda"},
+        {"cuda": CUDA},
+        {"cuda": replace(CUDA, archs=("90-real",))},
         {"sanitize": ("address", "undefined")},
         {"flags": (("CXXFLAGS", "-O1"),)},
         {"cxx": Compiler(("/usr/bin/g++",), "g++ 99.1")},

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import socket
 import subprocess
 import sys
@@ -82,8 +83,10 @@ def test_only_gguf_files_are_added(tmp_path: Path) -> None:
 
 def test_version_and_config(tmp_path: Path) -> None:
     """What is installed, and what is in effect."""
-    for spelling in ("version", "--version"):
-        assert hoshikage(tmp_path, spelling).stdout == f"hoshikage {__version__}\n"
+    assert hoshikage(tmp_path, "--version").stdout == f"hoshikage {__version__}\n"
+    release, build = hoshikage(tmp_path, "version").stdout.splitlines()
+    assert release == f"hoshikage {__version__}"
+    assert re.fullmatch(r"llama\.cpp [0-9a-f]{12}, (cpu|cuda \d+\.\d+)", build)
     shown = json.loads(hoshikage(tmp_path, "config", "--json", HOSHIKAGE_API_KEYS="secret", HOSHIKAGE_PORT="99").stdout)
     assert shown["port"] == 99
     assert shown["api_keys"] == ["***"]

@@ -27,7 +27,7 @@ from hoshikage_server.messages import said
 from hoshikage_server.settings import Settings, build_settings, usable_settings
 
 BACKEND = {"backend": "cpu", "backends": ["CPU"], "cpu_features": ["AVX2"], "commit": "0" * 40, "available_bytes": 1}
-CUDA = {**BACKEND, "backend": "cuda", "backends": ["CUDA", "CPU"]}
+CUDA = {**BACKEND, "backend": "cuda", "backends": ["CUDA", "CPU"], "cuda_version": "13.0", "cuda_archs": ["89-real"]}
 GPU = {"driver": "550.1", "cuda": "12.4", "gpus": [{"name": "X1", "free_bytes": 2**30, "total_bytes": 2**31}]}
 
 
@@ -91,11 +91,12 @@ def test_a_compiler_is_wanted_and_not_needed() -> None:
     ("answer", "status", "word", "fix"),
     [
         (BACKEND, "ok", "AVX2", None),
-        ({"error": "libcublas.so.12: cannot open shared object file"}, "error", "libcublas.so.12", "HOSHIKAGE_BACKEND"),
+        ({"error": "libcublas.so.12: cannot open shared object file"}, "error", "libcublas.so.12", "make build"),
         ({"error": "undefined symbol: x"}, "error", "undefined symbol", "make build"),
         (ProbeError("exit status -4", is_crash=True), "error", "another machine", "make build"),
         (ProbeError("timeout"), "error", "timeout", "make build"),
-        ({**CUDA, "backends": ["CPU"]}, "warning", "no GPU", "nvidia-smi"),
+        ({**CUDA, "gpus": ["X1"]}, "ok", "CUDA 13.0", None),
+        ({**CUDA, "gpus": [], "gpu_problem": "driver too old"}, "warning", "driver too old", "nvidia-smi"),
     ],
 )
 def test_the_backend(answer: Any, status: str, word: str, fix: str | None) -> None:

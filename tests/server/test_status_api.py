@@ -100,7 +100,7 @@ def test_the_build_is_the_native_modules_own(api: Api) -> None:
     program = (
         "import json, sys; from hoshikage_server.api.build import read_build; read = read_build();"
         "assert 'hoshikage_core' not in sys.modules; from hoshikage_core import build_info; told = build_info();"
-        "names = ('llama_cpp_commit', 'backend', 'compiler');"
+        "names = ('llama_cpp_commit', 'backend', 'cuda_version', 'compiler');"
         "print(json.dumps([[getattr(build, name) for name in names] for build in (read, told)]))"
     )
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)

@@ -1,0 +1,230 @@
+"""When the build is for CUDA, with what, and what it says when it cannot be."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from fake_cuda import environment, write_driver, write_toolkit
+
+from build_support import cuda, cuda_packages
+from build_support.driver import Driver, find_driver
+from build_support.errors import BuildError
+from build_support.llama import llama_options
+from build_support.options import read_options
+
+
+@pytest.fixture(scope="module")
+def driver(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_driver(tmp_path_factory.mktemp("driver"))
+
+
+@pytest.fixture(autouse=True)
+def nothing_but_the_fakes(cache: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """What happens to be installed here is not found, and nothing is fetched."""
+    monkeypatch.setattr(cuda, "_USUAL_HOME", str(tmp_path / "none"))
+    monkeypatch.setattr(cuda, "packages_toolkit", lambda: pytest.fail("fetched"))
+
+
+@pytest.mark.parametrize(
+    ("variables", "expected"),
+    [
+        ({}, None),
+        ({"FAKE_ARCHS": "89", "FAKE_CUDA": "12040"}, Driver((12, 4), ("89",))),
+        ({"FAKE_ARCHS": "89,120,89", "FAKE_CUDA": "13010"}, Driver((13, 1), ("89", "120"))),
+    ],
+)
+def test_the_driver(driver: Path, variables: dict[str, str], expected: Driver | None) -> None:
+    """A driver without a GPU is none; of several GPUs each kind counts once."""
+    assert find_driver(environment(driver, **variables)) == expected
+
+
+@pytest.mark.parametrize(
+    ("variables", "reason"),
+    [
+        ({"FAKE_INIT": "803"}, "CUDA_ERROR_FAKE (803)"),
+        ({"FAKE_CRASH": "1"}, "exit status -6"),
+        ({"FAKE_HANG": "1"}, "no answer in 0.5 s"),
+    ],
+)
+def test_a_broken_driver(
+    driver: Path, variables: dict[str, str], reason: str, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """It neither ends nor delays the build, which says what it found."""
+    limit_s = 0.5 if "FAKE_HANG" in variables else 20.0
+    assert find_driver(environment(driver, FAKE_ARCHS="89", **variables), limit_s) is None
+    assert f"driver does not work ({reason}): see what `nvidia-smi` says" in capfd.readouterr().err
+
+
+def test_auto_without_a_gpu_is_the_cpu(driver: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    """An nvcc alone is no reason to build for CUDA, and nothing is said."""
+    nvcc = write_toolkit(tmp_path / "toolkit")
+    options = read_options(environment(driver, CUDA_HOME=str(nvcc.parents[1])))
+    assert (options.backend, options.cuda) == ("cpu", None)
+    assert capfd.readouterr().err == ""
+
+
+def test_auto_with_a_gpu_is_cuda_for_that_gpu(driver: Path, tmp_path: Path) -> None:
+    """The system's toolkit and the machine's own architectures reach CMake."""
+    nvcc = write_toolkit(tmp_path / "toolkit", "12.8")
+    options = read_options(environment(driver, FAKE_ARCHS="89,90", FAKE_CUDA="12080", CUDA_HOME=str(nvcc.parents[1])))
+    assert options.backend == "cuda"
+    flags = llama_options(options, "abc")
+    assert (flags["GGML_CUDA"], flags["GGML_CUDA_NO_VMM"], flags["GGML_CUDA_NCCL"]) == ("ON", "ON", "OFF")
+    assert flags["CMAKE_CUDA_ARCHITECTURES"] == "89-real;90-real"
+    assert flags["CUDAToolkit_ROOT"] == str(tmp_path / "toolkit")
+    chosen = options.environment()
+    assert (chosen["CUDACXX"], chosen["CUDAHOSTCXX"]) == (str(nvcc), options.cxx.command[0])
+
+
+def test_cpu_is_the_cpu(driver: Path, tmp_path: Path) -> None:
+    """HOSHIKAGE_BACKEND=cpu does not even look, and sanitizers are for the CPU."""
+    nvcc = write_toolkit(tmp_path / "toolkit")
+    machine = environment(driver, FAKE_ARCHS="89", FAKE_CUDA="13000", CUDA_HOME=str(nvcc.parents[1]))
+    assert read_options({**machine, "HOSHIKAGE_BACKEND": "cpu", "FAKE_HANG": "1"}).backend == "cpu"
+    sanitized = {**machine, "HOSHIKAGE_SANITIZE": "address,undefined"}
+    assert read_options(sanitized).backend == "cpu"
+    with pytest.raises(BuildError, match="HOSHIKAGE_SANITIZE is possible with HOSHIKAGE_BACKEND=cpu only"):
+        read_options({**sanitized, "HOSHIKAGE_BACKEND": "cuda"})
+
+
+@pytest.mark.parametrize(
+    ("asked", "archs"),
+    [
+        ("80;86;89", ("80", "86", "89")),
+        ("89-real 90a-virtual", ("89-real", "90a-virtual")),
+        ("", ("80", "86-real", "89-real", "90-real", "120-real")),
+    ],
+)
+def test_asked_for_without_a_gpu(driver: Path, tmp_path: Path, asked: str, archs: tuple[str, ...]) -> None:
+    """A wheel may be built anywhere: for what is asked for, else for a list of usual GPUs."""
+    nvcc = write_toolkit(tmp_path / "toolkit")
+    machine = environment(driver, CUDA_HOME=str(nvcc.parents[1]), HOSHIKAGE_BACKEND="cuda", HOSHIKAGE_CUDA_ARCHS=asked)
+    found = read_options(machine).cuda
+    assert found is not None
+    assert found.archs == archs
+
+
+def test_a_gpu_that_the_toolkit_is_too_old_for(driver: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    """One of several is left out, and named; presumed ones too."""
+    nvcc = write_toolkit(tmp_path / "toolkit", "12.4", archs="75 89")
+    machine = environment(driver, FAKE_ARCHS="89,120", FAKE_CUDA="12080", CUDA_HOME=str(nvcc.parents[1]))
+    found = read_options(machine).cuda
+    assert found is not None
+    assert found.archs == ("89-real",)
+    assert "CUDA 12.4 cannot compile for compute capability 120, which is left out" in capfd.readouterr().err
+
+
+def refusal(machine: dict[str, str]) -> str:
+    with pytest.raises(BuildError) as caught:
+        read_options({**machine, "HOSHIKAGE_BACKEND": "cuda"})
+    assert "\n" not in str(caught.value)
+    return caught.value.en
+
+
+@pytest.mark.parametrize("asked", ["8.9", "sm_89", "native", "89;;x"])
+def test_an_architecture_that_is_none(driver: Path, asked: str) -> None:
+    """The sentence shows how it is written."""
+    assert "it is written as 89, or 80;86;90" in refusal(environment(driver, HOSHIKAGE_CUDA_ARCHS=asked))
+
+
+@pytest.mark.parametrize(
+    ("toolkit", "variables", "reason"),
+    [
+        ({"version": "12.3"}, {}, "is 12.3: 12.4 or newer is needed."),
+        (
+            {"lacks": "cublas_v2.h"},
+            {},
+            "cannot compile even a small program (trial.cu:2: fatal error: cublas_v2.h",
+        ),
+        ({}, {"HOSHIKAGE_CUDA_ARCHS": "50"}, "nvcc of CUDA 13.0 cannot compile for compute capability 50."),
+        (
+            {},
+            {"FAKE_CUDA": "12040"},
+            "CUDA 13.0 does not run with an NVIDIA driver for CUDA up to 12.4: update the",
+        ),
+    ],
+)
+def test_a_toolkit_that_will_not_do(
+    driver: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capfd: pytest.CaptureFixture[str],
+    toolkit: dict[str, str],
+    variables: dict[str, str],
+    reason: str,
+) -> None:
+    """Asked for, the build stops and says why; auto says it in one line and builds for the CPU."""
+
+    def offline() -> Path:
+        raise BuildError("取得できません。", "Cannot fetch the packages: check the network.")
+
+    monkeypatch.setattr(cuda, "packages_toolkit", offline)
+    nvcc = write_toolkit(tmp_path / "toolkit", **toolkit)
+    machine = environment(
+        driver, FAKE_ARCHS="89", CUDA_HOME=str(nvcc.parents[1]), **{"FAKE_CUDA": "13000", **variables}
+    )
+    told = refusal(machine)
+    assert reason in told
+    assert told.endswith("HOSHIKAGE_BACKEND=cpu builds for the CPU.")
+    capfd.readouterr()
+    assert read_options(machine).backend == "cpu"
+    (line,) = capfd.readouterr().err.splitlines()
+    assert "there is a GPU, but this builds for the CPU" in line
+    assert reason in line
+
+
+def test_what_the_system_lacks_comes_from_the_packages(
+    driver: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """No nvcc, or one without cuBLAS: NVIDIA's packages are used."""
+    fetched = write_toolkit(tmp_path / "fetched").parents[1]
+    monkeypatch.setattr(cuda, "packages_toolkit", lambda: fetched)
+    machine = environment(driver, FAKE_ARCHS="89", FAKE_CUDA="13000")
+    incomplete = write_toolkit(tmp_path / "incomplete", lacks="cublas_v2.h").parents[1]
+    for variables in ({}, {"CUDA_HOME": str(incomplete)}):
+        found = read_options({**machine, **variables}).cuda
+        assert found is not None
+        assert found.root == str(fetched)
+
+
+def test_a_toolkit_is_tried_once(driver: Path, tmp_path: Path) -> None:
+    """What has compiled is not made to again; another toolkit is."""
+    nvcc = write_toolkit(tmp_path / "toolkit")
+    machine = environment(driver, HOSHIKAGE_BACKEND="cuda", CUDA_HOME=str(nvcc.parents[1]))
+    first = read_options(machine)
+    nvcc.write_text(nvcc.read_text().replace("exit 0", "exit 1"))
+    assert read_options(machine) == first
+    nvcc.write_text(nvcc.read_text().replace("V13.0.1", "V13.0.2"))
+    with pytest.raises(BaseException, match="fetched"):
+        read_options(machine)
+
+
+def test_a_named_nvcc_is_never_replaced(driver: Path, tmp_path: Path) -> None:
+    """CUDACXX is honoured: it works or the build stops."""
+    good, bad = write_toolkit(tmp_path / "good"), write_toolkit(tmp_path / "bad", "11.8")
+    machine = environment(driver, CUDA_HOME=str(good.parents[1]))
+    machine["PATH"] += f":{bad.parent}"
+    assert "is 11.8" in refusal({**machine, "CUDACXX": "nvcc"})
+    assert "CUDACXX=nvcc-99 was not found" in refusal({**machine, "CUDACXX": "nvcc-99"})
+
+
+@pytest.mark.parametrize(
+    ("variables", "reason"),
+    [
+        ({"FAKE_ARCHS": "61", "FAKE_CUDA": "13000"}, "needs CUDA 12: install a CUDA toolkit of 12.4 to 12.9"),
+        ({"FAKE_ARCHS": "89", "FAKE_CUDA": "12020"}, "update the driver, or install a CUDA toolkit 12 (12.4 or newer)"),
+    ],
+)
+def test_nothing_is_fetched_that_could_not_be_used(driver: Path, variables: dict[str, str], reason: str) -> None:
+    """A GPU or a driver too old for the packages: said before half a gigabyte is downloaded."""
+    told = refusal(environment(driver, **variables))
+    assert told.startswith("Cannot build for CUDA. There is no nvcc in CUDA_HOME, on the PATH or in ")
+    assert reason in told
+
+
+def test_the_packages_and_the_extra_are_of_one_major_version() -> None:
+    """What `hoshikage[cuda]` installs is what a module built with the packages needs."""
+    text = (cuda_packages.ROOT / "pyproject.toml").read_text(encoding="utf-8")
+    major = cuda_packages.packages_version()[0]
+    assert f'"nvidia-cuda-runtime>={major},<{major + 1}", "nvidia-cublas>={major},<{major + 1}"' in text
