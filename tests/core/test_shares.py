@@ -1,4 +1,4 @@
-"""For tests/core/ once wt-devices and wt-rpc are both in main: shares of real second devices (RPC workers on loopback)."""
+"""Shares of real second devices: RPC workers on loopback."""
 
 from __future__ import annotations
 
