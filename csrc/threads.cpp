@@ -103,8 +103,7 @@ int32_t Crew::compute(llama_context *context, const llama_batch &batch, int32_t 
     if (status != 0) {
         return status;  // it may have found no room before it came to the pools
     }
-    retired_.reset();
-    retired_batch_.reset();
+    retired_.clear();
     if (gives_way_) {
         note(std::min(batch.n_tokens == 1 ? n_threads_ : n_threads_batch_, limit_), seconds(Clock::now() - begun),
              cpu_now_s(CLOCK_PROCESS_CPUTIME_ID) - cpu_begun_s);
@@ -191,8 +190,9 @@ void Crew::limit(llama_context *context, int32_t n_threads) {
         const bool is_same = std::min(n_threads_, n_threads) == std::min(n_threads_batch_, n_threads);
         Threads pool = make_threads(std::min(n_threads_, n_threads));
         Threads pool_batch = is_same ? nullptr : make_threads(std::min(n_threads_batch_, n_threads));
-        retired_ = std::exchange(pool_, std::move(pool));
-        retired_batch_ = std::exchange(pool_batch_, std::move(pool_batch));
+        retired_.reserve(retired_.size() + 2);
+        retired_.push_back(std::exchange(pool_, std::move(pool)));
+        retired_.push_back(std::exchange(pool_batch_, std::move(pool_batch)));
     } catch (const Failure &) {
         limit_ = before;  // no thread can be started: as before, then
     }

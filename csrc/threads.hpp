@@ -7,6 +7,7 @@
 #include <chrono>
 #include <future>
 #include <memory>
+#include <vector>
 
 namespace hsk {
 
@@ -59,9 +60,8 @@ class Crew {
     bool stays_awake_;
     bool gives_way_;
     Threads pool_;
-    Threads pool_batch_;  // none: the same
-    Threads retired_;     // ggml looks at the pools of the computation before once more
-    Threads retired_batch_;
+    Threads pool_batch_;            // none: the same
+    std::vector<Threads> retired_;  // ggml looks at the pools of the computation before once more
     Window window_;
     bool has_tried_ = false;  // one thread more than was good before, and nothing was seen of it yet
     std::future<double> probe_;
