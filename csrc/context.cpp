@@ -151,7 +151,7 @@ void decode(hsk_context &context, hsk_slot *slots, size_t n_slots) {
     fill_batch(context, slots, n_slots);
     const int32_t status = context.threads->compute(context.llama.get(), context.batch, llama_decode);
     if (status == 0) {
-        // Where no logits are asked for, a GPU is still computing: the step is to take as long as that does.
+        // A GPU may still be computing: the step is to take as long as that does.
         llama_synchronize(context.llama.get());
         return;
     }

@@ -23,15 +23,18 @@ class NativeStep:
     Args:
         parallel: Parts of a step at most.
         n_batch: Tokens of a step at most.
+        awaits_end: Whether some logits are asked for in any case. Where nobody waits for any, ``llama_decode`` comes
+            back while a GPU or another machine is still computing, and how long that takes would not be seen.
     """
 
-    def __init__(self, parallel: int, n_batch: int) -> None:
+    def __init__(self, parallel: int, n_batch: int, *, awaits_end: bool = False) -> None:
         self.n_held = [0] * parallel
         """Tokens in the KV cache, by sequence id."""
         self._array = ffi.new("hsk_slot[]", parallel)
         self._slots = [self._array + i for i in range(parallel)]
         self._tokens = ffi.new("int32_t[]", n_batch)
         self._error = ffi.new("hsk_error *")
+        self._awaits_end = awaits_end
 
     def run(self, context: Any, parts: SequenceOf[Part]) -> list[SequenceOf[int]]:
         """Computes and samples; see ``Engine.compute``."""
@@ -74,3 +77,5 @@ class NativeStep:
                 slot.n_tokens += slot.n_draft
                 self._tokens[offset : offset + slot.n_draft] = guesses
                 offset += slot.n_draft
+        if self._awaits_end:
+            slot.want_logits = True

@@ -95,7 +95,7 @@ class Engine:
         self._texts = GrowingTexts(model)
         self._s_per_token = math.inf  # of a prompt, lately; until that is known, pieces are small
         self._piece_s = _PIECE_S if model.n_gpu_layers else math.inf
-        self.native_step = NativeStep(self.parallel, self.n_batch)
+        self.native_step = NativeStep(self.parallel, self.n_batch, awaits_end=bool(model.n_gpu_layers))
         self.native = Handle(_new_context(model, shape, params, lora), lib.hsk_context_free, "engine")
         self._prefixes = Prefixes(
             self.native,
