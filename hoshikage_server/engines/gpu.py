@@ -71,11 +71,12 @@ class Gpu:
         """
         if not self.is_there:
             return None
+        asked_at = time.monotonic()
         with self._turn:
-            looked_at = time.monotonic()
-            if looked_at - self._looked_at >= max_age_s:
+            if asked_at - self._looked_at >= max_age_s:  # else a look has begun since, for somebody who came earlier
+                looks_at = time.monotonic()
                 self._use = self._ask()
-                self._looked_at = looked_at
+                self._looked_at = looks_at
             return self._use
 
     def _ask(self) -> GpuUse | None:

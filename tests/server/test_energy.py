@@ -61,8 +61,12 @@ def machine(nvml: FakeNvml) -> Iterator[Machine]:
     made.supervisor.close(10)
 
 
-def looked(nvml: FakeNvml, n_before: int) -> None:
-    wait_for(lambda: nvml.n_looks > n_before and not nvml.n_open, "the GPU is looked at")
+def looked(machine: Machine) -> None:
+    """The counters as they were when the answer began are known."""
+    looking = machine.engine._meter._before
+    assert looking is not None
+    with gevent.Timeout(20):
+        assert looking.get() is not None
 
 
 def end(channel: Channel) -> None:
@@ -70,29 +74,26 @@ def end(channel: Channel) -> None:
         assert channel.wait_for_engine() is None
 
 
-def test_an_answer(machine: Machine, nvml: FakeNvml) -> None:
+def test_an_answer(machine: Machine) -> None:
     """What the engine's device has drawn from its beginning to its end, and no other device; the next one is added."""
     machine.draws(5000, 0)
-    n_looks = nvml.n_looks
     channel = machine.ask("count 20 20")
-    looked(nvml, n_looks)
+    looked(machine)
     machine.draws(17000, 99000)
     end(channel)
     assert wait_for(machine.spent) == Spent(12.0, 20, 12.0)
-    n_looks = nvml.n_looks
     channel = machine.ask("count 10 20")
-    looked(nvml, n_looks)
+    looked(machine)
     machine.draws(20000, 99000)
     end(channel)
     wait_for(lambda: machine.spent() == Spent(15.0, 30, 3.0), "both are told")
 
 
-def test_answers_at_once(machine: Machine, nvml: FakeNvml) -> None:
+def test_answers_at_once(machine: Machine) -> None:
     """They are measured together; each has a share by its tokens."""
     machine.draws(0)
-    n_looks = nvml.n_looks
     long, short = machine.ask("count 30 20"), machine.ask("count 10 20")
-    looked(nvml, n_looks)
+    looked(machine)
     machine.draws(40000)
     end(short)
     end(long)
