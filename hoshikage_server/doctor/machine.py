@@ -16,12 +16,11 @@ from typing import Any
 
 from hoshikage_server.doctor.finding import Finding, Status, shell
 from hoshikage_server.doctor.probe import ProbeError, ask
+from hoshikage_server.engines.nvml import DRIVER_FILES
 from hoshikage_server.messages import Said, Size, said, told_by_system
 
 Ask = Callable[[str], dict[str, Any]]
 
-# One of them is there where an NVIDIA driver may be; see engines/gpu.py.
-DRIVER_FILES = ("/dev/nvidiactl", "/proc/driver/nvidia/version", "/dev/dxg")
 _PACKAGES = ("gevent", "gunicorn", "falcon")
 _LEAST_PYTHON = (3, 10)
 _COMPILER_S = 5.0

@@ -53,12 +53,18 @@ class Machine:
     def spent(self) -> Spent | None:
         return self.supervisor.settled().energy.get("m")
 
+    def close(self) -> None:
+        """Returns when nobody looks at the GPU any more."""
+        self.nvml.say("device 0 0 0")
+        self.supervisor.close(10)
+        wait_for(lambda: self.supervisor.snapshot().last_unload, "it is known what was freed")
+
 
 @pytest.fixture
 def machine(nvml: FakeNvml) -> Iterator[Machine]:
     made = Machine(nvml, nvml.gpu())
     yield made
-    made.supervisor.close(10)
+    made.close()
 
 
 def looked(machine: Machine) -> None:
@@ -110,6 +116,22 @@ def test_a_driver_that_answers_late(machine: Machine, nvml: FakeNvml) -> None:
     assert machine.spent() is None
 
 
+def test_one_look_for_both_ends(machine: Machine, nvml: FakeNvml) -> None:
+    """Says nothing of an answer that has come and gone while the driver was thinking of something else."""
+    nvml.say("delay 200", "device 0 0 0", "figures 50 100000 60 0")
+    n_looks = nvml.n_looks
+    gevent.spawn(machine.engine._footprint.look_at_gpu)
+    wait_for(lambda: nvml.n_looks > n_looks, "the driver thinks")
+    end(machine.ask("count 3"))
+    wait_for(lambda: nvml.n_looks == n_looks + 2 and not nvml.n_open, "both ends are looked at")
+    machine.draws(5000)
+    channel = machine.ask("count 20 20")
+    looked(machine)
+    machine.draws(17000)
+    end(channel)
+    assert wait_for(machine.spent) == Spent(12.0, 20, 12.0)
+
+
 def test_a_gpu_that_does_not_count(machine: Machine, nvml: FakeNvml) -> None:
     """Nothing is told, rather than nought."""
     nvml.say("device 0 0 0")
@@ -140,7 +162,7 @@ def test_energy_since_the_load(nvml: FakeNvml) -> None:
         wait_for(lambda: machine.supervisor.devices()[0][1] == 4.25, "it is told")
         [(device, energy_j)] = machine.supervisor.devices()
     finally:
-        machine.supervisor.close(10)
+        machine.close()
     assert msgspec.to_builtins(gpu_status(device, energy_j)) == {
         "index": 0,
         "name": "NVIDIA Fake",
