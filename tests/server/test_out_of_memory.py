@@ -7,6 +7,8 @@ import signal
 import subprocess
 import sys
 import textwrap
+import threading
+import time
 from pathlib import Path
 from typing import Any
 
@@ -136,6 +138,21 @@ def test_what_an_engine_takes_is_remembered(make_api: MakeApi, engine_log: Path)
     assert int(told[0]) >= measured["private_bytes"]
     api.deps.close()
     assert (api.deps.settings.now.cache_dir / "memory-peaks.json").is_file()
+
+
+def test_a_disk_that_hangs_holds_no_shutdown_up(make_api: MakeApi, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What it does not take in time is lost, and measured again."""
+    is_writing, may_end = threading.Event(), threading.Event()
+    monkeypatch.setattr(Peaks, "write", lambda self: (is_writing.set(), may_end.wait(20)))
+    api = make_api({"m": {"path": "/nowhere", "model": "m.gguf"}})
+    api.client.simulate_post("/v1/models/m/load")
+    wait_for(is_writing.is_set, "it is written")
+    began = time.monotonic()
+    api.deps.close()
+    try:
+        assert time.monotonic() - began < 3.5
+    finally:
+        may_end.set()
 
 
 def test_an_allocation_that_fails_in_a_step() -> None:
