@@ -97,10 +97,11 @@ def gpu(
     if not expects() or any(one.status != "ok" for one in found):
         return found
     try:
-        cause = ask("no_gpu").get("cause")
+        told = ask("no_gpu")
     except ProbeError:  # as the other check tells
         return found
-    return [*found, Finding("gpu", "warning", said(f"no_gpu_{cause}"))] if cause else found
+    cause = told.get("cause")  # not there where the module cannot be loaded: again the other check tells
+    return [*found, Finding("gpu", "warning", said(f"no_gpu_{cause}", cuda=told["cuda"]))] if cause else found
 
 
 def _gpus(ask: Ask, driver_files: Sequence[str]) -> list[Finding]:
