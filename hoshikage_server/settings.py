@@ -73,7 +73,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     n_ctx: Annotated[int, Meta(ge=1, le=2**31 - 1)] = 4096
     parallel: Annotated[int, Meta(ge=1, le=64)] = 1
     threads: Annotated[int, Meta(ge=1, le=512)] | None = None
-    gpu_layers: int | Literal["auto", "all"] = "auto"
+    gpu_layers: Annotated[int, Meta(ge=0, le=2**31 - 1)] | Literal["auto", "all"] = "auto"
     tensor_split: TensorSplit = ()
     main_gpu: MainGpu | None = None
     split_mode: SplitMode | None = None

@@ -55,6 +55,8 @@ def test_values_are_typed(tmp_path: Path) -> None:
         ("LANG", "fr"),
         ("N_CTX", "0"),
         ("GPU_LAYERS", "many"),
+        ("GPU_LAYERS", "-3"),
+        ("GPU_LAYERS", str(2**64)),
         ("PARALLEL", "0"),
         ("TENSOR_SPLIT", "3,x"),
         ("TENSOR_SPLIT", "3,-1"),
