@@ -16,7 +16,7 @@ def expected(field_type: Any) -> Said:
     words = [str(value) for kind in kinds if isinstance(kind, inspect.LiteralType) for value in kind.values]
     number = next((kind for kind in kinds if isinstance(kind, (inspect.IntType, inspect.FloatType))), None)
     if number is not None and words:
-        return said("must_be_integer_or_word", words=", ".join(words))
+        return said("must_be_integer_or_word", range=_range(number), words=", ".join(words))
     if isinstance(number, inspect.IntType):
         return said("must_be_integer", range=_range(number))
     if number is not None:

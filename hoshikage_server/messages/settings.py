@@ -34,7 +34,7 @@ SETTINGS: dict[str, Message] = {
     "config_meaning": Message("意味", "Meaning"),
     "must_be_integer": Message("{range}整数にしてください", "it must be a whole number{range}"),
     "must_be_integer_or_word": Message(
-        "整数か、次のどれかにしてください: {words}", "it must be a whole number, or one of {words}"
+        "{range}整数か、次のどれかにしてください: {words}", "it must be a whole number{range}, or one of {words}"
     ),
     "must_be_number": Message("{range}数値にしてください", "it must be a number{range}"),
     "must_be_word": Message("次のどれかにしてください: {words}", "it must be one of {words}"),

@@ -37,6 +37,15 @@ def test_the_pause_after_a_failed_load_doubles_up_to_a_maximum() -> None:
     assert pauses == [10, 20, 40, 80, 160, 300, 300, 300]
 
 
+def test_the_pause_for_an_rpc_server_does_not_grow() -> None:
+    """Who starts the worker, as the error says, is not refused for minutes after."""
+    health = Health()
+    for now in (1000.0, 1010.0, 1020.0):
+        error = EngineError("rpc_server_failed", model="a", server="h:1", reason="a reason")
+        assert health.on_failed_load(SPEC, error, now, SETTINGS).headers["Retry-After"] == "10"
+    assert refusal(health, 1030.0) is None
+
+
 def test_a_very_long_row_of_failures() -> None:
     """The doubling does not grow beyond what a number holds."""
     health = Health()

@@ -86,7 +86,12 @@ def test_a_bad_value_names_its_variable(tmp_path: Path, name: str, value: str) -
         ("MAX_BODY", "1.5", "it must be a whole number of at least 1024", "1024 以上の整数"),
         ("QUEUE_TIMEOUT", "-1", "it must be a number above 0 and up to 86400", "0 より大きく 86400 以下の数値"),
         ("LANG", "fr", "it must be one of en, ja", "次のどれかにしてください: en, ja"),
-        ("GPU_LAYERS", "many", "it must be a whole number, or one of all, auto", "整数か、次のどれか"),
+        (
+            "GPU_LAYERS",
+            "-3",
+            "a whole number from 0 to 2147483647, or one of all, auto",
+            "2147483647 以下の整数か、次のどれか",
+        ),
         (
             "TENSOR_SPLIT",
             "3,x",
