@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from rpc_workers import RpcWorker
 from tiny_gguf import BROKEN, TinyModel
 
 from hoshikage_core import (
@@ -197,27 +198,36 @@ def test_what_was_measured_on_gpus_counts(tiny_model_path: Path, monkeypatch: py
     require_memory(tiny_model_path, gpu_layers="auto", measured=more)
     second = Devices(split_mode="none", main_gpu=1)
     assert needs(tiny_model_path, gpu_layers=9, devices=second, measured=measured) == (3 * gib, "CUDA1")
+    second = Devices(tensor_split=(0, 1))
+    assert needs(tiny_model_path, gpu_layers=9, devices=second, measured=measured) == (3 * gib, "CUDA1")
 
 
 @pytest.mark.parametrize(
-    ("gpus", "vram_bytes", "devices"),
+    ("gpus", "vram_bytes"),
     [
-        ({"CUDA0": 2**40}, None, None),  # as in a container
-        ({}, 2**30, None),  # the GPU is gone
-        ({"CUDA0": 2**40}, 2**30, Devices(rpc_servers=("127.0.0.1:50052",))),
+        ({"CUDA0": 2**40}, None),  # as in a container
+        ({}, 2**30),  # the GPU is gone
     ],
 )
 def test_what_was_measured_elsewhere(
     gpus: dict[str, int],
     vram_bytes: int | None,
-    devices: Devices | None,
     tiny_model_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """Says nothing of this load: it is worked out."""
     monkeypatch.setattr(memory, "gpu_free_bytes", lambda: gpus)
-    measured = MeasuredMemory(10**15, vram_bytes)
-    require_memory(tiny_model_path, gpu_layers="all", devices=devices, measured=measured)
+    require_memory(tiny_model_path, gpu_layers="all", measured=MeasuredMemory(10**15, vram_bytes))
+
+
+def test_what_was_measured_says_nothing_of_other_machines(
+    tiny_model_path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """There, llama.cpp asks for what is free."""
+    monkeypatch.setattr(memory, "gpu_free_bytes", lambda: {"CUDA0": 2**40})
+    with RpcWorker(tmp_path) as worker:
+        devices = Devices(rpc_servers=(worker.server,))
+        require_memory(tiny_model_path, gpu_layers="all", devices=devices, measured=MeasuredMemory(10**15, 2**30))
 
 
 def test_layers_are_fitted_only_where_they_may_not_fit(tiny_model_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
