@@ -107,12 +107,17 @@ def require_memory(
     gpus_free_bytes = list(gpus.values())
     used = _used(gpus, devices)
     what = f"the model with a context of {shape.n_ctx} tokens"
-    if measured is not None and used is not None and _tells_of(measured, used, can_shrink=gpu_layers == "auto"):
-        _require("the part of the model on GPUs", measured.vram_bytes or 0, sum(used.values()), ", ".join(used))
-        _require(what, measured.private_bytes, free_bytes)
-        mapped_bytes = _mapped_bytes(path, params, shape, free_bytes - measured.private_bytes)
-        _require(what, measured.private_bytes + mapped_bytes, free_bytes)
-        return
+    if measured is not None and used is not None and _tells_of(measured, used):
+        try:
+            _require("the part of the model on GPUs", measured.vram_bytes or 0, sum(used.values()), ", ".join(used))
+            _require(what, measured.private_bytes, free_bytes)
+            mapped_bytes = _mapped_bytes(path, params, shape, free_bytes - measured.private_bytes)
+            _require(what, measured.private_bytes + mapped_bytes, free_bytes)
+            return
+        except InsufficientMemoryError:
+            if gpu_layers != "auto" or not used:
+                raise
+            # Fewer layers may go to GPUs than then, or more: it is worked out.
     try:
         file_bytes = model_file_bytes(path) + loras_bytes(lora)
         at_most = context_bytes_at_most(_gguf.read_scalars(path), shape)
@@ -184,16 +189,9 @@ def _used(gpus: Mapping[str, int], devices: Devices | None) -> dict[str, int] | 
     return dict(gpus)
 
 
-def _tells_of(measured: MeasuredMemory, gpus_free: Mapping[str, int], *, can_shrink: bool) -> bool:
-    """Whether what was measured says what this load will take.
-
-    Not where there were no GPUs then and are now, or the other way round; nor where as many layers as fit are put
-    on GPUs, and there was more room for them then.
-    """
-    vram_bytes = measured.vram_bytes or 0
-    if not gpus_free or not vram_bytes:
-        return not gpus_free and not vram_bytes
-    return not can_shrink or vram_bytes <= sum(gpus_free.values())
+def _tells_of(measured: MeasuredMemory, gpus_free: Mapping[str, int]) -> bool:
+    """Whether it was measured with GPUs where there are some now, and without where there are none."""
+    return bool(gpus_free) == bool(measured.vram_bytes)
 
 
 def _mapped_bytes(path: StrPath, params: Any, shape: ContextShape, enough_bytes: int) -> int:

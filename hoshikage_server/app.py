@@ -47,6 +47,7 @@ from hoshikage_server.registry.personas import Personas, folder_of
 from hoshikage_server.settings import LiveSettings
 
 ENGINE_COMMAND = (sys.executable, "-m", "hoshikage_server.engines.worker")
+_STORE_S = 1.0  # what a disk does not take by then is measured again
 
 
 @dataclass(frozen=True)
@@ -64,7 +65,7 @@ class Deps:
         timeout_s = self.settings.now.stop_timeout + 1
         self.answers.vocabulary.close(timeout_s)
         self.answers.supervisor.close(timeout_s)
-        self.memory.flush(timeout_s)
+        self.memory.flush(_STORE_S)
 
 
 def build_deps(settings: LiveSettings, engine_command: Sequence[str] = ENGINE_COMMAND) -> Deps:

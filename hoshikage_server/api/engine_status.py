@@ -4,14 +4,12 @@ from __future__ import annotations
 
 import time
 
-from hoshikage_server.api.status_objects import EnergyStatus, EngineStatus, GpuStatus, Memory, UnloadStatus
+from hoshikage_server.api.status_objects import NO_GPU, EnergyStatus, EngineStatus, GpuStatus, Memory, UnloadStatus
 from hoshikage_server.engines.energy import Spent
 from hoshikage_server.engines.fleet import Unloaded
 from hoshikage_server.engines.footprint import Usage
 from hoshikage_server.engines.nvml import Device
 from hoshikage_server.engines.supervisor import EngineSnapshot
-
-NO_GPU = "no_gpu"
 
 
 def degraded(engine: EngineSnapshot) -> tuple[str, ...]:

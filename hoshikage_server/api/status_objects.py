@@ -11,6 +11,7 @@ from typing import Literal
 import msgspec
 
 SCHEMA = 1
+NO_GPU = "no_gpu"  # what an engine does without whose `no_gpu` says why
 
 
 class Memory(msgspec.Struct, frozen=True):

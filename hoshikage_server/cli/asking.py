@@ -112,8 +112,8 @@ class Backend(Protocol):
             ServerError: It cannot be done.
         """
 
-    def no_gpu(self) -> str | None:
-        """Why the CPU computes although a GPU was to, where a model is loaded that this can be told of."""
+    def no_gpu(self, model: str) -> str | None:
+        """Why the CPU computes although a GPU was to, where the model is loaded and this can be told."""
 
     def stream(self, messages: list[Message], wishes: Wishes) -> Generator[Piece]:
         """The answer to a conversation. Closing the iterator cancels it.

@@ -67,7 +67,7 @@ class LocalBackend:
         """Loads the model, unless it is the one that is loaded."""
         self._ready(find_served(self._catalog, model).entry, on_progress)
 
-    def no_gpu(self) -> str | None:
+    def no_gpu(self, model: str) -> str | None:
         """As the loading found out."""
         reason = None if self._loaded is None else self._loaded.no_gpu
         return None if reason is None else reason.text(cli_language())

@@ -54,7 +54,7 @@ class Repl:
             ServerError: The model cannot be loaded at the beginning.
         """
         prepare(self.backend, self.wishes.model)
-        warn_on_cpu(self.backend.no_gpu())
+        warn_on_cpu(self.backend.no_gpu(self.wishes.model))
         if self._is_watched:
             self.note(say("chat_welcome", model=self.wishes.model))
         self.greet()

@@ -50,7 +50,7 @@ def run(
         if is_json:
             print_json({"model": name, **answer.as_object()})
         view.cut(wishes.max_tokens)
-        warn_on_cpu(backend.no_gpu())
+        warn_on_cpu(backend.no_gpu(name))
         if stats or (not is_json and is_terminal(sys.stderr)):
             view.stats()
 

@@ -105,13 +105,14 @@ class ServerBackend:
     def prepare(self, model: str, on_progress: OnProgress) -> None:
         """The server loads what it is asked for."""
 
-    def no_gpu(self) -> str | None:
-        """As the server's status says."""
+    def no_gpu(self, model: str) -> str | None:
+        """As the server's status says; it does not tell which model an alias or a persona stands for."""
         try:
             engines = self._client.get("/v1/status", StatusObject, _LIST_S).engines
         except ServerError:  # it is beside the matter
             return None
-        return next((engine.no_gpu for engine in engines if engine.no_gpu is not None), None)
+        owner = model.rpartition("@")[0] or model
+        return next((engine.no_gpu for engine in engines if engine.model == owner), None)
 
     def stream(self, messages: list[Message], wishes: Wishes) -> Generator[Piece]:
         """The answer as the server streams it."""

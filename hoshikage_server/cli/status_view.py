@@ -8,6 +8,7 @@ from collections.abc import Iterable, Iterator, Sequence
 
 from hoshikage_server import messages
 from hoshikage_server.api.status_objects import (
+    NO_GPU,
     EnergyStatus,
     EngineStatus,
     GpuStatus,
@@ -164,7 +165,7 @@ class StatusView:
         return "" if engine.load_s is None else self._say("status_loaded_in", time=self.duration(engine.load_s))
 
     def _degraded(self, engine: EngineStatus) -> str:
-        steps = [step for step in engine.degraded if step != "no_gpu"]
+        steps = [step for step in engine.degraded if step != NO_GPU]
         return self._say("status_degraded", steps=", ".join(steps)) if steps else ""
 
     def _layers(self, engine: EngineStatus) -> str:

@@ -16,12 +16,11 @@ from typing import Any
 
 from hoshikage_server.doctor.finding import Finding, Status, shell
 from hoshikage_server.doctor.probe import ProbeError, ask
+from hoshikage_server.engines.nvml import DRIVER_FILES
 from hoshikage_server.messages import Said, Size, said, told_by_system
 
 Ask = Callable[[str], dict[str, Any]]
 
-# One of them is there where an NVIDIA driver may be; see engines/gpu.py.
-DRIVER_FILES = ("/dev/nvidiactl", "/proc/driver/nvidia/version", "/dev/dxg")
 _PACKAGES = ("gevent", "gunicorn", "falcon")
 _LEAST_PYTHON = (3, 10)
 _COMPILER_S = 5.0
@@ -98,10 +97,11 @@ def gpu(
     if not expects() or any(one.status != "ok" for one in found):
         return found
     try:
-        cause = ask("no_gpu").get("cause")
+        told = ask("no_gpu")
     except ProbeError:  # as the other check tells
         return found
-    return [*found, Finding("gpu", "warning", said(f"no_gpu_{cause}"))] if cause else found
+    cause = told.get("cause")  # not there where the module cannot be loaded: again the other check tells
+    return [*found, Finding("gpu", "warning", said(f"no_gpu_{cause}", cuda=told["cuda"]))] if cause else found
 
 
 def _gpus(ask: Ask, driver_files: Sequence[str]) -> list[Finding]:

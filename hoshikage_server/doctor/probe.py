@@ -93,10 +93,11 @@ def _one_gpu(nvml: Any, index: int) -> dict[str, Any]:
 
 
 def _no_gpu() -> dict[str, Any]:
+    from hoshikage_core import build_info
     from hoshikage_core.devices import gpu_memory
     from hoshikage_server.engines.no_gpu import cause, look
 
-    return {"cause": None if gpu_memory() else cause(look())}
+    return {"cause": None if gpu_memory() else cause(look()), "cuda": build_info().cuda_version or ""}
 
 
 def _text(value: str | bytes) -> str:

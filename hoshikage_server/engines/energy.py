@@ -73,7 +73,7 @@ class EnergyMeter:
 
     def _settle(self, looking: gevent.Greenlet, n_tokens: int, n_last: int) -> None:
         after, before = self._look(), looking.get()
-        if before is None or after is None:
+        if before is None or after is None or before is after:  # one look was for both
             return
         energy_j = self._footprint.energy_between(before, after)
         if energy_j is not None:

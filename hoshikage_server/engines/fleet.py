@@ -25,7 +25,7 @@ from hoshikage_server.engines import wire
 from hoshikage_server.engines.energy import Spent
 from hoshikage_server.engines.engine import Engine, EngineState, Lease, Process
 from hoshikage_server.engines.footprint import Freed
-from hoshikage_server.engines.health import MEMORY_CODES, Crash, Health
+from hoshikage_server.engines.health import Crash, Health, is_short_of_memory
 from hoshikage_server.engines.process import EngineEvent, Gone
 from hoshikage_server.errors import EngineError, LaneError, ServerError, is_out_of_memory
 from hoshikage_server.messages import Sentence, said, told_by_system
@@ -328,12 +328,16 @@ class Fleet:
         engine.doomed = said("engine_load_failed", reason=error)
         engine.process.kill(engine.doomed)
         self._enter(engine, "unloading")
+        if not (is_short_of_memory(error) and self._end_another(engine)):
+            self._fail_load(engine, error)
+
+    def _end_another(self, engine: Engine) -> bool:
+        """Ends an idle engine for the memory that this one lacks, if there is any."""
         idle = self._longest_idle()
-        if error.code in MEMORY_CODES and idle is not None:
+        if idle is not None:
             log.info(said("log_not_beside", label=engine.label, other=idle.label))
             self._end(idle)
-            return
-        self._fail_load(engine, error)
+        return idle is not None
 
     def _fail_load(self, engine: Engine, error: EngineError) -> None:
         error.values.setdefault("model", engine.model)
@@ -381,6 +385,8 @@ class Fleet:
                 words=said("log_last_words", words=" | ".join(event.last_words)) if event.last_words else "",
             )
         )
+        if is_out_of_memory(event.reason):
+            self._end_another(engine)
         if engine.state != "loading":
             return
         for lease in [lease for lease in self.waiting if lease.spec == engine.spec]:

@@ -47,7 +47,8 @@ class Freed:
     """What the end of an engine gave back, and what stayed.
 
     The devices' figure is that of all GPUs and of all who use them. Where the driver does not tell whose the memory is,
-    there is nothing else to go by; but others come and go, so it proves nothing, and `is_all` ignores it.
+    there is nothing else to go by; but others come and go, so it is a `problem` only where it rose with the engine and
+    has hardly fallen since.
 
     Attributes:
         usage: What was given back since the last `Footprint.usage_of`; None if nobody had looked.

@@ -21,8 +21,6 @@ from hoshikage_server.messages import said
 
 log = logging.getLogger(__name__)
 
-# One of them is there where an NVIDIA driver may be (the last: WSL). Without them pynvml is not even imported: 2 MiB.
-_DRIVER_FILES = ("/dev/nvidiactl", "/proc/driver/nvidia/version", "/dev/dxg")
 _INITIAL_PID_NAMESPACE = "pid:[4026531836]"  # PROC_PID_INIT_INO, the same on every Linux
 _LIMIT_S = 5.0
 
@@ -42,7 +40,7 @@ class Gpu:
     def __init__(
         self,
         *,
-        driver_files: Sequence[str] = _DRIVER_FILES,
+        driver_files: Sequence[str] = nvml.DRIVER_FILES,
         pids_are_ours: bool | None = None,
         limit_s: float = _LIMIT_S,
     ) -> None:
@@ -71,11 +69,12 @@ class Gpu:
         """
         if not self.is_there:
             return None
+        asked_at = time.monotonic()
         with self._turn:
-            looked_at = time.monotonic()
-            if looked_at - self._looked_at >= max_age_s:
+            if asked_at - self._looked_at >= max_age_s:  # else a look has begun since, for somebody who came earlier
+                looks_at = time.monotonic()
                 self._use = self._ask()
-                self._looked_at = looked_at
+                self._looked_at = looks_at
             return self._use
 
     def _ask(self) -> GpuUse | None:

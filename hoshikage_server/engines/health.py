@@ -11,8 +11,13 @@ from hoshikage_server.errors import EngineError
 from hoshikage_server.messages import Said
 from hoshikage_server.settings import Settings
 
-# Loads that may go well once another model is gone.
-MEMORY_CODES = ("insufficient_memory", "out_of_memory", "gpu_required")
+_MEMORY_CODES = ("insufficient_memory", "out_of_memory")
+
+
+def is_short_of_memory(error: EngineError) -> bool:
+    """Whether a load may go well once another model is gone. A GPU that is required may also be missing altogether."""
+    reason = error.values.get("reason")
+    return error.code in _MEMORY_CODES or (isinstance(reason, Said) and reason.key == "no_gpu_memory")
 
 
 @dataclass(frozen=True)
@@ -72,7 +77,7 @@ class Health:
 
     def on_memory_freed(self) -> None:
         """What did not fit may fit now."""
-        if self.failure is not None and self.failure.code in MEMORY_CODES:
+        if self.failure is not None and is_short_of_memory(self.failure):
             self.on_loaded()
 
     def forgive(self) -> None:

@@ -14,8 +14,6 @@ from hoshikage_server.registry.peaks import Peak, Peaks
 
 log = logging.getLogger(__name__)
 
-_LADDER_MAX = 8  # more steps than there are
-
 
 class MemoryLog:
     """Tells each engine what the last ones of its kind took, and notes what it takes.
@@ -66,7 +64,7 @@ class MemoryLog:
 
     def ran_out(self, spec: EngineSpec) -> None:
         """An engine has died for want of memory: the next one has to do with less."""
-        self._n_given_up[spec] = min(self.n_given_up(spec) + 1, _LADDER_MAX)
+        self._n_given_up[spec] = self.n_given_up(spec) + 1
 
     def ended_well(self, spec: EngineSpec) -> None:
         """An engine ends as it should: the next one may try all of it again."""

@@ -102,7 +102,7 @@ def why_no_gpu(spec: EngineSpec, n_gpu_layers: int) -> Said | None:
         return said("no_gpu_memory", free=str(Size(free)), total=str(Size(total)), users=_users())
     found = look()
     is_expected = expects_gpu(spec) or found.is_built_for_it or found.has_device
-    return said(f"no_gpu_{cause(found)}") if is_expected else None
+    return said(f"no_gpu_{cause(found)}", cuda=build_info().cuda_version or "") if is_expected else None
 
 
 def require_gpu(spec: EngineSpec) -> None:

@@ -6,6 +6,9 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+# One of them is there where an NVIDIA driver may be (the last: WSL). Without them pynvml is not even imported: 2 MiB.
+DRIVER_FILES = ("/dev/nvidiactl", "/proc/driver/nvidia/version", "/dev/dxg")
+
 
 @dataclass(frozen=True)
 class Device:

@@ -102,7 +102,7 @@ class EngineProcess:
         self._dormitory = dormitory
         self._memory = memory
         self._degraded: tuple[str, ...] | None = None  # known when it is ready
-        self._kept_bytes = 0
+        self._kept_bytes: int | None = 0  # of other conversations; None from an answer's beginning to its end there
         self.last_heard = time.monotonic()
         self.fingerprint = ""
         self._notify = notify
@@ -167,6 +167,7 @@ class EngineProcess:
             return request_id
         self._channels[request_id] = channel
         self._n_before[request_id] = channel.n_tokens
+        self._kept_bytes = None
         self._meter.begins()
         self._outbox.put(data)
         return request_id
@@ -258,9 +259,9 @@ class EngineProcess:
     def usage(self) -> Usage | None:
         """What it holds now. May switch greenlets, where there is a GPU."""
         usage = self._footprint.usage_of(self.pid)
-        is_idle = not self._channels and not self._embeds  # else what it keeps is not known
-        if usage is not None and usage.rss_bytes and self._degraded is not None and is_idle:
-            self._memory.note(self.spec, self._degraded, usage, self._kept_bytes)
+        kept_bytes = None if self._channels or self._embeds else self._kept_bytes
+        if usage is not None and usage.rss_bytes and self._degraded is not None and kept_bytes is not None:
+            self._memory.note(self.spec, self._degraded, usage, kept_bytes)
         return usage
 
     def devices(self) -> list[tuple[Device, float | None]]:
@@ -349,12 +350,12 @@ class EngineProcess:
             self._deliver(frame)
 
     def _deliver(self, frame: wire.Accepted | wire.Progress | wire.Token | wire.Done | wire.Failed) -> None:
+        if isinstance(frame, wire.Done):
+            self._kept_bytes = frame.kept_bytes
         channel = self._channels.get(frame.id)
         if channel is None:
             return  # forgotten meanwhile
         channel.put(frame)
-        if isinstance(frame, wire.Done):
-            self._kept_bytes = frame.kept_bytes
         if isinstance(frame, wire.Failed) or (isinstance(frame, wire.Done) and frame.is_last):
             self._release(frame.id)
         elif channel.is_ended:  # its reader was too slow

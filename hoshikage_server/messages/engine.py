@@ -72,9 +72,9 @@ ENGINE: dict[str, Message] = {
     ),
     "no_gpu_device": Message(
         "NVIDIAのドライバーはありますが、使えるGPUがありません。'nvidia-smi' で、GPUが見えるか、"
-        "ドライバーが古すぎないか（CUDA 12.4 以降に対応しているか）を確かめてください。",
+        "ドライバーが古すぎないか（CUDA {cuda} に対応しているか）を確かめてください。",
         "There is an NVIDIA driver, but no GPU that can be used. See with 'nvidia-smi' whether it finds one, and "
-        "whether the driver is too old (it has to know CUDA 12.4).",
+        "whether the driver is too old (it has to know CUDA {cuda}).",
     ),
     "no_gpu_memory": Message(
         "GPUメモリに空きがなく、1層も置けません（空き {free} / {total}、使用中: {users}）。"

@@ -120,7 +120,9 @@ MODELS: dict[str, Message] = {
     "plan_free": Message("空き {free} / {total}", "{free} of {total} free"),
     "plan_short": Message("足りません", "too little"),
     "show_measured": Message("実測", "Measured"),
-    "show_measured_at": Message("{sizes}（{date}、ファイルの写像分を除く）", "{sizes} beside the mapped file, {date}"),
+    "show_measured_at": Message(
+        "{sizes}（{date}、マップしたファイルの分を除く）", "{sizes} (not counting the mapped file), {date}"
+    ),
     "show_entry": Message("登録内容", "Entry"),
     "show_parts": Message("{size}（{n} ファイル）", "{size} in {n} files"),
     "show_tokens": Message("{n} トークン", "{n} tokens"),

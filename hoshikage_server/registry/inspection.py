@@ -127,7 +127,8 @@ def inspect(file: Path, timeout_s: float = 30.0, *, spec: EngineSpec | None = No
             reason, where llama.cpp says so or dies of it.
     """
     parts = _parts(file)
-    asked = b"" if spec is None else msgspec.json.encode(spec)
+    # The path is an argument, whose name need not be Unicode.
+    asked = b"" if spec is None else msgspec.json.encode(msgspec.structs.replace(spec, path=""))
     try:
         done = subprocess.run([*_COMMAND, str(file)], input=asked, capture_output=True, timeout=timeout_s, check=False)
         found: Inspection | Refused = _decoder.decode(done.stdout)

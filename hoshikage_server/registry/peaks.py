@@ -2,8 +2,8 @@
 
     {"version": 1, "peaks": {"<what the engine was made of>": {"model": "a.gguf", "private_bytes": 1, ...}}}
 
-It may be deleted at any time, and is begun anew where it is damaged. Nothing here is for the event loop's thread but
-`of` and `note`, which do not touch the disk.
+It may be deleted at any time, and is begun anew where it is damaged. What reads and writes it, the constructor and
+`write`, is not for the event loop.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from pathlib import Path
 import msgspec
 
 from hoshikage_server.engines.wire import EngineSpec
-from hoshikage_server.registry.files import read_regular, write_atomically
+from hoshikage_server.registry.files import locked, read_regular, write_atomically
 
 FILE_NAME = "memory-peaks.json"
 _VERSION = 1
@@ -105,9 +105,13 @@ class Peaks:
         """
         if self._path is None:
             return
-        newest = sorted({**_read(self._path), **self._peaks}.items(), key=lambda item: item[1].at)[-_N_MAX:]
-        self._path.parent.mkdir(parents=True, exist_ok=True)
-        write_atomically(self._path, msgspec.json.format(msgspec.json.encode(_File(_VERSION, dict(newest)))))
+        ours = self._peaks.copy()
+        with locked(self._path):
+            both = _read(self._path)
+            for key, peak in ours.items():
+                both[key] = max(both.get(key, peak), peak, key=lambda one: one.at)
+            newest = sorted(both.items(), key=lambda item: item[1].at)[-_N_MAX:]
+            write_atomically(self._path, msgspec.json.format(msgspec.json.encode(_File(_VERSION, dict(newest)))))
 
     def _key(self, spec: EngineSpec, given_up: Sequence[str]) -> str:
         """All of the spec that decides how much it takes."""
@@ -120,7 +124,7 @@ class Peaks:
             chat_template=None,
             requires_gpu=False,
         )
-        digest = hashlib.sha256(msgspec.json.encode((self._build, about))).hexdigest()[:32]
+        digest = hashlib.sha256(repr((self._build, about)).encode()).hexdigest()[:32]
         return " ".join((digest, *given_up))
 
 

@@ -187,7 +187,7 @@ def test_what_was_measured_counts(smollm2_path: Path, monkeypatch: pytest.Monkey
 
 
 def test_what_was_measured_on_gpus_counts(tiny_model_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Where the layers are as many as then; "auto" puts fewer there, and the one GPU that is chosen is looked at."""
+    """Where the layers are as many as then; "auto" may put others there; the one GPU that is chosen is looked at."""
     gib = 2**30
     monkeypatch.setattr(memory, "gpu_free_bytes", lambda: {"CUDA0": 4 * gib, "CUDA1": 2 * gib})
     measured = MeasuredMemory(gib // 8, 3 * gib)
@@ -196,6 +196,9 @@ def test_what_was_measured_on_gpus_counts(tiny_model_path: Path, monkeypatch: py
     more = MeasuredMemory(gib // 8, 7 * gib)
     assert needs(tiny_model_path, gpu_layers="all", measured=more) == (7 * gib, "CUDA0, CUDA1")
     require_memory(tiny_model_path, gpu_layers="auto", measured=more)
+    in_ram = MeasuredMemory(10**15, gib)
+    assert needs(tiny_model_path, gpu_layers=9, measured=in_ram) == (10**15, "host")
+    require_memory(tiny_model_path, gpu_layers="auto", measured=in_ram)
     second = Devices(split_mode="none", main_gpu=1)
     assert needs(tiny_model_path, gpu_layers=9, devices=second, measured=measured) == (3 * gib, "CUDA1")
     second = Devices(tensor_split=(0, 1))
@@ -210,24 +213,22 @@ def test_what_was_measured_on_gpus_counts(tiny_model_path: Path, monkeypatch: py
     ],
 )
 def test_what_was_measured_elsewhere(
-    gpus: dict[str, int],
-    vram_bytes: int | None,
-    tiny_model_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
+    gpus: dict[str, int], vram_bytes: int | None, tiny_model_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Says nothing of this load: it is worked out."""
     monkeypatch.setattr(memory, "gpu_free_bytes", lambda: gpus)
     require_memory(tiny_model_path, gpu_layers="all", measured=MeasuredMemory(10**15, vram_bytes))
 
 
-def test_what_was_measured_says_nothing_of_other_machines(
+def test_what_was_measured_beside_other_machines(
     tiny_model_path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """There, llama.cpp asks for what is free."""
+    """As little: what these hold is not measured."""
     monkeypatch.setattr(memory, "gpu_free_bytes", lambda: {"CUDA0": 2**40})
     with RpcWorker(tmp_path) as worker:
         devices = Devices(rpc_servers=(worker.server,))
-        require_memory(tiny_model_path, gpu_layers="all", devices=devices, measured=MeasuredMemory(10**15, 2**30))
+        measured = MeasuredMemory(10**15, 2**30)
+        require_memory(tiny_model_path, gpu_layers="all", devices=devices, measured=measured)
 
 
 def test_layers_are_fitted_only_where_they_may_not_fit(tiny_model_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -234,7 +234,7 @@ class FakeEngine:
         finish = "stop"
         for piece, pause_s in self.pieces(frame, verb, words)[n_before:]:
             if frame.id in self.cancelled:
-                self.send(wire.Done(frame.id, "cancelled", 7, n_sent))
+                self.send(wire.Done(frame.id, "cancelled", 7, n_sent, kept_bytes=12345))
                 return
             self.send(self.token(frame.id, verb, words, piece, n_sent))
             n_sent += 1

@@ -16,6 +16,7 @@ from hoshikage_server.engines.memory_log import MemoryLog
 from hoshikage_server.engines.nvml import Device
 from hoshikage_server.engines.process import EngineEvent, Gone
 from hoshikage_server.errors import EngineError
+from hoshikage_server.messages import Said
 from hoshikage_server.registry.peaks import Peaks
 from hoshikage_server.settings import LiveSettings, Settings
 
@@ -145,13 +146,18 @@ class World:
         process.is_loading = False
         self.hear(process, wire.Ready(4096, "name"))
 
-    def fail_load(self, process: MemoryProcess, code: str = "model_load_failed") -> None:
-        self.hear(process, wire.Failed(0, code, "a reason", {"needed_bytes": 2, "free_bytes": 1}))
+    def fail_load(
+        self, process: MemoryProcess, code: str = "model_load_failed", reason: str | Said = "a reason"
+    ) -> None:
+        fields = {"needed_bytes": 2, "free_bytes": 1, "reason": reason}
+        self.hear(process, wire.Failed(0, code, str(reason), fields))
 
-    def end(self, process: MemoryProcess, *labels: str, frees: bool = True) -> None:
+    def end(
+        self, process: MemoryProcess, *labels: str, frees: bool = True, reason: str | Said = "signal SIGKILL"
+    ) -> None:
         """It ends, for whatever reason; unless told otherwise it is known at once what that gave back."""
         process.is_gone = True
-        gone = Gone(process.killed or ("exit status 0" if process.n_stops else "signal SIGKILL"), labels)
+        gone = Gone(process.killed or ("exit status 0" if process.n_stops else reason), labels)
         self.send(lambda: self.fleet.happened(process, gone))
         if frees:
             self.free(process)

@@ -120,6 +120,18 @@ def test_gpus(tmp_path: Path) -> None:
         assert told(machine.gpu(answering(gpu=answer), there))[0][0] == "error"
 
 
+def test_a_gpu_that_is_expected() -> None:
+    """Why none is used; what another check tells is not told twice."""
+
+    def found(answer: Any) -> list[tuple[str, str, str | None]]:
+        return told(machine.gpu(answering(no_gpu=answer), ["/nonexistent"], expects=lambda: True))
+
+    (status, sentence, _) = found({"cause": "device", "cuda": "13.0"})[-1]
+    assert (status, "CUDA 13.0" in sentence) == ("warning", True)
+    for answer in ({"cause": None, "cuda": ""}, {"error": "no module"}, ProbeError("crash")):
+        assert [status for status, _, _ in found(answer)] == ["ok"]
+
+
 def test_memory_is_what_a_container_leaves(tmp_path: Path) -> None:
     """The backend's figure counts limits; without it there is the kernel's."""
     meminfo = tmp_path / "meminfo"

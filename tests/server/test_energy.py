@@ -53,16 +53,26 @@ class Machine:
     def spent(self) -> Spent | None:
         return self.supervisor.settled().energy.get("m")
 
+    def close(self) -> None:
+        """Returns when nobody looks at the GPU any more."""
+        self.nvml.say("device 0 0 0")
+        self.supervisor.close(10)
+        wait_for(lambda: self.supervisor.snapshot().last_unload, "it is known what was freed")
+
 
 @pytest.fixture
 def machine(nvml: FakeNvml) -> Iterator[Machine]:
     made = Machine(nvml, nvml.gpu())
     yield made
-    made.supervisor.close(10)
+    made.close()
 
 
-def looked(nvml: FakeNvml, n_before: int) -> None:
-    wait_for(lambda: nvml.n_looks > n_before and not nvml.n_open, "the GPU is looked at")
+def looked(machine: Machine) -> None:
+    """The counters as they were when the answer began are known."""
+    looking = machine.engine._meter._before
+    assert looking is not None
+    with gevent.Timeout(20):
+        assert looking.get() is not None
 
 
 def end(channel: Channel) -> None:
@@ -70,29 +80,26 @@ def end(channel: Channel) -> None:
         assert channel.wait_for_engine() is None
 
 
-def test_an_answer(machine: Machine, nvml: FakeNvml) -> None:
+def test_an_answer(machine: Machine) -> None:
     """What the engine's device has drawn from its beginning to its end, and no other device; the next one is added."""
     machine.draws(5000, 0)
-    n_looks = nvml.n_looks
     channel = machine.ask("count 20 20")
-    looked(nvml, n_looks)
+    looked(machine)
     machine.draws(17000, 99000)
     end(channel)
     assert wait_for(machine.spent) == Spent(12.0, 20, 12.0)
-    n_looks = nvml.n_looks
     channel = machine.ask("count 10 20")
-    looked(nvml, n_looks)
+    looked(machine)
     machine.draws(20000, 99000)
     end(channel)
     wait_for(lambda: machine.spent() == Spent(15.0, 30, 3.0), "both are told")
 
 
-def test_answers_at_once(machine: Machine, nvml: FakeNvml) -> None:
+def test_answers_at_once(machine: Machine) -> None:
     """They are measured together; each has a share by its tokens."""
     machine.draws(0)
-    n_looks = nvml.n_looks
     long, short = machine.ask("count 30 20"), machine.ask("count 10 20")
-    looked(nvml, n_looks)
+    looked(machine)
     machine.draws(40000)
     end(short)
     end(long)
@@ -107,6 +114,22 @@ def test_a_driver_that_answers_late(machine: Machine, nvml: FakeNvml) -> None:
         end(machine.ask("count 3"))
     wait_for(lambda: nvml.n_looks >= began + 2 and not nvml.n_open, "both looks are over")
     assert machine.spent() is None
+
+
+def test_one_look_for_both_ends(machine: Machine, nvml: FakeNvml) -> None:
+    """Says nothing of an answer that has come and gone while the driver was thinking of something else."""
+    nvml.say("delay 200", "device 0 0 0", "figures 50 100000 60 0")
+    n_looks = nvml.n_looks
+    gevent.spawn(machine.engine._footprint.look_at_gpu)
+    wait_for(lambda: nvml.n_looks > n_looks, "the driver thinks")
+    end(machine.ask("count 3"))
+    wait_for(lambda: nvml.n_looks == n_looks + 2 and not nvml.n_open, "both ends are looked at")
+    machine.draws(5000)
+    channel = machine.ask("count 20 20")
+    looked(machine)
+    machine.draws(17000)
+    end(channel)
+    assert wait_for(machine.spent) == Spent(12.0, 20, 12.0)
 
 
 def test_a_gpu_that_does_not_count(machine: Machine, nvml: FakeNvml) -> None:
@@ -139,7 +162,7 @@ def test_energy_since_the_load(nvml: FakeNvml) -> None:
         wait_for(lambda: machine.supervisor.devices()[0][1] == 4.25, "it is told")
         [(device, energy_j)] = machine.supervisor.devices()
     finally:
-        machine.supervisor.close(10)
+        machine.close()
     assert msgspec.to_builtins(gpu_status(device, energy_j)) == {
         "index": 0,
         "name": "NVIDIA Fake",

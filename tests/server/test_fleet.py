@@ -7,6 +7,7 @@ from memory_engines import World, error_of, is_waiting, loaded, settings_of
 
 from hoshikage_server.engines.footprint import Freed, Usage
 from hoshikage_server.errors import EngineError
+from hoshikage_server.messages import Said, said
 
 FREED = Freed(Usage(2, 1))
 
@@ -245,20 +246,48 @@ def test_who_insists_is_not_refused(world: World) -> None:
     assert len(world.alive) == 1
 
 
-@pytest.mark.parametrize("code", ["insufficient_memory", "gpu_required"])
-def test_what_does_not_fit_beside_an_idle_engine_gets_its_place(world: World, code: str) -> None:
+@pytest.mark.parametrize(
+    ("code", "reason"), [("insufficient_memory", "a reason"), ("gpu_required", said("no_gpu_memory"))]
+)
+def test_what_does_not_fit_beside_an_idle_engine_gets_its_place(world: World, code: str, reason: str | Said) -> None:
     """Only when it fails alone as well, it is refused; the memory may be the GPU's."""
     world.change(max_loaded_models=2)
     idle = loaded(world, "a")
     lease = world.want("b")
-    world.fail_load(world.processes[1], code)
+    world.fail_load(world.processes[1], code, reason)
     assert is_waiting(lease)
     assert idle.n_stops == 1
     world.end(world.processes[1])
     world.end(idle)
     assert len(world.processes) == 3
-    world.fail_load(world.processes[2], code)
+    world.fail_load(world.processes[2], code, reason)
     assert error_of(lease).code == code
+
+
+def test_without_a_gpu_no_place_is_made(world: World) -> None:
+    """Where one is required, nothing would come of ending another engine."""
+    world.change(max_loaded_models=2)
+    idle = loaded(world, "a")
+    lease = world.want("b")
+    world.fail_load(world.processes[1], "gpu_required", said("no_gpu_driver"))
+    assert error_of(lease).code == "gpu_required"
+    assert idle.n_stops == 0
+
+
+def test_what_ran_out_of_memory_gets_the_place_of_an_idle_engine(world: World) -> None:
+    """Beside that, the next one would most likely run out of it again."""
+    world.change(max_loaded_models=2)
+    idle = loaded(world, "a")
+    world.want("b")
+    dying = world.processes[1]
+    world.get_ready(dying)
+    world.end(dying, reason=said("engine_out_of_memory", words="x"))
+    lease = world.want("b", goes_on=True)
+    assert idle.n_stops == 1
+    assert len(world.processes) == 2, "its memory is not free yet"
+    world.end(idle)
+    world.get_ready(world.processes[2])
+    assert lease.result.value is world.processes[2]
 
 
 def test_a_death_while_loading_is_retried_as_often_as_a_lease_allows(world: World) -> None:

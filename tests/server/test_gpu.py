@@ -97,6 +97,22 @@ def test_a_young_look_will_do(nvml: FakeNvml) -> None:
     assert nvml.n_looks == 2
 
 
+def test_looks_do_not_queue_up(nvml: FakeNvml) -> None:
+    """However many come while the driver thinks, one look that begins after they came is for all of them."""
+    gpu = nvml.gpu()
+    nvml.say("delay 100", "device 10 0 0")
+    first = gevent.spawn(gpu.look)
+    with gevent.Timeout(20):
+        while nvml.n_looks == 0:
+            gevent.sleep(0.001)
+    others = [gevent.spawn(gpu.look) for _ in range(50)]
+    gevent.sleep(0)
+    nvml.say("device 20 0 0")
+    gevent.joinall([first, *others], raise_error=True)
+    assert [memory(look.value) for look in others] == [(20, {})] * 50
+    assert nvml.n_looks == 2
+
+
 def test_a_slow_driver_holds_nobody_up(nvml: FakeNvml) -> None:
     """Other greenlets run while it thinks."""
     nvml.say("delay 300", "device 10 0 0")

@@ -15,10 +15,12 @@ from hypothesis import strategies as st
 from tiny_gguf import TinyModel, write_aborting
 from tiny_lora import TinyLora
 
+from hoshikage_server.engines.spec import as_it_is
 from hoshikage_server.engines.wire import EngineSpec
 from hoshikage_server.errors import ServerError
 from hoshikage_server.registry import inspection
 from hoshikage_server.registry.inspection import inspect
+from hoshikage_server.registry.peaks import Peaks
 
 
 def refusal(file: Path, **options: float) -> tuple[str, str]:
@@ -127,6 +129,17 @@ def test_what_is_something_else(tmp_path: Path, name: str, code: str) -> None:
     for language in ("en", "ja"):
         assert "{" not in caught.value.text(language)
     assert not caught.value.text("ja").isascii()
+
+
+def test_a_name_need_not_be_unicode(tmp_path: Path, tiny_model_path: Path) -> None:
+    """With the memory it needs, and looking for what it took, which nobody has noted."""
+    file = tmp_path / os.fsdecode(b"\xff.gguf")
+    file.write_bytes(tiny_model_path.read_bytes())
+    spec = as_it_is(EngineSpec(str(file), 512))
+    found = inspect(file, spec=spec)
+    assert found.plan is not None
+    assert found.plan.n_ctx == 512
+    assert Peaks(None, "build").of(spec) is None
 
 
 @settings(max_examples=20, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])

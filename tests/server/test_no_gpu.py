@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -69,6 +70,16 @@ def test_the_cause_comes_first_that_is_put_right_first(
     for language in ("ja", "en"):
         assert REMEDIES[expected] in told.text(language)
         assert "{" not in told.text(language)
+
+
+def test_a_driver_that_may_be_too_old(monkeypatch: pytest.MonkeyPatch) -> None:
+    """For the CUDA that was built in, which may be newer than the oldest that can be."""
+    surroundings(monkeypatch, is_built_for_it=True, has_library=True, has_device=True)
+    monkeypatch.setattr(no_gpu, "build_info", lambda: SimpleNamespace(cuda_version="13.0"))
+    told = why_no_gpu(spec(), 0)
+    assert told is not None
+    for language in ("ja", "en"):
+        assert "CUDA 13.0" in told.text(language)
 
 
 @pytest.mark.parametrize(

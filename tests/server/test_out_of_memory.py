@@ -2,22 +2,34 @@
 
 from __future__ import annotations
 
+import functools
 import signal
 import subprocess
 import sys
 import textwrap
+import threading
+import time
 from pathlib import Path
 from typing import Any
 
 import pytest
-from api_client import Api, MakeApi, wait_for
-from memory_engines import no_memory_log
+from api_client import FAKE_ENGINE, Api, MakeApi, wait_for
+from memory_engines import no_memory_log, settings_of
 
 from hoshikage_server.engines import shortage
+from hoshikage_server.engines.channel import Channel
+from hoshikage_server.engines.engine import Lease
 from hoshikage_server.engines.footprint import Usage
-from hoshikage_server.engines.process import _exit_reason
-from hoshikage_server.engines.wire import OUT_OF_MEMORY_STATUS, EngineSpec, Measured
+from hoshikage_server.engines.gpu import Gpu
+from hoshikage_server.engines.journal import Journal
+from hoshikage_server.engines.memory_log import MemoryLog
+from hoshikage_server.engines.process import EngineProcess, _exit_reason
+from hoshikage_server.engines.sleep import Dormitory
+from hoshikage_server.engines.supervisor import Supervisor
+from hoshikage_server.engines.wire import OUT_OF_MEMORY_STATUS, EngineSpec, Measured, Sampling
 from hoshikage_server.errors import is_out_of_memory
+from hoshikage_server.registry.peaks import Peaks
+from hoshikage_server.settings import LiveSettings
 
 MODELS = {
     name: {"path": "/nowhere", "model": f"{file}.gguf", **more}
@@ -128,6 +140,21 @@ def test_what_an_engine_takes_is_remembered(make_api: MakeApi, engine_log: Path)
     assert (api.deps.settings.now.cache_dir / "memory-peaks.json").is_file()
 
 
+def test_a_disk_that_hangs_holds_no_shutdown_up(make_api: MakeApi, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What it does not take in time is lost, and measured again."""
+    is_writing, may_end = threading.Event(), threading.Event()
+    monkeypatch.setattr(Peaks, "write", lambda self: (is_writing.set(), may_end.wait(20)))
+    api = make_api({"m": {"path": "/nowhere", "model": "m.gguf"}})
+    api.client.simulate_post("/v1/models/m/load")
+    wait_for(is_writing.is_set, "it is written")
+    began = time.monotonic()
+    api.deps.close()
+    try:
+        assert time.monotonic() - began < 3.5
+    finally:
+        may_end.set()
+
+
 def test_an_allocation_that_fails_in_a_step() -> None:
     """Without an abort the engine process ends by itself, with a status that says so and llama.cpp's words."""
     words = "llama_decode failed with -2: process_ubatch: failed to allocate graph"
@@ -148,6 +175,33 @@ def test_an_allocation_that_fails_in_a_step() -> None:
     assert is_out_of_memory(_exit_reason(done.returncode, done.stderr.splitlines()))
     assert not is_out_of_memory(_exit_reason(1, done.stderr.splitlines()))
     assert not is_out_of_memory(_exit_reason(-signal.SIGKILL, done.stderr.splitlines()))
+
+
+def test_what_a_cancelled_answer_leaves_does_not_count() -> None:
+    """What the engine keeps of it is known when it has stopped; until then nothing is noted."""
+    noted: list[int] = []
+
+    class Noting(MemoryLog):
+        def note(self, spec: EngineSpec, given_up: tuple[str, ...], usage: Usage, kept_bytes: int) -> None:
+            noted.append(kept_bytes)
+
+    live = LiveSettings(settings_of())
+    spawn = functools.partial(
+        EngineProcess, FAKE_ENGINE, Gpu(driver_files=()), Dormitory(live), Noting(Peaks(None, ""))
+    )
+    supervisor = Supervisor(spawn, live, lambda model: 300.0)
+    try:
+        engine = supervisor.lease(Lease("m", EngineSpec("/nowhere/m.gguf", 4096)))
+        wait_for(lambda: noted == [0], "what it takes at first is noted")
+        question: dict[str, Any] = {"messages": [{"role": "user", "content": "count 1000 20"}], "sampling": Sampling()}
+        number = engine.generate(Channel("req", Journal(question), 1000), question)
+        engine.forget(number)
+        engine.usage()
+        assert noted == [0]
+        wait_for(lambda: engine.usage() and len(noted) > 1, "it has stopped")
+        assert noted[-1] == 12345
+    finally:
+        supervisor.close(10)
 
 
 def test_other_conversations_do_not_count() -> None:

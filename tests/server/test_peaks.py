@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+from concurrent.futures import ThreadPoolExecutor, wait
 from pathlib import Path
 
 import msgspec
 import pytest
 
 from hoshikage_server.engines.wire import Adapter, EngineSpec, SpecFile
+from hoshikage_server.registry.files import locked
 from hoshikage_server.registry.peaks import Peaks
 
 SPEC = EngineSpec("/models/a.gguf", 4096, mtime_ns=1, size_bytes=100, ctime_ns=1)
@@ -120,3 +122,29 @@ def test_two_servers(path: Path) -> None:
     other.write()
     again = Peaks(path, "build")
     assert (figures(again), figures(again, second)) == ((100, None), (50, None))
+
+
+def test_what_another_server_has_measured_since(path: Path) -> None:
+    """Stays, though this one has an older figure of the same."""
+    first = Peaks(path, "build")
+    first.note(SPEC, (), 100, None)
+    first.write()
+    one, other = Peaks(path, "build"), Peaks(path, "build")
+    one.note(SPEC, (), 200, None)
+    one.write()
+    other.note(msgspec.structs.replace(SPEC, n_ctx=1), (), 50, None)
+    other.write()
+    assert figures(Peaks(path, "build")) == (200, None)
+
+
+def test_two_servers_write_one_after_the_other(path: Path) -> None:
+    """Neither takes away what the other has not finished, nor misses what it is about to store."""
+    peaks = Peaks(path, "build")
+    peaks.note(SPEC, (), 100, None)
+    with ThreadPoolExecutor(1) as pool:
+        with locked(path):
+            writing = pool.submit(peaks.write)
+            assert not wait([writing], timeout=0.2).done
+            assert not path.exists()
+        writing.result(20)
+    assert figures(Peaks(path, "build")) == (100, None)
