@@ -22,7 +22,7 @@ from .errors import BuildError, say
 
 _X86_64_V3 = ("SSE42", "AVX", "AVX2", "BMI2", "FMA", "F16C")
 _CPU_FIELDS = {"model name", "cpu family", "model", "stepping", "flags", "Features", "CPU implementer", "CPU part"}
-_COMPILER_FLAGS = ("CFLAGS", "CXXFLAGS", "CPPFLAGS", "LDFLAGS", "CUDAFLAGS", "CUDAARCHS")
+_COMPILER_FLAGS = ("CFLAGS", "CXXFLAGS", "CPPFLAGS", "LDFLAGS", "CUDAFLAGS", "NVCC_PREPEND_FLAGS", "NVCC_APPEND_FLAGS")
 
 
 @dataclass(frozen=True)

@@ -386,7 +386,7 @@ int32_t hsk_context_new(const hsk_model *model, const hsk_context_params *params
         auto context = std::make_unique<hsk_context>();
         context->model = model->model;
         context->loras = hsk::to_loras(*model, loras, n_loras);
-        context->threads = std::make_unique<hsk::Crew>(params->n_threads, params->n_threads_batch);
+        context->threads = std::make_unique<hsk::Crew>(*model, params->n_threads, params->n_threads_batch);
         llama_context_params native = hsk::native_params(*params);
         native.abort_callback = hsk::on_node;
         native.abort_callback_data = context.get();

@@ -37,7 +37,8 @@ Drafter::Drafter(hsk_context &context, const hsk_model &draft_model, const hsk_c
         throw Failure(HSK_INTERNAL,
                       "cannot create the draft model's context: " + (reason.empty() ? "llama.cpp gave no reason" : reason));
     }
-    threads_ = std::make_unique<Crew>(llama_n_threads(context.llama.get()), llama_n_threads_batch(context.llama.get()), false);
+    threads_ = std::make_unique<Crew>(draft_model, llama_n_threads(context.llama.get()),
+                                      llama_n_threads_batch(context.llama.get()), false);
     threads_->attach(llama_.get());
 
     common_params_speculative speculative;

@@ -279,7 +279,7 @@ int32_t hsk_embedder_new(const hsk_model *model, const hsk_context_params *param
         auto embedder = std::make_unique<hsk_embedder>();
         embedder->model = model->model;
         embedder->loras = hsk::to_loras(*model, loras, n_loras);
-        embedder->threads = std::make_unique<hsk::Crew>(params->n_threads, params->n_threads);
+        embedder->threads = std::make_unique<hsk::Crew>(*model, params->n_threads, params->n_threads);
         const llama_context_params native = context_params(*embedder, *params);
         const auto lock = hsk::lock_loras();
         look_at(*embedder, native, pooling);

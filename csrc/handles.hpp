@@ -17,6 +17,7 @@ struct hsk_model {
     shared_model model;
     const llama_vocab *vocab;
     bool vocab_only;
+    int32_t n_gpu_layers;  // on GPUs and other machines; 0: the CPU computes all
 };
 
 struct hsk_sampler {

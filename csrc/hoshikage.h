@@ -66,8 +66,8 @@ void hsk_text_free(hsk_text *text) HSK_NOEXCEPT;
 /* What was built, and what it finds here: {"llama_cpp": {...}, "backends": [...], "cpu_features": [...]} */
 int32_t hsk_system_info_get(hsk_text *out, hsk_error *error) HSK_NOEXCEPT;
 
-/* What can compute, [{"name", "type", "free_bytes", "total_bytes"}], type being "cpu", "gpu", "igpu" or "accelerator". It wakes a GPU up. */
-int32_t hsk_devices_get(hsk_text *out, hsk_error *error) HSK_NOEXCEPT;
+/* The GPUs that llama.cpp takes when it is not told otherwise: [{"name", "description", "free_bytes", "total_bytes"}]. It wakes them up. */
+int32_t hsk_gpus_get(hsk_text *out, hsk_error *error) HSK_NOEXCEPT;
 
 /* Threads that compute is best spread over: physical cores this process may use. */
 int32_t hsk_thread_count_default(void) HSK_NOEXCEPT;

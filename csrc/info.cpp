@@ -1,3 +1,4 @@
+#include "devices.hpp"
 #include "guard.hpp"
 
 #include "build-info.h"
@@ -12,26 +13,6 @@
 #include <sched.h>
 
 namespace {
-
-common_json describe_device(ggml_backend_dev_t device) {
-    size_t free_bytes = 0;
-    size_t total_bytes = 0;
-    ggml_backend_dev_memory(device, &free_bytes, &total_bytes);
-    const char *type = "accelerator";
-    switch (ggml_backend_dev_type(device)) {
-        case GGML_BACKEND_DEVICE_TYPE_CPU: type = "cpu"; break;
-        case GGML_BACKEND_DEVICE_TYPE_GPU: type = "gpu"; break;
-        case GGML_BACKEND_DEVICE_TYPE_IGPU: type = "igpu"; break;
-        default: break;
-    }
-    return common_json{
-        {"name", ggml_backend_dev_name(device)}, {"type", type}, {"free_bytes", free_bytes}, {"total_bytes", total_bytes}};
-}
-
-bool is_gpu(ggml_backend_dev_t device) {
-    const enum ggml_backend_dev_type type = ggml_backend_dev_type(device);
-    return type == GGML_BACKEND_DEVICE_TYPE_GPU || type == GGML_BACKEND_DEVICE_TYPE_IGPU;
-}
 
 void append_features(common_json &features, ggml_backend_reg_t reg) {
     const auto get =
@@ -78,11 +59,8 @@ int32_t hsk_system_info_get(hsk_text *out, hsk_error *error) noexcept {
                 append_features(cpu_features, reg);
             }
         }
-        for (size_t i = 0; i < ggml_backend_dev_count(); i++) {
-            ggml_backend_dev_t device = ggml_backend_dev_get(i);
-            if (is_gpu(device)) {
-                gpus.push_back(common_json_value(ggml_backend_dev_description(device)));
-            }
+        for (ggml_backend_dev_t gpu : hsk::gpus()) {
+            gpus.push_back(common_json_value(ggml_backend_dev_description(gpu)));
         }
         const common_json info{{"llama_cpp", common_json{{"commit", llama_commit()},
                                                          {"build_number", llama_build_number()},
@@ -96,14 +74,10 @@ int32_t hsk_system_info_get(hsk_text *out, hsk_error *error) noexcept {
     });
 }
 
-int32_t hsk_devices_get(hsk_text *out, hsk_error *error) noexcept {
+int32_t hsk_gpus_get(hsk_text *out, hsk_error *error) noexcept {
     return hsk::guarded(error, [&] {
         hsk::init_backend();
-        common_json devices = common_json::array();
-        for (size_t i = 0; i < ggml_backend_dev_count(); i++) {
-            devices.push_back(describe_device(ggml_backend_dev_get(i)));
-        }
-        hsk::give(out, devices.dump_safe());
+        hsk::give(out, hsk::describe(hsk::gpus()).dump_safe());
     });
 }
 

@@ -1,5 +1,6 @@
 #include "fit.h"  // llama.cpp's common
 
+#include "devices.hpp"
 #include "guard.hpp"
 #include "handles.hpp"
 #include "rpc.hpp"
@@ -16,16 +17,6 @@ constexpr uint32_t n_ctx_fitted_max = 1U << 20;   // measuring allocates a table
 
 // llama.cpp swaps its global log handler while it measures.
 std::mutex measuring;
-
-bool has_gpu() {
-    for (size_t i = 0; i < ggml_backend_dev_count(); i++) {
-        const enum ggml_backend_dev_type type = ggml_backend_dev_type(ggml_backend_dev_get(i));
-        if (type == GGML_BACKEND_DEVICE_TYPE_GPU || type == GGML_BACKEND_DEVICE_TYPE_IGPU) {
-            return true;
-        }
-    }
-    return false;
-}
 
 void leave_gpu_alone(llama_model_params &native) {
     static ggml_backend_dev_t no_devices[] = {nullptr};
@@ -143,7 +134,7 @@ ModelParams native_params(const char *path, const hsk_model_params &params) {
     }
     native.check_tensors = params.check_tensors != 0;
     const bool is_spread = params.rpc_servers[0] != '\0';
-    if (native.vocab_only || native.no_alloc || native.n_gpu_layers == 0 || !(is_spread || has_gpu())) {
+    if (native.vocab_only || native.no_alloc || native.n_gpu_layers == 0 || (!is_spread && gpus().empty())) {
         leave_gpu_alone(native);
         return result;
     }

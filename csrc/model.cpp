@@ -156,9 +156,9 @@ int32_t hsk_model_load(const char *path, hsk_model_params *params, hsk_load *loa
         }
         const llama_vocab *vocab = llama_model_get_vocab(model.get());
         const int32_t n_layers_all = llama_model_n_layer(model.get()) + 1;
-        *out = new hsk_model{std::move(model), vocab, fitted.native.vocab_only || fitted.native.no_alloc};
-        const int32_t n_gpu_layers = fitted.native.n_gpu_layers;
-        params->n_gpu_layers = n_gpu_layers < 0 ? n_layers_all : std::min(n_gpu_layers, n_layers_all);
+        const int32_t asked = fitted.native.n_gpu_layers;
+        params->n_gpu_layers = asked < 0 ? n_layers_all : std::min(asked, n_layers_all);
+        *out = new hsk_model{std::move(model), vocab, fitted.native.vocab_only || fitted.native.no_alloc, params->n_gpu_layers};
         if (fitted.native.tensor_split != nullptr) {
             std::copy_n(fitted.native.tensor_split, HSK_DEVICES_MAX, params->tensor_split);
         }

@@ -1,10 +1,10 @@
 #include "rpc.hpp"
 
+#include "devices.hpp"
 #include "guard.hpp"
 #include "log.hpp"
 
 #include "ggml-rpc.h"
-#include "json.h"
 #include "llama.h"
 
 #include <cerrno>
@@ -22,25 +22,9 @@ constexpr int silent_s = 30;
 constexpr int ask_again_s = 10;
 constexpr int n_asked = 3;
 
-std::vector<ggml_backend_dev_t> devices_of(enum ggml_backend_dev_type type) {
-    std::vector<ggml_backend_dev_t> found;
-    for (size_t i = 0; i < ggml_backend_dev_count(); i++) {
-        if (ggml_backend_dev_type(ggml_backend_dev_get(i)) == type) {
-            found.push_back(ggml_backend_dev_get(i));
-        }
-    }
-    return found;
-}
-
-// Integrated ones only where there are no others, as llama.cpp has it.
-std::vector<ggml_backend_dev_t> local_gpus() {
-    const std::vector<ggml_backend_dev_t> gpus = devices_of(GGML_BACKEND_DEVICE_TYPE_GPU);
-    return gpus.empty() ? devices_of(GGML_BACKEND_DEVICE_TYPE_IGPU) : gpus;
-}
-
 std::vector<ggml_backend_dev_t> offered() {
-    const std::vector<ggml_backend_dev_t> gpus = local_gpus();
-    return gpus.empty() ? devices_of(GGML_BACKEND_DEVICE_TYPE_CPU) : gpus;
+    const std::vector<ggml_backend_dev_t> gpus = hsk::gpus();
+    return gpus.empty() ? hsk::devices_of(GGML_BACKEND_DEVICE_TYPE_CPU) : gpus;
 }
 
 void add_devices(const std::string &server, std::vector<ggml_backend_dev_t> &devices) {
@@ -79,7 +63,7 @@ std::vector<ggml_backend_dev_t> devices_with(std::string_view rpc_servers) {
         return devices;
     }
     // First, as llama.cpp puts them: what goes from layer to layer crosses the network less often.
-    for (ggml_backend_dev_t gpu : local_gpus()) {
+    for (ggml_backend_dev_t gpu : gpus()) {
         devices.push_back(gpu);
     }
     if (devices.size() > llama_max_devices()) {
@@ -128,17 +112,7 @@ int32_t hsk_rpc_version(void) noexcept {
 int32_t hsk_rpc_offer_get(hsk_text *out, hsk_error *error) noexcept {
     return hsk::guarded(error, [&] {
         hsk::init_backend();
-        common_json list = common_json::array();
-        for (ggml_backend_dev_t device : offered()) {
-            size_t free_bytes = 0;
-            size_t total_bytes = 0;
-            ggml_backend_dev_memory(device, &free_bytes, &total_bytes);
-            list.push_back(common_json{{"name", ggml_backend_dev_name(device)},
-                                       {"description", ggml_backend_dev_description(device)},
-                                       {"free_bytes", free_bytes},
-                                       {"total_bytes", total_bytes}});
-        }
-        hsk::give(out, list.dump_safe());
+        hsk::give(out, hsk::describe(offered()).dump_safe());
     });
 }
 

@@ -49,17 +49,6 @@ void require_threads(int32_t n_threads) {
     }
 }
 
-// With a GPU threads wait for it, and that is no loss.
-bool computes_on_cpu_only() {
-    for (size_t i = 0; i < ggml_backend_dev_count(); i++) {
-        const enum ggml_backend_dev_type type = ggml_backend_dev_type(ggml_backend_dev_get(i));
-        if (type == GGML_BACKEND_DEVICE_TYPE_GPU || type == GGML_BACKEND_DEVICE_TYPE_IGPU) {
-            return false;
-        }
-    }
-    return true;
-}
-
 double cpu_now_s(clockid_t clock) {
     timespec now{};
     clock_gettime(clock, &now);
@@ -83,9 +72,9 @@ double share_of_a_core(double for_s) {
 
 }  // namespace
 
-Crew::Crew(int32_t n_threads, int32_t n_threads_batch, bool stays_awake)
+Crew::Crew(const hsk_model &model, int32_t n_threads, int32_t n_threads_batch, bool stays_awake)
     : n_threads_(n_threads), n_threads_batch_(n_threads_batch), limit_(std::max(n_threads, n_threads_batch)),
-      stays_awake_(stays_awake), gives_way_(computes_on_cpu_only()), pool_(make_threads(n_threads)),
+      stays_awake_(stays_awake), gives_way_(model.n_gpu_layers == 0), pool_(make_threads(n_threads)),
       pool_batch_(n_threads_batch == n_threads ? nullptr : make_threads(n_threads_batch)), patience_s_(patience_min_s) {}
 
 void Crew::attach(llama_context *context) {

@@ -1,6 +1,8 @@
 // The threads a context computes on.
 #pragma once
 
+#include "handles.hpp"
+
 #include "ggml-cpu.h"
 #include "llama.h"
 
@@ -20,12 +22,13 @@ using Threads = std::unique_ptr<ggml_threadpool, FreeThreads>;
 ///
 /// Threads that compute together wait for each other some hundred times a token, and ggml's spin meanwhile. Once one of them has to
 /// share its core, all of them lose what it loses, and more: then the others alone are faster. Time that they were ready to run and
-/// did not tells it: while they compute, each of them should use all of its time.
+/// did not tells it: while they compute, each of them should use all of its time. Where a GPU or another machine computes too, they
+/// wait for it, and that is no loss: all of them stay.
 class Crew {
   public:
     /// Starts the threads, the caller's own counted in; they sleep until the first computation. Those that stay awake for a moment
     /// after one are sooner at the next, and in the way of others.
-    Crew(int32_t n_threads, int32_t n_threads_batch, bool stays_awake = true);
+    Crew(const hsk_model &model, int32_t n_threads, int32_t n_threads_batch, bool stays_awake = true);
 
     /// To be called once, before the first computation; the context must go before the crew.
     void attach(llama_context *context);

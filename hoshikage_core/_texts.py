@@ -41,13 +41,16 @@ class GrowingTexts:
         if longest is None:
             tokens = self._model.tokenize(text, parse_special=True)
         else:
-            rest = self._model.tokenize(text[len(longest.text) :], add_special=False, parse_special=True)
-            tokens = [*longest.tokens, *rest]
+            tokens = [*longest.tokens, *self._rest(text[len(longest.text) :])]
         beginning = self._beginning(text, tokens)
         if beginning is not None:
             others = [one for one in self._known if one is not longest and one.text != beginning.text]
             self._known = (beginning, *others[: _N_KEPT - 1])
         return tokens
+
+    def _rest(self, text: str) -> list[int]:
+        """The tokens of what follows a border."""
+        return self._model.tokenize(text, add_special=False, parse_special=True)
 
     def _beginning(self, text: str, tokens: list[int]) -> _Beginning | None:
         """What of a text the next one may begin with: all up to its last border."""
@@ -56,7 +59,10 @@ class GrowingTexts:
             if self._ends_part(token):
                 written = self._model.token_to_bytes(token, special=True).decode("utf-8", "replace")
                 at = text.rfind(written)
-                return None if at < 0 else _Beginning(text[: at + len(written)], array("i", tokens[:n]))
+                end = at + len(written)
+                # What is written last need not be this token: another one may end with the same text.
+                is_there = at >= 0 and self._rest(text[end:]) == tokens[n:]
+                return _Beginning(text[:end], array("i", tokens[:n])) if is_there else None
         return None
 
     def _ends_part(self, token: int) -> bool:

@@ -96,12 +96,7 @@ class Devices:
 
 def gpu_memory() -> dict[str, tuple[int, int]]:
     """Free and total bytes of the GPUs that llama.cpp takes when it is not told otherwise; asking wakes them up."""
-    devices = json.loads(call_text(lib.hsk_devices_get))
-    for kind in ("gpu", "igpu"):
-        found = {one["name"]: (one["free_bytes"], one["total_bytes"]) for one in devices if one["type"] == kind}
-        if found:
-            return found
-    return {}
+    return {gpu["name"]: (gpu["free_bytes"], gpu["total_bytes"]) for gpu in json.loads(call_text(lib.hsk_gpus_get))}
 
 
 def gpu_free_bytes() -> dict[str, int]:

@@ -165,6 +165,7 @@ def memory_needed(
         InvalidArgumentError: A value is out of range.
         NativeError: The file is no usable model.
         OSError: A file is not there.
+        RpcServerError: An RPC server does not answer.
     """
     shape = ContextShape(n_ctx=n_ctx, parallel=parallel, flash_attention=flash_attention, kv_type=kv_type)
     return _needed(path, model_params(gpu_layers, shape, devices), shape, model_file_bytes(path) + loras_bytes(lora))
@@ -183,6 +184,8 @@ def _used(gpus: Mapping[str, int], devices: Devices | None) -> dict[str, int] | 
         return None
     if devices is not None and devices.split_mode == "none":
         return dict([*gpus.items()][devices.main_gpu :][:1])
+    if devices is not None and devices.tensor_split:
+        return {name: gpus[name] for name, share in zip(gpus, devices.tensor_split, strict=False) if share}
     return dict(gpus)
 
 

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from tiny_gguf import TinyModel
 
 from hoshikage_core import Model
 from hoshikage_core._texts import GrowingTexts
@@ -43,6 +44,16 @@ def test_parts_have_the_tokens_of_the_whole(open_vocabularies: dict[str, Model],
         assert texts.tokenize(text) == model.tokenize(text, parse_special=True), text
 
 
+def test_special_tokens_that_end_alike(tmp_path: Path) -> None:
+    """What is written last as a border may be the end of a longer token."""
+    marks = ("<e>", "<a><e>", "<m><m>")
+    with Model(TinyModel(more_specials=marks).write_vocab_only(tmp_path / "v.gguf"), vocab_only=True) as model:
+        for said in ("Yes.<e>Well<a><e>", "Yes.<e><a><e>", "Yes.<m><m><m>", "Yes.<e>Well<a><e> no<m><m><m> then"):
+            texts = GrowingTexts(model)
+            for text in (said, said + "go on", said + "go on<e>", said):
+                assert texts.tokenize(text) == model.tokenize(text, parse_special=True), text
+
+
 def test_only_the_new_part_is_cut(model: Model, monkeypatch: pytest.MonkeyPatch) -> None:
     """What a turn costs does not grow with the conversation."""
     texts = GrowingTexts(model)
@@ -57,5 +68,5 @@ def test_only_the_new_part_is_cut(model: Model, monkeypatch: pytest.MonkeyPatch)
 
     monkeypatch.setattr(Model, "tokenize", watched)
     tokens = texts.tokenize(f"{said}Yes.<|im_end|>\n")
-    assert cut == [len("assistant\nYes.<|im_end|>\n")]
+    assert cut == [len("assistant\nYes.<|im_end|>\n"), len("\n")]
     assert tokens == tokenize(model, f"{said}Yes.<|im_end|>\n", parse_special=True)

@@ -201,6 +201,8 @@ def test_what_was_measured_on_gpus_counts(tiny_model_path: Path, monkeypatch: py
     require_memory(tiny_model_path, gpu_layers="auto", measured=in_ram)
     second = Devices(split_mode="none", main_gpu=1)
     assert needs(tiny_model_path, gpu_layers=9, devices=second, measured=measured) == (3 * gib, "CUDA1")
+    second = Devices(tensor_split=(0, 1))
+    assert needs(tiny_model_path, gpu_layers=9, devices=second, measured=measured) == (3 * gib, "CUDA1")
 
 
 @pytest.mark.parametrize(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import socket
 import struct
@@ -41,6 +42,17 @@ def text_of(path: Path, devices: Devices | None, n_tokens: int) -> str:
     with Model(path, devices=devices) as model, model.engine(n_ctx=512, n_threads=1) as engine:
         assert model.n_gpu_layers == (0 if devices is None else model.info.n_layer + 1)
         return engine.generate(PROMPT, GREEDY, max_tokens=n_tokens).text
+
+
+def test_threads_that_wait_for_workers_stay(model_path: Path, workers: tuple[RpcWorker, RpcWorker]) -> None:
+    """It is no sign that other processes want their cores."""
+    with Model(model_path, devices=spread(*workers)) as model, model.engine(n_ctx=2048, n_threads=4) as engine:
+        n_threads = len(os.listdir("/proc/self/task"))
+        counts = []
+        with engine.stream(PROMPT, GREEDY, max_tokens=1000) as generation:
+            for _ in generation:
+                counts.append(len(os.listdir("/proc/self/task")))
+        assert min(counts) >= n_threads
 
 
 def test_the_same_text(model_path: Path, workers: tuple[RpcWorker, RpcWorker]) -> None:

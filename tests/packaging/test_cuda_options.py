@@ -77,6 +77,16 @@ def test_auto_with_a_gpu_is_cuda_for_that_gpu(driver: Path, tmp_path: Path) -> N
     assert (chosen["CUDACXX"], chosen["CUDAHOSTCXX"]) == (str(nvcc), options.cxx.command[0])
 
 
+def test_flags_that_reach_nvcc_tell_builds_apart(driver: Path, tmp_path: Path) -> None:
+    """CUDAARCHS does not: HOSHIKAGE_CUDA_ARCHS or the GPUs say what is compiled for."""
+    nvcc = write_toolkit(tmp_path / "toolkit", "12.8")
+    machine = environment(driver, FAKE_ARCHS="89", FAKE_CUDA="12080", CUDA_HOME=str(nvcc.parents[1]))
+    plain = read_options(machine)
+    assert read_options({**machine, "NVCC_APPEND_FLAGS": "-lineinfo"}) != plain
+    assert plain.cuda
+    assert read_options({**machine, "CUDAARCHS": "75"}) == plain
+
+
 def test_cpu_is_the_cpu(driver: Path, tmp_path: Path) -> None:
     """HOSHIKAGE_BACKEND=cpu does not even look, and sanitizers are for the CPU."""
     nvcc = write_toolkit(tmp_path / "toolkit")
