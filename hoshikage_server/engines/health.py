@@ -67,9 +67,7 @@ class Health:
         self.n_failures = self.n_failures + 1 if spec == self.failed_spec else 1
         self.failure, self.failed_spec = error, spec
         error.headers["x-should-retry"] = "false"  # OpenAI's clients would wait and try again, and most likely in vain
-        if (
-            error.code == "rpc_server_failed"
-        ):  # mended on another machine, which nothing here shows: the pause stays short
+        if error.code == "rpc_server_failed":  # nothing here shows when another machine is mended: a short pause
             self.n_failures = 1
         pause_s = min(settings.load_backoff * 2 ** min(self.n_failures - 1, 30), settings.load_backoff_max)
         self.retry_at = now + pause_s
