@@ -261,6 +261,12 @@ class Fleet:
             self._note_failure(reason)
             self._refuse(lease, EngineError("model_load_failed", model=lease.model, reason=reason))
             return
+        except Exception as error:  # a fault of ours: whoever waits is told all the same
+            log.exception(said("log_loading_failed"))
+            reason = said("reason_load_unexpected", words=type(error).__name__)
+            self._note_failure(reason)
+            self._refuse(lease, EngineError("model_load_failed", model=lease.model, reason=reason))
+            return
         now = self._clock()
         engine = Engine(process, lease.model, lease.spec, now, since=time.time(), used_as=lease.model)
         engine.deadline = now + self._limits.load_timeout

@@ -117,32 +117,40 @@ class EngineProcess:
         self._footprint = Footprint(None if spec.is_vocab_only else gpu)
         self._meter = EnergyMeter(self._footprint, lambda spent: notify(self, spent))
         self._n_before: dict[int, int] = {}  # tokens that an answer had when it came here
-        self._socket, theirs = socket.socketpair()
         self._bed = dormitory.bed_for(spec)
+        try:
+            sleeping = () if self._bed is None else self._bed.sleeping
+            known = (memory.measured(spec), memory.n_given_up(spec))
+            self._outbox.put(wire.encode(wire.Load(spec, log.getEffectiveLevel(), sleeping, *known)))
+            self._socket, self._process = self._begin(command)
+        except BaseException:
+            dormitory.vacate(spec)
+            raise
+        self._listener = gevent.spawn(self._listen)
+        self._reader = gevent.spawn(self._read)
+        gevent.spawn(self._write)
+
+    def _begin(self, command: Sequence[str]) -> tuple[socket.socket, subprocess.Popen[bytes]]:
+        ours, theirs = socket.socketpair()
         inherited = [theirs.fileno()] if self._bed is None else [theirs.fileno(), self._bed.descriptor]
         bed = () if self._bed is None else ("--bed", str(self._bed.descriptor))
+        no_gpu = _NO_GPU if self.spec.is_vocab_only else {}
         try:
             # Of its own DEVNULL gevent would lose a descriptor each time that there are too few to start a process.
             with theirs, open(os.devnull, "r+b", buffering=0) as nothing:
-                self._process: subprocess.Popen[bytes] = subprocess.Popen(
+                process: subprocess.Popen[bytes] = subprocess.Popen(
                     [*command, "--fd", str(theirs.fileno()), "--parent", str(os.getpid()), *bed],
                     pass_fds=inherited,
                     stdin=nothing,
                     stdout=nothing,
                     stderr=subprocess.PIPE,
-                    env={**os.environ, **self._footprint.environment, **(_NO_GPU if spec.is_vocab_only else {})},
+                    env={**os.environ, **self._footprint.environment, **no_gpu},
                     start_new_session=True,  # Ctrl-C at the terminal is for the server, which ends its engine itself
                 )
         except BaseException:
-            self._socket.close()
-            dormitory.vacate(spec)
+            ours.close()
             raise
-        sleeping = () if self._bed is None else self._bed.sleeping
-        known = (memory.measured(spec), memory.n_given_up(spec))
-        self.send(wire.Load(spec, log.getEffectiveLevel(), sleeping, *known))
-        self._listener = gevent.spawn(self._listen)
-        self._reader = gevent.spawn(self._read)
-        gevent.spawn(self._write)
+        return ours, process
 
     @property
     def pid(self) -> int:

@@ -83,6 +83,17 @@ def refusal(supervisor: Supervisor, name: str, **options: object) -> ServerError
     return caught.value
 
 
+def test_a_start_that_is_our_own_fault_is_told(live: LiveSettings) -> None:
+    """Nobody waits for an engine that could not even be asked to load: here a number that does not fit in a frame."""
+    spawn = functools.partial(EngineProcess, FAKE_ENGINE, Gpu(), Dormitory(live), no_memory_log())
+    supervisor = Supervisor(spawn, live, lambda model: 0.0)
+    unsendable = Lease("m", msgspec.structs.replace(spec("m"), gpu_layers=2**70))
+    waiting = gevent.spawn(supervisor.lease, unsendable)
+    assert error_of(waiting).code == "model_load_failed"
+    assert supervisor.lease(lease_of("m")).pid
+    supervisor.close(10)
+
+
 def test_states_of_a_life(supervisor: Supervisor, monkeypatch: pytest.MonkeyPatch) -> None:
     """From unloaded through loading, ready and generating to unloaded again, when it is closed."""
     seen: list[str] = []
