@@ -170,7 +170,7 @@ def _hello(connection: socket.socket, deadline: float, limit_s: float) -> bytes:
             "it does not answer within {seconds} s: a worker serves one model at a time, and this one may be in use; "
             "or it hangs, and has to be started again"
         )
-        raise _NoServerError(Reason("rpc_silent", text, seconds=limit_s)) from None
+        raise _NoServerError(Reason("rpc_silent", text, seconds=f"{limit_s:g}")) from None
     except OSError:
         return b""
     return answer

@@ -1,4 +1,4 @@
-"""A look at what may crash or hang, in a process of its own: `python -m hoshikage_server.doctor.probe WHAT`.
+"""A look at what may crash or hang, in a process of its own: `python -m hoshikage_server.doctor.probe WHAT ...`.
 
 It prints JSON; what is wrong is a field of it as long as the process lives to tell.
 """
@@ -9,11 +9,15 @@ import json
 import subprocess
 import sys
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
+
+import msgspec
 
 from hoshikage_server.messages import Sentence, said, told_by_system
 
 LIMIT_S = 12.0
+_RPC_ANSWER_S = 3
 
 
 class ProbeError(Exception):
@@ -25,13 +29,13 @@ class ProbeError(Exception):
         self.is_crash = is_crash
 
 
-def ask(what: str, limit_s: float = LIMIT_S) -> dict[str, Any]:
+def ask(what: str, *arguments: str, limit_s: float = LIMIT_S) -> dict[str, Any]:
     """Has a process look.
 
     Raises:
         ProbeError: It died, or did not end.
     """
-    command = [sys.executable, "-m", __spec__.name, what]
+    command = [sys.executable, "-m", __spec__.name, what, *arguments]
     try:
         result = subprocess.run(
             command, stdin=subprocess.DEVNULL, capture_output=True, text=True, errors="replace", timeout=limit_s
@@ -100,11 +104,31 @@ def _no_gpu() -> dict[str, Any]:
     return {"cause": None if gpu_memory() else cause(look()), "cuda": build_info().cuda_version or ""}
 
 
+def _rpc(*servers: str) -> dict[str, Any]:
+    """Why each of them cannot be used."""
+    try:
+        from hoshikage_server.engines.failures import of_reason
+    except ImportError as error:
+        return {"error": str(error)}
+    from hoshikage_core import RpcServerError
+    from hoshikage_core.rpc import require_servers
+
+    def problem(server: str) -> Any:
+        try:
+            require_servers([server], _RPC_ANSWER_S)
+        except RpcServerError as error:
+            return msgspec.to_builtins(of_reason(error.reason))
+        return None
+
+    with ThreadPoolExecutor(len(servers)) as pool:
+        return dict(zip(servers, pool.map(problem, servers), strict=True))
+
+
 def _text(value: str | bytes) -> str:
     return value.decode("utf-8", "replace") if isinstance(value, bytes) else value
 
 
-PROBES: dict[str, Callable[[], dict[str, Any]]] = {"backend": _backend, "gpu": _gpu, "no_gpu": _no_gpu}
+PROBES: dict[str, Callable[..., dict[str, Any]]] = {"backend": _backend, "gpu": _gpu, "no_gpu": _no_gpu, "rpc": _rpc}
 
 if __name__ == "__main__":
-    sys.stdout.write(f"{json.dumps(PROBES[sys.argv[1]]())}\n")
+    sys.stdout.write(f"{json.dumps(PROBES[sys.argv[1]](*sys.argv[2:]))}\n")

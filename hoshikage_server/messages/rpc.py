@@ -116,6 +116,6 @@ RPC: dict[str, Message] = {
     ),
     # The status, and the doctor
     "status_rpc_layers": Message("RPC {servers}（{n}/{of} 層）", "RPC {servers} ({n} of {of} layers)"),
-    "doctor_rpc": Message("{server} に接続できます。", "{server} can be reached."),
-    "doctor_rpc_gone": Message("{server} に接続できません: {reason}", "{server} cannot be reached: {reason}"),
+    "doctor_rpc": Message("{server} を使えます。", "{server} can be used."),
+    "doctor_rpc_unusable": Message("{server} を使えません: {reason}", "{server} cannot be used: {reason}"),
 }

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import shlex
@@ -17,6 +18,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from rpc_workers import RpcWorker
 
 from hoshikage_server.doctor import lists, machine, place, rpc
 from hoshikage_server.doctor.finding import Finding
@@ -346,20 +348,56 @@ def test_the_command_for_programs(tmp_path: Path) -> None:
 
 
 def test_rpc_servers(tmp_path: Path) -> None:
-    """Those of the settings and of entries are tried; without any there is nothing to say."""
+    """Those of the settings and of entries are asked as loading asks them; without any there is nothing to say.
+
+    One that accepts and says nothing may be in use. What is no worker, and what is not there, is an error.
+    """
     assert rpc.servers(settings_in(tmp_path)) == []
-    with socket.create_server(("127.0.0.1", 0)) as listener, socket.socket() as closed:
+    with (
+        RpcWorker(tmp_path) as worker,
+        socket.create_server(("127.0.0.1", 0)) as mute,
+        socket.create_server(("127.0.0.1", 0)) as web,
+        socket.socket() as closed,
+    ):
         closed.bind(("127.0.0.1", 0))
-        there, gone = (f"127.0.0.1:{one.getsockname()[1]}" for one in (listener, closed))
-        entry = {"path": "p", "model": "m", "rpc_servers": [there, "no-such-host.invalid:1"]}
+        threading.Thread(target=hang_up_on_all, args=[web], daemon=True).start()
+        silent, foreign, gone = (f"127.0.0.1:{one.getsockname()[1]}" for one in (mute, web, closed))
+        servers = [worker.server, foreign, "no-such-host.invalid:1"]
+        entry = {"path": "p", "model": "m", "rpc_servers": servers}
         (tmp_path / "model_map.json").write_text(json.dumps({"a": entry}))
-        found = told(rpc.servers(settings_in(tmp_path, rpc_servers=f"{there},{gone}")))
-    port = gone.partition(":")[2]
-    assert [(status, fix) for status, _, fix in found] == [
-        ("ok", None),
-        ("error", f"hoshikage rpc-worker --port {port}"),
-        ("error", None),
+        found = rpc.servers(settings_in(tmp_path, rpc_servers=f"{silent},{gone}"))
+        web.shutdown(socket.SHUT_RDWR)
+    fix = f"hoshikage rpc-worker --port {gone.partition(':')[2]}"
+    by_server = dict(zip((silent, gone, *servers), told(found), strict=True))
+    assert all(server in sentence for server, (_, sentence, _) in by_server.items())
+    assert {server: (status, fix) for server, (status, _, fix) in by_server.items()} == {
+        silent: ("warning", None),
+        gone: ("error", fix),
+        worker.server: ("ok", None),
+        foreign: ("error", None),
+        "no-such-host.invalid:1": ("error", None),
+    }
+    assert "in use" in by_server[silent][1]
+    assert "no RPC worker" in by_server[foreign][1]
+    assert "応答がありません" in found[0].what.text("ja")
+
+
+def hang_up_on_all(listener: socket.socket) -> None:
+    """As what speaks another protocol."""
+    with contextlib.suppress(OSError):
+        while True:
+            listener.accept()[0].close()
+
+
+def test_rpc_servers_that_cannot_be_asked(tmp_path: Path) -> None:
+    """A process that asks and does not end is told for each of them; one that has no module, elsewhere."""
+    settings = settings_in(tmp_path, rpc_servers="a:1,b:2")
+
+    def hanging(*_: str) -> dict[str, Any]:
+        raise ProbeError("timeout")
+
+    assert [(status, "timeout" in sentence) for status, sentence, _ in told(rpc.servers(settings, hanging))] == [
+        ("error", True),
+        ("error", True),
     ]
-    assert there in found[0][1]
-    assert gone in found[1][1]
-    assert "name" in found[2][1]
+    assert rpc.servers(settings, lambda *_: {"error": "undefined symbol"}) == []
