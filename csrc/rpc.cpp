@@ -8,8 +8,12 @@
 #include "llama.h"
 
 #include <cerrno>
+#include <cinttypes>
 #include <cstdio>
+#include <filesystem>
+#include <fstream>
 #include <string>
+#include <system_error>
 
 #include <netinet/in.h>
 #include <netinet/tcp.h>
@@ -21,6 +25,26 @@ namespace {
 constexpr int silent_s = 30;
 constexpr int ask_again_s = 10;
 constexpr int n_asked = 3;
+
+// Where this process's server keeps tensors; empty where it keeps none.
+std::filesystem::path cache_folder;
+
+// Whether a tensor that was kept is what its name says, which is llama.cpp's hash of it. A full disk, or an end in between, leaves
+// a part of one, and llama.cpp takes that for the whole.
+bool is_whole(const std::filesystem::path &file) {
+    uint64_t hash = 0xcbf29ce484222325ULL;  // FNV-1a
+    std::ifstream stream(file, std::ios::binary);
+    std::vector<char> piece(size_t{1} << 20);
+    while (stream) {
+        stream.read(piece.data(), static_cast<std::streamsize>(piece.size()));
+        for (std::streamsize i = 0; i < stream.gcount(); i++) {
+            hash = (hash ^ static_cast<uint8_t>(piece[static_cast<size_t>(i)])) * 0x100000001b3ULL;
+        }
+    }
+    char name[17];
+    std::snprintf(name, sizeof(name), "%016" PRIx64, hash);
+    return file.filename() == name;
+}
 
 std::vector<ggml_backend_dev_t> offered() {
     const std::vector<ggml_backend_dev_t> gpus = hsk::gpus();
@@ -105,6 +129,23 @@ int __wrap_accept(int descriptor, struct sockaddr *address, socklen_t *n_bytes) 
 // NOLINTEND(bugprone-reserved-identifier)
 }
 
+// Its server asks this of a tensor that it may have kept, and of nothing else. The linker sends it here, as above.
+std::filesystem::file_status real_status(const std::filesystem::path &, std::error_code &) noexcept
+    __asm__("__real__ZNSt10filesystem6statusERKNS_7__cxx114pathERSt10error_code");
+std::filesystem::file_status wrapped_status(const std::filesystem::path &, std::error_code &) noexcept
+    __asm__("__wrap__ZNSt10filesystem6statusERKNS_7__cxx114pathERSt10error_code");
+
+std::filesystem::file_status wrapped_status(const std::filesystem::path &path, std::error_code &error) noexcept {
+    const std::filesystem::file_status status = real_status(path, error);
+    if (cache_folder.empty() || !std::filesystem::is_regular_file(status) || path.parent_path() != cache_folder ||
+        is_whole(path)) {
+        return status;
+    }
+    std::error_code ignored;
+    std::filesystem::remove(path, ignored);
+    return std::filesystem::file_status(std::filesystem::file_type::not_found);
+}
+
 int32_t hsk_rpc_version(void) noexcept {
     return RPC_PROTO_MAJOR_VERSION << 8 | RPC_PROTO_MINOR_VERSION;
 }
@@ -122,6 +163,7 @@ int32_t hsk_rpc_serve(const char *endpoint, const char *cache_dir, int32_t n_thr
         hsk::init_backend();
         llama_log_set(warn, nullptr);
         std::vector<ggml_backend_dev_t> devices = offered();
+        cache_folder = cache_dir == nullptr ? "" : cache_dir;
         ggml_backend_rpc_start_server(endpoint, cache_dir, static_cast<size_t>(n_threads), devices.size(), devices.data());
         throw hsk::Failure(HSK_INTERNAL, std::string("the RPC server on ") + endpoint + " has ended: " + hsk::logged_errors());
     });

@@ -10,6 +10,7 @@ import os
 import signal
 import socket
 import sys
+import tempfile
 import threading
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -20,7 +21,7 @@ from hoshikage_server import dumps
 from hoshikage_server.cli.serve import check_address
 from hoshikage_server.cli.words import Name, command, option, say
 from hoshikage_server.errors import ServerError
-from hoshikage_server.messages import Size
+from hoshikage_server.messages import Size, told_by_system
 from hoshikage_server.settings import is_loopback, load_settings
 
 if TYPE_CHECKING:
@@ -55,7 +56,11 @@ def _ipv4(host: str) -> str:
 
 
 def _made(folder: Path) -> Path:
-    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    try:
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        tempfile.TemporaryFile(dir=folder).close()  # llama.cpp goes on without a word when it cannot write
+    except OSError as error:
+        raise ServerError("rpc_no_cache", folder=folder, reason=told_by_system(error)) from None
     return folder
 
 

@@ -46,6 +46,12 @@ RPC: dict[str, Message] = {
     "rpc_device": Message("{name}（{description}、{memory}）", "{name} ({description}, {memory})"),
     "rpc_free": Message("空き {free} / {total}", "{free} of {total} free"),
     "rpc_this_machine": Message("このマシンのアドレス", "ADDRESS-OF-THIS-MACHINE"),
+    "rpc_no_cache": Message(
+        "重みを残すフォルダ {folder} に書き込めません（{reason}）。HOSHIKAGE_CACHE_DIR に書き込める場所を指定するか、"
+        "--cache を外してください。",
+        "The folder for the weights, {folder}, cannot be written ({reason}). Set HOSHIKAGE_CACHE_DIR to a place that "
+        "can be, or leave out --cache.",
+    ),
     "rpc_worker_failed": Message(
         "RPCワーカーが終了しました（{reason}）。もう一度起動してください。",
         "The RPC worker has ended ({reason}). Please start it again.",

@@ -6,11 +6,14 @@ import contextlib
 import re
 import signal
 import socket
+import struct
 from pathlib import Path
 
 import pytest
 from asking import hoshikage
 from rpc_workers import RpcWorker, free_port
+
+RPC_TENSOR_BYTES = 8 + 4 + 8 + 16 + 16 + 4 + 64 + 4 + 80 + 8 + 8 + 8 + 64 + 4  # llama.cpp's struct, packed
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
@@ -73,6 +76,49 @@ def test_a_cache(tmp_path: Path) -> None:
     """Its folder is nobody else's."""
     with RpcWorker(tmp_path, None, "--cache"):
         assert (tmp_path / "cache" / "rpc").stat().st_mode & 0o777 == 0o700
+
+
+def test_no_place_for_a_cache(tmp_path: Path) -> None:
+    """The folder is told, and what to do."""
+    (tmp_path / "cache").write_bytes(b"")
+    told = hoshikage(tmp_path, "rpc-worker", "--cache", HOSHIKAGE_CACHE_DIR=str(tmp_path / "cache"))
+    assert (told.returncode, told.stdout) == (1, "")
+    assert str(tmp_path / "cache" / "rpc") in told.stderr
+    assert "--cache" in told.stderr
+
+
+def test_a_tensor_that_was_kept_in_part(tmp_path: Path) -> None:
+    """As a full disk leaves one: it has to be sent again, and is not taken for the whole."""
+    whole, part = b"lighthouse", b"harbour"
+    hashes = [fnv_1a(whole), fnv_1a(b"harbours")]
+    folder = tmp_path / "cache" / "rpc"
+    folder.mkdir(parents=True)
+    for number, kept in zip(hashes, (whole, part), strict=True):
+        (folder / f"{number:016x}").write_bytes(kept)
+    with RpcWorker(tmp_path, None, "--cache") as worker:
+        assert knows(worker, hashes[0])
+        assert not knows(worker, hashes[1])
+    assert [file.name for file in folder.iterdir()] == [f"{hashes[0]:016x}"]
+
+
+def fnv_1a(data: bytes) -> int:
+    number = 0xCBF29CE484222325
+    for byte in data:
+        number = (number ^ byte) * 0x100000001B3 % 2**64
+    return number
+
+
+def knows(worker: RpcWorker, number: int) -> bool:
+    """Whether it has a tensor: then it looks where to put it, finds that this is nowhere, and hangs up."""
+    request = bytes(RPC_TENSOR_BYTES) + struct.pack("<QQ", 0, number)
+    with socket.create_connection(("127.0.0.1", worker.port)) as user:
+        user.settimeout(10)
+        user.sendall(struct.pack("<BQ24s", 14, 24, b""))
+        assert len(user.recv(36, socket.MSG_WAITALL)) == 36
+        user.sendall(struct.pack("<BQ", 7, len(request)) + request)  # RPC_CMD_SET_TENSOR_HASH
+        answer = user.recv(9, socket.MSG_WAITALL)
+        assert answer in (b"", struct.pack("<QB", 1, 0))
+        return not answer
 
 
 def test_nonsense(tmp_path: Path) -> None:
