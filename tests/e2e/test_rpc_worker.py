@@ -111,12 +111,11 @@ def fnv_1a(data: bytes) -> int:
 def knows(worker: RpcWorker, number: int) -> bool:
     """Whether it has a tensor: then it looks where to put it, finds that this is nowhere, and hangs up."""
     request = bytes(RPC_TENSOR_BYTES) + struct.pack("<QQ", 0, number)
-    with socket.create_connection(("127.0.0.1", worker.port)) as user:
-        user.settimeout(10)
+    with socket.create_connection(("127.0.0.1", worker.port), timeout=10) as user, user.makefile("rb") as answers:
         user.sendall(struct.pack("<BQ24s", 14, 24, b""))
-        assert len(user.recv(36, socket.MSG_WAITALL)) == 36
+        assert len(answers.read(36)) == 36
         user.sendall(struct.pack("<BQ", 7, len(request)) + request)  # RPC_CMD_SET_TENSOR_HASH
-        answer = user.recv(9, socket.MSG_WAITALL)
+        answer = answers.read(9)
         assert answer in (b"", struct.pack("<QB", 1, 0))
         return not answer
 
