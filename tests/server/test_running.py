@@ -31,7 +31,7 @@ def test_probabilities_are_of_content_only(tiny_model_path: Path) -> None:
         text_so_far="",
         shape=shape,
         timings=Timings(0, 0), failure=None, take=lambda: [events.pop()] if events else [],
-        sequence=SimpleNamespace(engine=SimpleNamespace(model=fake)),
+        sequence=SimpleNamespace(engine=SimpleNamespace(model=fake, kept_bytes=0)),
     )  # fmt: skip
     running = Running(generation, wire.Generate(1, [], wire.Sampling(), n_top_logprobs=0))
     content, told = "", b""
