@@ -39,6 +39,7 @@ struct hsk_embedder {
     bool encodes = false;    // there is no KV cache
     bool is_pooled = false;  // by llama.cpp; otherwise it gives a vector for each token
     int32_t n_batch = 0;
+    bool may_be_elsewhere = false;  // computed, by a GPU or another machine
     size_t n_seq_max = 0;
 
     ~hsk_embedder() {
@@ -185,6 +186,11 @@ void compute(hsk_embedder &embedder, const hsk_input *inputs, const Place *place
         batch.seq_id[row][0] = places[row].input;
         batch.logits[row] = wants_vectors ? 1 : 0;
     }
+    if (embedder.may_be_elsewhere) {
+        // Something is asked for in any case: else llama.cpp comes back while another machine is still computing, and sends it all
+        // that follows, which that computes to its end when nobody wants it any more.
+        batch.logits[n_places - 1] = 1;
+    }
     llama_context *context = embedder.llama.get();
     llama_set_embeddings(context, wants_vectors);
     const int32_t status = embedder.threads->compute(context, batch, embedder.encodes ? llama_encode : llama_decode);
@@ -278,6 +284,7 @@ int32_t hsk_embedder_new(const hsk_model *model, const hsk_context_params *param
         require_params(*params, pooling);
         auto embedder = std::make_unique<hsk_embedder>();
         embedder->model = model->model;
+        embedder->may_be_elsewhere = model->n_gpu_layers > 0;
         embedder->loras = hsk::to_loras(*model, loras, n_loras);
         embedder->threads = std::make_unique<hsk::Crew>(*model, params->n_threads, params->n_threads);
         const llama_context_params native = context_params(*embedder, *params);

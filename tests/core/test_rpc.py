@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import os
 import re
+import signal
 import socket
 import struct
 import threading
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -78,6 +80,31 @@ def test_the_same_text(model_path: Path, workers: tuple[RpcWorker, RpcWorker]) -
 @pytest.mark.slow
 def test_the_same_text_of_a_real_model(smollm2_path: Path, workers: tuple[RpcWorker, RpcWorker]) -> None:
     assert text_of(smollm2_path, spread(*workers), 40) == text_of(smollm2_path, None, 40)
+
+
+def test_embedding_waits_for_its_workers(model_path: Path, tmp_path: Path) -> None:
+    """Each piece of a text is waited for: a worker whose client is gone has no more than one left to compute."""
+    with (
+        RpcWorker(tmp_path) as worker,
+        Model(model_path, devices=spread(worker)) as model,
+        model.embedder(n_ctx=2048, n_batch=64, n_threads=1, pooling="last") as embedder,
+    ):
+        [expected] = embedder.embed([[5] * 2000])  # and llama.cpp need not ask for sizes any more
+        n_all = embedder.progress
+        os.kill(worker.process.pid, signal.SIGSTOP)
+        outcome: list[memoryview] = []
+        thread = threading.Thread(target=lambda: outcome.extend(embedder.embed([[5] * 2000])))
+        thread.start()
+        seen, since = -1, time.monotonic()
+        while time.monotonic() - since < 0.7:  # until it gets no further
+            if embedder.progress != seen:
+                seen, since = embedder.progress, time.monotonic()
+            time.sleep(0.02)
+        os.kill(worker.process.pid, signal.SIGCONT)
+        thread.join(60)
+        assert list(outcome[0]) == pytest.approx(list(expected), abs=1e-4)
+        assert seen < 1.5 * n_all
+        assert embedder.progress == 2 * n_all
 
 
 def test_shares(model_path: Path, workers: tuple[RpcWorker, RpcWorker]) -> None:
