@@ -29,6 +29,16 @@ Indirect leak of 16 byte(s) in 1 object(s) allocated from:
 
 SUMMARY: AddressSanitizer: 352 byte(s) leaked in 7 allocation(s).
 """
+LLAMA_CPPS_LEAK = """
+==1==ERROR: LeakSanitizer: detected memory leaks
+
+Direct leak of 128 byte(s) in 8 object(s) allocated from:
+    #0 0x7fa1abab94c8 in operator new(unsigned long) ../../../../src/libsanitizer/asan/asan_new_delete.cpp:95
+    #1 0x7fa192d7dc1a in rpc_dispatcher::event_new(ggml_backend_device*) llama.cpp/ggml/src/ggml-rpc/ggml-rpc.cpp:506
+    #2 0x7fa1924f7448 in fit_layers /home/me/hoshikage/csrc/memory.cpp:113
+
+SUMMARY: AddressSanitizer: 128 byte(s) leaked in 8 allocation(s).
+"""
 USE_AFTER_FREE = """
 =================================================================
 ==1==ERROR: AddressSanitizer: heap-use-after-free on address 0x602000000010 at pc 0x7f bp 0x7f sp 0x7f
@@ -40,8 +50,8 @@ UNDEFINED = "llama.cpp/ggml/src/ggml.c:100:12: runtime error: left shift of nega
 
 
 def test_a_leak_counts_when_our_module_allocated_it() -> None:
-    """Python's own leaks, and what hangs off them, are not ours to mend."""
-    findings = read_reports([OUR_LEAK, PYTHONS_LEAK])
+    """Python's own leaks, and what hangs off them, are not ours to mend; nor is what llama.cpp is known to keep."""
+    findings = read_reports([OUR_LEAK, PYTHONS_LEAK, LLAMA_CPPS_LEAK])
     assert findings.errors == []
     assert len(findings.leaks) == 1
     assert "llama_sampler_init" in findings.leaks[0]
