@@ -26,6 +26,7 @@ class Event(NamedTuple):
         choice: Which of several choices it belongs to.
         logprobs: Where they were asked for: those tokens of the answer whose text begins in this event's text. Tokens
             without text (end tokens) and those of the stop string that ended the answer are in no event.
+        prompt_logprobs: Where they were asked for: the next tokens of the prompt, before any of the answer.
     """
 
     text: str
@@ -33,6 +34,7 @@ class Event(NamedTuple):
     finish_reason: FinishReason | None = None
     choice: int = 0
     logprobs: tuple[TokenLogprobs, ...] = ()
+    prompt_logprobs: tuple[TokenLogprobs, ...] = ()
 
 
 class Rules(NamedTuple):

@@ -23,7 +23,7 @@ class TokenLogprob:
 
 @dataclasses.dataclass(frozen=True)
 class TokenLogprobs:
-    """A token of an answer, and what might have stood in its place.
+    """A token of an answer or of a prompt, and what might have stood in its place.
 
     Attributes:
         token: The token.
@@ -45,10 +45,16 @@ class LogprobReader:
         self._tokens = ffi.new("int32_t[]", n_top)
         self._logprobs = ffi.new("float[]", n_top)
 
-    def read(self, sequence: Sequence, token: int) -> TokenLogprobs:
-        """What the logits say about the token that was chosen from them; the engine's lock must be held."""
+    def read(self, sequence: Sequence, token: int, n_back: int = 0) -> TokenLogprobs:
+        """What the logits say about the token that follows them; the engine's lock must be held.
+
+        Args:
+            sequence: Whose logits.
+            token: The token that was chosen from them, or that stands there.
+            n_back: Those so many tokens before the last one that was computed.
+        """
         with sequence.engine.native as context:
-            arguments = (token, self._logprob, self._tokens, self._logprobs, self._n_top)
+            arguments = (n_back, token, self._logprob, self._tokens, self._logprobs, self._n_top)
             call(lib.hsk_logprobs_get, context, sequence.id, *arguments)
         top = tuple(TokenLogprob(self._tokens[i], self._logprobs[i]) for i in range(self._n_top))
         return TokenLogprobs(token, self._logprob[0], top)

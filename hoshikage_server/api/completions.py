@@ -86,9 +86,10 @@ def _question(wanted: CompletionRequest, entry: ModelEntry, prompt: TextPrompt) 
         "form": wanted.form(),
         "n_choices": wanted.n or 1,
         "n_top_logprobs": wanted.logprobs,
+        "n_prompt_logprobs": wanted.logprobs if wanted.scores_prompt else None,
         "wants_progress": wanted.return_progress is True,
         "wants_timings": wanted.timings_per_token is True,
-        "reuses": wanted.cache_prompt is not False,
+        "reuses": wanted.cache_prompt is not False and not wanted.scores_prompt,
     }
 
 

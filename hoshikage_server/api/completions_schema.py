@@ -25,7 +25,7 @@ class CompletionRequest(GenerateRequest, frozen=True, kw_only=True):
 
     prompt: Prompt | None = None
     suffix: Text | None = None
-    max_tokens: Annotated[int, Meta(ge=1, le=INT32_MAX)] | None = None
+    max_tokens: Annotated[int, Meta(ge=0, le=INT32_MAX)] | None = None
     echo: bool | None = None
     logprobs: Annotated[int, Meta(ge=0, le=20)] | None = None
     best_of: Choices | None = None
@@ -33,7 +33,12 @@ class CompletionRequest(GenerateRequest, frozen=True, kw_only=True):
     @property
     def token_limit(self) -> int:
         """max_tokens, or OpenAI's default for this endpoint."""
-        return self.max_tokens or _DEFAULT_MAX_TOKENS
+        return _DEFAULT_MAX_TOKENS if self.max_tokens is None else self.max_tokens
+
+    @property
+    def scores_prompt(self) -> bool:
+        """Whether the tokens of the prompt are asked for, and how probable they are."""
+        return self.echo is True and self.logprobs is not None
 
     def prompts(self) -> list[TextPrompt]:
         """Each prompt to complete; at least one.
@@ -67,8 +72,6 @@ def decode_completion(body: bytes) -> CompletionRequest:
         raise RequestError("unsupported_value", param="best_of", got=got, supported=str(request.n or 1))
     if request.echo:
         exclude(request, "suffix", "echo")
-        if request.logprobs is not None:  # the prompt's probabilities are not computed
-            raise RequestError("parameters_conflict", param="logprobs", other="echo")
     request.prompts()
     return request
 

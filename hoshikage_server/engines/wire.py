@@ -279,6 +279,7 @@ class SoFar(msgspec.Struct, frozen=True, array_like=True):
     Attributes:
         plan: What the other engine made of the question; see Accepted.
         choice: Of several choices, the one that is being made.
+        n_echoed: How many tokens of the prompt have been told.
     """
 
     prompt: bytes
@@ -286,6 +287,7 @@ class SoFar(msgspec.Struct, frozen=True, array_like=True):
     stop: tuple[str, ...]
     plan: bytes = b""
     choice: int = 0
+    n_echoed: int = 0
 
 
 class Generate(Frame, frozen=True):
@@ -298,6 +300,7 @@ class Generate(Frame, frozen=True):
         wants_progress: Tell how far the prompt is computed.
         wants_timings: Tell with each piece how long it took.
         reuses: Begin with what was computed for earlier prompts that begin alike.
+        n_prompt_logprobs: Tell the prompt's tokens as well, each with its probability and so many likely ones.
     """
 
     id: int
@@ -313,6 +316,7 @@ class Generate(Frame, frozen=True):
     wants_progress: bool = False
     wants_timings: bool = False
     reuses: bool = True
+    n_prompt_logprobs: int | None = None
 
 
 class Count(Frame, frozen=True):
@@ -432,7 +436,12 @@ class Progress(Frame, frozen=True):
 
 
 class Token(Frame, frozen=True):
-    """A piece of an answer, in whole characters, and the tokens sampled since the last piece."""
+    """A piece of an answer, in whole characters, and the tokens sampled since the last piece.
+
+    Attributes:
+        echo: The next tokens of the prompt, told before any of the answer; what a tokenizer puts before a text is not
+            told. Of the first one, nothing but itself is known.
+    """
 
     id: int
     text: str
@@ -442,6 +451,7 @@ class Token(Frame, frozen=True):
     tool_calls: tuple[ToolDelta, ...] = ()
     logprobs: tuple[Logprob, ...] = ()
     timings: Timings | None = None
+    echo: tuple[Logprob, ...] = ()
 
 
 class Done(Frame, frozen=True):
