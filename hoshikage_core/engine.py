@@ -145,8 +145,8 @@ class Engine:
                 logits that are gone: they begin to learn anew.
             shape: The rendered chat that a prompt of token ids was made from.
             n_top_logprobs: Tell each token's log-probability, and those of so many likely ones in its place.
-            n_prompt_logprobs: Tell the same of the prompt's tokens, but for the first. All of them are computed then, in
-                smaller pieces, whatever ``reuse`` says.
+            n_prompt_logprobs: Tell the same of the prompt's tokens, but for the first. All of them are computed then,
+                whatever ``reuse`` says, and in small pieces.
             n_choices: How many answers to give, one after the other from one computed prompt. Each is the one that
                 ``choice_seed`` of the seed and of its number gives alone.
             first_choice: Where to begin; ``so_far`` is of this choice.

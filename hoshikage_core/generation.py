@@ -47,7 +47,7 @@ class Completion:
         timings: Where the time went.
         n_reasoning: Tokens in its reasoning block.
         choice: Which of several choices it is.
-        logprobs: Those of its tokens, where they were asked for.
+        logprobs: One for each of its tokens, where they were asked for.
         n_cached: How many tokens of the prompt an earlier sequence had computed.
         n_drafted: How many tokens were guessed; see ``Speculation``.
         n_accepted: How many of the guesses were right.
@@ -459,6 +459,6 @@ def _completed(end: Completion, events: SequenceOf[Event]) -> Completion:
         end,
         text="".join(event.text for event in events),
         tokens=tuple(token for event in events for token in event.tokens),
-        logprobs=tuple(entry for event in events for entry in event.logprobs),
+        logprobs=tuple(entry for event in events for entry in (*event.logprobs, *event.rest_logprobs)),
         prompt_logprobs=tuple(entry for event in events for entry in event.prompt_logprobs),
     )

@@ -81,13 +81,13 @@ class LogprobQueue:
         Args:
             index: Its place in the answer.
             entry: What is to be told; None: `fill` says it later.
-            piece: Its bytes.
+            piece: Its bytes; without any, it is told with the next that has some.
             pending: The unfinished character before it.
             n_chars: Characters that it completed.
         """
-        if piece:
-            begins_anew = pending and not _continues(pending, piece)  # the pending bytes are a character by themselves
-            self._waiting.append((self._n_decoded + bool(begins_anew), index, entry))
+        # The pending bytes are a character by themselves.
+        begins_anew = piece and pending and not _continues(pending, piece)
+        self._waiting.append((self._n_decoded + bool(begins_anew), index, entry))
         self._n_decoded += n_chars
 
     def fill(self, index: int, entry: TokenLogprobs) -> None:
@@ -103,6 +103,12 @@ class LogprobQueue:
             if entry is not None:
                 told.append(entry)
         return tuple(told)
+
+    def rest(self) -> tuple[TokenLogprobs, ...]:
+        """What is still held back at the end of the answer."""
+        told = tuple(entry for _, _, entry in self._waiting if entry is not None)
+        self._waiting.clear()
+        return told
 
 
 def _continues(pending: bytes, piece: bytes) -> bool:

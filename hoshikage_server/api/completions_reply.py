@@ -65,7 +65,7 @@ def completion(heading: Heading, answer: Source, beginnings: Sequence[str], want
     Raises:
         ServerError: It broke off.
     """
-    n = wanted.n or 1
+    n = wanted.n_made
     texts = list(beginnings)
     echoes: list[list[Logprob]] = [[] for _ in beginnings[::n]]  # of each prompt
     logprobs: list[list[Logprob]] = [[] for _ in beginnings]
@@ -77,15 +77,20 @@ def completion(heading: Heading, answer: Source, beginnings: Sequence[str], want
         texts[frame.choice] += frame.text
         logprobs[frame.choice] += frame.logprobs
         if isinstance(frame, Done):
+            logprobs[frame.choice] += frame.rest
             ends.append(frame)
         else:
             echoes[frame.choice // n] += frame.echo
+
+    best = _best(ends, logprobs, wanted)
 
     def lists(choice: int) -> Logprobs | None:
         made = _Lists(beginnings[choice])
         return None if wanted.logprobs is None else made.of(logprobs[choice], echoes[choice // n])
 
-    choices = tuple(Choice(done.choice, texts[done.choice], _finish_reason(done), lists(done.choice)) for done in ends)
+    choices = tuple(
+        Choice(index, texts[done.choice], _finish_reason(done), lists(done.choice)) for index, done in enumerate(best)
+    )
     return _encode(_object(heading, choices, usage=usage_of(ends), timings=timings_of(ends[-1].timings)))
 
 
@@ -118,7 +123,7 @@ class CompletionEvents:
             return self._echoed(frame.echo)
         if self._n_begun < len(self._beginnings[frame.choice]):
             made = self._rest_of_beginning()
-        if frame.text or frame.logprobs:
+        if frame.text or frame.logprobs or (isinstance(frame, Done) and frame.rest):
             timings = timings_of(frame.timings) if isinstance(frame, Token) else msgspec.UNSET
             made += self._event((self._text(frame),), timings=timings)
         return made + self._ended(frame) if isinstance(frame, Done) else made
@@ -128,7 +133,8 @@ class CompletionEvents:
         return event(body)
 
     def _text(self, frame: Token | Done) -> Choice:
-        logprobs = None if self._wanted.logprobs is None else self._lists.of(frame.logprobs)
+        entries = (*frame.logprobs, *frame.rest) if isinstance(frame, Done) else frame.logprobs
+        logprobs = None if self._wanted.logprobs is None else self._lists.of(entries)
         return Choice(frame.choice, frame.text, None, logprobs)
 
     def _echoed(self, entries: Sequence[Logprob]) -> bytes:
@@ -143,13 +149,13 @@ class CompletionEvents:
         """What a choice begins with, as far as it was not told with the prompt's tokens."""
         text = self._beginnings[self._choice][self._n_begun :]
         self._n_begun += len(text)
-        is_first = self._choice % (self._wanted.n or 1) == 0
+        is_first = self._choice % self._wanted.n_made == 0
         logprobs = self._lists.of((), () if is_first else self._echo) if self._wanted.scores_prompt else None
         return self._event((Choice(self._choice, text, None, logprobs),))
 
     def _ended(self, done: Done) -> bytes:
         self._ends.append(done)
-        if done.choice % (self._wanted.n or 1) == (self._wanted.n or 1) - 1:
+        if (done.choice + 1) % self._wanted.n_made == 0:
             self._echo = []
         choice = Choice(done.choice, "", _finish_reason(done))
         if not done.is_last:
@@ -231,6 +237,20 @@ class _Lists:
         lists.top_logprobs.append(_top(entry) if is_known else None)
         lists.text_offset.append(self.n_characters)
         self.n_characters += len(self._decoder.decode(text))
+
+
+def _best(ends: Sequence[Done], logprobs: Sequence[Sequence[Logprob]], wanted: CompletionRequest) -> list[Done]:
+    """Of each prompt's choices the likeliest by token, the best first; all of them, as they came, if all are wanted."""
+    n_made, n_returned = wanted.n_made, wanted.n_returned
+    if n_made == n_returned:
+        return list(ends)
+
+    def mean(done: Done) -> float:
+        entries = logprobs[done.choice]
+        return sum(entry.chosen.logprob for entry in entries) / max(1, len(entries))
+
+    groups = (ends[begin : begin + n_made] for begin in range(0, len(ends), n_made))
+    return [done for group in groups for done in sorted(group, key=mean, reverse=True)[:n_returned]]
 
 
 def _new_decoder() -> codecs.IncrementalDecoder:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import time
 from array import array
+from collections.abc import Iterable
 
 from hoshikage_core import Event, Generation, MessageDelta, MessageParser, Model, TokenLogprobs
 from hoshikage_server.engines import wire
@@ -36,6 +37,7 @@ class Running:
         self._n_new = 0
         self._untold: list[int] = []
         self._logprobs: list[TokenLogprobs] = []
+        self._is_chat = frame.text is None
         self._echo: list[TokenLogprobs] = []
         self._n_unechoed = 0  # tokens of the prompt that are not to be told (again)
         if frame.n_prompt_logprobs is not None:
@@ -100,7 +102,7 @@ class Running:
         self._logprobs += event.logprobs
         added = self._taken_apart(event)
         if event.finish_reason is not None:
-            return self._end(event.finish_reason, added)
+            return self._end(event.finish_reason, added, event.rest_logprobs)
         if not (added.content or added.reasoning or added.tool_calls):
             return None
         frame = wire.Token(
@@ -116,7 +118,7 @@ class Running:
         self._untold.clear()
         return frame
 
-    def _end(self, finish_reason: str, added: MessageDelta) -> wire.Done:
+    def _end(self, finish_reason: str, added: MessageDelta, rest: Iterable[TokenLogprobs]) -> wire.Done:
         generation = self.generation
         done = wire.Done(
             self._id,
@@ -134,6 +136,7 @@ class Running:
             self._n_cached,
             self._timings,
             generation.sequence.engine.kept_bytes,
+            tuple(map(self._logprob, rest)),
         )
         self._choice += 1
         self._n_tokens = self._n_new = 0
@@ -156,10 +159,12 @@ class Running:
         return MessageParser(shape, choice=self._choice, clock=clock)
 
     def _take_logprobs(self, added: MessageDelta) -> tuple[wire.Logprob, ...]:
-        """Those of the tokens that became content; reasoning and calls have none."""
+        """Those of the tokens that became content; reasoning and calls have none, nor special tokens in a message."""
         taken, self._logprobs = self._logprobs, []
         if not taken or not added.content:
             return ()
+        if self._is_chat:
+            taken = [entry for entry in taken if self._model.token_to_bytes(entry.token)]
         if self._parser is not None:
             taken = self._tail(taken, len(added.content.encode("utf-8", "replace")))
         return tuple(map(self._logprob, taken))

@@ -464,6 +464,7 @@ class Done(Frame, frozen=True):
         n_reasoning: Those of its tokens that were reasoning.
         n_cached: Tokens of the prompt that did not have to be computed; told like `n_prompt`.
         kept_bytes: What the engine keeps of other conversations in RAM.
+        rest: Probabilities of tokens that are no part of the text, such as an end token and a stop string.
     """
 
     id: int
@@ -481,6 +482,7 @@ class Done(Frame, frozen=True):
     n_cached: int = 0
     timings: Timings | None = None
     kept_bytes: int = 0
+    rest: tuple[Logprob, ...] = ()
 
 
 class Counted(Frame, frozen=True):
