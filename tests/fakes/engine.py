@@ -35,9 +35,9 @@ of say, reason, calls, talk and bits come as often as n_choices says, all but th
 each token has its probability, -1.0, and so many others in its place. With n_prompt_logprobs each character of the
 prompt is told as a token, in two pieces; its probability is its index, negative. With wants_progress the prompt is
 computed in two steps. Count tells the text's length, as `refuse CODE` Failed with that code, dies of `uncountable
-TEXT...` and says nothing to `uncounted TEXT...`, which are answered as an echo. Tokenize tells its bytes, after a 1 if special tokens are
-wanted; Detokenize takes bytes, or else characters. An event log (FAKE_ENGINE_LOG) tells tests what arrived, a line
-each.
+TEXT...` and says nothing to `uncounted TEXT...`, which are answered as an echo. Tokenize tells its bytes, after a 1 if
+special tokens are wanted; Detokenize takes bytes, or else characters. An event log (FAKE_ENGINE_LOG) tells tests what
+arrived, a line each.
 """
 
 from __future__ import annotations
