@@ -27,7 +27,8 @@ from hoshikage_server.api.tools import (
     tools_form,
     tools_of_functions,
 )
-from hoshikage_server.engines.wire import INT32_MAX, Form, ReasoningFormat, RepeatPenalty, Sampling, Text
+from hoshikage_server.engines.form import Form, ReasoningFormat
+from hoshikage_server.engines.sampling import INT32_MAX, RepeatPenalty, Sampling, Text
 from hoshikage_server.errors import RequestError
 from hoshikage_server.messages import said
 from hoshikage_server.registry import json_faults

@@ -16,9 +16,11 @@ from hoshikage_server.api import body
 from hoshikage_server.api.client import ClientWatch
 from hoshikage_server.api.operations import operation
 from hoshikage_server.api.schema import decode
+from hoshikage_server.engines.engine_spec import EngineSpec
+from hoshikage_server.engines.sampling import INT32_MAX, Text
 from hoshikage_server.engines.spec import spec_of
 from hoshikage_server.engines.vocabulary import Vocabulary
-from hoshikage_server.engines.wire import INT32_MAX, EngineSpec, Text, Tokens
+from hoshikage_server.engines.wire import Tokens
 from hoshikage_server.errors import FIELD_CODES, EngineError, RequestError
 from hoshikage_server.registry.catalog import Catalog
 from hoshikage_server.settings import LiveSettings

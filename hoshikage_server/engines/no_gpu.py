@@ -13,8 +13,8 @@ from typing import Any, Literal
 
 from hoshikage_core import HoshikageError, build_info
 from hoshikage_core.devices import gpu_memory
+from hoshikage_server.engines.engine_spec import EngineSpec
 from hoshikage_server.engines.spec import expects_gpu
-from hoshikage_server.engines.wire import EngineSpec
 from hoshikage_server.messages import Said, Size, said
 
 Cause = Literal["build", "machine", "container", "driver", "hidden", "device"]

@@ -18,6 +18,7 @@ from hoshikage_core import (
     UnsupportedError,
 )
 from hoshikage_server.engines import wire
+from hoshikage_server.engines.form import Form
 
 
 class Prompts:
@@ -96,7 +97,7 @@ class Prompts:
         return wire.Plain(frame.id, self._model.detokenize(token_ids(frame.tokens), special=True))
 
     def _made(
-        self, messages: list[dict[str, object]], form: wire.Form, text: wire.TextPrompt | None
+        self, messages: list[dict[str, object]], form: Form, text: wire.TextPrompt | None
     ) -> ChatPrompt | str | list[int]:
         if text is None:
             return self._rendered(messages, form)
@@ -106,7 +107,7 @@ class Prompts:
             return self._filled(text.text, text.suffix)
         return text.text or self._beginning()
 
-    def _rendered(self, messages: list[dict[str, object]], form: wire.Form) -> ChatPrompt:
+    def _rendered(self, messages: list[dict[str, object]], form: Form) -> ChatPrompt:
         if self._template is None:
             self._template = self._model.chat()
         return self._template.render(
@@ -151,7 +152,7 @@ def token_ids(data: bytes) -> list[int]:
     return ids.tolist()
 
 
-def _with_shape(sampling: SamplingParams, form: wire.Form, shape: ChatPrompt | None) -> SamplingParams:
+def _with_shape(sampling: SamplingParams, form: Form, shape: ChatPrompt | None) -> SamplingParams:
     """What a text has to look like is the sampler's business; that of a chat's answer is in its prompt."""
     if shape is not None:
         return sampling

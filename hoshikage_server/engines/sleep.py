@@ -11,7 +11,8 @@ import tempfile
 from collections import OrderedDict
 from typing import IO
 
-from hoshikage_server.engines.wire import EngineSpec, Sleeping
+from hoshikage_server.engines.engine_spec import EngineSpec
+from hoshikage_server.engines.wire import Sleeping
 from hoshikage_server.settings import LiveSettings
 
 _DISK_SHARE = 4  # of what is free there, one file takes a quarter at most

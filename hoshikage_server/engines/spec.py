@@ -7,7 +7,7 @@ from pathlib import Path
 
 import msgspec
 
-from hoshikage_server.engines.wire import Adapter, Devices, EngineSpec, SpecFile
+from hoshikage_server.engines.engine_spec import Adapter, Devices, EngineSpec, SpecFile
 from hoshikage_server.registry.entry import Entry, ModelEntry
 from hoshikage_server.registry.entry_files import is_template, placed
 from hoshikage_server.registry.parts import all_parts

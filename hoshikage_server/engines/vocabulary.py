@@ -13,10 +13,12 @@ import gevent
 import msgspec
 
 from hoshikage_server.engines.engine import Lease
+from hoshikage_server.engines.engine_spec import EngineSpec
+from hoshikage_server.engines.form import Form
 from hoshikage_server.engines.process import EngineProcess
 from hoshikage_server.engines.spec import vocabulary_of
 from hoshikage_server.engines.supervisor import Supervisor
-from hoshikage_server.engines.wire import Counted, EngineSpec, Failed, Form, Plain, TextPrompt, Tokens
+from hoshikage_server.engines.wire import Counted, Failed, Plain, TextPrompt, Tokens
 from hoshikage_server.errors import EngineError, LaneError
 from hoshikage_server.messages import said
 from hoshikage_server.settings import LiveSettings

@@ -35,6 +35,7 @@ from hoshikage_core.params import model_params
 from hoshikage_server.api.usage import timings_of
 from hoshikage_server.engines import loading
 from hoshikage_server.engines.engine import Lease
+from hoshikage_server.engines.engine_spec import Adapter, EngineSpec, SpecFile
 from hoshikage_server.engines.failures import (
     LOAD_CODES,
     DraftModelError,
@@ -48,9 +49,10 @@ from hoshikage_server.engines.loading import LADDER, Loaded, load
 from hoshikage_server.engines.process import EngineProcess
 from hoshikage_server.engines.prompts import Prompts
 from hoshikage_server.engines.running import Running
+from hoshikage_server.engines.sampling import Sampling
 from hoshikage_server.engines.sleep import Dormitory
 from hoshikage_server.engines.supervisor import Supervisor
-from hoshikage_server.engines.wire import Adapter, Count, Done, EngineSpec, Generate, Measured, Sampling, SpecFile
+from hoshikage_server.engines.wire import Count, Done, Generate, Measured
 from hoshikage_server.errors import EngineError
 from hoshikage_server.settings import LiveSettings
 
@@ -94,7 +96,8 @@ def loaded_within(free_mib: int, model_path: Path, *, may_degrade: bool) -> tupl
         logging.basicConfig()
         from hoshikage_core import InsufficientMemoryError
         from hoshikage_server.engines.loading import load
-        from hoshikage_server.engines.wire import Adapter, Count, EngineSpec, SpecFile
+        from hoshikage_server.engines.engine_spec import Adapter, EngineSpec, SpecFile
+        from hoshikage_server.engines.wire import Count
 
         limit(int(sys.argv[1]))
         spec = EngineSpec(sys.argv[2], int(sys.argv[3]), may_degrade=bool(int(sys.argv[4])), n_threads=1)

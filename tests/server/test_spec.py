@@ -9,8 +9,8 @@ from typing import Any
 import msgspec
 import pytest
 
+from hoshikage_server.engines.engine_spec import Adapter, Devices, EngineSpec, SpecFile
 from hoshikage_server.engines.spec import as_it_is, spec_of, vocabulary_of
-from hoshikage_server.engines.wire import Adapter, Devices, EngineSpec, SpecFile
 from hoshikage_server.registry.entries import read_entry
 from hoshikage_server.settings import build_settings
 

@@ -22,9 +22,9 @@ from hoshikage_server.api.responses.output import Output
 from hoshikage_server.api.responses.schema import ResponseRequest, decode_response
 from hoshikage_server.api.responses.store import ResponseStore
 from hoshikage_server.api.responses.tools import Toolbox, read_tools
+from hoshikage_server.engines.form import Form
 from hoshikage_server.engines.spec import spec_of
 from hoshikage_server.engines.vocabulary import Vocabulary
-from hoshikage_server.engines.wire import Form
 from hoshikage_server.errors import FIELD_CODES, GRAMMAR_CODES, RequestError, ServerError
 from hoshikage_server.registry.catalog import Catalog, Served
 from hoshikage_server.settings import LiveSettings
