@@ -34,7 +34,6 @@ _FIELDS = {
     "context_length_exceeded": "input",
     "chat_template_failed": "input",
 }
-_encode = msgspec.json.Encoder().encode
 
 
 @dataclass(frozen=True)
@@ -188,8 +187,7 @@ class ResponseInputTokens:
         except ServerError as error:
             conversation.blame(error)
             raise
-        response.data = _encode(InputTokensObject(n_tokens))
-        response.content_type = falcon.MEDIA_JSON
+        body.write(response, InputTokensObject(n_tokens))
 
 
 def _or_unset(text: str | None) -> str | msgspec.UnsetType:
