@@ -9,14 +9,14 @@ import falcon
 
 from hoshikage_server.api import body, reply, tools
 from hoshikage_server.api.answering import Answering, Asked, Source
+from hoshikage_server.api.blame import blame_field
 from hoshikage_server.api.operations import operation
 from hoshikage_server.api.question import question
 from hoshikage_server.api.schema import ChatRequest, decode_chat
-from hoshikage_server.errors import FIELD_CODES, GRAMMAR_CODES, ServerError
+from hoshikage_server.errors import ServerError
 from hoshikage_server.registry.catalog import Catalog
 from hoshikage_server.settings import LiveSettings
 
-# Errors of the engine that are about fields which it does not know by their names.
 _FIELDS = {
     "context_length_exceeded": "messages",
     "chat_template_failed": "messages",
@@ -53,13 +53,8 @@ def blame(chat: ChatRequest, error: ServerError) -> None:
         is_own = chat.response_format is None
         param = "json_schema" if is_own else "response_format.json_schema.schema"
         tools.blame_schema(error, param, chat.tools or (), chat.form().tools, are_functions=chat.functions is not None)
-    elif error.code in FIELD_CODES:
-        field = error.values.get("field")
-        error.param = field if isinstance(field, str) and field in ChatRequest.__struct_fields__ else error.param
-    elif error.code in GRAMMAR_CODES:
-        error.param = _bound_by(chat)
     else:
-        error.param = _FIELDS.get(error.code, error.param)
+        blame_field(error, chat, _FIELDS, _bound_by(chat))
 
 
 def _bound_by(chat: ChatRequest) -> str | None:

@@ -11,6 +11,7 @@ import falcon
 
 from hoshikage_server.api import body
 from hoshikage_server.api.answering import Answering, Asked, Source
+from hoshikage_server.api.blame import blame_field
 from hoshikage_server.api.client import ClientWatch
 from hoshikage_server.api.completions_reply import Completion, CompletionEvents, completion
 from hoshikage_server.api.completions_schema import CompletionRequest, decode_completion
@@ -19,13 +20,13 @@ from hoshikage_server.api.reply import Heading
 from hoshikage_server.engines.spec import spec_of
 from hoshikage_server.engines.vocabulary import Vocabulary
 from hoshikage_server.engines.wire import TextPrompt
-from hoshikage_server.errors import FIELD_CODES, GRAMMAR_CODES, ServerError
+from hoshikage_server.errors import ServerError
 from hoshikage_server.registry.catalog import Catalog
 from hoshikage_server.registry.entry import ModelEntry
 from hoshikage_server.settings import LiveSettings
 
-# Errors of the engine that are about fields which it does not know by their names.
 _FIELDS = {
+    "tokens": "prompt",
     "prompt_too_long": "prompt",
     "invalid_json_schema": "json_schema",
 }
@@ -104,11 +105,4 @@ def _heading(wanted: CompletionRequest, answer: Source) -> Heading:
 def _blame(wanted: CompletionRequest, error: ServerError) -> None:
     if error.code == "context_length_exceeded":
         error.code = "prompt_too_long"
-    if error.code in FIELD_CODES:
-        field = str(error.values.get("field"))
-        field = {"tokens": "prompt"}.get(field, field)
-        error.param = field if field in CompletionRequest.__struct_fields__ else error.param
-    elif error.code in GRAMMAR_CODES:
-        error.param = "grammar" if wanted.grammar else "json_schema"
-    else:
-        error.param = _FIELDS.get(error.code, error.param)
+    blame_field(error, wanted, _FIELDS, "grammar" if wanted.grammar else "json_schema")
