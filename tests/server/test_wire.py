@@ -100,6 +100,6 @@ def test_frames_of_an_older_side_are_understood() -> None:
 
 def test_a_frame_that_is_too_large_is_not_sent(monkeypatch: pytest.MonkeyPatch) -> None:
     """The other side would refuse it."""
-    monkeypatch.setattr(wire, "MAX_FRAME_BYTES", 100)
+    monkeypatch.setattr(framing, "MAX_FRAME_BYTES", 100)
     with pytest.raises(framing.WireError, match="too large"):
         framing.encode(wire.Failed(1, "code", "x" * 100))
