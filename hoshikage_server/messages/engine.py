@@ -16,7 +16,7 @@ ENGINE: dict[str, Message] = {
     "context_full": Message(
         "同時に動いているほかの回答でコンテキストがいっぱいになり、プロンプトを最後まで計算できませんでした。"
         "しばらくしてからお試しいただくか、モデルのコンテキストを大きくしてください (HOSHIKAGE_N_CTX)。",
-        "Answers that run at the same time have filled the context, so that the prompt could not be computed to its end. "
+        "Answers that run at the same time have filled the context: the prompt could not be computed to its end. "
         "Please try again later, or give the model a larger context (HOSHIKAGE_N_CTX).",
     ),
     "load_timeout": Message(
