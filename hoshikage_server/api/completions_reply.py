@@ -63,29 +63,29 @@ def completion(heading: Heading, answer: Source, beginnings: Sequence[str], want
     """
     n = wanted.n_made
     texts = list(beginnings)
-    echoes: list[list[Logprob]] = [[] for _ in beginnings[::n]]  # of each prompt
-    logprobs: list[list[Logprob]] = [[] for _ in beginnings]
+    # Made as they come: those of a long prompt at once would hold up everybody.
+    echo_lists = [_Lists(beginning, is_echo=True) for beginning in beginnings[::n]]
+    lists = [_Lists(beginning) for beginning in beginnings]
+    echoes: list[list[Logprobs]] = [[] for _ in echo_lists]
+    logprobs: list[list[Logprobs]] = [[] for _ in lists]
     ends: list[Done] = []
     while not ends or not is_end(ends[-1]):
         frame = answer.next_frame(None)
         if frame is None or isinstance(frame, Progress):
             continue
         texts[frame.choice] += frame.text
-        logprobs[frame.choice] += frame.logprobs
+        logprobs[frame.choice].append(lists[frame.choice].of(_entries(frame)))
         if isinstance(frame, Done):
-            logprobs[frame.choice] += frame.rest
             ends.append(frame)
-        else:
-            echoes[frame.choice // n] += frame.echo
+        elif frame.echo:
+            echoes[frame.choice // n].append(echo_lists[frame.choice // n].of(frame.echo))
 
-    best = _best(ends, logprobs, wanted)
-
-    def lists(choice: int) -> Logprobs | None:
-        made = _Lists(beginnings[choice])
-        return None if wanted.logprobs is None else made.of(logprobs[choice], echoes[choice // n])
+    def told(choice: int) -> Logprobs | None:
+        return None if wanted.logprobs is None else _joined((*echoes[choice // n], *logprobs[choice]))
 
     choices = tuple(
-        Choice(index, texts[done.choice], _finish_reason(done), lists(done.choice)) for index, done in enumerate(best)
+        Choice(index, texts[done.choice], _finish_reason(done), told(done.choice))
+        for index, done in enumerate(_best(ends, logprobs, wanted))
     )
     return _encode(_object(heading, choices, usage=usage_of(ends), timings=timings_of(ends[-1].timings)))
 
@@ -100,9 +100,9 @@ class CompletionEvents:
         self._usage: msgspec.UnsetType | None = None if wanted.wants_usage else msgspec.UNSET
         self._ends: list[Done] = []
         self._choice = -1
-        self._lists = _Lists("")
+        self._lists = self._echo_lists = _Lists("")
         self._n_begun = 0  # characters of what the choice begins with that were sent
-        self._echo: list[Logprob] = []  # of its prompt, for the choices after the first
+        self._echo: list[Logprobs] = []  # of its prompt, for the choices after the first
 
     def opening(self) -> bytes:
         """Nothing: the first event is the first piece."""
@@ -114,12 +114,12 @@ class CompletionEvents:
             return self._event((), prompt_progress=progress_of(frame))
         made = b""
         if frame.choice != self._choice:
-            self._choice, self._lists, self._n_begun = frame.choice, _Lists(self._beginnings[frame.choice]), 0
+            self._begin(frame.choice)
         if isinstance(frame, Token) and frame.echo:
             return self._echoed(frame.echo)
         if self._n_begun < len(self._beginnings[frame.choice]):
             made = self._rest_of_beginning()
-        if frame.text or frame.logprobs or (isinstance(frame, Done) and frame.rest):
+        if frame.text or _entries(frame):
             timings = timings_of(frame.timings) if isinstance(frame, Token) else msgspec.UNSET
             made += self._event((self._text(frame),), timings=timings)
         return made + self._ended(frame) if isinstance(frame, Done) else made
@@ -128,16 +128,22 @@ class CompletionEvents:
         """The event of an error."""
         return event(body)
 
+    def _begin(self, choice: int) -> None:
+        beginning = self._beginnings[choice]
+        self._choice, self._n_begun = choice, 0
+        self._lists, self._echo_lists = _Lists(beginning), _Lists(beginning, is_echo=True)
+        if choice % self._wanted.n_made == 0:
+            self._echo = []
+
     def _text(self, frame: Token | Done) -> Choice:
-        entries = (*frame.logprobs, *frame.rest) if isinstance(frame, Done) else frame.logprobs
-        logprobs = None if self._wanted.logprobs is None else self._lists.of(entries)
+        logprobs = None if self._wanted.logprobs is None else self._lists.of(_entries(frame))
         return Choice(frame.choice, frame.text, None, logprobs)
 
     def _echoed(self, entries: Sequence[Logprob]) -> bytes:
         """Tokens of the prompt, and the text that they stand for."""
-        self._echo += entries
-        logprobs = self._lists.of((), entries)
-        begin, self._n_begun = self._n_begun, self._lists.n_characters
+        logprobs = self._echo_lists.of(entries)
+        self._echo.append(logprobs)
+        begin, self._n_begun = self._n_begun, self._echo_lists.n_characters
         text = self._beginnings[self._choice][begin : self._n_begun]
         return self._event((Choice(self._choice, text, None, logprobs),))
 
@@ -146,13 +152,11 @@ class CompletionEvents:
         text = self._beginnings[self._choice][self._n_begun :]
         self._n_begun += len(text)
         is_first = self._choice % self._wanted.n_made == 0
-        logprobs = self._lists.of((), () if is_first else self._echo) if self._wanted.scores_prompt else None
+        logprobs = _joined(() if is_first else self._echo) if self._wanted.scores_prompt else None
         return self._event((Choice(self._choice, text, None, logprobs),))
 
     def _ended(self, done: Done) -> bytes:
         self._ends.append(done)
-        if (done.choice + 1) % self._wanted.n_made == 0:
-            self._echo = []
         choice = Choice(done.choice, "", _finish_reason(done))
         if not done.is_last:
             return self._event((choice,))
@@ -192,62 +196,67 @@ def _object(
 
 
 class _Lists:
-    """Makes the lists of one choice, piece by piece. A token that goes on with a character begins behind that.
+    """Makes lists of tokens that follow each other. One that goes on with a character begins behind that.
 
     Args:
-        beginning: What its text begins with.
+        beginning: What the choice's text begins with.
+        is_echo: Whether the tokens are those of that, else they come behind it.
 
     Attributes:
         n_characters: Of the text, as far as its tokens were told.
     """
 
-    def __init__(self, beginning: str) -> None:
-        self.n_characters = 0
-        self._beginning = beginning
-        self._decoder = _new_decoder()
-        self._is_first = True
-        self._is_answer = False
+    def __init__(self, beginning: str, *, is_echo: bool = False) -> None:
+        self.n_characters = 0 if is_echo else len(beginning)
+        self._is_first = is_echo
+        self._has_space = beginning.startswith(" ")
+        self._decoder = codecs.getincrementaldecoder("utf-8")("replace")
 
-    def of(self, logprobs: Sequence[Logprob], echo: Sequence[Logprob] = ()) -> Logprobs:
-        """Those of the next tokens of its prompt, and then of its answer."""
+    def of(self, entries: Sequence[Logprob]) -> Logprobs:
+        """Those of the next tokens."""
         lists = Logprobs([], [], [], [])
-        for entry in echo:
-            text, is_first = entry.chosen.text, self._is_first
-            self._is_first = False
-            # Some tokenizers put a space before a text.
-            if is_first and text.startswith(b" ") and not self._beginning.startswith(" "):
-                text = text[1:]
-            self._add(lists, entry, text, is_known=not is_first)
-        if logprobs and not self._is_answer:
-            self._is_answer, self.n_characters, self._decoder = True, len(self._beginning), _new_decoder()
-        for entry in logprobs:
-            self._add(lists, entry, entry.chosen.text)
+        for entry in entries:
+            text, is_known = entry.chosen.text, not self._is_first
+            if self._is_first:
+                self._is_first = False
+                if not self._has_space:  # some tokenizers put one before a text
+                    text = text.removeprefix(b" ")
+            lists.tokens.append(_text_of(text))
+            lists.token_logprobs.append(max(entry.chosen.logprob, _LOGPROB_MIN) if is_known else None)
+            lists.top_logprobs.append(_top(entry) if is_known else None)
+            lists.text_offset.append(self.n_characters)
+            self.n_characters += len(self._decoder.decode(text))
         return lists
 
-    def _add(self, lists: Logprobs, entry: Logprob, text: bytes, *, is_known: bool = True) -> None:
-        lists.tokens.append(_text_of(text))
-        lists.token_logprobs.append(max(entry.chosen.logprob, _LOGPROB_MIN) if is_known else None)
-        lists.top_logprobs.append(_top(entry) if is_known else None)
-        lists.text_offset.append(self.n_characters)
-        self.n_characters += len(self._decoder.decode(text))
+
+def _entries(frame: Token | Done) -> Sequence[Logprob]:
+    """Of the answer's tokens."""
+    return (*frame.logprobs, *frame.rest) if isinstance(frame, Done) else frame.logprobs
 
 
-def _best(ends: Sequence[Done], logprobs: Sequence[Sequence[Logprob]], wanted: CompletionRequest) -> list[Done]:
+def _joined(parts: Sequence[Logprobs]) -> Logprobs:
+    """One after the other."""
+    joined = Logprobs([], [], [], [])
+    for part in parts:
+        joined.tokens.extend(part.tokens)
+        joined.token_logprobs.extend(part.token_logprobs)
+        joined.top_logprobs.extend(part.top_logprobs)
+        joined.text_offset.extend(part.text_offset)
+    return joined
+
+
+def _best(ends: Sequence[Done], logprobs: Sequence[Sequence[Logprobs]], wanted: CompletionRequest) -> list[Done]:
     """Of each prompt's choices the likeliest by token, the best first; all of them, as they came, if all are wanted."""
     n_made, n_returned = wanted.n_made, wanted.n_returned
     if n_made == n_returned:
         return list(ends)
 
     def mean(done: Done) -> float:
-        entries = logprobs[done.choice]
-        return sum(entry.chosen.logprob for entry in entries) / max(1, len(entries))
+        known = [one for part in logprobs[done.choice] for one in part.token_logprobs if one is not None]
+        return sum(known) / max(1, len(known))
 
     groups = (ends[begin : begin + n_made] for begin in range(0, len(ends), n_made))
     return [done for group in groups for done in sorted(group, key=mean, reverse=True)[:n_returned]]
-
-
-def _new_decoder() -> codecs.IncrementalDecoder:
-    return codecs.getincrementaldecoder("utf-8")("replace")
 
 
 def _top(entry: Logprob) -> dict[str, float]:

@@ -71,6 +71,21 @@ def test_logprobs(client: Client) -> None:
         assert max(top.values()) == top[token] == logprob
 
 
+def test_the_probabilities_of_a_prompt(client: Client) -> None:
+    """echo with logprobs, nothing generated: the prompt's tokens, the first with null as with OpenAI, whose types do
+    not know that.
+    """
+    options = {**PROMPT, "echo": True, "logprobs": 1, "max_tokens": 0}
+    made = client.one(lambda api: lenient(api).completions.create(**options))
+    [choice] = made.choices
+    assert (choice.text, choice.finish_reason, made.usage.completion_tokens) == (PROMPT["prompt"], "length", 0)
+    assert "".join(choice.logprobs.tokens) == PROMPT["prompt"]
+    assert choice.logprobs.token_logprobs[0] is choice.logprobs.top_logprobs[0] is None
+    for token, top in zip(choice.logprobs.tokens[1:], choice.logprobs.top_logprobs[1:], strict=True):
+        assert token in top
+        assert len(top) <= 2
+
+
 def test_a_completion_with_a_stop(client: Client) -> None:
     """It ends before the string."""
     text = complete(client).choices[0].text
