@@ -40,7 +40,10 @@ class RpcWorker:
         }
         command = [sys.executable, "-m", "hoshikage_server", "rpc-worker", "--port", str(self.port), "--threads", "1"]
         pipe = subprocess.PIPE
-        self.process = subprocess.Popen([*command, *arguments], env=environ, stdout=pipe, stderr=pipe, text=True)
+        # Elsewhere: with -m Python looks into its folder first, and a checkout has a module that the tests need not have.
+        self.process = subprocess.Popen(
+            [*command, *arguments], env=environ, cwd=folder, stdout=pipe, stderr=pipe, text=True
+        )
         assert self.process.stdout is not None
         if not select.select([self.process.stdout], [], [], READY_S)[0]:
             self.kill()

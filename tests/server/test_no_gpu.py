@@ -119,6 +119,11 @@ def test_a_gpu_that_others_have_filled(monkeypatch: pytest.MonkeyPatch, nvml: Fa
         assert part in told.text("ja")
         assert part in told.text("en")
     assert nvml.n_open == 0
+    monkeypatch.setattr(no_gpu, "is_container", lambda: False)
+    nvml.say("device 0 0 0", "process 1 5")
+    named = why_no_gpu(spec(), 0)
+    assert named is not None
+    assert f"{Path('/proc/1/comm').read_text().strip()} PID 1 (" in named.text("en")
     nvml.say(f"init {DRIVER_NOT_LOADED}")
     told = why_no_gpu(spec(), 0)
     assert told is not None
