@@ -40,7 +40,7 @@ class RpcWorker:
         }
         command = [sys.executable, "-m", "hoshikage_server", "rpc-worker", "--port", str(self.port), "--threads", "1"]
         pipe = subprocess.PIPE
-        # Elsewhere: with -m Python looks into its folder first, and a checkout has a module that the tests need not have.
+        # Elsewhere: with -m Python looks there first, and a checkout has a module that need not be the one under test.
         self.process = subprocess.Popen(
             [*command, *arguments], env=environ, cwd=folder, stdout=pipe, stderr=pipe, text=True
         )
