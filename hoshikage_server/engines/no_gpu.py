@@ -42,6 +42,10 @@ class NoGpuError(HoshikageError):
         self.reason = reason
 
 
+class NoRoomOnGpuError(NoGpuError):
+    """There is a GPU, and no room for even one layer: with less beside the layers there may be."""
+
+
 @dataclass(frozen=True)
 class Surroundings:
     """What decides why llama.cpp sees no GPU.
