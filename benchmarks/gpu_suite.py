@@ -33,14 +33,14 @@ class Step:
 
 
 STEPS = (
-    Step("decode", 0, ("--sentences", "8", "--repetitions", "4")),
+    Step("decode", 0, ("--sentences", "8", "--repetitions", "3")),
     Step("cancel", 0, has_peers=False),
     Step("vram", 0, needs_gpu=True, has_peers=False),
     Step("ttft", 0, ("--sentences", SENTENCES_2000_TOKENS, "--repetitions", "3")),
-    Step("concurrency", 0, ("--clients", "1", "4", "8", "--repetitions", "2")),
+    Step("concurrency", 0, ("--clients", "4", "8", "--repetitions", "2")),
     Step("copying", 0, has_peers=False),
     Step("sampling", 0, ("--repetitions", "3")),
-    Step("decode", 1, ("--sentences", "8", "--repetitions", "4")),
+    Step("decode", 1, ("--sentences", "8", "--repetitions", "3")),
     Step("sampling", 1, ("--repetitions", "3")),
     Step("cancel", 1, has_peers=False),
 )

@@ -40,10 +40,7 @@ class RpcWorker:
         }
         command = [sys.executable, "-m", "hoshikage_server", "rpc-worker", "--port", str(self.port), "--threads", "1"]
         pipe = subprocess.PIPE
-        # Elsewhere: with -m Python looks there first, and a checkout has a module that need not be the one under test.
-        self.process = subprocess.Popen(
-            [*command, *arguments], env=environ, cwd=folder, stdout=pipe, stderr=pipe, text=True
-        )
+        self.process = subprocess.Popen([*command, *arguments], env=environ, stdout=pipe, stderr=pipe, text=True)
         assert self.process.stdout is not None
         if not select.select([self.process.stdout], [], [], READY_S)[0]:
             self.kill()
