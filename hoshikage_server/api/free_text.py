@@ -4,10 +4,18 @@ from __future__ import annotations
 
 import json
 import re
+from typing import Annotated, Any, Literal, NamedTuple
 
 import msgspec
+from msgspec import Meta
+
+from hoshikage_server.api.lark import LarkError, as_regex
+from hoshikage_server.engines.sampling import Text
+from hoshikage_server.errors import RequestError
 
 FIELD = "input"
+Syntax = Literal["lark", "regex"]
+Definition = Annotated[Text, Meta(max_length=100_000)]
 _BEGIN = re.compile(rf'\s*\{{\s*"{FIELD}"\s*:\s*"')
 # As many whole characters as there are; of a surrogate pair both halves.
 _WHOLE = re.compile(
@@ -18,9 +26,51 @@ _WHOLE = re.compile(
 )
 
 
+class TextGrammar(NamedTuple):
+    """What a tool's text has to look like.
+
+    Attributes:
+        syntax: How that is written.
+        definition: The grammar.
+    """
+
+    syntax: Syntax
+    definition: str
+
+
+def as_function(name: str, description: str | None, grammar: TextGrammar | None, param: str) -> dict[str, Any]:
+    """A custom tool as a function; its text is bound to the grammar.
+
+    Args:
+        name: The tool's.
+        description: What it is for.
+        grammar: What its text looks like, if that is not free.
+        param: The grammar's field in the request.
+
+    Raises:
+        RequestError: The grammar cannot be enforced.
+    """
+    text: dict[str, Any] = {"type": "string"}
+    told = [description] if description else []
+    if grammar is not None:
+        told.append(f"The input matches this {grammar.syntax} grammar:\n{grammar.definition}")
+        text["pattern"] = f"^(?:{_regex(grammar, param)})$"
+    parameters = {"type": "object", "properties": {FIELD: text}, "required": [FIELD], "additionalProperties": False}
+    return {"name": name, "description": "\n\n".join(told), "parameters": parameters, "strict": True}
+
+
 def as_arguments(text: str) -> str:
     """The arguments of a function that takes this text."""
     return msgspec.json.encode({FIELD: text}).decode()
+
+
+def _regex(grammar: TextGrammar, param: str) -> str:
+    if grammar.syntax == "regex":
+        return grammar.definition
+    try:
+        return as_regex(grammar.definition)
+    except LarkError as error:
+        raise RequestError("invalid_tool_grammar", param=param, reason=error.reason) from None
 
 
 class FreeText:
