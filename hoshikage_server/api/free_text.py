@@ -73,6 +73,14 @@ def _regex(grammar: TextGrammar, param: str) -> str:
         raise RequestError("invalid_tool_grammar", param=param, reason=error.reason) from None
 
 
+def text_of(arguments: str) -> str:
+    """The text that whole arguments hold."""
+    text = FreeText()
+    text.feed(arguments)
+    text.finish()
+    return text.text
+
+
 class FreeText:
     """Arguments, arriving in any pieces, as the text they hold. What is no such object is taken as it is.
 
