@@ -64,3 +64,21 @@ class EngineSpec(msgspec.Struct, frozen=True):
     draft_model: SpecFile | None = None
     devices: Devices = Devices()
     requires_gpu: bool = False
+
+    @property
+    def expects_gpu(self) -> bool:
+        """Whether somebody has said that there is a GPU, and wants it."""
+        places = msgspec.structs.replace(self.devices, rpc_servers=())
+        return self.gpu_layers != 0 and (self.requires_gpu or self.gpu_layers != "auto" or places != Devices())
+
+    def vocabulary(self) -> EngineSpec:
+        """An engine that knows the vocabulary of the same file, and the template, and nothing else."""
+        return EngineSpec(
+            path=self.path,
+            n_ctx=0,
+            is_vocab_only=True,
+            mtime_ns=self.mtime_ns,
+            size_bytes=self.size_bytes,
+            ctime_ns=self.ctime_ns,
+            chat_template=self.chat_template,
+        )

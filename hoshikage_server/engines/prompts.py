@@ -40,12 +40,11 @@ class Prompts:
             HoshikageError: The prompt, or an answer of that form, cannot be had.
         """
         prompt = self._made(frame.messages, frame.form, frame.text)
-        if isinstance(prompt, ChatPrompt) and frame.n_ctx is not None:
-            self._model.require_room(prompt.prompt, frame.n_ctx)
-        elif isinstance(prompt, str) and frame.n_ctx is not None:
-            self._model.require_room(prompt, frame.n_ctx)
-        if isinstance(prompt, list):
-            self._model.require_tokens(prompt)
+        text = prompt.prompt if isinstance(prompt, ChatPrompt) else prompt
+        if isinstance(text, list):
+            self._model.require_tokens(text)
+        elif frame.n_ctx is not None:
+            self._model.require_room(text, frame.n_ctx)
         n_prompt = len(self._tokens(prompt))
         if frame.n_ctx is not None and n_prompt >= frame.n_ctx:
             raise ContextLengthError(n_prompt, frame.n_ctx)

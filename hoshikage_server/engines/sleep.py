@@ -95,8 +95,3 @@ class Dormitory:
     def _are_too_many(self) -> bool:
         n_bytes = sum(bed.n_bytes for bed in self._beds.values())
         return len(self._beds) > _BEDS_MAX or n_bytes > self._settings.now.sleep_cache
-
-    def close(self) -> None:
-        """Forgets everything."""
-        while self._beds:
-            self._beds.popitem()[1].file.close()

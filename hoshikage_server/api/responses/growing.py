@@ -8,8 +8,8 @@ from typing import Any
 
 import msgspec
 
+from hoshikage_server.api.chat_objects import ChosenLogprob
 from hoshikage_server.api.free_text import FreeText
-from hoshikage_server.api.reply import ChosenLogprob
 from hoshikage_server.api.responses.event_objects import (
     ArgumentsDelta,
     ArgumentsDone,

@@ -3,68 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Collection
-from typing import Literal
 
-import msgspec
-
+from hoshikage_server.api.chat_objects import (
+    CallDelta,
+    CallObject,
+    CustomCallObject,
+    CustomDelta,
+    CustomObject,
+    FunctionDelta,
+    FunctionObject,
+)
 from hoshikage_server.api.free_text import FreeText, text_of
 from hoshikage_server.engines.wire import ToolDelta
-
-
-class FunctionObject(msgspec.Struct, frozen=True):
-    """Which function, and its arguments as JSON text."""
-
-    name: str
-    arguments: str
-
-
-class _Call(msgspec.Struct, frozen=True, tag_field="type"):
-    """Base of calls."""
-
-    id: str
-
-
-class CallObject(_Call, frozen=True, tag="function"):
-    """A call of a function."""
-
-    function: FunctionObject
-
-
-class CustomObject(msgspec.Struct, frozen=True):
-    """Which custom tool, and its text."""
-
-    name: str
-    input: str
-
-
-class CustomCallObject(_Call, frozen=True, tag="custom"):
-    """A call of a custom tool."""
-
-    custom: CustomObject
-
-
-class FunctionDelta(msgspec.Struct, frozen=True, omit_defaults=True):
-    """What a chunk adds to a call."""
-
-    name: str | None = None
-    arguments: str | None = None
-
-
-class CustomDelta(msgspec.Struct, frozen=True, omit_defaults=True):
-    """What a chunk adds to the call of a custom tool."""
-
-    name: str | None = None
-    input: str | None = None
-
-
-class CallDelta(msgspec.Struct, frozen=True, omit_defaults=True):
-    """What a chunk adds to one of the calls: to that of a function, or of a custom tool."""
-
-    index: int
-    id: str | None = None
-    type: Literal["function", "custom"] | None = None
-    function: FunctionDelta | None = None
-    custom: CustomDelta | None = None
 
 
 def call_object(call: ToolDelta, arguments: str, custom: Collection[str]) -> CallObject | CustomCallObject:
