@@ -15,7 +15,7 @@ from hoshikage_server.errors import RequestError
 
 FIELD = "input"
 Syntax = Literal["lark", "regex"]
-Definition = Annotated[Text, Meta(max_length=100_000)]
+Definition = Annotated[Text, Meta(max_length=20_000)]
 _BEGIN = re.compile(rf'\s*\{{\s*"{FIELD}"\s*:\s*"')
 # As many whole characters as there are; of a surrogate pair both halves.
 _WHOLE = re.compile(

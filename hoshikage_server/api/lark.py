@@ -13,7 +13,8 @@ from typing import NamedTuple, NoReturn
 from hoshikage_server.messages import Said, said
 
 _LENGTH_MAX = 50_000  # characters of the expression: names that mention others twice double it each time
-_DEPTH_MAX = 40
+_TOTAL_MAX = 10 * _LENGTH_MAX  # of all names together
+_DEPTH_MAX = 40  # of names within names, and of brackets within brackets
 _TOKENS = re.compile(
     r"""
     (?P<space>[ \t\r\f]+ | //[^\n]* | \#[^\n]*)
@@ -167,6 +168,7 @@ class _Expansion:
         self._definitions = definitions
         self._made: dict[str, str] = {}
         self._under_way: list[str] = []
+        self._n_chars = 0
         skipped = "|".join(_Reading(self, tokens, is_rule=False).whole() for tokens in ignored)
         self.between = f"(?:{skipped})*" if skipped else ""
 
@@ -189,6 +191,9 @@ class _Expansion:
             is_rule = not name.isupper()
             self._made[name] = _Reading(self, self._definitions[name], is_rule=is_rule).whole()
             self._under_way.pop()
+            self._n_chars += len(self._made[name])
+            if self._n_chars > _TOTAL_MAX:
+                raise LarkError(said("lark_too_large"))
         return self._made[name]
 
 
@@ -199,6 +204,7 @@ class _Reading:
         self._expansion = expansion
         self._tokens = tokens
         self._at = 0
+        self._depth = 0
         self._is_rule = is_rule
 
     def whole(self) -> str:
@@ -239,9 +245,13 @@ class _Reading:
     def _atom(self) -> str:
         token = self._next()
         if token.text in ("(", "["):
+            self._depth += 1
+            if self._depth > _DEPTH_MAX:
+                raise LarkError(said("lark_too_large"))
             inner = self._choice()
             if not self._take(")" if token.text == "(" else "]"):
                 self._unreadable()
+            self._depth -= 1
             return f"(?:{inner})?" if token.text == "[" else inner
         if token.kind == "common":
             return _COMMON[token.text]

@@ -52,6 +52,8 @@ def test_a_grammar_takes_what_lark_would(grammar: str, good: list[str], bad: lis
 
 
 DOUBLING = "start: a0\n" + "\n".join(f"a{i}: a{i + 1} a{i + 1}" for i in range(30)) + '\na30: "x"'
+WIDE = f'start: {" ".join(f"a{i}" for i in range(50))}\nlong: "{"x" * 20_000}"\n'
+WIDE += "\n".join(f'a{i}: long "x"' for i in range(50))
 REFUSED = [
     ('start: "a" start', "'start' mentions itself"),
     ('start: a\na: b | "x"\nb: "(" a ")"', "'a' mentions itself"),
@@ -70,6 +72,8 @@ REFUSED = [
     ("start", "line 1"),
     ("%", "line 1"),
     (DOUBLING, "too large"),
+    ("start: " + "(" * 20_000, "too large"),
+    (WIDE, "too large"),
     ("\n".join(f"a{i}: a{i + 1}" for i in range(100)) + '\na100: "x"\nstart: a0', "too large"),
 ]
 

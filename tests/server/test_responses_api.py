@@ -133,6 +133,16 @@ def test_outputs_of_a_call_that_goes_on(api: Api) -> None:
     assert [message["content"] for message in told if message["role"] == "tool"] == ["half\nall"]
 
 
+def test_going_on_behind_a_call_that_was_cut(api: Api) -> None:
+    """Its item says that it is incomplete: the model is told what there is of it. Others have to be JSON."""
+    cut = {"type": "function_call", "name": "f", "arguments": '{"x": 1', "call_id": "c", "status": "incomplete"}
+    output = {"type": "function_call_output", "call_id": "c", "output": "No such call."}
+    (called, _) = frame_of(ask(api, [cut, output, said("user", "params")]))["messages"][:2]
+    assert called["tool_calls"][0]["function"] == {"name": "f", "arguments": '{"input":"{\\"x\\": 1"}'}
+    whole = {**cut, "status": "completed"}
+    assert refused(api, [whole, output, said("user", "x")]) == ("arguments_not_json", "input[0].arguments")
+
+
 def test_tools_that_items_bring(api: Api) -> None:
     """The model has them beside the request's, the latest of a name; a continued conversation keeps them."""
     old, new = {**FUNCTION, "name": "g", "description": "Old."}, {**FUNCTION, "name": "g", "description": "New."}

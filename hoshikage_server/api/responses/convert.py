@@ -142,7 +142,12 @@ def _function(item: Call, path: str) -> tuple[str, str]:
         name, arguments = SEARCH.name, msgspec.json.encode(item.arguments).decode()
     else:
         name, arguments = function_name(item.name, item.namespace), item.arguments or "{}"
-    check_arguments(arguments, _field(path, "arguments"))
+    try:
+        check_arguments(arguments, _field(path, "arguments"))
+    except RequestError:
+        if item.status != "incomplete":
+            raise
+        arguments = free_text.as_arguments(arguments)  # a call that was cut off is told as what there is of it
     return name, arguments
 
 
