@@ -100,6 +100,7 @@ BAD: list[tuple[dict[str, Any], str | None, str | None]] = [
     ({"tools": [{**CUSTOM, "format": {"type": "grammar", "syntax": "lark", "definition": "start: start"}}]},
      "invalid_grammar", "tools[0].format"),
     ({"tools": [{"type": "tool_search"}]}, "unsupported_value", "tools[0].type"),
+    ({"tools": [FUNCTION, {"type": "local_shell"}]}, "unsupported_value", "tools[1].type"),
     ({"tools": [{"type": "tool_search", "execution": "client", "parameters": {"type": "array"}}]},
      "invalid_function_parameters", "tools[0].parameters"),
     ({"input": [{"type": "additional_tools", "role": "user", "tools": []}]}, "invalid_value", "input[0].role"),

@@ -3,8 +3,8 @@
 A custom tool takes free text: for the model it is a function with one string. The tools of a namespace (those of an
 MCP server, say) are functions whose names begin with it. A search for tools that the client does is a function as well.
 OpenAI's own tools run on OpenAI's servers: a request that has only such tools is refused; beside others they are left
-out, for coding agents always send some. The response's `tools` are those of the request that the model was shown; items
-of the input may bring more.
+out, for coding agents always send some. Those that the client runs, but only OpenAI's models know, are refused. The
+response's `tools` are those of the request that the model was shown; items of the input may bring more.
 """
 
 from __future__ import annotations
@@ -30,11 +30,12 @@ TOOLS_MAX = 1024
 
 _HOSTED = frozenset(
     """
-    apply_patch code_interpreter computer computer_use computer_use_preview file_search image_generation local_shell mcp
-    programmatic_tool_calling shell web_search web_search_2025_08_26 web_search_preview
-    web_search_preview_2025_03_11
+    code_interpreter file_search image_generation mcp programmatic_tool_calling web_search web_search_2025_08_26
+    web_search_preview web_search_preview_2025_03_11
     """.split()  # noqa: SIM905
 )
+# The client would run them, and wait in vain: models here do not know how to call them.
+_TAUGHT = frozenset({"apply_patch", "computer", "computer_use", "computer_use_preview", "local_shell", "shell"})
 
 
 class FunctionTool(msgspec.Struct, frozen=True, tag_field="type", tag="function", omit_defaults=True):
@@ -249,6 +250,8 @@ def _add_all(toolbox: Toolbox, raws: Sequence[msgspec.Raw], path: str, shown: li
     for index, raw in enumerate(raws):
         where = f"{path}[{index}]"
         kind = tagged.kind_of(raw, where).type
+        if isinstance(kind, str) and kind in _TAUGHT:
+            raise RequestError("hosted_tool", param=f"{where}.type", got=invalid.show(kind))
         tool = None if isinstance(kind, str) and kind in _HOSTED else _read(raw, where, kind, _READERS)
         if tool is None or (isinstance(tool, SearchTool) and tool.execution == "server"):
             hosted = hosted or RequestError("hosted_tool", param=f"{where}.type", got=invalid.show(kind))
@@ -273,7 +276,7 @@ def _flat(tool: Any, path: str) -> Iterator[tuple[_Callable, str, str | None]]:
 def _read(raw: msgspec.Raw, path: str, kind: Any, readers: dict[str, msgspec.json.Decoder[Any]]) -> Any:
     reader = readers.get(kind) if isinstance(kind, str) else None
     if reader is None:
-        raise tagged.unknown(kind, path, readers, _HOSTED)
+        raise tagged.unknown(kind, path, readers, _HOSTED | _TAUGHT)
     return tagged.decode(reader, raw, path)
 
 
