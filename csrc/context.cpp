@@ -30,11 +30,17 @@ void advance(hsk_context &context) {
     context.progress.store(context.progress.load(std::memory_order_relaxed) + 1, std::memory_order_relaxed);
 }
 
+// After how many of its tokens a slot's logits are kept, not counting guesses.
+int32_t n_outputs(const hsk_slot &slot) {
+    return slot.sampler != nullptr ? std::max(1, slot.n_logits) : slot.n_logits;
+}
+
 void require_slots(const hsk_context &context, const hsk_slot *slots, size_t n_slots) {
     hsk::require(n_slots > 0, "a step needs at least one slot");
     const llama_vocab *vocab = llama_model_get_vocab(context.model.get());
     int64_t n_tokens = 0;
     int64_t n_draft = 0;
+    int64_t n_kept = 0;
     std::vector<bool> seen(context.rows.size(), false);
     for (size_t i = 0; i < n_slots; i++) {
         const hsk_slot &slot = slots[i];
@@ -50,9 +56,13 @@ void require_slots(const hsk_context &context, const hsk_slot *slots, size_t n_s
         hsk::require(slot.n_draft >= 0 && slot.n_draft < slot.n_tokens, "a slot needs a token before its guesses");
         hsk::require(slot.n_draft == 0 || slot.sampler != nullptr, "guesses need a sampler that judges them");
         n_draft += slot.n_draft;
+        hsk::require(slot.n_logits >= 0 && slot.n_logits <= slot.n_tokens - slot.n_draft,
+                     "a slot has fewer tokens than n_logits");
+        n_kept += n_outputs(slot) + slot.n_draft;
     }
     hsk::require(n_tokens <= context.n_batch, "more tokens than n_batch in one step");
     hsk::require(n_draft <= context.n_draft_max, "more guesses than n_draft_max in one step");
+    hsk::require(n_kept <= context.n_outputs_max, "a step cannot keep the logits of so many tokens");
 }
 
 void fill_batch(hsk_context &context, hsk_slot *slots, size_t n_slots) {
@@ -64,17 +74,20 @@ void fill_batch(hsk_context &context, hsk_slot *slots, size_t n_slots) {
         slot.token = LLAMA_TOKEN_NULL;
         slot.n_accepted = 0;
         slot.status = HSK_OK;
-        const int32_t first_output = slot.n_tokens - 1 - slot.n_draft;
+        const int32_t n_known = slot.n_tokens - slot.n_draft;
+        const int32_t first_output = n_known - n_outputs(slot);
+        const auto sequence = static_cast<size_t>(slot.seq_id);
+        context.n_rows[sequence] = n_outputs(slot);
         for (int32_t k = 0; k < slot.n_tokens; k++) {
             const int32_t row = batch.n_tokens++;
-            const bool wants_output = k >= first_output && (slot.want_logits != 0 || slot.sampler != nullptr);
+            const bool is_kept = k >= first_output && n_outputs(slot) > 0;
             batch.token[row] = slot.tokens[k];
             batch.pos[row] = slot.pos + k;
             batch.n_seq_id[row] = 1;
             batch.seq_id[row][0] = slot.seq_id;
-            batch.logits[row] = wants_output ? 1 : 0;
-            if (wants_output && k == first_output) {
-                context.rows[static_cast<size_t>(slot.seq_id)] = row;
+            batch.logits[row] = is_kept ? 1 : 0;
+            if (is_kept && k == n_known - 1) {
+                context.rows[sequence] = row;
             }
         }
     }
@@ -128,11 +141,13 @@ void decode(hsk_context &context, hsk_slot *slots, size_t n_slots) {
                        "llama_decode failed with " + std::to_string(status) + (logged.empty() ? "" : ": " + logged));
 }
 
-float *logits_of(hsk_context &context, int32_t seq_id) {
+float *logits_of(hsk_context &context, int32_t seq_id, int32_t n_back = 0) {
     hsk::require_sequence(context, seq_id);
     const int32_t row = context.rows[static_cast<size_t>(seq_id)];
     hsk::require(row != hsk::no_row, "the last step kept no logits for the sequence");
-    float *logits = llama_get_logits_ith(context.llama.get(), row);
+    hsk::require(n_back >= 0 && n_back < context.n_rows[static_cast<size_t>(seq_id)],
+                 "n_back is before the logits that were kept");
+    float *logits = llama_get_logits_ith(context.llama.get(), row - n_back);
     if (logits == nullptr) {
         throw hsk::Failure(HSK_INTERNAL, "llama.cpp has no logits for the sequence");
     }
@@ -284,8 +299,8 @@ llama_context_params native_params(const hsk_context_params &params) {
     native.n_batch = params.n_batch;
     native.n_ubatch = std::min(params.n_ubatch, params.n_batch);
     native.n_seq_max = params.n_seq_max;
-    // A step keeps the logits after the last token of each sequence, and after each guess.
-    native.n_outputs_max = std::min(params.n_batch, params.n_seq_max + params.n_draft_max);
+    // A step keeps the logits after the last token of each sequence, and after each guess or after tokens of a prompt.
+    native.n_outputs_max = std::min(params.n_batch, params.n_seq_max + std::max<uint32_t>(params.n_draft_max, HSK_LOGITS_MAX));
     native.n_threads = params.n_threads;
     native.n_threads_batch = params.n_threads_batch;
     native.flash_attn_type = params.flash_attention < 0    ? LLAMA_FLASH_ATTN_TYPE_AUTO
@@ -360,8 +375,10 @@ int32_t hsk_context_new(const hsk_model *model, const hsk_context_params *params
         context->threads->attach(context->llama.get());
         hsk::apply_loras(context->llama.get(), context->loras, scales);
         context->rows.assign(params->n_seq_max, hsk::no_row);
+        context->n_rows.assign(params->n_seq_max, 0);
         context->n_batch = static_cast<int32_t>(llama_n_batch(context->llama.get()));
         context->n_draft_max = static_cast<int32_t>(params->n_draft_max);
+        context->n_outputs_max = static_cast<int32_t>(native.n_outputs_max);
         context->batch = llama_batch_init(context->n_batch, 0, 1);
         *out = context.release();
     });
@@ -412,17 +429,20 @@ int32_t hsk_logits_copy(hsk_context *context, int32_t seq_id, float *logits, siz
     });
 }
 
-int32_t hsk_logprobs_get(hsk_context *context, int32_t seq_id, int32_t token, float *token_logprob, int32_t *top_tokens,
-                         float *top_logprobs, size_t n_top, hsk_error *error) noexcept {
+int32_t hsk_logprobs_get(hsk_context *context, int32_t seq_id, int32_t n_back, int32_t token, float *token_logprob,
+                         int32_t *top_tokens, float *top_logprobs, size_t n_top, hsk_error *error) noexcept {
     return hsk::guarded(error, [&] {
         const llama_vocab *vocab = llama_model_get_vocab(context->model.get());
         const auto n_vocab = static_cast<size_t>(llama_vocab_n_tokens(vocab));
         hsk::require(n_top <= n_vocab, "n_top is larger than the vocabulary");
-        const float *logits = logits_of(*context, seq_id);
+        const float *logits = logits_of(*context, seq_id, n_back);
         const float log_sum = log_sum_exp(logits, n_vocab);
         if (token != LLAMA_TOKEN_NULL) {
             hsk::require_token(vocab, token);
             *token_logprob = logits[token] - log_sum;
+        }
+        if (n_top == 0) {
+            return;
         }
         std::vector<int32_t> order(n_vocab);
         std::iota(order.begin(), order.end(), 0);

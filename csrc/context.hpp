@@ -32,10 +32,12 @@ struct hsk_context {
     hsk::native_context llama;
     std::atomic<bool> interrupted{false};
     std::atomic<uint64_t> progress{0};
-    std::vector<int32_t> rows;  // by sequence: where in the last batch the logits after its last token are
+    std::vector<int32_t> rows;    // by sequence: where in the last batch the logits after its last token are
+    std::vector<int32_t> n_rows;  // and how many there are up to that
     llama_batch batch{};
     int32_t n_batch = 0;
     int32_t n_draft_max = 0;
+    int32_t n_outputs_max = 0;
     std::unique_ptr<hsk::Drafter> drafter;
 
     hsk_context();

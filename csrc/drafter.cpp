@@ -25,7 +25,7 @@ Drafter::Drafter(hsk_context &context, const hsk_model &draft_model, const hsk_c
         throw Failure(HSK_UNSUPPORTED, "this model cannot draft: it has no weights, an encoder or a recurrent memory");
     }
     llama_context_params native = native_params(params);
-    native.n_seq_max = static_cast<uint32_t>(context.rows.size());
+    native.n_seq_max = native.n_outputs_max = static_cast<uint32_t>(context.rows.size());
     native.abort_callback = on_node;
     native.abort_callback_data = &context;
     {

@@ -80,6 +80,10 @@ int32_t hsk_log_take(int32_t *level, hsk_text *out, hsk_error *error) HSK_NOEXCE
 
 /* ---- Parameters ------------------------------------------------------------------------------------------------- */
 
+enum {
+    HSK_LOGITS_MAX = 32
+}; /* of a step's tokens that are neither the last of a sequence nor guesses: so many may keep their logits */
+
 typedef struct hsk_context_params {
     uint32_t n_ctx;          /* tokens the KV cache holds, over all sequences */
     uint32_t n_batch;        /* tokens one step may compute */
@@ -249,7 +253,7 @@ typedef struct hsk_slot {
     const int32_t *tokens; /* the caller's, read during the call */
     int32_t n_tokens;      /* at least 1 */
     int32_t n_draft;       /* the last so many of them are guesses; they need a sampler, and a token before them */
-    int32_t want_logits;   /* keep the logits after the last token */
+    int32_t n_logits;      /* keep the logits after the last so many tokens, not counting guesses */
     hsk_sampler *sampler;  /* samples and accepts the next token; NULL: none */
     int32_t n_accepted;    /* out: how many guesses are what was sampled in their place; the sequence holds no others */
     int32_t token;         /* out: the token sampled after those, -1 if there is none */
@@ -288,9 +292,10 @@ int32_t hsk_sample(hsk_context *context, int32_t seq_id, hsk_sampler *sampler, i
 /* Copies the logits the last step kept for the sequence; n_vocab floats. */
 int32_t hsk_logits_copy(hsk_context *context, int32_t seq_id, float *logits, size_t n_vocab, hsk_error *error) HSK_NOEXCEPT;
 
-/* Natural log-probabilities, before any sampler, of the n_top likeliest tokens (most likely first) and of `token` (if not -1). */
-int32_t hsk_logprobs_get(hsk_context *context, int32_t seq_id, int32_t token, float *token_logprob, int32_t *top_tokens,
-                         float *top_logprobs, size_t n_top, hsk_error *error) HSK_NOEXCEPT;
+/* Natural log-probabilities, before any sampler, of the n_top likeliest tokens (most likely first) and of `token` (if not -1), by the
+ * logits that the last step kept n_back tokens before the last of the sequence. */
+int32_t hsk_logprobs_get(hsk_context *context, int32_t seq_id, int32_t n_back, int32_t token, float *token_logprob,
+                         int32_t *top_tokens, float *top_logprobs, size_t n_top, hsk_error *error) HSK_NOEXCEPT;
 
 /* Goes back to where a sequence held its first n positions; *n_held is n afterwards, or less where it holds less. Where the model's
  * memory cannot go back to there (a window that has moved on, a recurrent state) the sequence is empty and *n_held 0. */

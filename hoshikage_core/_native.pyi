@@ -33,6 +33,7 @@ class _Lib:
     HSK_INTERNAL: Final[int]
     HSK_DEAD_END: Final[int]
     HSK_DEVICES_MAX: Final[int]
+    HSK_LOGITS_MAX: Final[int]
     HSK_SPLIT_NONE: Final[int]
     HSK_SPLIT_LAYER: Final[int]
     HSK_SPLIT_TENSOR: Final[int]
@@ -128,6 +129,7 @@ class _Lib:
         self,
         context: Any,
         seq_id: int,
+        n_back: int,
         token: int,
         token_logprob: Any,
         top_tokens: Any,

@@ -68,7 +68,7 @@ class NativeStep:
             slot.tokens = self._tokens + offset
             slot.n_tokens = n_tokens
             slot.n_draft = 0
-            slot.want_logits = end == len(sequence.tokens)
+            slot.n_logits = n_tokens if sequence.is_scored else end == len(sequence.tokens)
             # Freed under the engine's lock only, which is held here.
             slot.sampler = sequence.sampler.pointer if samples else ffi.NULL
             offset += n_tokens
@@ -78,4 +78,4 @@ class NativeStep:
                 self._tokens[offset : offset + slot.n_draft] = guesses
                 offset += slot.n_draft
         if self._awaits_end:
-            slot.want_logits = True
+            slot.n_logits = max(slot.n_logits, 1)

@@ -24,8 +24,10 @@ class Event(NamedTuple):
             possible beginning of a stop string is held back.
         finish_reason: Set on the last event of a choice: "stop" (end token or stop string), "length" or "cancelled".
         choice: Which of several choices it belongs to.
-        logprobs: Where they were asked for: those tokens of the answer whose text begins in this event's text. Tokens
-            without text (end tokens) and those of the stop string that ended the answer are in no event.
+        logprobs: Where they were asked for: those tokens of the answer whose text begins in this event's text, and
+            special tokens before them.
+        rest_logprobs: In the last event: those that are no part of the text, such as an end token and a stop string.
+        prompt_logprobs: Where they were asked for: the next tokens of the prompt, before any of the answer.
     """
 
     text: str
@@ -33,6 +35,8 @@ class Event(NamedTuple):
     finish_reason: FinishReason | None = None
     choice: int = 0
     logprobs: tuple[TokenLogprobs, ...] = ()
+    rest_logprobs: tuple[TokenLogprobs, ...] = ()
+    prompt_logprobs: tuple[TokenLogprobs, ...] = ()
 
 
 class Rules(NamedTuple):
@@ -89,6 +93,8 @@ class Answer:
         self.n_tokens += 1
         rules, model = self._rules, self._model
         if model.is_end(token):
+            if self.queue is not None:
+                self.queue.add(self.n_tokens - 1, logprobs, b"", b"", 0)
             return self._event(self._flush(), token, "stop")
         piece = model.token_to_bytes(token, special=token in rules.shown_specials)
         if self._reasoning is not None:
@@ -115,7 +121,8 @@ class Answer:
     def _event(self, text: str, token: int, reason: FinishReason | None) -> Event:
         if self.queue is None:
             return Event(text, (token,), reason, self.choice)
-        return Event(text, (token,), reason, self.choice, self.queue.shown(len(text)))
+        shown = self.queue.shown(len(text))
+        return Event(text, (token,), reason, self.choice, shown, () if reason is None else self.queue.rest())
 
     def _flush(self) -> str:
         text = self._scanner.feed(self._decoder.flush())

@@ -94,6 +94,8 @@ class Engine:
         self._chat: ChatTemplate | None = None
         self._texts = GrowingTexts(model)
         self._s_per_token = math.inf  # of a prompt, lately; until that is known, pieces are small
+        # The logits after the last token of every other sequence may be kept too.
+        self._n_scored_max = min(lib.HSK_LOGITS_MAX, self.n_batch - self.parallel + 1)
         self._piece_s = _PIECE_S if model.n_gpu_layers else math.inf
         self.native_step = NativeStep(self.parallel, self.n_batch, awaits_end=bool(model.n_gpu_layers))
         self.native = Handle(_new_context(model, shape, params, lora), lib.hsk_context_free, "engine")
@@ -122,6 +124,7 @@ class Engine:
         so_far: SequenceOf[int] = (),
         shape: ChatPrompt | None = None,
         n_top_logprobs: int | None = None,
+        n_prompt_logprobs: int | None = None,
         n_choices: int = 1,
         first_choice: int = 0,
         thinking_budget: int | None = None,
@@ -132,7 +135,7 @@ class Engine:
         Args:
             prompt: Text, token ids, or a rendered chat: its stop strings, its grammar and its reasoning block count.
             sampling: How tokens are chosen; None takes the defaults.
-            max_tokens: Tokens of an answer at most; None: until the context is full.
+            max_tokens: Tokens of an answer at most; None: until the context is full; 0: compute the prompt only.
             stop: Texts that end an answer; they are not part of it.
             so_far: The tokens the answer already consists of, from a generation that was cut off: it goes on as that
                 one would have, given the same prompt, stops and sampling (with its seed). They count towards
@@ -142,6 +145,8 @@ class Engine:
                 logits that are gone: they begin to learn anew.
             shape: The rendered chat that a prompt of token ids was made from.
             n_top_logprobs: Tell each token's log-probability, and those of so many likely ones in its place.
+            n_prompt_logprobs: Tell the same of the prompt's tokens, but for the first. All of them are computed then,
+                whatever ``reuse`` says, and in small pieces.
             n_choices: How many answers to give, one after the other from one computed prompt. Each is the one that
                 ``choice_seed`` of the seed and of its number gives alone.
             first_choice: Where to begin; ``so_far`` is of this choice.
@@ -177,6 +182,7 @@ class Engine:
         _checks.integer("first_choice", first_choice, 0, n_choices - 1)
         if thinking_budget is not None:
             _checks.integer("thinking_budget", thinking_budget, 0, 2**31 - 1)
+        reuse = reuse and n_prompt_logprobs is None  # what was computed before has left no logits
         sequence = self._open(prompt, sampling, shape, thinking_budget, first_choice, reuse)
         try:
             generation = Generation(
@@ -186,6 +192,7 @@ class Engine:
                 so_far,
                 shape=shape,
                 n_top_logprobs=n_top_logprobs,
+                n_prompt_logprobs=n_prompt_logprobs,
                 n_choices=n_choices,
                 first_choice=first_choice,
             )
@@ -248,6 +255,7 @@ class Engine:
         max_tokens: int | None = None,
         stop: SequenceOf[str] = (),
         n_top_logprobs: int | None = None,
+        n_prompt_logprobs: int | None = None,
         thinking_budget: int | None = None,
     ) -> Completion:
         """The whole answer to a prompt; arguments and errors are those of ``stream``."""
@@ -257,6 +265,7 @@ class Engine:
             max_tokens=max_tokens,
             stop=stop,
             n_top_logprobs=n_top_logprobs,
+            n_prompt_logprobs=n_prompt_logprobs,
             thinking_budget=thinking_budget,
         ) as generation:
             return generation.result()
@@ -380,7 +389,10 @@ class Engine:
                 return True
             if self._guesser is not None:
                 self._guesser.learn(parts, sampled, time.perf_counter() - begun)
-            for generation, (sequence, _, samples, guesses), tokens in zip(chosen, parts, sampled, strict=True):
+            for generation, (sequence, n_tokens, samples, guesses), tokens in zip(chosen, parts, sampled, strict=True):
+                if sequence.is_scored:
+                    self._rest()
+                    generation.on_scored(n_tokens)
                 if guesses:
                     generation.on_guesses(len(guesses), tokens)
                 elif tokens:
@@ -518,7 +530,7 @@ class Engine:
             except HoshikageError:
                 self._prefixes.on_failed()
                 raise
-            if n_tokens >= _N_MEASURED:
+            if n_tokens >= _N_MEASURED and not any(part[0].is_scored for part in parts):
                 self._s_per_token = (time.monotonic() - begun) / n_tokens
             self._prefixes.on_computed()
             return sampled
@@ -596,10 +608,14 @@ class Engine:
         if prefilling:  # those that decode are not to stand still while a prompt is computed
             limit_s = min(_STALL_S, self._piece_s) if decoding else self._piece_s
             n_left = min(n_left, len(decoding) + self._n_prefill(limit_s))
+        n_scored = self._n_scored_max
         chosen, parts = [], []
         for generation in decoding + prefilling:
             n_pending = generation.sequence.n_pending
             n_tokens = self.n_at_once(generation.sequence.id, min(n_pending, n_left))
+            if generation.sequence.is_scored:
+                n_tokens = min(n_tokens, n_scored)
+                n_scored -= n_tokens
             if n_tokens:
                 guesses = self._guesses(generation, n_spare, len(decoding)) if n_spare > 0 else ()
                 n_spare -= len(guesses)

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from hoshikage_core import _checks
 from hoshikage_core._ffi import Handle
 from hoshikage_core.answer import Answer, Event, FinishReason, Rules
-from hoshikage_core.errors import ClosedError, HoshikageError, InvalidArgumentError, Reason
+from hoshikage_core.errors import ClosedError, ContextFullError, HoshikageError, InvalidArgumentError, Reason
 from hoshikage_core.logprobs import LogprobReader, TokenLogprobs
 
 if TYPE_CHECKING:
@@ -47,10 +47,12 @@ class Completion:
         timings: Where the time went.
         n_reasoning: Tokens in its reasoning block.
         choice: Which of several choices it is.
-        logprobs: Those of its tokens, where they were asked for.
+        logprobs: One for each of its tokens, where they were asked for.
         n_cached: How many tokens of the prompt an earlier sequence had computed.
         n_drafted: How many tokens were guessed; see ``Speculation``.
         n_accepted: How many of the guesses were right.
+        prompt_logprobs: Those of the prompt's tokens, but for the first, which nothing comes before; where they were
+            asked for. Of several choices, the first has them.
     """
 
     text: str
@@ -65,6 +67,7 @@ class Completion:
     n_cached: int = 0
     n_drafted: int = 0
     n_accepted: int = 0
+    prompt_logprobs: tuple[TokenLogprobs, ...] = ()
 
 
 class _Draft(NamedTuple):
@@ -110,17 +113,20 @@ class Generation:
         *,
         shape: ChatPrompt | None = None,
         n_top_logprobs: int | None = None,
+        n_prompt_logprobs: int | None = None,
         n_choices: int = 1,
         first_choice: int = 0,
     ) -> None:
         if max_tokens is not None:
-            _checks.integer("max_tokens", max_tokens, 1, 2**63)
+            _checks.integer("max_tokens", max_tokens, 0, 2**63)
         stops = _checks.texts("stop", stop)
         if "" in stops:
             raise InvalidArgumentError("stop", Reason("empty_stop", "must not hold an empty text"))
         model = sequence.engine.model
         if n_top_logprobs is not None:
             _checks.integer("n_top_logprobs", n_top_logprobs, 0, model.info.n_vocab)
+        if n_prompt_logprobs is not None:
+            _checks.integer("n_prompt_logprobs", n_prompt_logprobs, 0, model.info.n_vocab)
         self.stops = tuple(dict.fromkeys([*stops, *(shape.stops if shape else ())]))
         self.shape = shape
         self.sequence = sequence
@@ -128,7 +134,6 @@ class Generation:
         self.n_choices = n_choices
         self.finish_reason: FinishReason | None = None
         self.failure: HoshikageError | None = None
-        self.samples = True
         self.is_between = False
         self.n_drafted = self.n_accepted = 0
         room = sequence.engine.n_ctx - self.n_prompt
@@ -141,7 +146,11 @@ class Generation:
             opening=shape.generation_prompt if shape else "",
             has_logprobs=n_top_logprobs is not None,
         )
+        self.samples = self._rules.max_tokens > 0
         self._reader = None if n_top_logprobs is None else LogprobReader(n_top_logprobs)
+        self._prompt_reader = None if n_prompt_logprobs is None else LogprobReader(n_prompt_logprobs)
+        self._n_scored = 1  # of the prompt's tokens: the first has no probability
+        sequence.is_scored = self._prompt_reader is not None and self.n_prompt > 1
         self._answer = Answer(model, first_choice, self._rules)
         self._drafts: deque[_Draft] = deque()
         # Tokens to append, not to sample, where logits come next; the second are those that have to be told of.
@@ -268,6 +277,19 @@ class Generation:
             return 0
         return self._rules.max_tokens - self.n_completion - 1
 
+    def on_scored(self, n_tokens: int) -> None:
+        """Takes note that so many tokens were computed, whose logits tell of those that follow them."""
+        assert self._prompt_reader is not None
+        sequence = self.sequence
+        end = sequence.n_computed
+        # A model whose memory cannot go back may compute a prompt twice.
+        told = range(max(self._n_scored, end - n_tokens + 1), min(end + 1, self.n_prompt))
+        entries = [self._prompt_reader.read(sequence, sequence.tokens[index], end - index) for index in told]
+        if entries:
+            self._n_scored = told.stop
+            self._events.append(Event("", choice=self.choice, prompt_logprobs=tuple(entries)))
+        sequence.is_scored = self._n_scored < self.n_prompt
+
     def on_token(self, token: int, n_after: int = 0) -> None:
         """Takes a token the engine sampled for this sequence, and how many more of its step come after it."""
         self._last = time.perf_counter()
@@ -296,6 +318,10 @@ class Generation:
 
     def on_logits(self) -> None:
         """Takes note that all tokens are computed, where none is to be sampled."""
+        if self._rules.max_tokens == 0:
+            self._first = self._last = time.perf_counter()
+            self.finish("length")
+            return
         if not self._draft_others():
             return
         if self._draft is not None:
@@ -335,6 +361,9 @@ class Generation:
 
     def finish(self, reason: FinishReason) -> None:
         """Ends the choice between two tokens, or with "cancelled" all of them."""
+        if reason == "length" and self.sequence.is_scored:  # half of its probabilities would be a wrong answer
+            self.fail(ContextFullError("the context is full"))
+            return
         if self.is_between:
             self._turn_to_next()
         self._end(self._answer.end(reason))
@@ -430,5 +459,6 @@ def _completed(end: Completion, events: SequenceOf[Event]) -> Completion:
         end,
         text="".join(event.text for event in events),
         tokens=tuple(token for event in events for token in event.tokens),
-        logprobs=tuple(entry for event in events for entry in event.logprobs),
+        logprobs=tuple(entry for event in events for entry in (*event.logprobs, *event.rest_logprobs)),
+        prompt_logprobs=tuple(entry for event in events for entry in event.prompt_logprobs),
     )

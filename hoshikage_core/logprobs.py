@@ -23,7 +23,7 @@ class TokenLogprob:
 
 @dataclasses.dataclass(frozen=True)
 class TokenLogprobs:
-    """A token of an answer, and what might have stood in its place.
+    """A token of an answer or of a prompt, and what might have stood in its place.
 
     Attributes:
         token: The token.
@@ -45,10 +45,16 @@ class LogprobReader:
         self._tokens = ffi.new("int32_t[]", n_top)
         self._logprobs = ffi.new("float[]", n_top)
 
-    def read(self, sequence: Sequence, token: int) -> TokenLogprobs:
-        """What the logits say about the token that was chosen from them; the engine's lock must be held."""
+    def read(self, sequence: Sequence, token: int, n_back: int = 0) -> TokenLogprobs:
+        """What the logits say about the token that follows them; the engine's lock must be held.
+
+        Args:
+            sequence: Whose logits.
+            token: The token that was chosen from them, or that stands there.
+            n_back: Those so many tokens before the last one that was computed.
+        """
         with sequence.engine.native as context:
-            arguments = (token, self._logprob, self._tokens, self._logprobs, self._n_top)
+            arguments = (n_back, token, self._logprob, self._tokens, self._logprobs, self._n_top)
             call(lib.hsk_logprobs_get, context, sequence.id, *arguments)
         top = tuple(TokenLogprob(self._tokens[i], self._logprobs[i]) for i in range(self._n_top))
         return TokenLogprobs(token, self._logprob[0], top)
@@ -75,13 +81,13 @@ class LogprobQueue:
         Args:
             index: Its place in the answer.
             entry: What is to be told; None: `fill` says it later.
-            piece: Its bytes.
+            piece: Its bytes; without any, it is told with the next that has some.
             pending: The unfinished character before it.
             n_chars: Characters that it completed.
         """
-        if piece:
-            begins_anew = pending and not _continues(pending, piece)  # the pending bytes are a character by themselves
-            self._waiting.append((self._n_decoded + bool(begins_anew), index, entry))
+        # The pending bytes are a character by themselves.
+        begins_anew = piece and pending and not _continues(pending, piece)
+        self._waiting.append((self._n_decoded + bool(begins_anew), index, entry))
         self._n_decoded += n_chars
 
     def fill(self, index: int, entry: TokenLogprobs) -> None:
@@ -97,6 +103,12 @@ class LogprobQueue:
             if entry is not None:
                 told.append(entry)
         return tuple(told)
+
+    def rest(self) -> tuple[TokenLogprobs, ...]:
+        """What is still held back at the end of the answer."""
+        told = tuple(entry for _, _, entry in self._waiting if entry is not None)
+        self._waiting.clear()
+        return told
 
 
 def _continues(pending: bytes, piece: bytes) -> bool:

@@ -42,6 +42,7 @@ class Sequence:
         n_cached: How many of its first tokens another sequence had computed.
         reuse: Whether it may take them over.
         failure: Why its sampler failed, if it did; the sequence is of no use then.
+        is_scored: Whether the logits after all its tokens are wanted, not only those after the last.
         track: How well it was guessed how it goes on.
     """
 
@@ -66,6 +67,7 @@ class Sequence:
         self.reuse = reuse
         self.cancelled = False
         self.failure: HoshikageError | None = None
+        self.is_scored = False
         self.track = Track()
         self._closed = False
         self._prompt = tokens
@@ -173,7 +175,7 @@ class Sequence:
             _checks.integer("n", n, 0, self.engine.model.info.n_vocab)
             tokens, logprobs = ffi.new("int32_t[]", n), ffi.new("float[]", n)
             with self.engine.native as context:
-                call(lib.hsk_logprobs_get, context, self.id, -1, ffi.NULL, tokens, logprobs, n)
+                call(lib.hsk_logprobs_get, context, self.id, 0, -1, ffi.NULL, tokens, logprobs, n)
             return [TokenLogprob(tokens[i], logprobs[i]) for i in range(n)]
 
     def cancel(self) -> None:

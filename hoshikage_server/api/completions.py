@@ -47,8 +47,8 @@ class Completions:
         request.context.model = entry.id
         prompts = wanted.prompts()
         echoes = self._echoes(request, entry, wanted, prompts) if wanted.echo else ("",) * len(prompts)
-        # A choice begins with its prompt's echo; each prompt has `n` choices.
-        beginnings = tuple(echo for echo in echoes for _ in range(wanted.n or 1))
+        # A choice begins with its prompt's echo.
+        beginnings = tuple(echo for echo in echoes for _ in range(wanted.n_made))
         heading = functools.partial(new_heading, "cmpl", wanted.model)
         asked = Asked(
             entry,
@@ -84,11 +84,12 @@ def _question(wanted: CompletionRequest, entry: ModelEntry, prompt: TextPrompt) 
         "max_tokens": wanted.token_limit,
         "stop": (*wanted.stops, *entry.stop),
         "form": wanted.form(),
-        "n_choices": wanted.n or 1,
-        "n_top_logprobs": wanted.logprobs,
+        "n_choices": wanted.n_made,
+        "n_top_logprobs": 0 if wanted.logprobs is None and wanted.n_made > wanted.n_returned else wanted.logprobs,
+        "n_prompt_logprobs": wanted.logprobs if wanted.scores_prompt else None,
         "wants_progress": wanted.return_progress is True,
         "wants_timings": wanted.timings_per_token is True,
-        "reuses": wanted.cache_prompt is not False,
+        "reuses": wanted.cache_prompt is not False and not wanted.scores_prompt,
     }
 
 

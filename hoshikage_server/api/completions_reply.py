@@ -25,8 +25,8 @@ class Logprobs(msgspec.Struct, frozen=True):
     """Probabilities in the form that this endpoint has always had: one list a property."""
 
     tokens: list[str]
-    token_logprobs: list[float]
-    top_logprobs: list[dict[str, float]]
+    token_logprobs: list[float | None]
+    top_logprobs: list[dict[str, float] | None]
     text_offset: list[int]
 
 
@@ -61,7 +61,9 @@ def completion(heading: Heading, answer: Source, beginnings: Sequence[str], want
     Raises:
         ServerError: It broke off.
     """
+    n = wanted.n_made
     texts = list(beginnings)
+    echoes: list[list[Logprob]] = [[] for _ in beginnings[::n]]  # of each prompt
     logprobs: list[list[Logprob]] = [[] for _ in beginnings]
     ends: list[Done] = []
     while not ends or not is_end(ends[-1]):
@@ -71,15 +73,19 @@ def completion(heading: Heading, answer: Source, beginnings: Sequence[str], want
         texts[frame.choice] += frame.text
         logprobs[frame.choice] += frame.logprobs
         if isinstance(frame, Done):
+            logprobs[frame.choice] += frame.rest
             ends.append(frame)
+        else:
+            echoes[frame.choice // n] += frame.echo
+
+    best = _best(ends, logprobs, wanted)
+
+    def lists(choice: int) -> Logprobs | None:
+        made = _Lists(beginnings[choice])
+        return None if wanted.logprobs is None else made.of(logprobs[choice], echoes[choice // n])
+
     choices = tuple(
-        Choice(
-            done.choice,
-            texts[done.choice],
-            _finish_reason(done),
-            None if wanted.logprobs is None else _logprobs(logprobs[done.choice], _Offsets()),
-        )
-        for done in ends
+        Choice(index, texts[done.choice], _finish_reason(done), lists(done.choice)) for index, done in enumerate(best)
     )
     return _encode(_object(heading, choices, usage=usage_of(ends), timings=timings_of(ends[-1].timings)))
 
@@ -94,7 +100,9 @@ class CompletionEvents:
         self._usage: msgspec.UnsetType | None = None if wanted.wants_usage else msgspec.UNSET
         self._ends: list[Done] = []
         self._choice = -1
-        self._offsets = _Offsets()
+        self._lists = _Lists("")
+        self._n_begun = 0  # characters of what the choice begins with that were sent
+        self._echo: list[Logprob] = []  # of its prompt, for the choices after the first
 
     def opening(self) -> bytes:
         """Nothing: the first event is the first piece."""
@@ -106,10 +114,12 @@ class CompletionEvents:
             return self._event((), prompt_progress=progress_of(frame))
         made = b""
         if frame.choice != self._choice:
-            self._choice, self._offsets = frame.choice, _Offsets()
-            if beginning := self._beginnings[frame.choice]:
-                made = self._event((Choice(frame.choice, beginning, None),))
-        if frame.text or frame.logprobs:
+            self._choice, self._lists, self._n_begun = frame.choice, _Lists(self._beginnings[frame.choice]), 0
+        if isinstance(frame, Token) and frame.echo:
+            return self._echoed(frame.echo)
+        if self._n_begun < len(self._beginnings[frame.choice]):
+            made = self._rest_of_beginning()
+        if frame.text or frame.logprobs or (isinstance(frame, Done) and frame.rest):
             timings = timings_of(frame.timings) if isinstance(frame, Token) else msgspec.UNSET
             made += self._event((self._text(frame),), timings=timings)
         return made + self._ended(frame) if isinstance(frame, Done) else made
@@ -119,11 +129,30 @@ class CompletionEvents:
         return event(body)
 
     def _text(self, frame: Token | Done) -> Choice:
-        logprobs = None if self._wanted.logprobs is None else _logprobs(frame.logprobs, self._offsets)
+        entries = (*frame.logprobs, *frame.rest) if isinstance(frame, Done) else frame.logprobs
+        logprobs = None if self._wanted.logprobs is None else self._lists.of(entries)
         return Choice(frame.choice, frame.text, None, logprobs)
+
+    def _echoed(self, entries: Sequence[Logprob]) -> bytes:
+        """Tokens of the prompt, and the text that they stand for."""
+        self._echo += entries
+        logprobs = self._lists.of((), entries)
+        begin, self._n_begun = self._n_begun, self._lists.n_characters
+        text = self._beginnings[self._choice][begin : self._n_begun]
+        return self._event((Choice(self._choice, text, None, logprobs),))
+
+    def _rest_of_beginning(self) -> bytes:
+        """What a choice begins with, as far as it was not told with the prompt's tokens."""
+        text = self._beginnings[self._choice][self._n_begun :]
+        self._n_begun += len(text)
+        is_first = self._choice % self._wanted.n_made == 0
+        logprobs = self._lists.of((), () if is_first else self._echo) if self._wanted.scores_prompt else None
+        return self._event((Choice(self._choice, text, None, logprobs),))
 
     def _ended(self, done: Done) -> bytes:
         self._ends.append(done)
+        if (done.choice + 1) % self._wanted.n_made == 0:
+            self._echo = []
         choice = Choice(done.choice, "", _finish_reason(done))
         if not done.is_last:
             return self._event((choice,))
@@ -162,28 +191,71 @@ def _object(
     )
 
 
-class _Offsets:
-    """Where in the text of a choice its tokens begin: one that goes on with a character begins behind that."""
+class _Lists:
+    """Makes the lists of one choice, piece by piece. A token that goes on with a character begins behind that.
 
-    def __init__(self) -> None:
-        self._decoder = codecs.getincrementaldecoder("utf-8")("replace")
-        self._n_characters = 0
+    Args:
+        beginning: What its text begins with.
 
-    def next(self, token: bytes) -> int:
-        """The next token's."""
-        begin = self._n_characters
-        self._n_characters += len(self._decoder.decode(token))
-        return begin
+    Attributes:
+        n_characters: Of the text, as far as its tokens were told.
+    """
+
+    def __init__(self, beginning: str) -> None:
+        self.n_characters = 0
+        self._beginning = beginning
+        self._decoder = _new_decoder()
+        self._is_first = True
+        self._is_answer = False
+
+    def of(self, logprobs: Sequence[Logprob], echo: Sequence[Logprob] = ()) -> Logprobs:
+        """Those of the next tokens of its prompt, and then of its answer."""
+        lists = Logprobs([], [], [], [])
+        for entry in echo:
+            text, is_first = entry.chosen.text, self._is_first
+            self._is_first = False
+            # Some tokenizers put a space before a text.
+            if is_first and text.startswith(b" ") and not self._beginning.startswith(" "):
+                text = text[1:]
+            self._add(lists, entry, text, is_known=not is_first)
+        if logprobs and not self._is_answer:
+            self._is_answer, self.n_characters, self._decoder = True, len(self._beginning), _new_decoder()
+        for entry in logprobs:
+            self._add(lists, entry, entry.chosen.text)
+        return lists
+
+    def _add(self, lists: Logprobs, entry: Logprob, text: bytes, *, is_known: bool = True) -> None:
+        lists.tokens.append(_text_of(text))
+        lists.token_logprobs.append(max(entry.chosen.logprob, _LOGPROB_MIN) if is_known else None)
+        lists.top_logprobs.append(_top(entry) if is_known else None)
+        lists.text_offset.append(self.n_characters)
+        self.n_characters += len(self._decoder.decode(text))
 
 
-def _logprobs(logprobs: Sequence[Logprob], offsets: _Offsets) -> Logprobs:
-    """Probabilities of the next piece of a choice."""
-    return Logprobs(
-        [_text_of(logprob.chosen.text) for logprob in logprobs],
-        [max(logprob.chosen.logprob, _LOGPROB_MIN) for logprob in logprobs],
-        [{_text_of(prob.text): max(prob.logprob, _LOGPROB_MIN) for prob in logprob.top} for logprob in logprobs],
-        [offsets.next(logprob.chosen.text) for logprob in logprobs],
-    )
+def _best(ends: Sequence[Done], logprobs: Sequence[Sequence[Logprob]], wanted: CompletionRequest) -> list[Done]:
+    """Of each prompt's choices the likeliest by token, the best first; all of them, as they came, if all are wanted."""
+    n_made, n_returned = wanted.n_made, wanted.n_returned
+    if n_made == n_returned:
+        return list(ends)
+
+    def mean(done: Done) -> float:
+        entries = logprobs[done.choice]
+        return sum(entry.chosen.logprob for entry in entries) / max(1, len(entries))
+
+    groups = (ends[begin : begin + n_made] for begin in range(0, len(ends), n_made))
+    return [done for group in groups for done in sorted(group, key=mean, reverse=True)[:n_returned]]
+
+
+def _new_decoder() -> codecs.IncrementalDecoder:
+    return codecs.getincrementaldecoder("utf-8")("replace")
+
+
+def _top(entry: Logprob) -> dict[str, float]:
+    """The likeliest tokens, and the one that stands there if it is none of them."""
+    top: dict[str, float] = {}
+    for prob in (*entry.top, entry.chosen):
+        top.setdefault(_text_of(prob.text), max(prob.logprob, _LOGPROB_MIN))
+    return top
 
 
 def _text_of(token: bytes) -> str:

@@ -27,7 +27,7 @@ class CompletionRequest(GenerateRequest, frozen=True, kw_only=True):
 
     prompt: Prompt | None = None
     suffix: Text | None = None
-    max_tokens: Annotated[int, Meta(ge=1, le=INT32_MAX)] | None = None
+    max_tokens: Annotated[int, Meta(ge=0, le=INT32_MAX)] | None = None
     echo: bool | None = None
     logprobs: Annotated[int, Meta(ge=0, le=20)] | None = None
     best_of: Choices | None = None
@@ -35,7 +35,22 @@ class CompletionRequest(GenerateRequest, frozen=True, kw_only=True):
     @property
     def token_limit(self) -> int:
         """max_tokens, or OpenAI's default for this endpoint."""
-        return self.max_tokens or _DEFAULT_MAX_TOKENS
+        return _DEFAULT_MAX_TOKENS if self.max_tokens is None else self.max_tokens
+
+    @property
+    def scores_prompt(self) -> bool:
+        """Whether the tokens of the prompt are asked for, and how probable they are."""
+        return self.echo is True and self.logprobs is not None
+
+    @property
+    def n_returned(self) -> int:
+        """Choices of each prompt that the client gets."""
+        return self.n or 1
+
+    @property
+    def n_made(self) -> int:
+        """Choices of each prompt that are generated; the best of them are returned."""
+        return self.best_of or self.n_returned
 
     def prompts(self) -> list[TextPrompt]:
         """Each prompt to complete; at least one.
@@ -64,13 +79,14 @@ def decode_completion(body: bytes) -> CompletionRequest:
     """
     request = decode(_decoder, body)
     check(request)
-    if request.best_of not in (None, request.n or 1):
-        got = invalid.show(request.best_of)
-        raise RequestError("unsupported_value", param="best_of", got=got, supported=str(request.n or 1))
+    if request.n_made < request.n_returned:
+        raise RequestError(
+            "integer_below_min_value", param="best_of", limit=request.n_returned, got=invalid.show(request.best_of)
+        )
+    if request.n_made > request.n_returned and request.stream:  # which is the best is known at the end
+        raise RequestError("parameters_conflict", param="best_of", other="stream")
     if request.echo:
         exclude(request, "suffix", "echo")
-        if request.logprobs is not None:  # the prompt's probabilities are not computed
-            raise RequestError("parameters_conflict", param="logprobs", other="echo")
     request.prompts()
     return request
 

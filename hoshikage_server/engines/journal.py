@@ -30,6 +30,7 @@ class Journal:
         self._accepted: Accepted | None = None
         self._tokens = array("i")
         self._choice = 0
+        self._n_echoed = 0
         self._n_before = 0
 
     @property
@@ -60,6 +61,7 @@ class Journal:
     def add(self, frame: Token) -> None:
         """Notes tokens."""
         self._tokens.extend(frame.tokens)
+        self._n_echoed += len(frame.echo)
 
     def end_choice(self) -> None:
         """Notes that a choice is complete."""
@@ -72,5 +74,6 @@ class Journal:
         accepted = self._accepted
         if accepted is None:
             return self._question
-        so_far = SoFar(accepted.prompt, self._tokens.tobytes(), accepted.stop, accepted.plan, self._choice)
+        tokens = self._tokens.tobytes()
+        so_far = SoFar(accepted.prompt, tokens, accepted.stop, accepted.plan, self._choice, self._n_echoed)
         return {**self._question, "so_far": so_far}

@@ -59,6 +59,7 @@ class Prompts:
             HoshikageError: It cannot be had.
         """
         so_far = frame.so_far
+        n_prompt_logprobs = frame.n_prompt_logprobs
         if so_far is None:
             prompt = self._made(frame.messages, frame.form, frame.text)
             shape = prompt if isinstance(prompt, ChatPrompt) else None
@@ -67,6 +68,8 @@ class Prompts:
             prompt = token_ids(so_far.prompt)
             shape = ChatPrompt.from_json(so_far.plan) if so_far.plan else None
             stop = so_far.stop
+            if so_far.tokens or so_far.choice:  # those of the prompt were told before them
+                n_prompt_logprobs = None
         return engine.stream(
             prompt,
             _with_shape(sampling, frame.form, shape),
@@ -75,6 +78,7 @@ class Prompts:
             so_far=() if so_far is None else token_ids(so_far.tokens),
             shape=None if so_far is None else shape,
             n_top_logprobs=frame.n_top_logprobs,
+            n_prompt_logprobs=n_prompt_logprobs,
             n_choices=frame.n_choices,
             first_choice=0 if so_far is None else so_far.choice,
             thinking_budget=frame.form.thinking_budget,

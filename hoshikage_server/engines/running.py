@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import time
 from array import array
+from collections.abc import Iterable
 
 from hoshikage_core import Event, Generation, MessageDelta, MessageParser, Model, TokenLogprobs
 from hoshikage_server.engines import wire
@@ -36,6 +37,12 @@ class Running:
         self._n_new = 0
         self._untold: list[int] = []
         self._logprobs: list[TokenLogprobs] = []
+        self._is_chat = frame.text is None
+        self._echo: list[TokenLogprobs] = []
+        self._n_unechoed = 0  # tokens of the prompt that are not to be told (again)
+        if frame.n_prompt_logprobs is not None:
+            self._echo = [TokenLogprobs(generation.prompt_tokens[0], 0.0, ())]
+            self._n_unechoed = self._n_before_text(frame.text) + (frame.so_far.n_echoed if frame.so_far else 0)
         self._n_computed = 0
         self._parser = self._new_parser()
         if self._parser is not None:
@@ -60,6 +67,8 @@ class Running:
         if self._wants_progress and self._n_computed < self.generation.n_prompt:
             self._tell_progress(made)
         for event in self.generation.take():
+            if event.prompt_logprobs or self._echo:
+                self._tell_echo(event, made)
             if frame := self._frame_of(event):
                 made.append(frame)
         return made
@@ -71,6 +80,21 @@ class Running:
             ms = self.generation.timings.prefill_s * 1000
             made.append(wire.Progress(self._id, n_computed, n_prompt, ms, self.generation.n_cached))
 
+    def _tell_echo(self, event: Event, made: list[wire.Frame]) -> None:
+        entries = (*self._echo, *event.prompt_logprobs)
+        self._echo.clear()
+        told = entries[self._n_unechoed :]
+        self._n_unechoed -= len(entries) - len(told)
+        if told:
+            made.append(wire.Token(self._id, "", (), self._choice, echo=tuple(map(self._logprob, told))))
+
+    def _n_before_text(self, text: wire.TextPrompt | None) -> int:
+        """How many tokens the prompt has before those of its text."""
+        if text is None or text.tokens:
+            return 0
+        info = self._model.info
+        return int(not text.text or (info.add_bos and self.generation.prompt_tokens[0] == info.bos))
+
     def _frame_of(self, event: Event) -> wire.Token | wire.Done | None:
         self._untold += event.tokens
         self._n_tokens += len(event.tokens)
@@ -78,7 +102,7 @@ class Running:
         self._logprobs += event.logprobs
         added = self._taken_apart(event)
         if event.finish_reason is not None:
-            return self._end(event.finish_reason, added)
+            return self._end(event.finish_reason, added, event.rest_logprobs)
         if not (added.content or added.reasoning or added.tool_calls):
             return None
         frame = wire.Token(
@@ -94,7 +118,7 @@ class Running:
         self._untold.clear()
         return frame
 
-    def _end(self, finish_reason: str, added: MessageDelta) -> wire.Done:
+    def _end(self, finish_reason: str, added: MessageDelta, rest: Iterable[TokenLogprobs]) -> wire.Done:
         generation = self.generation
         done = wire.Done(
             self._id,
@@ -112,6 +136,7 @@ class Running:
             self._n_cached,
             self._timings,
             generation.sequence.engine.kept_bytes,
+            tuple(map(self._logprob, rest)),
         )
         self._choice += 1
         self._n_tokens = self._n_new = 0
@@ -134,19 +159,15 @@ class Running:
         return MessageParser(shape, choice=self._choice, clock=clock)
 
     def _take_logprobs(self, added: MessageDelta) -> tuple[wire.Logprob, ...]:
-        """Those of the tokens that became content; reasoning and calls have none."""
+        """Those of the tokens that became content; reasoning and calls have none, nor special tokens in a message."""
         taken, self._logprobs = self._logprobs, []
         if not taken or not added.content:
             return ()
+        if self._is_chat:
+            taken = [entry for entry in taken if self._model.token_to_bytes(entry.token)]
         if self._parser is not None:
             taken = self._tail(taken, len(added.content.encode("utf-8", "replace")))
-        return tuple(
-            wire.Logprob(
-                self._prob(entry.token, entry.logprob),
-                tuple(self._prob(other.token, other.logprob) for other in entry.top),
-            )
-            for entry in taken
-        )
+        return tuple(map(self._logprob, taken))
 
     def _tail(self, entries: list[TokenLogprobs], n_bytes: int) -> list[TokenLogprobs]:
         """The last of them, which made so many bytes of text: what was before was a marker, or reasoning."""
@@ -155,6 +176,10 @@ class Running:
             begin -= 1
             n_bytes -= len(self._model.token_to_bytes(entries[begin].token))
         return entries[begin:]
+
+    def _logprob(self, entry: TokenLogprobs) -> wire.Logprob:
+        top = tuple(self._prob(other.token, other.logprob) for other in entry.top)
+        return wire.Logprob(self._prob(entry.token, entry.logprob), top)
 
     def _prob(self, token: int, logprob: float) -> wire.TokenProb:
         return wire.TokenProb(token, self._model.token_to_bytes(token, special=True), logprob)

@@ -123,6 +123,7 @@ class SoFar(msgspec.Struct, frozen=True, array_like=True):
     Attributes:
         plan: What the other engine made of the question; see Accepted.
         choice: Of several choices, the one that is being made.
+        n_echoed: How many tokens of the prompt have been told.
     """
 
     prompt: bytes
@@ -130,6 +131,7 @@ class SoFar(msgspec.Struct, frozen=True, array_like=True):
     stop: tuple[str, ...]
     plan: bytes = b""
     choice: int = 0
+    n_echoed: int = 0
 
 
 class Generate(Frame, frozen=True):
@@ -142,6 +144,7 @@ class Generate(Frame, frozen=True):
         wants_progress: Tell how far the prompt is computed.
         wants_timings: Tell with each piece how long it took.
         reuses: Begin with what was computed for earlier prompts that begin alike.
+        n_prompt_logprobs: Tell the prompt's tokens as well, each with its probability and so many likely ones.
     """
 
     id: int
@@ -157,6 +160,7 @@ class Generate(Frame, frozen=True):
     wants_progress: bool = False
     wants_timings: bool = False
     reuses: bool = True
+    n_prompt_logprobs: int | None = None
 
 
 class Count(Frame, frozen=True):
@@ -276,7 +280,12 @@ class Progress(Frame, frozen=True):
 
 
 class Token(Frame, frozen=True):
-    """A piece of an answer, in whole characters, and the tokens sampled since the last piece."""
+    """A piece of an answer, in whole characters, and the tokens sampled since the last piece.
+
+    Attributes:
+        echo: The next tokens of the prompt, told before any of the answer; what a tokenizer puts before a text is not
+            told. Of the first one, nothing but itself is known.
+    """
 
     id: int
     text: str
@@ -286,6 +295,7 @@ class Token(Frame, frozen=True):
     tool_calls: tuple[ToolDelta, ...] = ()
     logprobs: tuple[Logprob, ...] = ()
     timings: Timings | None = None
+    echo: tuple[Logprob, ...] = ()
 
 
 class Done(Frame, frozen=True):
@@ -298,6 +308,7 @@ class Done(Frame, frozen=True):
         n_reasoning: Those of its tokens that were reasoning.
         n_cached: Tokens of the prompt that did not have to be computed; told like `n_prompt`.
         kept_bytes: What the engine keeps of other conversations in RAM.
+        rest: Probabilities of tokens that are no part of the text, such as an end token and a stop string.
     """
 
     id: int
@@ -315,6 +326,7 @@ class Done(Frame, frozen=True):
     n_cached: int = 0
     timings: Timings | None = None
     kept_bytes: int = 0
+    rest: tuple[Logprob, ...] = ()
 
 
 class Counted(Frame, frozen=True):

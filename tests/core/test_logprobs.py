@@ -32,19 +32,15 @@ def test_they_are_those_of_the_logits(engine: Engine, sampling: SamplingParams) 
     """Each token has the log-probability that the low level finds by hand, before any sampler and any mask."""
     prompt = engine.model.tokenize("star")
     answer = engine.stream(prompt, sampling, max_tokens=12, n_top_logprobs=3, reuse=False).result()
-    told = list(answer.logprobs)
     with engine.open(prompt, reuse=False) as sequence:
-        for token in answer.tokens:
+        for token, entry in zip(answer.tokens, answer.logprobs, strict=True):
             sequence.prefill()
             logits = list(sequence.logits())
             log_sum = math.log(sum(math.exp(logit) for logit in logits))
-            if engine.model.token_to_bytes(token):
-                entry = told.pop(0)
-                assert entry.token == token
-                assert entry.logprob == pytest.approx(logits[token] - log_sum, abs=1e-4)
-                assert list(entry.top) == sequence.top_logprobs(3)
+            assert entry.token == token
+            assert entry.logprob == pytest.approx(logits[token] - log_sum, abs=1e-4)
+            assert list(entry.top) == sequence.top_logprobs(3)
             sequence.append(token)
-    assert not told
 
 
 @pytest.mark.parametrize("n_top", [0, 1, 5, 20, 512])
@@ -123,7 +119,9 @@ def test_when_they_are_told(engine: Engine, script: str, stop: str, told: list[b
 
 @given(st.lists(st.binary(max_size=5), max_size=12), st.data())
 def test_where_each_piece_begins(pieces: list[bytes], data: st.DataObject) -> None:
-    """However bytes are cut, a piece is told exactly when a character is shown that one of its bytes is a part of."""
+    """However bytes are cut, a piece is told exactly when a character is shown that one of its bytes is a part of; one
+    without bytes with the character after it, or as the rest.
+    """
     queue, decoder = LogprobQueue(), Utf8Decoder()
     text, begins = "", []
     for index, piece in enumerate(pieces):
@@ -135,6 +133,9 @@ def test_where_each_piece_begins(pieces: list[bytes], data: st.DataObject) -> No
             # The characters before the one that holds the piece's first byte, found by decoding from the start.
             upto = b"".join(pieces[:index]) + piece[:1]
             begins.append((index, len(upto.decode("utf-8", "replace")) - 1))
+        else:
+            begins.append((index, len(text)))
     text += decoder.flush()
     n_shown = data.draw(st.integers(0, len(text)))
     assert [entry.token for entry in queue.shown(n_shown)] == [index for index, at in begins if at < n_shown]
+    assert [entry.token for entry in queue.rest()] == [index for index, at in begins if at >= n_shown]

@@ -32,11 +32,12 @@ own. A text may say `die` (once the vectors before it are sent; in another engin
 
 A prompt is always 7 tokens, which hold the text, and 3 of which are known from before; a piece is one token. Answers
 of say, reason, calls, talk and bits come as often as n_choices says, all but the first in capitals; with n_top_logprobs
-each token has its probability, -1.0, and so many others in its place. With wants_progress the prompt is computed in two
-steps. Count tells the text's length, as `refuse CODE` Failed with that code, dies of `uncountable TEXT...` and says
-nothing to `uncounted TEXT...`, which are answered as an echo. Tokenize tells its bytes, after a 1 if special tokens are
-wanted; Detokenize takes bytes, or else characters. An event log (FAKE_ENGINE_LOG) tells tests what arrived, a line
-each.
+each token has its probability, -1.0, and so many others in its place. With n_prompt_logprobs each character of the
+prompt is told as a token, in two pieces; its probability is its index, negative. With wants_progress the prompt is
+computed in two steps. Count tells the text's length, as `refuse CODE` Failed with that code, dies of `uncountable
+TEXT...` and says nothing to `uncounted TEXT...`, which are answered as an echo. Tokenize tells its bytes, after a 1 if
+special tokens are wanted; Detokenize takes bytes, or else characters. An event log (FAKE_ENGINE_LOG) tells tests what
+arrived, a line each.
 """
 
 from __future__ import annotations
@@ -228,6 +229,7 @@ class FakeEngine:
         self.send(wire.Accepted(frame.id, 7, array("i", map(ord, prompt)).tobytes(), frame.stop))
         for n_done in (5, 7) if frame.wants_progress else ():
             self.send(wire.Progress(frame.id, n_done, 7, n_done * 1.0, 3))
+        self.send_echo(frame, prompt)
         if verb in MADE:
             self.send_made(frame, MADE[verb](words))
             return
@@ -256,6 +258,21 @@ class FakeEngine:
             finish = "length"
         self.log(f"done {frame.id}")
         self.send(wire.Done(frame.id, finish, 7, n_sent, "", 10.0))
+
+    def send_echo(self, frame: wire.Generate, prompt: str) -> None:
+        """Each character as a token, in two pieces."""
+        if frame.n_prompt_logprobs is None:
+            return
+        n_told = frame.so_far.n_echoed if frame.so_far else 0
+        self.log(f"echo {frame.id} after {n_told}")
+        top = tuple(wire.TokenProb(1, b"x", -0.5 - index) for index in range(frame.n_prompt_logprobs))
+        entries = tuple(
+            wire.Logprob(wire.TokenProb(index, character.encode(), -float(index)), top)
+            for index, character in enumerate(prompt)
+        )
+        for piece in (entries[n_told:3], entries[max(n_told, 3) :]):
+            if piece:
+                self.send(wire.Token(frame.id, "", echo=piece))
 
     def send_made(self, frame: wire.Generate, pieces: list[Made]) -> None:
         """All choices, with all that a frame may hold."""

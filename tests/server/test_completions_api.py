@@ -12,7 +12,7 @@ from api_client import Api, MakeApi, events_of, wait_for
 from falcon import testing
 from openai.types import Completion
 
-from hoshikage_server.api.completions_reply import CompletionEvents
+from hoshikage_server.api.completions_reply import CompletionEvents, completion
 from hoshikage_server.api.completions_schema import decode_completion
 from hoshikage_server.api.heading import Heading
 from hoshikage_server.engines.sampling import Sampling
@@ -104,11 +104,11 @@ def test_what_the_engine_is_asked(api: Api) -> None:
         ({"prompt": [-1]}, "integer_below_min_value", "prompt[0]"),
         ({"prompt": 3}, "invalid_type", "prompt"),
         ({"prompt": ["x"] * 3000}, "array_above_max_length", "prompt"),
-        ({"best_of": 3, "n": 2}, "unsupported_value", "best_of"),
-        ({"echo": True, "logprobs": 1}, "parameters_conflict", "logprobs"),
+        ({"best_of": 2, "n": 3}, "integer_below_min_value", "best_of"),
+        ({"best_of": 3, "n": 2, "stream": True}, "parameters_conflict", "best_of"),
         ({"echo": True, "suffix": "x"}, "parameters_conflict", "suffix"),
         ({"logprobs": 21}, "integer_above_max_value", "logprobs"),
-        ({"max_tokens": 0}, "integer_below_min_value", "max_tokens"),
+        ({"max_tokens": -1}, "integer_below_min_value", "max_tokens"),
         ({"suffix": 1}, "invalid_type", "suffix"),
         ({"stream_options": {}}, "stream_options_without_stream", "stream_options"),
         ({"grammar": "root ::= [a]\0"}, "holds_nul", "grammar"),
@@ -161,6 +161,112 @@ def test_log_probabilities_in_the_old_form() -> None:
     }
     second = probabilities(Token(1, "xy", (2, 3), logprobs=(prob(b"x"), prob(b"\xff"))))
     assert (second["tokens"], second["text_offset"]) == (["x", "bytes:\\xff"], [1, 2])
+
+
+def streamed_choices(result: testing.Result, n: int) -> list[dict[str, Any]]:
+    """The choices that a stream's pieces make together."""
+    made: list[dict[str, Any]] = [{"index": index, "text": "", "logprobs": {}} for index in range(n)]
+    for event in events_of(result)[:-1]:
+        Completion.model_validate({**event, "choices": []}, strict=True)
+        for choice in event["choices"]:
+            one = made[choice["index"]]
+            one["text"] += choice["text"]
+            one["finish_reason"] = choice["finish_reason"]
+            for name, values in (choice["logprobs"] or {}).items():
+                one["logprobs"].setdefault(name, []).extend(values)
+    return made
+
+
+@pytest.mark.parametrize("n", [1, 2])
+@pytest.mark.parametrize("stream", [False, True])
+def test_the_prompts_probabilities(api: Api, n: int, stream: bool) -> None:
+    """With `echo`: those of each prompt's tokens come before those of the answer, in every choice; of the first token
+    nothing is known. The same in one piece or in many.
+    """
+    prompts = ["say b c", "say 星"]
+    result = complete(api, prompts, n=n, echo=True, logprobs=1, stream=stream)
+    choices = streamed_choices(result, 2 * n) if stream else result.json["choices"]
+    said = [["b", " c"], ["B", " C"]][:n] + [["星"]] * n
+    for choice, prompt, words in zip(choices, [prompts[0]] * n + [prompts[1]] * n, said, strict=True):
+        told = choice["logprobs"]
+        assert choice["text"] == prompt + "".join(words)
+        assert told["tokens"] == [*prompt, *(word.lower() for word in words)]
+        assert told["token_logprobs"] == [
+            None,
+            *(-float(index) for index in range(1, len(prompt))),
+            *[-1.0] * len(words),
+        ]
+        assert told["top_logprobs"][:2] == [None, {"x": -0.5, "a": -1.0}]
+        assert told["text_offset"] == [*range(len(prompt)), *[len(prompt), len(prompt) + 1][: len(words)]]
+        assert choice["finish_reason"] == "stop"
+
+
+def test_what_the_engine_is_asked_for_a_prompts_probabilities(api: Api) -> None:
+    """As many alternatives as of the answer's; and nothing that was computed before, which has left none."""
+    asked = json.loads(complete(api, "params", echo=True, logprobs=3).json["choices"][0]["text"].removeprefix("params"))
+    assert (asked["n_prompt_logprobs"], asked["n_top_logprobs"], asked["reuses"]) == (3, 3, False)
+    asked = json.loads(complete(api, "params", echo=True, max_tokens=0).json["choices"][0]["text"][6:])
+    assert (asked["n_prompt_logprobs"], asked["max_tokens"], asked["reuses"]) == (None, 0, True)
+
+
+def test_an_engine_that_dies_between_prompt_and_answer(api: Api) -> None:
+    """The next one is told how much of the prompt has been told: nothing comes twice."""
+    for stream in (False, True):
+        result = complete(api, "die 0", echo=True, logprobs=0, stream=stream)
+        [choice] = streamed_choices(result, 1) if stream else result.json["choices"]
+        assert choice["logprobs"]["tokens"] == list("die 0")
+
+
+def test_a_space_that_a_tokenizer_puts_before_a_text() -> None:
+    """It is none of the text: tokens joined are the echo, and offsets point into it."""
+    wanted = decode_completion(b'{"model": "m", "prompt": "a b", "echo": true, "logprobs": 0, "max_tokens": 0}')
+    events = CompletionEvents(Heading("cmpl-1", 1, "m", "fp"), ["a b"], wanted)
+    echo = tuple(Logprob(TokenProb(1, token, -0.5)) for token in (b" a", b" b"))
+    [choice] = json.loads(events.piece(Token(1, "", echo=echo))[6:].split(b"\n\n")[0])["choices"]
+    assert choice["text"] == "a b"
+    assert (choice["logprobs"]["tokens"], choice["logprobs"]["text_offset"]) == (["a", " b"], [0, 1])
+
+
+def test_what_is_no_text_has_probabilities_too() -> None:
+    """An end token is listed behind the text, as with OpenAI: who asks for one token finds one."""
+    wanted = decode_completion(b'{"model": "m", "prompt": "x", "logprobs": 0, "max_tokens": 1}')
+    events = CompletionEvents(Heading("cmpl-1", 1, "m", "fp"), [""], wanted)
+    done = Done(1, "stop", 1, 1, rest=(Logprob(TokenProb(2, b"<end>", -0.25)),))
+    first = json.loads(events.piece(done)[6:].split(b"\n\n")[0])["choices"][0]
+    assert (first["text"], first["logprobs"]["tokens"]) == ("", ["<end>"])
+    assert first["logprobs"]["top_logprobs"] == [{"<end>": -0.25}]
+
+
+class Scripted:
+    """An answer whose frames are known."""
+
+    fingerprint = "fp"
+
+    def __init__(self, frames: list[Token | Done]) -> None:
+        self._frames = iter(frames)
+
+    def next_frame(self, timeout_s: float | None) -> Token | Done:
+        return next(self._frames)
+
+
+def test_the_best_of_several() -> None:
+    """The likeliest by token, not by sum; tokens of all of them count."""
+    wanted = decode_completion(b'{"model": "m", "prompt": "x", "best_of": 3, "n": 2}')
+
+    def said(choice: int, *logprobs: float) -> Done:
+        entries = tuple(Logprob(TokenProb(1, b"x", logprob)) for logprob in logprobs)
+        is_first, is_last = choice == 0, choice == 2
+        return Done(
+            1, "stop", 7 * is_first, len(logprobs), f"text {choice}", choice=choice, is_last=is_last, logprobs=entries
+        )
+
+    answer: Any = Scripted([said(0, -2.0), said(1, -1.0, -1.5, -1.0), said(2, -0.5, -0.5)])
+    body = json.loads(completion(Heading("cmpl-1", 1, "m", "fp"), answer, [""] * 3, wanted))
+    assert [(one["index"], one["text"], one["logprobs"]) for one in body["choices"]] == [
+        (0, "text 2", None),
+        (1, "text 1", None),
+    ]
+    assert body["usage"]["completion_tokens"] == 6
 
 
 @pytest.mark.parametrize("n_pieces", [1, 4])
