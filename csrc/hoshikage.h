@@ -80,9 +80,8 @@ int32_t hsk_log_take(int32_t *level, hsk_text *out, hsk_error *error) HSK_NOEXCE
 
 /* ---- Parameters ------------------------------------------------------------------------------------------------- */
 
-enum {
-    HSK_LOGITS_MAX = 32
-}; /* of a step's tokens that are neither the last of a sequence nor guesses: so many may keep their logits */
+/* So many tokens of a step may keep their logits, besides the last of each sequence and guesses. */
+enum { HSK_LOGITS_MAX = 32 };
 
 typedef struct hsk_context_params {
     uint32_t n_ctx;          /* tokens the KV cache holds, over all sequences */

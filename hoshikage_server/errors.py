@@ -271,7 +271,7 @@ def _kinds() -> dict[str, Kind]:
     kinds["queue_full"] = Kind(429, "rate_limit_error", "queue_full")
     for code in (
         *("queue_timeout", "load_timeout", "unload_timeout", "insufficient_memory", "model_load_failed"),
-        *("gpu_required", "model_failed", "shutting_down"),
+        *("context_full", "gpu_required", "model_failed", "shutting_down"),
     ):
         kinds[code] = Kind(503, "server_error", code)
     for code in (

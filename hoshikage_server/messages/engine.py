@@ -13,6 +13,12 @@ ENGINE: dict[str, Message] = {
         "順番待ちが {seconds} 秒を超えました。しばらくしてからお試しください。",
         "The request waited for more than {seconds} seconds. Please try again later.",
     ),
+    "context_full": Message(
+        "同時に動いているほかの回答でコンテキストがいっぱいになり、プロンプトを最後まで計算できませんでした。"
+        "しばらくしてからお試しいただくか、モデルのコンテキストを大きくしてください (HOSHIKAGE_N_CTX)。",
+        "Answers that run at the same time have filled the context: the prompt could not be computed to its end. "
+        "Please try again later, or give the model a larger context (HOSHIKAGE_N_CTX).",
+    ),
     "load_timeout": Message(
         "モデル '{model}' の読み込みが {seconds} 秒以内に終わりませんでした。",
         "The model '{model}' did not finish loading within {seconds} seconds.",

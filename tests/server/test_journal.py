@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from hoshikage_server.engines.channel import Channel
 from hoshikage_server.engines.journal import Journal
 from hoshikage_server.engines.sampling import Sampling
-from hoshikage_server.engines.wire import Accepted, Done, Failed, SoFar, Token
+from hoshikage_server.engines.wire import Accepted, Done, Failed, Logprob, SoFar, Token, TokenProb
 from hoshikage_server.errors import EngineError
 
 PROMPT = array("i", [5, 2**31 - 1, 0]).tobytes()
@@ -55,6 +55,16 @@ def test_afterwards_its_continuation(tokens: list[tuple[int, ...]]) -> None:
     assert asked["so_far"] == SoFar(PROMPT, ids.tobytes(), ("</s>", "END"))
     assert (asked["messages"], asked["max_tokens"]) == ([], 9)
     assert (journal.is_accepted, journal.n_prompt, journal.n_completion) == (True, 3, len(ids))
+
+
+def test_what_was_told_of_the_prompt() -> None:
+    """Another engine tells the rest of its tokens only."""
+    journal = Journal(question(n_prompt_logprobs=1))
+    journal.accept(ACCEPTED)
+    for n in (1, 2):
+        journal.add(Token(1, "", echo=(Logprob(TokenProb(5, b"x", -1.0)),) * n))
+    assert journal.question()["so_far"] == SoFar(PROMPT, b"", ("</s>", "END"), n_echoed=3)
+    assert journal.n_completion == 0
 
 
 # ---- the channel, which fills it
