@@ -101,7 +101,6 @@ def test_prompt_that_does_not_fit(engine: Engine) -> None:
 @pytest.mark.parametrize(
     ("arguments", "field"),
     [
-        ({"max_tokens": 0}, "max_tokens"),
         ({"max_tokens": -1}, "max_tokens"),
         ({"stop": [""]}, "stop"),
         ({"prompt": []}, "tokens"),
