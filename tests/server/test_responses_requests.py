@@ -82,6 +82,7 @@ BAD: list[tuple[dict[str, Any], str | None, str | None]] = [
     ({"grammar": "#" * 65_537}, "string_above_max_length", "grammar"),
     ({"text": {"format": {"type": "json_object"}}, "grammar": "root ::= [a]"}, "invalid_parameter_combination",
      "grammar"),
+    ({"text": {"format": {"type": "json_object"}}, "json_schema": {}}, "invalid_parameter_combination", "json_schema"),
     ({"tools": [{"type": "web_search"}]}, "unsupported_value", "tools[0].type"),
     ({"tools": [{"type": "what"}]}, "invalid_value", "tools[0].type"),
     ({"tools": [{"type": "what"}, FUNCTION]}, "invalid_value", "tools[0].type"),
