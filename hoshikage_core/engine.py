@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import threading
 import time
 import weakref
@@ -15,6 +14,7 @@ from hoshikage_core import _checks
 from hoshikage_core._ffi import Handle, call, ffi, lib
 from hoshikage_core._guessing import Guesser
 from hoshikage_core._loras import Lora, native_loras
+from hoshikage_core._planning import Planner
 from hoshikage_core._prefixes import ANYWHERE, Prefixes, count_common
 from hoshikage_core._saved import Bed, SleepingPrefix
 from hoshikage_core._step import NativeStep, Part
@@ -41,10 +41,6 @@ if TYPE_CHECKING:
     from hoshikage_core.chat import ChatTemplate
     from hoshikage_core.model import Model
 
-_N_MEASURED = 32  # tokens of a step that tells how fast prompts are computed
-_STALL_S = 0.2  # how long the pieces of a prompt may hold up those that decode
-_PIECE_S = 0.09  # how long a piece may take on a GPU: what has begun there is computed to its end, cancelled or not
-_N_PREFILL_MIN = 32  # smaller pieces are computed hardly sooner
 _CHOICES_MAX = 1024  # each keeps a sampler from the end of the prompt on
 
 
@@ -93,10 +89,6 @@ class Engine:
         self._computing: SequenceOf[Part] = ()
         self._chat: ChatTemplate | None = None
         self._texts = GrowingTexts(model)
-        self._s_per_token = math.inf  # of a prompt, lately; until that is known, pieces are small
-        # The logits after the last token of every other sequence may be kept too.
-        self._n_scored_max = min(lib.HSK_LOGITS_MAX, self.n_batch - self.parallel + 1)
-        self._piece_s = _PIECE_S if model.n_gpu_layers else math.inf
         self.native_step = NativeStep(self.parallel, self.n_batch, awaits_end=bool(model.n_gpu_layers))
         self.native = Handle(_new_context(model, shape, params, lora), lib.hsk_context_free, "engine")
         self._prefixes = Prefixes(
@@ -106,13 +98,15 @@ class Engine:
             n_back=0 if model.info.is_recurrent or model.info.is_hybrid else model.info.n_swa or ANYWHERE,
             room_bytes=cache_bytes,
         )
-        self._guesser = None
+        self._guesser: Guesser | None = None
         if speculation is not None and shape.n_draft:
             try:
                 self._guesser = Guesser(self.native, speculation, shape)
             except BaseException:
                 self.native.close()
                 raise
+        n_guesses_max = 0 if self._guesser is None else self._guesser.n_max
+        self._planner = Planner(shape, self._prefixes, n_guesses_max, is_interruptible=not model.n_gpu_layers)
 
     def stream(
         self,
@@ -377,7 +371,7 @@ class Engine:
             if len(running) != len(self._generations):
                 self._reap()
             begun = time.perf_counter()
-            chosen, parts = self._plan(running)
+            chosen, parts = self._planner.plan(running, self._guess)
             if not parts:
                 return bool(running)
             try:
@@ -427,7 +421,7 @@ class Engine:
             self._end_running()
             self.require_open()
             bed = Bed(file, room_bytes, time.monotonic() + limit_s)
-            return self._prefixes.lie_down(bed, self._s_per_token)
+            return self._prefixes.lie_down(bed, self._planner.s_per_token)
 
     def wake(self, file: int, places: Iterable[SleepingPrefix]) -> None:
         """Takes over what another engine has left by ``lie_down``. It is read when a prompt needs it.
@@ -530,8 +524,7 @@ class Engine:
             except HoshikageError:
                 self._prefixes.on_failed()
                 raise
-            if n_tokens >= _N_MEASURED and not any(part[0].is_scored for part in parts):
-                self._s_per_token = (time.monotonic() - begun) / n_tokens
+            self._planner.learn(parts, n_tokens, time.monotonic() - begun)
             self._prefixes.on_computed()
             return sampled
         except KeyboardInterrupt:
@@ -549,13 +542,7 @@ class Engine:
 
     def n_at_once(self, seq_id: int, n: int) -> int:
         """How many of a sequence's next n tokens one step can compute; the lock must be held."""
-        return self._prefixes.n_at_once(seq_id, min(n, self._n_prefill(self._piece_s)))
-
-    def _n_prefill(self, limit_s: float) -> int:
-        """How many tokens of prompts a step may compute that is to take no longer."""
-        if math.isinf(limit_s):
-            return self.n_batch
-        return min(self.n_batch, max(_N_PREFILL_MIN, int(limit_s / self._s_per_token)))
+        return self._planner.n_at_once(seq_id, n)
 
     def go_back(self, seq_id: int, n: int) -> None:
         """Lets a sequence hold its first n tokens only, or as many of them as it can; the lock must be held."""
@@ -585,49 +572,7 @@ class Engine:
             self.release(seq_id, ())  # nobody knows any more which they were
         self._generations = [g for g in self._generations if (alive := g()) is not None and not alive.finished]
 
-    def _plan(self, running: Iterable[Generation]) -> tuple[list[Generation], list[Part]]:
-        """Who computes how many tokens in the next step, and who samples; ends what was cancelled or finds no room.
-
-        Those that decode come first, one token each; prompts share what is left of the batch, first come first served.
-        """
-        decoding: list[Generation] = []
-        prefilling: list[Generation] = []
-        for generation in running:
-            if generation.sequence.cancelled:
-                generation.finish("cancelled")
-            elif generation.is_between and not generation.begin_next():
-                continue  # it failed, or its first token has ended it
-            elif generation.sequence.n_pending == 1:
-                decoding.append(generation)
-            elif self._is_ready(generation, decoding + prefilling):
-                prefilling.append(generation)
-        n_wanted = sum(generation.sequence.n_pending for generation in decoding + prefilling)
-        n_spare = self._guesser.n_max if self._guesser is not None and not prefilling else 0
-        n_left = min(self.n_batch, self._prefixes.make_room(min(self.n_batch, n_wanted + n_spare)))
-        n_spare = min(n_spare, n_left - n_wanted)
-        if prefilling:  # those that decode are not to stand still while a prompt is computed
-            limit_s = min(_STALL_S, self._piece_s) if decoding else self._piece_s
-            n_left = min(n_left, len(decoding) + self._n_prefill(limit_s))
-        n_scored = self._n_scored_max
-        chosen, parts = [], []
-        for generation in decoding + prefilling:
-            n_pending = generation.sequence.n_pending
-            n_tokens = self.n_at_once(generation.sequence.id, min(n_pending, n_left))
-            if generation.sequence.is_scored:
-                n_tokens = min(n_tokens, n_scored)
-                n_scored -= n_tokens
-            if n_tokens:
-                guesses = self._guesses(generation, n_spare, len(decoding)) if n_spare > 0 else ()
-                n_spare -= len(guesses)
-                n_left -= n_tokens
-                chosen.append(generation)
-                parts.append((generation.sequence, n_tokens, n_tokens == n_pending and generation.samples, guesses))
-        if not parts and (decoding or prefilling):
-            # The cache is full of sequences that all want more: the youngest gives way.
-            self._running()[-1].finish("length")
-        return chosen, parts
-
-    def _guesses(self, generation: Generation, n_spare: int, n_decoding: int) -> SequenceOf[int]:
+    def _guess(self, generation: Generation, n_spare: int, n_decoding: int) -> SequenceOf[int]:
         """Guesses of what comes next, as many as there is room for and are worth it."""
         assert self._guesser is not None
         n_max = min(n_spare, generation.n_guesses_max)
@@ -638,19 +583,6 @@ class Engine:
             return self._guesser.guess(generation.sequence, n_max, n_decoding)
         finally:
             self._computing = ()
-
-    def _is_ready(self, generation: Generation, before: SequenceOf[Generation]) -> bool:
-        """False for a prompt that begins like one which is being computed: what they share will be copied."""
-        sequence = generation.sequence
-        if not sequence.reuse:
-            return True
-        # Of an answer that goes on after a crash, tokens can be copied that are none of the prompt.
-        n_wanted = generation.n_prompt - 1
-        n_held = min(sequence.n_computed, n_wanted)
-        others = {other.sequence.id: other.sequence.tokens for other in before}
-        is_ready = self._prefixes.catch_up(sequence.id, sequence.tokens, others)
-        sequence.n_cached += min(sequence.n_computed, n_wanted) - n_held
-        return is_ready
 
     def require_open(self) -> None:
         """Raises ClosedError once the engine is closed."""

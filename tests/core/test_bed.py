@@ -32,7 +32,7 @@ def new_engine(model: Model, file: int, places: tuple[SleepingPrefix, ...] = (),
 
 
 def sleep(engine: Engine, file: int, limit_s: float = 60, s_per_token: float = 1) -> tuple[SleepingPrefix, ...]:
-    engine._s_per_token = s_per_token
+    engine._planner.s_per_token = s_per_token
     return engine.lie_down(file, room_bytes=ROOM, limit_s=limit_s)
 
 

@@ -117,7 +117,7 @@ def test_checkpoints_go_with_what_they_belong_to(model: Model, tmp_path: Path) -
                 logits(engine, prompt)
             for prompt in prompts:
                 assert logits(engine, prompt)[0] == 299
-            engine._s_per_token = 1.0  # as if computing took its time
+            engine._planner.s_per_token = 1.0  # as if computing took its time
             places = engine.lie_down(file.fileno(), room_bytes=ROOM, limit_s=60)
         with new_engine(model) as engine:
             engine.wake(file.fileno(), places)

@@ -257,7 +257,7 @@ def test_a_prompt_does_not_hold_up_those_that_decode(model: Model, s_per_token: 
         def watched(parts: list[Any]) -> list[int]:
             sizes.append(sum(part[1] for part in parts))
             tokens = compute(parts)
-            engine._s_per_token = s_per_token
+            engine._planner.s_per_token = s_per_token
             return tokens
 
         engine.compute = watched  # type: ignore[method-assign, assignment]

@@ -77,7 +77,7 @@ def test_however_it_is_cut(model_path: Path) -> None:
         def check(n: int, n_batch: int, parallel: int, cut: int) -> None:
             prompts = [text(n, seed=seed) for seed in range(parallel)]
             with model.engine(n_ctx=512, n_batch=n_batch, parallel=parallel) as engine:
-                engine._n_scored_max = min(engine._n_scored_max, cut)
+                engine._planner.n_scored_max = min(engine._planner.n_scored_max, cut)
                 scored = [
                     engine.stream(prompt, GREEDY, max_tokens=2 * index, n_prompt_logprobs=0)
                     for index, prompt in enumerate(prompts)

@@ -37,7 +37,7 @@ def new_engine(model: Model, file: int | None = None, places: tuple[SleepingPref
 
 
 def sleep(engine: Engine, file: int, room_bytes: int = ROOM, limit_s: float = 60) -> tuple[SleepingPrefix, ...]:
-    engine._s_per_token = 1.0  # as if computing took its time
+    engine._planner.s_per_token = 1.0  # as if computing took its time
     return engine.lie_down(file, room_bytes=room_bytes, limit_s=limit_s)
 
 
@@ -100,7 +100,7 @@ def test_bounds(model: Model, file: int) -> None:
     assert sleep(engine, file, limit_s=-1) == ()
     engine = new_engine(model)
     logits(engine, text(100, 5))
-    engine._s_per_token = 0
+    engine._planner.s_per_token = 0
     assert engine.lie_down(file, room_bytes=ROOM, limit_s=60) == ()
 
 
