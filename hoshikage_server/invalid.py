@@ -112,7 +112,7 @@ def from_validation(complaint: str, body: bytes, words: Mapping[str, str] = WORD
     if what.startswith("Number out of range"):
         return _beyond_doubles(place.param, value)
     if type_ := _TYPE.match(what):
-        got = Words([_TYPE_NAMES.get(type_["got"], type_["got"])]) if type_["got"] else _type_name(value)
+        got = _named(type_["got"]) if type_["got"] else _type_name(value)
         return RequestError("invalid_type", param=param, expected=_type_names(type_["expected"]), got=got)
     return RequestError("invalid_value", param=param, got=show(value), supported=supported)
 
@@ -284,5 +284,9 @@ def _type_names(expected: str) -> Words:
 
 
 def _type_name(value: object) -> Words:
-    kind = _kind(value)
-    return Words([_TYPE_NAMES.get(kind, kind)])
+    return _named(_kind(value))
+
+
+def _named(kind: str) -> Words:
+    """Of a type that was given: OpenAI expects "a decimal", and calls what came "a decimal number"."""
+    return Words(["type_decimal_number" if kind == "float" else _TYPE_NAMES.get(kind, kind)])

@@ -229,7 +229,7 @@ OTHERS = [
     field("metadata", {"a": None}, "invalid_type", "metadata.a"),
     field("metadata", {"a b": 1}, "invalid_type", "metadata[...]"),
     field("metadata", {"a": "b" * 513}, "string_above_max_length", "metadata.a"),
-    field("metadata", {"k" * 65: "b"}, "string_above_max_length"),
+    field("metadata", {"k" * 65: "b"}, "property_name_above_max_length"),
     field("metadata", {str(i): "b" for i in range(17)}, "object_above_max_properties"),
     field("store", "x", "invalid_type"),
     field("service_tier", "gold", "invalid_value"),

@@ -107,10 +107,11 @@ def test_slashes_too_many(api: Api, path: str) -> None:
 
 @pytest.mark.parametrize("path", ["/v1", "/v2/models", "/v1/chat", "/models", "/v1/chat//completions", "/v1/nöwhere"])
 def test_urls_that_are_none(api: Api, path: str) -> None:
-    """They name the method and the path."""
+    """They name the method and the path, and the base URL that a client should have."""
     answer = api.client.simulate_post(path, body=BODY)
     assert code_of(answer, 404) == "unknown_url"
     assert f"POST {path}" in answer.json["error"]["message"]
+    assert answer.json["error"]["message"].endswith("the API's base URL is http://localhost:3030/v1.")
 
 
 # ---- bodies
