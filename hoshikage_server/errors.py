@@ -248,6 +248,7 @@ def _kinds() -> dict[str, Kind]:
     kinds["template_variable_taken"] = Kind(400, invalid, "unsupported_parameter")
     kinds["persona_avatar"] = Kind(400, invalid, "invalid_value")
     kinds["persona_on_persona"] = Kind(400, invalid, "invalid_value")
+    kinds["too_many_values"] = Kind(413, invalid, "request_too_large")
     kinds["holds_nul"] = Kind(400, invalid, "invalid_value")
     kinds["key_above_max_length"] = Kind(400, invalid, "property_name_above_max_length")
     for code in (

@@ -23,6 +23,7 @@ from hoshikage_server.settings import RPC_SERVER
 from hoshikage_server.value_path import UNKNOWN
 
 NESTING_MAX = 128  # levels: far more than any schema needs, and less than what anything here fails at
+MEMBERS_MAX = 5000  # of one object: as many as OpenAI takes; llama.cpp's templates take time by their square
 NO_LINE_END = r"(?!\n)"  # after `$`, which in Python lets one through
 _INT64_MIN, _UINT64_MAX = -(2**63), 2**64 - 1  # what msgpack can say
 
@@ -121,15 +122,15 @@ def check_free(value: object, param: str) -> None:
     """Refuses of a value that may be anything what no frame of an engine can hold.
 
     Raises:
-        RequestError: It is nested too deeply, or holds a number that is too large.
+        RequestError: It is nested too deeply, or holds a number or an object that is too large.
     """
     for level in _levels(value, param):
         if any(type(item) is int and not _INT64_MIN <= item <= _UINT64_MAX for item in level):
             raise RequestError("number_out_of_range", param=param)
 
 
-def check_depth(value: object, param: str) -> None:
-    """Refuses a value that is nested too deeply for what it goes through.
+def check_shape(value: object, param: str) -> None:
+    """Refuses a value that is nested too deeply for what it goes through, or holds an object that is too large.
 
     Raises:
         RequestError: It is.
@@ -173,6 +174,9 @@ def _supported(param: str, words: Mapping[str, str]) -> str:
 def _levels(value: object, param: str) -> Iterator[list[Any]]:
     level: list[Any] = [value]
     for _ in range(NESTING_MAX):
+        n_members = max((len(item) for item in level if isinstance(item, dict)), default=0)
+        if n_members > MEMBERS_MAX:
+            raise RequestError("object_above_max_properties", param=param, limit=MEMBERS_MAX, got=n_members)
         yield level
         level = list(itertools.chain.from_iterable(map(_children, level)))
         if not level:

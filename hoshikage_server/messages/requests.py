@@ -303,6 +303,10 @@ REQUESTS: dict[str, Message] = {
         "リクエスト本文が大きすぎます（上限 {limit} バイト）。",
         "The request body is too large (the limit is {limit} bytes).",
     ),
+    "too_many_values": Message(
+        "リクエスト本文に含まれる値が多すぎます（カンマ {limit} 個まで）。分けて送ってください。",
+        "The request body holds too many values (the limit is {limit} commas). Please divide it.",
+    ),
     "request_timeout": Message(
         "リクエスト本文が {seconds} 秒以内に届きませんでした。",
         "The request body did not arrive within {seconds} seconds.",

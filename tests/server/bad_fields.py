@@ -276,6 +276,9 @@ EXTENSIONS = [
     field("json_schema", nested(200), "nested_too_deeply"),
     field("chat_template_kwargs", [], "invalid_type"),
     field("chat_template_kwargs", nested(200), "nested_too_deeply"),
+    field("chat_template_kwargs", {str(i): 1 for i in range(5001)}, "object_above_max_properties"),
+    field("json_schema", {"properties": {str(i): {} for i in range(5001)}}, "object_above_max_properties"),
+    field("metadata", {**{str(i): "" for i in range(10_000)}, "x": 1}, "invalid_type", "metadata[...]"),
     field("chat_template_kwargs", {"a": [2**64]}, "number_out_of_range"),
     *(
         field("chat_template_kwargs", {name: value}, "unsupported_parameter", f"chat_template_kwargs.{name}")

@@ -205,6 +205,18 @@ def test_a_bomb(api: Api) -> None:
     assert said(api.post(just, headers={"Content-Encoding": "gzip"})) == "星"
 
 
+@pytest.mark.parametrize("value", [b"1,", b"[],", b'{"a":[]},'])
+def test_more_values_than_anybody_needs(make_api: MakeApi, value: bytes) -> None:
+    """Small ones are refused by their number, before they become objects: nobody else is answered while they do."""
+    large = make_api()
+    began = time.process_time()
+    many = large.post(BODY[:-1] + b',"x":[' + value * 3_000_000 + b"0]}")
+    assert code_of(many, 413) == "request_too_large"
+    assert "1048576 commas" in many.json["error"]["message"]
+    assert time.process_time() - began < 1
+    assert said(large.post(BODY[:-1] + b',"x":[' + value * 1_000_000 + b"0]}")) == "星"
+
+
 @pytest.mark.parametrize(
     ("body", "status"),
     [
