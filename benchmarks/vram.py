@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 import pynvml
-from common import Options, Size, fail, progress, run
+from common import Options, Size, fail, rounds, run
 from report import Goal, Report
 from servers import OURS, Task, our_server
 from streams import stream_chat
@@ -56,7 +56,7 @@ def measure(options: Options) -> list[Report]:
     report = Report("GPU memory", options.settings(), options.build, unit="MiB", units=units, goals=GOALS)
     task = Task(options.model, options.threads, 4, options.tokens)
     with nvml():
-        for repetition in range(options.repetitions):
+        for repetition in rounds(options):
             before, n_before = used_mib(), n_processes()
             with our_server(task.model, task.n_threads) as server:
                 dark = used_mib()
@@ -70,7 +70,6 @@ def measure(options: Options) -> list[Report]:
                 figures["release"] = 1000 * (time.monotonic() - begun)
                 figures["processes left"] = n_processes() - n_before
             report.add(OURS, figures)
-            progress(repetition + 1, options)
     return [report]
 
 

@@ -14,7 +14,7 @@ from typing import Annotated, Any, Final, Literal, TypeVar
 import msgspec
 from msgspec import Meta
 
-from hoshikage_server import invalid
+from hoshikage_server import invalid, json_faults
 from hoshikage_server.api import conversation
 from hoshikage_server.api.tools import (
     FunctionChoice,
@@ -27,10 +27,10 @@ from hoshikage_server.api.tools import (
     tools_form,
     tools_of_functions,
 )
-from hoshikage_server.engines.wire import INT32_MAX, Form, ReasoningFormat, RepeatPenalty, Sampling, Text
+from hoshikage_server.engines.form import Form, ReasoningFormat
+from hoshikage_server.engines.sampling import INT32_MAX, RepeatPenalty, Sampling, Text
 from hoshikage_server.errors import RequestError
 from hoshikage_server.messages import said
-from hoshikage_server.registry import json_faults
 from hoshikage_server.registry.persona import AnswerLanguage
 
 TokenCount = Annotated[int, Meta(ge=1, le=INT32_MAX)]

@@ -12,12 +12,12 @@ from hoshikage_server.cli.completing import complete_model
 from hoshikage_server.cli.model.listing import billions
 from hoshikage_server.cli.output import ProgressBar, print_json, table
 from hoshikage_server.cli.words import command, json_option, option, say, warn_on_cpu
-from hoshikage_server.engines.wire import INT32_MAX
+from hoshikage_server.engines.sampling import INT32_MAX
 from hoshikage_server.settings import load_settings
 
 if TYPE_CHECKING:
     from hoshikage_server.cli.measuring import Report, Speed
-    from hoshikage_server.engines.wire import EngineSpec
+    from hoshikage_server.engines.engine_spec import EngineSpec
     from hoshikage_server.registry.entry import ModelEntry
     from hoshikage_server.registry.model_map import ModelMap
 

@@ -13,8 +13,8 @@ from hoshikage_core import Engine, Generation, HoshikageError, SamplingParams, b
 from hoshikage_server import __version__, machine
 from hoshikage_server.cli.asking import OnProgress
 from hoshikage_server.cli.local_backend import load_model, told
+from hoshikage_server.engines.engine_spec import EngineSpec
 from hoshikage_server.engines.failures import CannotGenerateError
-from hoshikage_server.engines.wire import EngineSpec
 from hoshikage_server.errors import ServerError
 from hoshikage_server.settings import cli_language
 

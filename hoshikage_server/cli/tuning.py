@@ -12,8 +12,8 @@ from hoshikage_server import machine
 from hoshikage_server.cli.asking import OnProgress
 from hoshikage_server.cli.local_backend import load_model, told
 from hoshikage_server.cli.measuring import BUSY_S, Speed, run, speed
+from hoshikage_server.engines.engine_spec import EngineSpec
 from hoshikage_server.engines.failures import CannotGenerateError
-from hoshikage_server.engines.wire import EngineSpec
 
 TASKS = ("copy", "chat")
 N_CTX = 2048

@@ -6,7 +6,7 @@ import math
 from collections import deque
 from dataclasses import dataclass, field
 
-from hoshikage_server.engines.wire import EngineSpec
+from hoshikage_server.engines.engine_spec import EngineSpec
 from hoshikage_server.errors import EngineError
 from hoshikage_server.messages import Said
 from hoshikage_server.settings import Settings

@@ -35,10 +35,11 @@ from hoshikage_core.files import why_no_file
 from hoshikage_core.memory import private_bytes
 from hoshikage_server.engines import nvml
 from hoshikage_server.engines.defaults import recommended_sampling
+from hoshikage_server.engines.engine_spec import EngineSpec
 from hoshikage_server.engines.failures import DraftModelError, ModelFileMissingError, in_words
 from hoshikage_server.engines.no_gpu import NoGpuError, require_gpu, why_no_gpu
 from hoshikage_server.engines.templates import open_template, template_text
-from hoshikage_server.engines.wire import EngineSpec, Measured
+from hoshikage_server.engines.wire import Measured
 from hoshikage_server.messages import Said, said
 from hoshikage_server.registry.parts import all_parts
 

@@ -13,8 +13,7 @@ from typing import Any, Literal
 
 from hoshikage_core import HoshikageError, build_info
 from hoshikage_core.devices import gpu_memory
-from hoshikage_server.engines.spec import expects_gpu
-from hoshikage_server.engines.wire import EngineSpec
+from hoshikage_server.engines.engine_spec import EngineSpec
 from hoshikage_server.messages import Said, Size, said
 
 Cause = Literal["build", "machine", "container", "driver", "hidden", "device"]
@@ -101,7 +100,7 @@ def why_no_gpu(spec: EngineSpec, n_gpu_layers: int) -> Said | None:
         free, total = (sum(sizes) for sizes in zip(*memory.values(), strict=True))
         return said("no_gpu_memory", free=str(Size(free)), total=str(Size(total)), users=_users())
     found = look()
-    is_expected = expects_gpu(spec) or found.is_built_for_it or found.has_device
+    is_expected = spec.expects_gpu or found.is_built_for_it or found.has_device
     return said(f"no_gpu_{cause(found)}", cuda=build_info().cuda_version or "") if is_expected else None
 
 

@@ -21,10 +21,12 @@ from gevent import socket, subprocess
 from gevent.event import AsyncResult
 from gevent.queue import SimpleQueue
 
-from hoshikage_server.engines import shortage, wire
+from hoshikage_server.engines import framing, shortage, wire
 from hoshikage_server.engines.channel import Channel
 from hoshikage_server.engines.energy import EnergyMeter, Spent
+from hoshikage_server.engines.engine_spec import EngineSpec
 from hoshikage_server.engines.footprint import Footprint, Freed, Usage
+from hoshikage_server.engines.form import Form
 from hoshikage_server.engines.gpu import Gpu
 from hoshikage_server.engines.memory_log import MemoryLog
 from hoshikage_server.engines.nvml import Device
@@ -95,7 +97,7 @@ class EngineProcess:
         gpu: Gpu,
         dormitory: Dormitory,
         memory: MemoryLog,
-        spec: wire.EngineSpec,
+        spec: EngineSpec,
         notify: Notify,
     ) -> None:
         self.spec = spec
@@ -121,7 +123,7 @@ class EngineProcess:
         try:
             sleeping = () if self._bed is None else self._bed.sleeping
             known = (memory.measured(spec), memory.n_given_up(spec))
-            self._outbox.put(wire.encode(wire.Load(spec, log.getEffectiveLevel(), sleeping, *known)))
+            self._outbox.put(framing.encode(wire.Load(spec, log.getEffectiveLevel(), sleeping, *known)))
             self._socket, self._process = self._begin(command)
         except BaseException:
             dormitory.vacate(spec)
@@ -160,7 +162,7 @@ class EngineProcess:
 
     def send(self, frame: wire.Frame) -> None:
         """Sends a frame as soon as the engine reads it."""
-        self._outbox.put(wire.encode(frame))
+        self._outbox.put(framing.encode(frame))
 
     def generate(self, channel: Channel, question: dict[str, Any]) -> int:
         """Asks for an answer, or for its continuation; its frames go to the channel.
@@ -169,7 +171,7 @@ class EngineProcess:
             The number to `forget` it by.
         """
         request_id = next(self._ids)
-        data = wire.encode(wire.Generate(id=request_id, **question))
+        data = framing.encode(wire.Generate(id=request_id, **question))
         if self._gone is not None:
             channel.break_off(self._gone.reason)
             return request_id
@@ -194,7 +196,7 @@ class EngineProcess:
         self,
         messages: list[dict[str, Any]],
         n_ctx: int | None,
-        form: wire.Form,
+        form: Form,
         text: wire.TextPrompt | None,
         timeout_s: float,
     ) -> wire.Counted | wire.Failed:
@@ -330,7 +332,7 @@ class EngineProcess:
                     gevent.sleep(0)  # more is waiting, and recv would not let anybody else run
         except OSError as error:
             log.debug(said("log_engine_socket", pid=self.pid, reason=error))
-        except wire.WireError as error:
+        except framing.WireError as error:
             log.error(said("log_engine_nonsense", pid=self.pid, reason=error))
         finally:
             self._bury()
@@ -409,7 +411,7 @@ def _crashed(request_id: int, reason: str | Said) -> wire.Failed:
 def _exit_reason(code: int | None, last_words: Iterable[str]) -> Said:
     if code is None:
         return said("engine_does_not_end")
-    if code == wire.OUT_OF_MEMORY_STATUS or (code == -signal.SIGABRT and shortage.told_in(last_words)):
+    if code == shortage.EXIT_STATUS or (code == -signal.SIGABRT and shortage.told_in(last_words)):
         return said("engine_out_of_memory", words=shortage.told_in(last_words) or said("none"))
     if code >= 0:
         return said("engine_exit_status", status=code)
@@ -419,6 +421,6 @@ def _exit_reason(code: int | None, last_words: Iterable[str]) -> Said:
         return said("engine_signal", signal=-code)
 
 
-def _fingerprint(ready: wire.Ready, spec: wire.EngineSpec) -> str:
+def _fingerprint(ready: wire.Ready, spec: EngineSpec) -> str:
     made_of = repr((ready.build, ready.name, ready.info, spec)).encode()
     return f"fp_{hashlib.sha256(made_of).hexdigest()[:12]}"

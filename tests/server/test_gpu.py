@@ -29,6 +29,15 @@ def memory(use: GpuUse | None) -> tuple[int | None, object] | None:
     return None if use is None else (use.used_bytes, use.by_pid)
 
 
+def begun_look(nvml: FakeNvml, gpu: Gpu) -> gevent.Greenlet:
+    """The first look, which the driver thinks about."""
+    look = gevent.spawn(gpu.look)
+    with gevent.Timeout(20):
+        while nvml.n_looks == 0:
+            gevent.sleep(0.001)
+    return look
+
+
 def test_what_is_in_use(nvml: FakeNvml) -> None:
     """The sums over all devices, in total and by process; afterwards NVML is shut down."""
     nvml.say("device 7000 0 0", "process 11 4000", "process 12 2000", "device 500 0 0", "process 11 300")
@@ -101,10 +110,7 @@ def test_looks_do_not_queue_up(nvml: FakeNvml) -> None:
     """However many come while the driver thinks, one look that begins after they came is for all of them."""
     gpu = nvml.gpu()
     nvml.say("delay 100", "device 10 0 0")
-    first = gevent.spawn(gpu.look)
-    with gevent.Timeout(20):
-        while nvml.n_looks == 0:
-            gevent.sleep(0.001)
+    first = begun_look(nvml, gpu)
     others = [gevent.spawn(gpu.look) for _ in range(50)]
     gevent.sleep(0)
     nvml.say("device 20 0 0")
@@ -146,10 +152,7 @@ def test_who_looks_may_be_killed(nvml: FakeNvml) -> None:
     """The next look waits for the driver to finish with the last, and is answered."""
     gpu = nvml.gpu()
     nvml.say("delay 100", "device 10 0 0")
-    first = gevent.spawn(gpu.look)
-    with gevent.Timeout(20):
-        while nvml.n_looks == 0:
-            gevent.sleep(0.001)
+    first = begun_look(nvml, gpu)
     first.kill()
     nvml.say("device 20 0 0")
     assert memory(gpu.look()) == (20, {})

@@ -13,10 +13,10 @@ from fake_nvml import DRIVER_NOT_LOADED, FakeNvml
 
 from hoshikage_core import Model
 from hoshikage_server.engines import loading, no_gpu
+from hoshikage_server.engines.engine_spec import Devices, EngineSpec
 from hoshikage_server.engines.failures import failed_load
 from hoshikage_server.engines.loading import load
 from hoshikage_server.engines.no_gpu import NoGpuError, Surroundings, cause, is_container, look, why_no_gpu
-from hoshikage_server.engines.wire import Devices, EngineSpec
 from hoshikage_server.errors import KINDS, EngineError
 
 GIB = 2**30

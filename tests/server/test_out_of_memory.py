@@ -19,14 +19,16 @@ from memory_engines import no_memory_log, settings_of
 from hoshikage_server.engines import shortage
 from hoshikage_server.engines.channel import Channel
 from hoshikage_server.engines.engine import Lease
+from hoshikage_server.engines.engine_spec import EngineSpec
 from hoshikage_server.engines.footprint import Usage
 from hoshikage_server.engines.gpu import Gpu
 from hoshikage_server.engines.journal import Journal
 from hoshikage_server.engines.memory_log import MemoryLog
 from hoshikage_server.engines.process import EngineProcess, _exit_reason
+from hoshikage_server.engines.sampling import Sampling
 from hoshikage_server.engines.sleep import Dormitory
 from hoshikage_server.engines.supervisor import Supervisor
-from hoshikage_server.engines.wire import OUT_OF_MEMORY_STATUS, EngineSpec, Measured, Sampling
+from hoshikage_server.engines.wire import Measured
 from hoshikage_server.errors import is_out_of_memory
 from hoshikage_server.registry.peaks import Peaks
 from hoshikage_server.settings import LiveSettings
@@ -171,7 +173,7 @@ def test_an_allocation_that_fails_in_a_step() -> None:
         Worker(ours)._step(Engine())
     """
     done = subprocess.run([sys.executable, "-c", textwrap.dedent(code)], capture_output=True, text=True, check=False)
-    assert (done.returncode, done.stderr) == (OUT_OF_MEMORY_STATUS, f"{words}\n")
+    assert (done.returncode, done.stderr) == (shortage.EXIT_STATUS, f"{words}\n")
     assert is_out_of_memory(_exit_reason(done.returncode, done.stderr.splitlines()))
     assert not is_out_of_memory(_exit_reason(1, done.stderr.splitlines()))
     assert not is_out_of_memory(_exit_reason(-signal.SIGKILL, done.stderr.splitlines()))

@@ -16,12 +16,12 @@ from api_client import FAKE_ENGINE, wait_for
 from memory_engines import no_memory_log, settings_of
 
 from hoshikage_server.engines.engine import Lease
+from hoshikage_server.engines.engine_spec import EngineSpec
 from hoshikage_server.engines.footprint import Freed
 from hoshikage_server.engines.gpu import Gpu
 from hoshikage_server.engines.process import EngineProcess
 from hoshikage_server.engines.sleep import Dormitory
 from hoshikage_server.engines.supervisor import Supervisor
-from hoshikage_server.engines.wire import EngineSpec
 from hoshikage_server.errors import EngineError, ServerError
 from hoshikage_server.messages import said
 from hoshikage_server.settings import LiveSettings, Settings
