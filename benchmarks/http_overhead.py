@@ -81,6 +81,7 @@ def measure(options: Options) -> list[Report]:
         Path(folder, "model_map.json").write_text('{"m": {"path": "/nowhere", "model": "m.gguf"}}', encoding="utf-8")
         environment = {
             "HOSHIKAGE_CONFIG_DIR": folder,
+            "HOSHIKAGE_CACHE_DIR": folder,
             "HOSHIKAGE_PORT": str(port),
             "HOSHIKAGE_MAX_UNSENT": str(2 * options.flooded),
             "PYTHONPATH": str(ROOT),

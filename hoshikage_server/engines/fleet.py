@@ -26,7 +26,7 @@ from hoshikage_server.engines.energy import Spent
 from hoshikage_server.engines.engine import Engine, EngineState, Lease, Process
 from hoshikage_server.engines.engine_spec import EngineSpec
 from hoshikage_server.engines.footprint import Freed
-from hoshikage_server.engines.health import Crash, Health, is_short_of_memory
+from hoshikage_server.engines.health import Crash, Health, hint, is_short_of_memory
 from hoshikage_server.engines.process import EngineEvent, Gone
 from hoshikage_server.errors import EngineError, LaneError, ServerError, is_out_of_memory
 from hoshikage_server.messages import Sentence, said, told_by_system
@@ -188,7 +188,9 @@ class Fleet:
                 engine.deadline = None
                 engine.process.kill(said("engine_did_not_end"))
             elif engine.state == "loading" and engine.deadline is not None and now >= engine.deadline:
-                self._on_failed_load(engine, EngineError("load_timeout", seconds=f"{self._limits.load_timeout:g}"))
+                seconds = f"{self._limits.load_timeout:g}"
+                late = EngineError("load_timeout", seconds=seconds, hint=hint(engine.spec, "hint_slow_load"))
+                self._on_failed_load(engine, late)
             elif engine.state == "loading" or engine.n_users:
                 self._on_stall(engine)
             else:

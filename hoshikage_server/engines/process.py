@@ -7,11 +7,12 @@ import hashlib
 import itertools
 import logging
 import os
+import re
 import signal
 import sys
 import time
 from collections import deque
-from collections.abc import Callable, Generator, Iterable, Sequence
+from collections.abc import Callable, Generator, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
@@ -44,6 +45,7 @@ _NO_GPU = {"CUDA_VISIBLE_DEVICES": ""}  # merely asking the driver for its devic
 _LOOK_S = 1.0  # a driver may think for longer; ending the engine does not wait for that
 _LINE_BYTES = 8 * 1024
 _LINES_KEPT = 20
+_MISSING = re.compile(r"(?:ImportError|ModuleNotFoundError): (.+)")
 
 
 @dataclass(frozen=True)
@@ -389,7 +391,7 @@ class EngineProcess:
         self._listener.join(_LAST_WORDS_WAIT_S)
         labels = tuple(channel.label for channel in self._channels.values())
         self._dormitory.vacate(self.spec)
-        reason = self._kill_reason or _exit_reason(code, self._last_words)
+        reason = self._kill_reason or _exit_reason(code, tuple(self._last_words))
         if is_out_of_memory(reason):
             self._memory.ran_out(self.spec)
         gone = self._gone = Gone(reason, labels, tuple(self._last_words))
@@ -408,13 +410,15 @@ def _crashed(request_id: int, reason: str | Said) -> wire.Failed:
     return wire.Failed(request_id, "engine_crashed", "", {"reason": reason})
 
 
-def _exit_reason(code: int | None, last_words: Iterable[str]) -> Said:
+def _exit_reason(code: int | None, last_words: Sequence[str]) -> Said:
     if code is None:
         return said("engine_does_not_end")
     if code == shortage.EXIT_STATUS or (code == -signal.SIGABRT and shortage.told_in(last_words)):
         return said("engine_out_of_memory", words=shortage.told_in(last_words) or said("none"))
     if code >= 0:
-        return said("engine_exit_status", status=code)
+        # A library is missing, and hoshikage_core has a remedy.
+        missing = _MISSING.fullmatch(last_words[-1]) if last_words else None
+        return said("engine_cannot_start", words=missing[1]) if missing else said("engine_exit_status", status=code)
     try:
         return said("engine_signal", signal=signal.Signals(-code).name)
     except ValueError:

@@ -79,6 +79,7 @@ class ServerProcess:
         environ = {name: value for name, value in os.environ.items() if not name.startswith("HOSHIKAGE_")}
         environ |= {
             "HOSHIKAGE_CONFIG_DIR": str(folder),
+            "HOSHIKAGE_CACHE_DIR": str(folder / "cache"),
             "HOSHIKAGE_PORT": "0",
             "HOSHIKAGE_LANG": "en",
             "HOME": str(folder),

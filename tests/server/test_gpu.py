@@ -11,7 +11,7 @@ from pathlib import Path
 
 import gevent
 import pytest
-from fake_nvml import DRIVER_NOT_LOADED, GPU_IS_LOST, NO_PERMISSION, NOT_SUPPORTED, FakeNvml
+from fake_nvml import DRIVER_NOT_LOADED, FUNCTION_NOT_FOUND, GPU_IS_LOST, NO_PERMISSION, NOT_SUPPORTED, FakeNvml
 
 from hoshikage_server.engines import gpu as gpu_module
 from hoshikage_server.engines.gpu import Gpu
@@ -60,7 +60,7 @@ def test_shares_that_are_not_told(nvml: FakeNvml) -> None:
     assert memory(nvml.gpu().look()) == (7500, {11: 4000, 12: None})
 
 
-@pytest.mark.parametrize("code", [NOT_SUPPORTED, NO_PERMISSION])
+@pytest.mark.parametrize("code", [NOT_SUPPORTED, NO_PERMISSION, FUNCTION_NOT_FOUND])
 def test_questions_that_are_not_answered(nvml: FakeNvml, code: int) -> None:
     """What one device does not tell is not known of all; what all tell is."""
     nvml.say("device 7000 0 0", "process 11 4000", f"device 500 0 {code}")
@@ -68,6 +68,15 @@ def test_questions_that_are_not_answered(nvml: FakeNvml, code: int) -> None:
     nvml.say("device 7000 0 0", "process 11 4000", f"device 500 {code} 0")
     assert memory(nvml.gpu().look()) == (None, {11: 4000})
     assert nvml.n_open == 0
+
+
+def test_a_gpu_of_others(nvml: FakeNvml) -> None:
+    """One that a container is told of and may not use is none of ours; the others keep their numbers."""
+    nvml.say("device 7000 0 0", f"refused {NO_PERMISSION}", "device 500 0 0", "process 11 300")
+    use = nvml.gpu().look()
+    assert memory(use) == (500, {11: 300})
+    assert use is not None
+    assert [device.index for device in use.devices] == [1]
 
 
 def test_without_a_driver(nvml: FakeNvml, tmp_path: Path) -> None:
