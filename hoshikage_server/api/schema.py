@@ -280,12 +280,12 @@ def exclude(request: msgspec.Struct, name: str, other: str) -> None:
     Raises:
         RequestError: Both are given.
     """
-    if _is_given(request, name) and _is_given(request, other):
+    if is_given(request, name) and is_given(request, other):
         raise RequestError("parameters_conflict", param=name, other=other)
 
 
-def _is_given(request: msgspec.Struct, name: str) -> bool:
-    """Zero, False and empty lists ask for nothing; an empty schema is one all the same."""
+def is_given(request: msgspec.Struct, name: str) -> bool:
+    """Whether a field asks for something: zero, False and empty lists do not, and an empty schema does."""
     value = getattr(request, name)
     return bool(value) or isinstance(value, dict)
 

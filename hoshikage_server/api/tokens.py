@@ -117,6 +117,8 @@ class Tokenize(_Resource):
         for name in ("messages", "content") if asked.prompt is not None else ("messages",):
             if getattr(asked, name) is not None:
                 raise RequestError("unsupported_parameter", param=name)
+        if None not in (asked.add_special, asked.add_special_tokens) and asked.add_special != asked.add_special_tokens:
+            raise RequestError("parameters_conflict", param="add_special", other="add_special_tokens")
         text = asked.content if asked.prompt is None else asked.prompt
         if text is None:
             raise RequestError("missing_required_parameter", param="prompt")

@@ -104,7 +104,7 @@ class LocalBackend:
         return self._loaded, self._prompts
 
 
-def load_model(spec: EngineSpec, name: str, on_progress: OnProgress) -> Loaded:
+def load_model(spec: EngineSpec, name: str, on_progress: OnProgress = lambda progress: None) -> Loaded:
     """Loads a model.
 
     Raises:

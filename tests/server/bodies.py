@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from typing import Any
 
 from hypothesis import strategies as st
@@ -22,6 +23,12 @@ FUNCTION: dict[str, Any] = {
     "strict": True,
 }
 TOOL: dict[str, Any] = {"type": "function", "function": FUNCTION}
+CUSTOM: dict[str, Any] = {
+    "name": "c",
+    "description": "A custom tool.",
+    "format": {"type": "grammar", "grammar": {"syntax": "regex", "definition": "[a-z]+"}},
+}
+CUSTOM_TOOL: dict[str, Any] = {"type": "custom", "custom": CUSTOM}
 CALL: dict[str, Any] = {"id": "call_1", "type": "function", "function": {"name": "f", "arguments": '{"a": "x"}'}}
 
 _TEXT = {"type": "text", "text": "x", "prompt_cache_breakpoint": {"mode": "explicit"}}
@@ -30,6 +37,8 @@ _SHAPE = {
     "json_schema": {"name": "s", "description": "d", "schema": FUNCTION["parameters"], "strict": True},
 }
 _CHOICE = {"type": "function", "function": {"name": "f"}}
+_CUSTOM_CHOICE = {"type": "custom", "custom": {"name": "c"}}
+_CUSTOM_CALL = {"id": "call_3", "type": "custom", "custom": {"name": "c", "input": "x"}}
 # What no request can have together stands in different bodies.
 _COMMON: dict[str, Any] = {
     "model": "m",
@@ -37,7 +46,13 @@ _COMMON: dict[str, Any] = {
         {"role": "system", "content": "s", "name": "n"},
         {"role": "developer", "content": [_TEXT]},
         {"role": "user", "content": [_TEXT, _TEXT], "name": "n"},
-        {"role": "assistant", "content": "a", "refusal": None, "tool_calls": [CALL, {**CALL, "id": "call_2"}]},
+        {
+            "role": "assistant",
+            "content": "a",
+            "refusal": None,
+            "tool_calls": [CALL, {**CALL, "id": "call_2"}, _CUSTOM_CALL],
+        },
+        {"role": "tool", "content": "r", "tool_call_id": "call_3"},
         {"role": "tool", "content": [_TEXT], "tool_call_id": "call_2"},
         {"role": "tool", "content": "r", "tool_call_id": "call_1"},
         {"role": "assistant", "content": None, "function_call": {"name": "f", "arguments": "{}"}},
@@ -110,6 +125,7 @@ _VARIANTS: tuple[dict[str, Any], ...] = (
         "tool_choice": {"type": "allowed_tools", "allowed_tools": {"mode": "required", "tools": [_CHOICE]}},
         "response_format": _SHAPE,
     },
+    {"tools": [TOOL, CUSTOM_TOOL], "tool_choice": _CUSTOM_CHOICE},
     {
         "functions": [FUNCTION],
         "function_call": {"name": "f"},
@@ -154,9 +170,17 @@ _ALIKE: dict[type, st.SearchStrategy[Any]] = {
 
 
 @st.composite
-def mutated(draw: st.DrawFn, originals: tuple[dict[str, Any], ...] = FULL) -> bytes:
-    """A valid body in which some values, anywhere, are replaced, removed or joined by others."""
-    body: Any = json.loads(json.dumps(draw(st.sampled_from(originals))))
+def mutated(
+    draw: st.DrawFn, bodies: Sequence[Any] = FULL, fields: Sequence[str] = ChatRequest.__struct_fields__
+) -> bytes:
+    """A valid body in which some values, anywhere, are replaced, removed or joined by others.
+
+    Args:
+        draw: Hypothesis's.
+        bodies: Valid ones.
+        fields: Names that may be added.
+    """
+    body: Any = json.loads(json.dumps(draw(st.sampled_from(bodies))))
     for _ in range(draw(st.integers(1, 4))):
         place = body
         while True:
@@ -167,7 +191,7 @@ def mutated(draw: st.DrawFn, originals: tuple[dict[str, Any], ...] = FULL) -> by
             if isinstance(place[key], (dict, list)) and draw(st.booleans()):
                 place = place[key]
                 continue
-            _mutate(draw, place, key)
+            _mutate(draw, place, key, fields)
             break
     data = json.dumps(body).encode()
     if draw(st.integers(0, 9)) == 0:
@@ -176,14 +200,12 @@ def mutated(draw: st.DrawFn, originals: tuple[dict[str, Any], ...] = FULL) -> by
     return data
 
 
-def _mutate(draw: st.DrawFn, place: Any, key: Any) -> None:
+def _mutate(draw: st.DrawFn, place: Any, key: Any, fields: Sequence[str]) -> None:
     how = draw(st.sampled_from(("replace", "remove", "add", "double", "shift", "shift", "shift")))
     if how == "remove":
         del place[key]
     elif how == "add" and isinstance(place, dict):
-        place[draw(st.sampled_from((*ChatRequest.__struct_fields__, "type", "role")) | st.text(max_size=6))] = draw(
-            values
-        )
+        place[draw(st.sampled_from((*fields, "type", "role")) | st.text(max_size=6))] = draw(values)
     elif how == "double" and isinstance(place, list):
         place.insert(key, place[key])
     elif how == "shift" and type(place[key]) in _ALIKE:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import re
 import signal
 import subprocess
 import sys
@@ -123,6 +124,16 @@ def test_loading_that_runs_out(api: Api) -> None:
 def test_words(lines: list[str], told: str | None) -> None:
     """Only what is said last counts."""
     assert shortage.told_in(lines) == told
+
+
+def test_the_native_codes_words() -> None:
+    """What it takes for a failed allocation is one in last words as well."""
+    source = (Path(__file__).resolve().parents[2] / "csrc" / "guard.cpp").read_text(encoding="utf-8")
+    found = re.search(r"bool tells_of_allocation\(.*?\n}", source, re.DOTALL)
+    assert found is not None
+    words = re.findall(r'"([^"]+)"', found[0])
+    assert len(words) > 3
+    assert [shortage.told_in([f"x: {one}"]) for one in words] == [f"x: {one}" for one in words]
 
 
 def test_what_an_engine_takes_is_remembered(make_api: MakeApi, engine_log: Path) -> None:

@@ -186,7 +186,7 @@ def _check_shape(request: ResponseRequest) -> None:
     others = ("grammar", "ignore_eos", "min_tokens")
     if not isinstance(request.format, PlainFormat):
         for name in (*others, "json_schema"):
-            if getattr(request, name):
+            if schema.is_given(request, name):
                 raise RequestError("parameters_conflict", param=name, other="text.format")
     if request.tools and request.tool_choice != "none":
         for name in others:
