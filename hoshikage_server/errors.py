@@ -248,8 +248,9 @@ def _kinds() -> dict[str, Kind]:
     kinds["template_variable_taken"] = Kind(400, invalid, "unsupported_parameter")
     kinds["persona_avatar"] = Kind(400, invalid, "invalid_value")
     kinds["persona_on_persona"] = Kind(400, invalid, "invalid_value")
+    kinds["too_many_values"] = Kind(413, invalid, "request_too_large")
     kinds["holds_nul"] = Kind(400, invalid, "invalid_value")
-    kinds["key_above_max_length"] = Kind(400, invalid, "string_above_max_length")
+    kinds["key_above_max_length"] = Kind(400, invalid, "property_name_above_max_length")
     for code in (
         *("call_without_result", "invalid_key", "only_with_functions", "only_with_tools", "result_without_call"),
         *("stream_options_without_stream", "top_logprobs_without_logprobs"),

@@ -12,7 +12,7 @@ import socket
 import ssl
 import time
 import uuid
-from types import FrameType
+from types import FrameType, TracebackType
 from typing import Any
 
 import gevent
@@ -24,6 +24,7 @@ from gunicorn.http.errors import (
     ConfigurationProblem,
     InvalidResponseHeader,
     InvalidResponseHeaderName,
+    NoMoreData,
     ParseException,
     UnsupportedTransferCoding,
 )
@@ -130,6 +131,10 @@ class Worker(GeventWorker):  # type: ignore[misc]  # gunicorn has no types
         finally:
             self._idle.pop(greenlet, None)
 
+    def timeout_ctx(self) -> gevent.Timeout:
+        """Called by gunicorn around the reading of a request's head."""
+        return _HeadTimeout(self.cfg.keepalive, False)
+
     def handle_request(self, listener_name: Any, req: Any, sock: Any, addr: Any) -> None:
         """Serves one request."""
         greenlet = gevent.getcurrent()
@@ -189,6 +194,17 @@ class Worker(GeventWorker):  # type: ignore[misc]  # gunicorn has no types
         if len(pool):
             log.warning(said("log_cut_off", n=len(pool)))
             pool.kill(timeout=GOODBYE_S)
+
+
+class _HeadTimeout(gevent.Timeout):  # type: ignore[misc]  # gevent has no types
+    """How long a head may take. What there was of one when its client hung up may be a key: gunicorn would log it."""
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> Any:
+        if isinstance(error, NoMoreData):
+            error.buf = None
+        return super().__exit__(kind, error, trace)
 
 
 class _Address:

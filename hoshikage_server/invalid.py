@@ -23,6 +23,7 @@ from hoshikage_server.settings import RPC_SERVER
 from hoshikage_server.value_path import UNKNOWN
 
 NESTING_MAX = 128  # levels: far more than any schema needs, and less than what anything here fails at
+MEMBERS_MAX = 5000  # of one object: as many as OpenAI takes; llama.cpp's templates take time by their square
 NO_LINE_END = r"(?!\n)"  # after `$`, which in Python lets one through
 _INT64_MIN, _UINT64_MAX = -(2**63), 2**64 - 1  # what msgpack can say
 
@@ -114,7 +115,7 @@ def from_validation(complaint: str, body: bytes, words: Mapping[str, str] = WORD
     if what.startswith("Number out of range"):
         return _beyond_doubles(place.param, value)
     if type_ := _TYPE.match(what):
-        got = Words([_TYPE_NAMES.get(type_["got"], type_["got"])]) if type_["got"] else _type_name(value)
+        got = _named(type_["got"]) if type_["got"] else _type_name(value)
         return RequestError("invalid_type", param=param, expected=_type_names(type_["expected"]), got=got)
     return RequestError("invalid_value", param=param, got=show(value), supported=supported)
 
@@ -123,15 +124,15 @@ def check_free(value: object, param: str) -> None:
     """Refuses of a value that may be anything what no frame of an engine can hold.
 
     Raises:
-        RequestError: It is nested too deeply, or holds a number that is too large.
+        RequestError: It is nested too deeply, or holds a number or an object that is too large.
     """
     for level in _levels(value, param):
         if any(type(item) is int and not _INT64_MIN <= item <= _UINT64_MAX for item in level):
             raise RequestError("number_out_of_range", param=param)
 
 
-def check_depth(value: object, param: str) -> None:
-    """Refuses a value that is nested too deeply for what it goes through.
+def check_shape(value: object, param: str) -> None:
+    """Refuses a value that is nested too deeply for what it goes through, or holds an object that is too large.
 
     Raises:
         RequestError: It is.
@@ -175,6 +176,9 @@ def _supported(param: str, words: Mapping[str, str]) -> str:
 def _levels(value: object, param: str) -> Iterator[list[Any]]:
     level: list[Any] = [value]
     for _ in range(NESTING_MAX):
+        n_members = max((len(item) for item in level if isinstance(item, dict)), default=0)
+        if n_members > MEMBERS_MAX:
+            raise RequestError("object_above_max_properties", param=param, limit=MEMBERS_MAX, got=n_members)
         yield level
         level = list(itertools.chain.from_iterable(map(_children, level)))
         if not level:
@@ -286,5 +290,9 @@ def _type_names(expected: str) -> Words:
 
 
 def _type_name(value: object) -> Words:
-    kind = _kind(value)
-    return Words([_TYPE_NAMES.get(kind, kind)])
+    return _named(_kind(value))
+
+
+def _named(kind: str) -> Words:
+    """Of a type that was given: OpenAI expects "a decimal", and calls what came "a decimal number"."""
+    return Words(["type_decimal_number" if kind == "float" else _TYPE_NAMES.get(kind, kind)])

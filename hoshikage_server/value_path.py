@@ -17,6 +17,7 @@ UNKNOWN: Final = object()  # stands for a value that was not found
 _STEP = re.compile(r"\.(?P<key>[^.\[]+)|\[(?P<index>\d+|\.\.\.)\]")
 _SANE_KEY = re.compile(r"[A-Za-z0-9_-]{1,64}")
 _MAX_STEPS = 12  # each reads what is below it anew
+_MAX_MEMBERS = 10_000  # that are looked at one by one
 _members = msgspec.json.Decoder(dict[str, msgspec.Raw])
 _outermost = msgspec.json.Decoder(list[msgspec.Raw] | dict[str, msgspec.Raw] | str | int | float | bool | None)
 _items = msgspec.json.Decoder(list[msgspec.Raw])
@@ -77,7 +78,8 @@ def _reached(
         if key is not None:
             yield from _reached(_members.decode(raw)[key], f"{param}.{key}", rest)
         elif index == "...":
-            for name, inner in _members.decode(raw).items():
+            members = _members.decode(raw)
+            for name, inner in members.items() if len(members) <= _MAX_MEMBERS else ():
                 yield from _reached(inner, f"{param}.{name}" if _SANE_KEY.fullmatch(name) else f"{param}[...]", rest)
         else:
             yield from _reached(_items.decode(raw)[int(index or 0)], f"{param}[{index}]", rest)

@@ -24,6 +24,9 @@ _BOM = b"\xef\xbb\xbf"
 _GZIP = zlib.MAX_WBITS | 16
 _MEMBERS_MAX = 10_000
 _PIECE_BYTES = 16 * 1024  # what follows a member is copied
+# Values take room and time by their number: 32 MiB of empty lists would be gigabytes, and seconds in which nobody else
+# is answered. Commas are as many, at least, and counted in no time. Hardly any model has room for a text with so many.
+_COMMAS_MAX = 2**20
 
 _encode = msgspec.json.Encoder().encode
 
@@ -32,8 +35,8 @@ def read(request: falcon.Request, settings: Settings) -> bytes:
     """The bytes of the body, unpacked and without a byte order mark.
 
     Raises:
-        RequestError: It is too large (nothing is read if it says so itself), of another type, malformed, or arrives too
-            slowly.
+        RequestError: It is too large (nothing is read if it says so itself), of another type, malformed, holds too many
+            values, or arrives too slowly.
         ServerError: The server ends before the body is here.
         ClientGoneError: The connection ended before the body did.
     """
@@ -48,6 +51,8 @@ def read(request: falcon.Request, settings: Settings) -> bytes:
         body = _unpack(body, settings.max_body + 1)
     if len(body) > settings.max_body:
         raise RequestError("request_too_large", limit=settings.max_body)
+    if body.count(b",") > _COMMAS_MAX:
+        raise RequestError("too_many_values", limit=_COMMAS_MAX)
     return body.removeprefix(_BOM)
 
 

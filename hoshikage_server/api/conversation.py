@@ -240,7 +240,7 @@ def check_arguments(arguments: str, param: str) -> None:
         decoded = None
     except RecursionError:
         raise RequestError("nested_too_deeply", param=param, limit=invalid.NESTING_MAX) from None
-    invalid.check_depth(decoded, param)
+    invalid.check_shape(decoded, param)
     if not isinstance(decoded, dict):
         raise RequestError("arguments_not_json", param=param)
 

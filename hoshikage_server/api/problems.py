@@ -126,7 +126,7 @@ def _on_http_error(
 ) -> None:
     own: ServerError
     if isinstance(error, falcon.HTTPNotFound):
-        own = ServerError("unknown_url", method=request.method, path=request.path)
+        own = ServerError("unknown_url", method=request.method, path=request.path, base=f"{request.prefix}/v1")
     elif isinstance(error, falcon.HTTPMethodNotAllowed):
         allowed = dict(error.headers or {}).get("Allow", "")
         own = ServerError("method_not_supported", method=request.method, path=request.path, allowed=allowed)

@@ -113,7 +113,7 @@ class Prompts:
     def _rendered(self, messages: list[dict[str, object]], form: Form) -> ChatPrompt:
         if self._template is None:
             self._template = self._model.chat()
-        return self._template.render(
+        made = self._template.render(
             messages,
             tools=form.tools or None,
             tool_choice=form.tool_choice,
@@ -126,12 +126,17 @@ class Prompts:
             reasoning_format=form.reasoning_format,
             template_kwargs=form.template_kwargs or None,
         )
+        if not made.prompt:  # of an empty answer that shall be continued, with nothing before it
+            raise InvalidArgumentError("messages", Reason("nothing_rendered", "make an empty prompt"))
+        return made
 
     def _filled(self, prefix: str, suffix: str) -> list[int]:
         try:
             return self._model.fill_in_middle(prefix, suffix)
         except UnsupportedError as error:
-            raise InvalidArgumentError("suffix", Reason("no_infill", "this model cannot fill in the middle")) from error
+            raise InvalidArgumentError(
+                "suffix", Reason("no_infill", "needs a model that can fill in the middle")
+            ) from error
 
     def _beginning(self) -> list[int]:
         """What an empty prompt is: the token that texts begin with, or else the one that they end with."""

@@ -97,7 +97,11 @@ REASONS: dict[str, Message] = {
         "続きを書かせるには、アシスタントの文章で終わらせてください",
         "must end with a text of the assistant's to continue it",
     ),
-    "reason_no_infill": Message("このモデルは文章の途中を補えません", "this model cannot fill in the middle"),
+    "reason_nothing_rendered": Message(
+        "チャットテンプレートを通すと空になります。内容のあるメッセージを加えてください",
+        "make an empty prompt; add a message that has content",
+    ),
+    "reason_no_infill": Message("このモデルは文章の途中を補えません", "needs a model that can fill in the middle"),
     "reason_empty_prompt": Message(
         "空にはできません（このモデルには文章を始めるトークンがありません）",
         "must not be empty: this model has no token to begin with",

@@ -46,6 +46,7 @@ REQUESTS: dict[str, Message] = {
     "type_array": Message("配列", "an array"),
     "type_boolean": Message("真偽値", "a boolean"),
     "type_decimal": Message("数値", "a decimal"),
+    "type_decimal_number": Message("小数", "a decimal number"),
     "type_integer": Message("整数", "an integer"),
     "type_object": Message("オブジェクト", "an object"),
     "type_string": Message("文字列", "a string"),
@@ -56,7 +57,7 @@ REQUESTS: dict[str, Message] = {
     ),
     "key_above_max_length": Message(
         "'{param}' のキーが長すぎます。{limit} 文字までです（{got} 文字でした）。",
-        "Invalid key in '{param}': string too long. Expected a string with maximum length {limit}, "
+        "Invalid property name in '{param}': a name is too long. Expected a string with maximum length {limit}, "
         "but got a string with length {got} instead.",
     ),
     "nested_too_deeply": Message(
@@ -104,7 +105,7 @@ REQUESTS: dict[str, Message] = {
     ),
     "object_above_max_properties": Message(
         "'{param}' の項目が多すぎます。{limit} 個までです（{got} 個でした）。",
-        "Invalid '{param}': object with too many properties. Expected an object with at most {limit} properties, "
+        "Invalid '{param}': too many properties. Expected an object with at most {limit} properties, "
         "but got an object with {got} properties instead.",
     ),
     "string_does_not_match": Message(
@@ -315,8 +316,8 @@ REQUESTS: dict[str, Message] = {
         "The model '{model}' does not exist. GET /v1/models lists those that do.",
     ),
     "unknown_url": Message(
-        "URLが見つかりません: {method} {path}。APIのベースURLは /v1 で終わります。",
-        "Unknown request URL: {method} {path}. Please check the URL for typos; the API's base URL ends with /v1.",
+        "URLが見つかりません: {method} {path}。APIのベースURLは {base} です。",
+        "Unknown request URL: {method} {path}. Please check the URL for typos; the API's base URL is {base}.",
     ),
     "method_not_supported": Message(
         "{path} に {method} は使えません（使えるメソッド: {allowed}）。",
@@ -329,6 +330,10 @@ REQUESTS: dict[str, Message] = {
     "request_too_large": Message(
         "リクエスト本文が大きすぎます（上限 {limit} バイト）。",
         "The request body is too large (the limit is {limit} bytes).",
+    ),
+    "too_many_values": Message(
+        "リクエスト本文に含まれる値が多すぎます（カンマ {limit} 個まで）。分けて送ってください。",
+        "The request body holds too many values (the limit is {limit} commas). Please divide it.",
     ),
     "request_timeout": Message(
         "リクエスト本文が {seconds} 秒以内に届きませんでした。",
@@ -372,7 +377,7 @@ REQUESTS: dict[str, Message] = {
         "(Authorization: Bearer YOUR_KEY).",
     ),
     "invalid_api_key": Message(
-        "APIキーが正しくありません。",
-        "Incorrect API key provided.",
+        "APIキーが正しくありません。サーバーの HOSHIKAGE_API_KEYS にあるキーを使ってください。",
+        "Incorrect API key provided. Use one of those in the server's HOSHIKAGE_API_KEYS.",
     ),
 }

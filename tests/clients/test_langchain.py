@@ -97,8 +97,11 @@ def test_streamed_tools(chat: ChatOpenAI) -> None:
 
 @pytest.mark.parametrize("method", ["json_schema", "function_calling"])
 def test_structured_output(chat: ChatOpenAI, method: Any) -> None:
-    """with_structured_output gives the pydantic model."""
-    assert isinstance(chat.with_structured_output(Weather, method=method, strict=True).invoke(PROMPT), Weather)
+    """with_structured_output gives the pydantic model, at once or in the end of a stream."""
+    shaped = chat.with_structured_output(Weather, method=method, strict=True)
+    made = shaped.invoke(PROMPT)
+    assert isinstance(made, Weather)
+    assert list(shaped.stream(PROMPT))[-1] == made
 
 
 def test_logprobs_and_stops(server: ServerProcess) -> None:

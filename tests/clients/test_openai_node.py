@@ -104,8 +104,10 @@ def test_tools_that_the_sdk_runs(result: Result) -> None:
 
 
 def test_parsed(result: Result) -> None:
-    """zod shapes hold, for texts and for arguments."""
-    Weather.model_validate(result("parsed")["choices"][0]["message"]["parsed"])
+    """zod shapes hold, for texts and for arguments; a stream gives the same."""
+    plain = result("parsed")["choices"][0]["message"]["parsed"]
+    Weather.model_validate(plain)
+    assert result("parsed_stream")["choices"][0]["message"]["parsed"] == plain
     [call] = result("parsed_call")["choices"][0]["message"]["tool_calls"]
     assert call["function"]["parsed_arguments"]["city"] in ("Kyoto", "Sapporo", "Naha")
 

@@ -66,6 +66,7 @@ def begin(server: ServerProcess) -> None:
             "context_length_exceeded",
             "messages",
         ),
+        ({"messages": [{"role": "assistant", "content": ""}]}, openai.BadRequestError, "invalid_argument", "messages"),
         ({"model": "nobody"}, openai.NotFoundError, "model_not_found", None),
     ],
 )
@@ -84,6 +85,13 @@ def test_bad_requests(
     assert (caught.value.code, caught.value.param) == (code, param)
     assert caught.value.type == "invalid_request_error"
     assert caught.value.request_id
+
+
+def test_a_field_that_the_model_is_no_good_for(client: Client) -> None:
+    """The sentence names it, and what is wrong with it."""
+    with pytest.raises(openai.BadRequestError, match="'suffix' needs a model that can") as caught:
+        client.one(lambda api: api.completions.create(model="tiny", prompt="a", suffix="b"))
+    assert caught.value.param == "suffix"
 
 
 def test_a_wrong_key(client: Client) -> None:

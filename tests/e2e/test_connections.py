@@ -159,3 +159,19 @@ def test_what_is_no_request(any_server: ServerProcess, request_bytes: bytes, sta
     assert "top-secret" not in any_server.log
     assert "top secret" not in any_server.log
     assert "Traceback" not in any_server.log
+
+
+@pytest.mark.parametrize(
+    "unfinished",
+    [b"GET /health HTTP/1.1\r\nAuthorization: Bearer SECRET\r\n", b"GET /health HTTP/1.1\r\n\r\nSECRET"],
+    ids=["head", "rest"],
+)
+def test_what_was_sent_of_a_request_is_not_logged(start_server: StartServer, unfinished: bytes) -> None:
+    """Also when all is logged: it may be a key, or of a prompt that is longer than its Content-Length."""
+    server = start_server(log_level="debug")
+    with server.connect() as connection:
+        connection.sendall(unfinished)
+        connection.shutdown(socket.SHUT_WR)
+        read_all(connection)
+    wait_for(lambda: "premature client disconnection" in server.log, 5, "gunicorn logs it")
+    assert "SECRET" not in server.log

@@ -12,6 +12,7 @@ from http.client import HTTPConnection, HTTPResponse
 from typing import Any
 
 import pytest
+from raw_answers import KeptReader
 from server_process import FAKE_MODELS, ServerProcess, read_all, read_until
 
 StartServer = Callable[..., ServerProcess]
@@ -173,34 +174,13 @@ def test_a_connection_goes_on(server: ServerProcess) -> None:
     with server.connect() as connection:  # and all of them at once
         sender = threading.Thread(target=connection.sendall, args=(b"".join(data for data, *_ in requests),))
         sender.start()
-        reader = connection.makefile("rb")
+        reader = KeptReader(connection)
         for data, method, expected in requests:
-            response = HTTPResponse(_Same(reader), method=method)  # type: ignore[arg-type]
+            response = HTTPResponse(reader, method=method)  # type: ignore[arg-type]
             response.begin()
             response.read()
             assert response.status == expected, data[:80]
         sender.join(10)
-
-
-class _Same:
-    """A "socket" whose answers are read by one reader: what was sent ahead stays in its buffer."""
-
-    def __init__(self, reader: Any) -> None:
-        self._reader = reader
-
-    def makefile(self, mode: str) -> Any:
-        return _Kept(self._reader)
-
-
-class _Kept:
-    def __init__(self, reader: Any) -> None:
-        self.read, self.readline, self.readinto = reader.read, reader.readline, reader.readinto
-
-    def flush(self) -> None:
-        pass
-
-    def close(self) -> None:
-        pass
 
 
 def test_a_page_elsewhere(server: ServerProcess) -> None:

@@ -158,6 +158,7 @@ HISTORIES = [
             ("arguments_not_json", '{"a": "\\ud800"}'),
             ("nested_too_deeply", "[" * 100_000),
             ("nested_too_deeply", json.dumps(nested(200))),
+            ("object_above_max_properties", json.dumps({str(i): 1 for i in range(5001)})),
         )
     ),
     history("duplicate_parameter", "messages[0].tool_calls[1].id", {**CALLED, "tool_calls": [CALL, CALL]}, RESULT),

@@ -240,7 +240,7 @@ OTHERS = [
     field("metadata", {"a": None}, "invalid_type", "metadata.a"),
     field("metadata", {"a b": 1}, "invalid_type", "metadata[...]"),
     field("metadata", {"a": "b" * 513}, "string_above_max_length", "metadata.a"),
-    field("metadata", {"k" * 65: "b"}, "string_above_max_length"),
+    field("metadata", {"k" * 65: "b"}, "property_name_above_max_length"),
     field("metadata", {str(i): "b" for i in range(17)}, "object_above_max_properties"),
     field("store", "x", "invalid_type"),
     field("service_tier", "gold", "invalid_value"),
@@ -287,6 +287,9 @@ EXTENSIONS = [
     field("json_schema", nested(200), "nested_too_deeply"),
     field("chat_template_kwargs", [], "invalid_type"),
     field("chat_template_kwargs", nested(200), "nested_too_deeply"),
+    field("chat_template_kwargs", {str(i): 1 for i in range(5001)}, "object_above_max_properties"),
+    field("json_schema", {"properties": {str(i): {} for i in range(5001)}}, "object_above_max_properties"),
+    field("metadata", {**{str(i): "" for i in range(10_000)}, "x": 1}, "invalid_type", "metadata[...]"),
     field("chat_template_kwargs", {"a": [2**64]}, "number_out_of_range"),
     *(
         field("chat_template_kwargs", {name: value}, "unsupported_parameter", f"chat_template_kwargs.{name}")

@@ -107,10 +107,11 @@ def test_slashes_too_many(api: Api, path: str) -> None:
 
 @pytest.mark.parametrize("path", ["/v1", "/v2/models", "/v1/chat", "/models", "/v1/chat//completions", "/v1/nöwhere"])
 def test_urls_that_are_none(api: Api, path: str) -> None:
-    """They name the method and the path."""
+    """They name the method and the path, and the base URL that a client should have."""
     answer = api.client.simulate_post(path, body=BODY)
     assert code_of(answer, 404) == "unknown_url"
     assert f"POST {path}" in answer.json["error"]["message"]
+    assert answer.json["error"]["message"].endswith("the API's base URL is http://localhost:3030/v1.")
 
 
 # ---- bodies
@@ -202,6 +203,18 @@ def test_a_bomb(api: Api) -> None:
     assert code_of(api.post(bomb, headers={"Content-Encoding": "gzip"}), 413) == "request_too_large"
     just = gzip.compress(b" " * (MAX_BODY - len(BODY)) + BODY)
     assert said(api.post(just, headers={"Content-Encoding": "gzip"})) == "星"
+
+
+@pytest.mark.parametrize("value", [b"1,", b"[],", b'{"a":[]},'])
+def test_more_values_than_anybody_needs(make_api: MakeApi, value: bytes) -> None:
+    """Small ones are refused by their number, before they become objects: nobody else is answered while they do."""
+    large = make_api()
+    began = time.process_time()
+    many = large.post(BODY[:-1] + b',"x":[' + value * 3_000_000 + b"0]}")
+    assert code_of(many, 413) == "request_too_large"
+    assert "1048576 commas" in many.json["error"]["message"]
+    assert time.process_time() - began < 1
+    assert said(large.post(BODY[:-1] + b',"x":[' + value * 1_000_000 + b"0]}")) == "星"
 
 
 @pytest.mark.parametrize(

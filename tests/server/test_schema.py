@@ -93,6 +93,7 @@ def test_values_that_are_not_found(body: bytes) -> None:
         ({"stop": 1}, "expected a string or an array, but got an integer", "文字列または配列が必要ですが、整数でした"),
         ({"model": None}, "expected a string, but got null", "文字列が必要ですが、nullでした"),
         ({"temperature": "x"}, "expected a decimal, but got a string", "数値が必要ですが、文字列でした"),
+        ({"seed": 1.5}, "expected an integer, but got a decimal number", "整数が必要ですが、小数でした"),
         ({"stream": {}}, "expected a boolean, but got an object", "真偽値が必要ですが、オブジェクトでした"),
         ({"modalities": ["text", "x"]}, 'does not support ["text", "x"] ', '値 ["text", "x"] には'),
         ({"verbosity": "a\n\u2028'"}, "for 'verbosity': 'a\\n\\u2028''", "値 'a\\n\\u2028'' は"),
@@ -107,7 +108,7 @@ def test_values_that_are_not_found(body: bytes) -> None:
         ),
         ({"return_progress": True}, "The 'return_progress' parameter", "'return_progress' は"),
     ],
-    ids=range(12),
+    ids=range(13),
 )
 def test_messages_of_bad_values(fields: dict[str, object], english: str, japanese: str) -> None:
     """Wholly in one language; values are spelled as in JSON."""

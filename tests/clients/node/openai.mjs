@@ -66,6 +66,8 @@ await run({
     return called;
   },
   parsed: () => client.chat.completions.parse({ ...shaped, response_format: zodResponseFormat(Weather, "weather") }),
+  parsed_stream: () =>
+    client.chat.completions.stream({ ...shaped, response_format: zodResponseFormat(Weather, "weather") }).finalChatCompletion(),
   parsed_call: () =>
     client.chat.completions.parse({
       ...shaped,
