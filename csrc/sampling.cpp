@@ -241,6 +241,9 @@ void accept(hsk_sampler &sampler, int32_t token, bool is_generated) {
     sampler.is_broken = true;
     common_sampler_accept(sampler.sampler.get(), token, is_generated);
     sampler.is_broken = false;
+    if (is_generated && sampler.has_grammar) {
+        sampler.utf8_state = sampler.utf8->after(sampler.utf8_state, token);
+    }
     if (is_generated && sampler.n_before_end > 0) {
         sampler.n_before_end--;
     }
@@ -293,7 +296,8 @@ int32_t hsk_sampler_new(const hsk_model *model, const char *params, size_t n_byt
                                is_argmax(sampling, model->vocab),
                                false,
                                min_tokens,
-                               min_tokens > 0 ? end_tokens(model->vocab) : std::vector<int32_t>()};
+                               min_tokens > 0 ? end_tokens(model->vocab) : std::vector<int32_t>(),
+                               model->utf8};
     });
 }
 

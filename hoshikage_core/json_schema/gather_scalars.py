@@ -30,14 +30,9 @@ def gather_text(document: Document, option: Alternative) -> Iterator[Text]:
     dfas = []
     blamed = ""
     for schema in option:
-        for keyword, pattern in _patterns(document, schema):
-            try:
-                dfas.append(compile_pattern(pattern))
-                blamed = keyword
-            except RegexError as error:
-                document.unsupported(schema, keyword, error.reason)
-            except TooManyStatesError:
-                document.unsupported(schema, keyword, TOO_LARGE)
+        for keyword, dfa in text_patterns(document, schema):
+            dfas.append(dfa)
+            blamed = keyword
     if not dfas:
         yield Text(min_length, max_length)
         return
@@ -54,6 +49,17 @@ def gather_text(document: Document, option: Alternative) -> Iterator[Text]:
 @remembered(128)
 def _intersect(dfas: tuple[Dfa, ...], min_length: int, max_length: int | None) -> Dfa:
     return intersect(dfas, min_length, max_length)
+
+
+def text_patterns(document: Document, schema: dict[str, Any]) -> Iterator[tuple[str, Dfa]]:
+    """What ``pattern`` and ``format`` say about strings."""
+    for keyword, pattern in _patterns(document, schema):
+        try:
+            yield keyword, compile_pattern(pattern)
+        except RegexError as error:
+            document.unsupported(schema, keyword, error.reason)
+        except TooManyStatesError:
+            document.unsupported(schema, keyword, TOO_LARGE)
 
 
 def _patterns(document: Document, schema: dict[str, Any]) -> Iterator[tuple[str, str]]:

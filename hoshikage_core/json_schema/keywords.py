@@ -95,6 +95,9 @@ IN_PLACE = frozenset(["$ref", "allOf", "anyOf", "oneOf"])
 
 GENERAL = frozenset(["type", "enum", "const"])
 
+KNOWN = frozenset().union(ANNOTATIONS, IN_PLACE, GENERAL, *OF_TYPE.values())
+"""All but those that are always refused."""
+
 SCHEMA = frozenset(
     [
         "additionalProperties",

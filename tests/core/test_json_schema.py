@@ -211,6 +211,12 @@ TABLE: list[tuple[dict[str, Any], list[str], list[str]]] = [
         ["[]", "[1,null,1]"],
     ),
     ({"type": "array", "items": [{"type": "integer"}], "additionalItems": False}, ["[1]"], ["[1,1]"]),
+    ({"type": "array", "unevaluatedItems": {"type": "null"}}, ["[]", "[null]"], ["[1]"]),
+    (
+        {"type": "array", "prefixItems": [{"type": "integer"}], "unevaluatedItems": {"type": "null"}},
+        ["[1]", "[1,null]"],
+        ["[1,1]", "[null]"],
+    ),
     (
         {"type": "array", "items": {"enum": ["a", "b", "c"]}, "uniqueItems": True, "minItems": 2},
         ['["a","b"]', '["b","c"]', '["a","b","c"]'],
