@@ -49,6 +49,8 @@ class Gatherer:
                 n_followed += 1
                 if n_followed > 64:
                     raise self.document.malformed(schema, "$ref", REFERS_TO_ITSELF)
+            if keywords.is_never(schema):
+                schema = False
             if schema is not True and schema != {} and not any(schema is other for other in followed):
                 followed.append(schema)
         return tuple(followed)

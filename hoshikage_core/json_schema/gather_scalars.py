@@ -11,7 +11,7 @@ from hoshikage_core.errors import Reason
 from hoshikage_core.json_schema.alternatives import Alternative
 from hoshikage_core.json_schema.automaton import Dfa, TooManyStatesError, intersect, remembered
 from hoshikage_core.json_schema.document import TOO_LARGE, Document
-from hoshikage_core.json_schema.formats import FORMATS, INTEGER_BOUNDS, NUMBER_FORMATS, TEXT_FORMATS
+from hoshikage_core.json_schema.formats import FORMATS, INTEGER_BOUNDS, NUMBER_FORMATS, OTHER_FORMATS, TEXT_FORMATS
 from hoshikage_core.json_schema.numbers import Interval, NumberRangeError, exact, number_rule
 from hoshikage_core.json_schema.patterns import compile_pattern
 from hoshikage_core.json_schema.regex import RegexError
@@ -69,6 +69,8 @@ def _patterns(document: Document, schema: dict[str, Any]) -> Iterator[tuple[str,
         if name in FORMATS:
             yield "format", FORMATS[name]
         elif name not in TEXT_FORMATS and name not in INTEGER_BOUNDS and name not in NUMBER_FORMATS:
+            if "pattern" in schema and name not in OTHER_FORMATS:
+                return  # such as zod's: a name for what the pattern says
             names = ", ".join(sorted(FORMATS))
             document.unsupported(schema, "format", Reason("no_format_of", "is none of {names}", names=names))
 

@@ -133,6 +133,11 @@ def is_number(value: object) -> bool:
     return isinstance(value, (int, float)) and not isinstance(value, bool)
 
 
+def is_never(schema: object) -> bool:
+    """Whether a schema says that nothing matches: ``false``, or as some libraries write it, ``{"not": {}}``."""
+    return schema is False or (isinstance(schema, dict) and "not" in schema and schema["not"] in ({}, True))
+
+
 def _is_count(value: Any) -> bool:
     return is_number(value) and value >= 0 and value == int(value)
 

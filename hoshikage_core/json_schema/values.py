@@ -30,8 +30,8 @@ class Matcher:
 
     def matches(self, value: Any, schema: Schema) -> bool:
         """Whether a value matches a schema with all that it applies in place."""
-        if isinstance(schema, bool):
-            return schema
+        if isinstance(schema, bool) or keywords.is_never(schema):
+            return not keywords.is_never(schema)
         return (
             self.matches_plain(value, schema)
             and ("$ref" not in schema or self.matches(value, self._document.resolve(schema)))

@@ -9,7 +9,7 @@ import pytest
 
 from hoshikage_core import Engine, Model, SamplingParams
 
-# What llama.cpp's grammars take for one character: too long for what it says, half of a surrogate pair, beyond the last.
+# What grammars of llama.cpp take for a character: too long for what it says, half of a surrogate pair, beyond the last.
 WRONG = [b"\xe0\x82\x80", b"\xf0\x82\x82\x82", b"\xed\xa0\x80", b"\xf4\x90\x80\x80", b"\xf5\x80\x80\x80", b"\xc1\x80"]
 
 
