@@ -48,18 +48,18 @@ def gather_object(gatherer: Gatherer, option: Alternative) -> Iterator[Object]:
     for schema in option:
         if isinstance(schema.get("propertyNames", True), dict) or schema.get("propertyNames") is False:
             listed, dfa = _names(gatherer, schema)
-            names = {
-                name: None for name in names if name in (listed or (name,)) and (dfa is None or is_match(dfa, name))
-            }
+
+            def is_name(name: str, listed: list[str] | None = listed, dfa: Dfa | None = dfa) -> bool:
+                return (listed is None or name in listed) and (dfa is None or is_match(dfa, name))
+
+            names = dict.fromkeys(filter(is_name, names))
             if listed is not None:
                 # Names from a list are declared members that need not be there.
                 names.update(dict.fromkeys(listed if others is not None else ()))
                 others = None
             if dfa is not None:
                 key_dfas.append(dfa)
-            if any(
-                name not in (listed or (name,)) or (dfa is not None and not is_match(dfa, name)) for name in required
-            ):
+            if not all(map(is_name, required)):
                 return
     members = tuple(Member(name, member(name), name in required) for name in dict.fromkeys([*names, *required]))
     if others is not None and (members or key_dfas):
