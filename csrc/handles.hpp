@@ -7,8 +7,10 @@
 #include "llama.h"
 #include "sampling.h"
 
+#include <functional>
 #include <memory>
 #include <string>
+#include <utility>
 #include <vector>
 
 // Contexts, samplers and templates share the model, so that handles may be freed in any order.
@@ -33,6 +35,9 @@ struct hsk_sampler {
     std::vector<int32_t> end_tokens;  // empty where they may come at any time
     std::shared_ptr<const hsk::Utf8Tokens> utf8;
     hsk::Utf8State utf8_state = hsk::Utf8State::start;  // of what was generated under a grammar
+    // Of a lazy grammar: what it becomes when the text that triggers it goes on as no text of the grammar's does.
+    std::function<common_sampler_ptr()> without_grammar;
+    std::vector<std::pair<int32_t, bool>> told;  // all tokens until then, and whether they were generated
 };
 
 namespace hsk {
