@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from common import Options, Size, fail, progress, run
+from common import Options, Size, fail, rounds, run
 from report import Goal, Report
 from servers import N_BATCH, N_CTX, Task, in_turn
 
@@ -65,8 +65,8 @@ def measure(options: Options) -> list[Report]:
         references=(BEST,),
         goals=GOALS,
     )
-    _, n_prompt = decode_of_core(task, options.repetitions)
-    for repetition in range(options.repetitions):
+    _, n_prompt = decode_of_core(task, 0)
+    for repetition in rounds(options):
         for measure, n_others in ((QUIET, 0), (BUSY, options.others)):
             with other_processes(n_others):
                 for name in in_turn([CORE, *map(str, fixed)], repetition):
@@ -78,7 +78,6 @@ def measure(options: Options) -> list[Report]:
             if fixed:
                 latest = [report.samples[f"llama-bench, {n} threads"][measure][-1] for n in fixed]
                 report.add(BEST, {measure: max(latest)})
-        progress(repetition + 1, options)
     return [report]
 
 

@@ -10,7 +10,7 @@ import random
 import threading
 import time
 
-from common import Options, Size, fail, progress, run
+from common import Options, Size, fail, rounds, run
 from report import Goal, Report
 
 from hoshikage_core import Engine, Generation, Model, SamplingParams
@@ -57,14 +57,13 @@ def measure(options: Options) -> list[Report]:
         prefill_s(engine, prompt())
         whole_s = prefill_s(engine, prompt())
         waits = []
-        for repetition in range(options.repetitions):
+        for repetition in rounds(options):
             generation = engine.stream(prompt(), GREEDY, reuse=False)
-            place = 0.1 + 0.6 * repetition / options.repetitions
+            place = 0.1 + 0.6 * (repetition - 1) / options.repetitions
             waited_ms = wait_ms(engine, generation, place * whole_s)
             if waited_ms is not None:
                 waits.append(waited_ms)
                 report.add(CORE, {"cancel to free": waited_ms})
-            progress(repetition + 1, options)
     if not waits:
         fail("each prompt was computed before it was cancelled: ask for longer ones with --prompt")
     report.add(CORE, {"longest": max(waits)})

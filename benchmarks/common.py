@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import signal
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
@@ -108,6 +108,13 @@ def run(
         reports_of.write_json(options.json, reports)
     if options.plot:
         reports_of.write_plot(options.plot, reports)
+
+
+def rounds(options: Options, what: str = "repetition") -> Iterator[int]:
+    """The numbers of the repetitions, from 1: 0 is for a round that does not count. Says after each that it is done."""
+    for number in range(1, options.repetitions + 1):
+        yield number
+        progress(number, options, what)
 
 
 def progress(done: int, options: Options, what: str = "repetition") -> None:

@@ -8,7 +8,7 @@ from __future__ import annotations
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 
-from common import Options, Size, progress, run
+from common import Options, Size, rounds, run
 from report import Goal, Report
 from servers import N_BATCH, N_CTX, OURS, THEIRS, Task, in_turn, llama_server, our_server
 from streams import stream_chat
@@ -49,10 +49,9 @@ def measure(options: Options) -> list[Report]:
                 ports[THEIRS] = running.enter_context(theirs).port
             for port in ports.values():
                 together(port, task, n_clients, 0)
-            for repetition in range(1, options.repetitions + 1):
+            for repetition in rounds(options, f"{n_clients} clients: repetition"):
                 for name in in_turn(list(ports), repetition):
                     report.add(name, {f"{n_clients} at once": together(ports[name], task, n_clients, repetition)})
-                progress(repetition, options, f"{n_clients} clients: repetition")
     return [report]
 
 

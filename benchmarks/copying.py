@@ -7,16 +7,14 @@ Both engines have the same model in one process and take turns; only decode coun
 
 from __future__ import annotations
 
-from common import Options, Size, fail, progress, run
-from report import Goal, Report
+from common import Options, Size, fail, rounds, run
+from report import Report
+from speculative import COPY_GOAL, N_CTX, NGRAM, WITHOUT, both_engines
 
-from hoshikage_core import Engine, Model, SamplingParams, Speculation
+from hoshikage_core import Engine, SamplingParams
 
-WITHOUT, NGRAM = "without", "n-gram"
-N_CTX = 2048
 GREEDY = SamplingParams(temperature=0, ignore_eos=True)
 RIGHT_AT_LEAST = 0.9
-GOALS = (Goal("copy the prompt, with n-grams / without", (NGRAM, "copy"), (WITHOUT, "copy"), at_least=1.5),)
 
 
 def tokens_per_s(engine: Engine, prompt: list[int], answer: list[int]) -> tuple[float, int, int]:
@@ -36,25 +34,21 @@ def measure(options: Options) -> list[Report]:
         settings=options.settings(n_ctx=N_CTX),
         build=options.build,
         references=(WITHOUT,),
-        goals=GOALS,
+        goals=(COPY_GOAL,),
     )
-    with (
-        Model(options.model) as model,
-        model.engine(N_CTX, n_threads=options.threads) as plain,
-        model.engine(N_CTX, n_threads=options.threads, speculation=Speculation()) as guessing,
-    ):
-        first = model.tokenize("x")
+    with both_engines(options) as (plain, guessing):
+        first = plain.model.tokenize("x")
         answer = list(plain.generate(first, GREEDY, max_tokens=options.tokens).tokens)
         prompt = [*first, *answer, *first]
         engines = {WITHOUT: plain, NGRAM: guessing}
         n_drafted = n_accepted = 0
-        for repetition in range(options.repetitions + 1):
+        for engine in engines.values():
+            tokens_per_s(engine, prompt, answer)
+        for _ in rounds(options):
             for name, engine in engines.items():
                 speed, drafted, accepted = tokens_per_s(engine, prompt, answer)
-                if repetition:
-                    report.add(name, {"copy": speed})
-                    n_drafted, n_accepted = n_drafted + drafted, n_accepted + accepted
-            progress(repetition, options)
+                report.add(name, {"copy": speed})
+                n_drafted, n_accepted = n_drafted + drafted, n_accepted + accepted
     report.settings = {**report.settings, "right guesses": f"{n_accepted} of {n_drafted}"}
     return [report]
 

@@ -17,7 +17,7 @@ from contextlib import ExitStack
 from functools import partial
 from pathlib import Path
 
-from common import Options, Size, fail, progress, run
+from common import Options, Size, fail, rounds, run
 from report import Goal, Report
 from servers import N_BATCH, N_CTX, Task, in_turn, llama_server, our_server
 from streams import StreamTiming, stream_chat
@@ -95,7 +95,7 @@ def measure(options: Options) -> list[Report]:
         )
         names = [*([BENCH] if options.tools else []), *answers]
         report.samples = {name: {} for name in names}
-        for repetition in range(1, options.repetitions + 1):
+        for repetition in rounds(options):
             for name in in_turn(names, repetition):
                 if name == BENCH:
                     report.add(name, time_llama_bench(options.tools.llama_bench, task, n_prompt))
@@ -103,7 +103,6 @@ def measure(options: Options) -> list[Report]:
                     timing = answers[name](repetition)
                     _check_alike({name: timing}, task)
                     report.add(name, timing.speeds())
-            progress(repetition, options)
     return [report]
 
 

@@ -8,7 +8,8 @@
 #       SHAPE is one of random_model.py, the large one first; 8b 1b unless told otherwise.
 #
 # GPU_SH_BACKEND=cpu   without a GPU: whether it works (with the shape "tiny"), not how fast it is
-# GPU_SH_LIMIT_S=590   what has no time left by then is left out
+# GPU_SH_LIMIT_S=575   what has no time left by then is left out
+# GPU_SH_ONLY          scripts such as "ttft copying": these alone, and no tests; after a run that had no time for them
 # GPU_SH_WORK          where things are built, and found again by the next run; /tmp/hoshikage-gpu
 # PYTHON               3.10 or newer; pack: .venv/bin/python, run: python3
 set -euo pipefail
@@ -44,49 +45,62 @@ require_gpu() {
 
 run_tests() {
     local files=("${TESTS[@]/#/tests/core/test_}")
-    # Which pieces a prompt is cut into differs on a GPU, and that test is about the CPU's.
-    timeout "$TESTS_LIMIT_S" "$python" -m pytest -q -p no:cacheprovider -k "not hold_up" "${files[@]/%/.py}" >"$out/tests.txt" 2>&1 ||
+    # Which pieces a prompt is cut into differs on a GPU, and that test is about the CPU's. What else is installed there may
+    # have plugins for another pytest.
+    PYTEST_DISABLE_PLUGIN_AUTOLOAD=1 timeout -k 10 "$TESTS_LIMIT_S" \
+        "$python" -m pytest -q -p no:cacheprovider -k "not hold_up" "${files[@]/%/.py}" >"$out/tests.txt" 2>&1 ||
         echo "native tests: status $?"
-    tail -n 15 "$out/tests.txt"
 }
 
-run() {
-    (($# >= 2)) || usage
-    local pack_folder
-    pack_folder=$(cd "$1" && pwd)
-    mkdir -p "$2"
-    out=$(cd "$2" && pwd)
-    shift 2
-    shapes=("$@")
-    (($#)) || shapes=(8b 1b)
-    exec > >(tee "$out/log") 2>&1
-    cd "$root"
-    work=${GPU_SH_WORK:-/tmp/hoshikage-gpu}
-    mkdir -p "$work"
-    python=$(command -v "${PYTHON:-python3}")
-    export HOSHIKAGE_BACKEND=${GPU_SH_BACKEND:-cuda} HOSHIKAGE_CACHE_DIR=$work/cache PYTHONUNBUFFERED=1
-    export PATH=$work/site/bin:$PATH PYTHONPATH=$work/site:$root
-
+run_all() {
     say "packages and source"
     "$python" benchmarks/gpu_pack.py unpack "$pack_folder" "$work/site"
     write_models &
     local writing=$!
     say "building the module"
     "$python" setup.py --quiet build_ext --inplace
-    say "building llama-bench and llama-server"
-    (cd benchmarks && "$python" -c 'import oracle; oracle.build()')
-    if [[ $HOSHIKAGE_BACKEND != cpu ]]; then
+    local options=() testing=
+    if [[ $HOSHIKAGE_BACKEND == cpu ]]; then
+        options=(--no-gpu --quick)
+    else
         nvidia-smi || true
         require_gpu
     fi
+    if [[ -z ${GPU_SH_ONLY:-} ]]; then
+        run_tests &
+        testing=$!
+    fi
+    say "building llama-bench and llama-server, and testing meanwhile"
+    (cd benchmarks && "$python" -c 'import oracle; oracle.build()') || options+=(--no-peers)
     wait "$writing"
-    say "native tests"
-    run_tests
+    if [[ -n $testing ]]; then
+        wait "$testing"
+        tail -n 15 "$out/tests.txt"
+    fi
     say "measuring"
-    local models=("${shapes[@]/#/$work/}") options=()
-    [[ $HOSHIKAGE_BACKEND != cpu ]] || options=(--no-gpu --quick)
+    local models=("${shapes[@]/#/$work/}")
+    # shellcheck disable=SC2086 # words
     "$python" benchmarks/gpu_suite.py "$out" --models "${models[@]/%/.gguf}" \
-        --limit "$((${GPU_SH_LIMIT_S:-590} - SECONDS))" "${options[@]}"
+        --limit "$((${GPU_SH_LIMIT_S:-575} - SECONDS))" "${options[@]}" ${GPU_SH_ONLY:+--only $GPU_SH_ONLY}
+}
+
+run() {
+    (($# >= 2)) || usage
+    pack_folder=$(cd "$1" && pwd)
+    mkdir -p "$2"
+    out=$(cd "$2" && pwd)
+    shift 2
+    shapes=("$@")
+    (($#)) || shapes=(8b 1b)
+    cd "$root"
+    work=${GPU_SH_WORK:-/tmp/hoshikage-gpu}
+    mkdir -p "$work"
+    python=$(command -v "${PYTHON:-python3}")
+    export HOSHIKAGE_BACKEND=${GPU_SH_BACKEND:-cuda} HOSHIKAGE_CACHE_DIR=$work/cache PYTHONUNBUFFERED=1
+    export PATH=$work/site/bin:$PATH PYTHONPATH=$work/site:$root
+    # By its cores alone: the memory of a virtual machine may grow only as it is used.
+    export CMAKE_BUILD_PARALLEL_LEVEL=${CMAKE_BUILD_PARALLEL_LEVEL:-$(nproc)}
+    run_all 2>&1 | tee "$out/log"
 }
 
 case ${1:-} in

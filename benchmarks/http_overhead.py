@@ -18,7 +18,7 @@ import time
 from http.client import HTTPConnection
 from pathlib import Path
 
-from common import Options, Size, fail, progress, run
+from common import Options, Size, fail, rounds, run
 from processes import children, cpu_s
 from report import ROOT, Goal, Report
 from streams import HOST, free_port, running_server
@@ -81,6 +81,7 @@ def measure(options: Options) -> list[Report]:
         Path(folder, "model_map.json").write_text('{"m": {"path": "/nowhere", "model": "m.gguf"}}', encoding="utf-8")
         environment = {
             "HOSHIKAGE_CONFIG_DIR": folder,
+            "HOSHIKAGE_CACHE_DIR": folder,
             "HOSHIKAGE_PORT": str(port),
             "HOSHIKAGE_MAX_UNSENT": str(2 * options.flooded),
             "PYTHONPATH": str(ROOT),
@@ -90,9 +91,8 @@ def measure(options: Options) -> list[Report]:
             folder_of_worker = Path(f"/proc/{worker}")
             client = Client(port)
             client.ask("echo x", stream=True)  # starts the engine
-            for repetition in range(options.repetitions):
+            for _ in rounds(options):
                 one_round(client, folder_of_worker, report, options.paced, options.flooded)
-                progress(repetition + 1, options)
     return [report]
 
 

@@ -11,7 +11,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from common import Options, Size, fail, progress, run
+from common import Options, Size, fail, rounds, run
 from report import Goal, Report
 from servers import N_BATCH, in_turn
 
@@ -70,11 +70,10 @@ def measure(options: Options) -> list[Report]:
         )
         for depth in options.depths
     }
-    for repetition in range(options.repetitions):
+    for repetition in rounds(options):
         for name in in_turn(list(candidates), repetition):
             for depth, speeds in candidates[name]().items():
                 reports[depth].add(name, speeds)
-        progress(repetition + 1, options)
     return list(reports.values())
 
 

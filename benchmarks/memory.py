@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import time
 
-from common import Options, Size, fail, progress, run
+from common import Options, Size, fail, rounds, run
 from processes import idle_cost, pss_mib
 from report import Goal, Report
 from servers import OURS, THEIRS, Server, Task, in_turn, llama_server, our_server
@@ -73,13 +73,12 @@ def measure(options: Options) -> list[Report]:
     )
     idle = Report("In a second without requests", options.settings(), options.build, unit="", units={"processor": "ms"})
     idle.goals = (Goal("wake-ups a second, dark: one of each process", ("hoshikage, dark", "wake-ups"), at_most=2),)
-    for repetition in range(options.repetitions):
+    for repetition in rounds(options):
         for name in in_turn([OURS, *([THEIRS] if options.tools else [])], repetition):
             if name == OURS:
                 our_life(task, options.watch, memory, idle)
             else:
                 their_life(options, task, memory)
-        progress(repetition + 1, options)
     return [memory, idle]
 
 

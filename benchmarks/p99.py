@@ -10,7 +10,7 @@ from __future__ import annotations
 from contextlib import ExitStack
 from statistics import quantiles
 
-from common import Options, Size, progress, run
+from common import Options, Size, rounds, run
 from report import Goal, Report
 from servers import MODEL_ID, N_CTX, OURS, THEIRS, in_turn, llama_server, our_server
 from streams import plain_chat
@@ -48,7 +48,7 @@ def measure(options: Options) -> list[Report]:
         if options.tools:
             theirs = llama_server(options.tools.llama_server, options.model, options.threads, "-np", "1")
             servers[THEIRS] = running.enter_context(theirs)
-        for repetition in range(options.repetitions):
+        for repetition in rounds(options):
             times_ms: dict[str, list[float]] = {name: [] for name in servers}
             for first in range(0, options.answers, BLOCK):
                 numbers = range(first, min(first + BLOCK, options.answers))
@@ -59,7 +59,6 @@ def measure(options: Options) -> list[Report]:
                         times_ms[name].append(1000 * plain_chat(servers[name].port, question))
             for name, times in times_ms.items():
                 report.add(name, percentiles(times))
-            progress(repetition + 1, options)
     return [report]
 
 

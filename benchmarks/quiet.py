@@ -16,7 +16,7 @@ from http.client import HTTPResponse
 from itertools import pairwise
 from pathlib import Path
 
-from common import Options, Size, fail, progress, run
+from common import Options, Size, fail, rounds, run
 from report import Report
 from servers import MODEL_ID, SENTENCE, Server, our_server
 from streams import connect
@@ -112,7 +112,7 @@ def measure(options: Options) -> list[Report]:
     report = Report("Back from the dark", options.settings(), options.build, unit="ms")
     with our_server(options.model, options.threads, crash_limit=1_000_000) as server:
         first_text_ms(server)
-        for repetition in range(options.repetitions):
+        for repetition in rounds(options):
             long = [{"role": "user", "content": f"Run {repetition:03d}. {SENTENCE * options.sentences}"}]
             report.add("first token, loaded", {"time": first_text_ms(server)})
             server.unload()
@@ -125,7 +125,6 @@ def measure(options: Options) -> list[Report]:
                 report.add(name, {"time": gap_after_kill_ms(server, n_before)})
             report.add("disconnect in decode to free", {"time": free_after_disconnect_ms(server, SHORT, True)})
             report.add("disconnect in prefill to free", {"time": free_after_disconnect_ms(server, long, False)})
-            progress(repetition + 1, options)
     return [report]
 
 

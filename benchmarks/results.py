@@ -16,6 +16,7 @@ from pathlib import Path
 from report import BUSY_CPUS, Report, goals_table, read_json, write_json
 
 FOLDER = Path(__file__).resolve().parent
+ENDING_S = 30.0  # of a script that ends its servers
 # Which of the options below each script knows.
 MODEL, PEERS = "model", "peers"
 SCRIPTS: Mapping[str, frozenset[str]] = {
@@ -60,8 +61,16 @@ def run_script(script: str, arguments: Sequence[str], limit_s: float | None = No
                 print(f"error: {script} took longer than {limit_s:.0f} s", file=sys.stderr)
                 return None
             finally:
-                process.terminate()  # it ends its servers then
+                _end(process)
         return read_json(output) if status == 0 else None
+
+
+def _end(process: subprocess.Popen[bytes]) -> None:
+    process.terminate()  # it ends its servers then
+    try:
+        process.wait(ENDING_S)
+    except subprocess.TimeoutExpired:  # a native call does not come back
+        process.kill()
 
 
 def page(results: Mapping[str, Sequence[Report] | None], author: str = "results.py") -> str:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from contextlib import ExitStack
 
-from common import Options, Size, fail, progress, run
+from common import Options, Size, fail, rounds, run
 from report import Report
 from servers import N_BATCH, N_CTX, OURS, THEIRS, Task, in_turn, llama_server, our_server
 from streams import stream_chat
@@ -49,10 +49,9 @@ def measure(options: Options) -> list[Report]:
         report.samples = {name: {} for name in ports}
         for port in ports.values():
             decode_speeds(port, task, 0)
-        for repetition in range(1, options.repetitions + 1):
+        for repetition in rounds(options):
             for name in in_turn(list(ports), repetition):
                 report.add(name, decode_speeds(ports[name], task, repetition))
-            progress(repetition, options)
     return [report]
 
 

@@ -86,7 +86,7 @@ class Server:
 
 @contextmanager
 def our_server(model: Path, n_threads: int, **settings: object) -> Iterator[Server]:
-    """`hoshikage serve`, with a configuration of its own.
+    """`hoshikage serve`, with a configuration and a cache of its own.
 
     Args:
         model: The only model, known as `MODEL_ID`.
@@ -97,7 +97,8 @@ def our_server(model: Path, n_threads: int, **settings: object) -> Iterator[Serv
     with tempfile.TemporaryDirectory() as folder:
         entry = {"path": str(model.parent), "model": model.name}
         Path(folder, "model_map.json").write_text(json.dumps({MODEL_ID: entry}), encoding="utf-8")
-        environment = {"config_dir": folder, "host": HOST, "port": port, "n_ctx": N_CTX, "threads": n_threads}
+        environment = {"config_dir": folder, "cache_dir": folder, "host": HOST, "port": port}
+        environment |= {"n_ctx": N_CTX, "threads": n_threads}
         environment = {f"HOSHIKAGE_{name.upper()}": str(value) for name, value in {**environment, **settings}.items()}
         with running_server([sys.executable, "-m", "hoshikage_server", "serve"], port, environment) as pid:
             yield Server(port, pid)

@@ -6,17 +6,29 @@ Both engines have the same model in one process and take turns; only decode coun
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+
 from common import Options, progress, run
 from report import Goal, Report
 
-from hoshikage_core import Model, Speculation
+from hoshikage_core import Engine, Model, Speculation
 from hoshikage_server.cli.tuning import N_CTX, TASKS, compare
 
 WITHOUT, NGRAM = "without", "n-gram"
-GOALS = (
-    Goal("copy the prompt, with n-grams / without", (NGRAM, "copy"), (WITHOUT, "copy"), at_least=1.5),
-    Goal("ordinary answer, with n-grams / without", (NGRAM, "chat"), (WITHOUT, "chat"), at_least=0.97),
-)
+COPY_GOAL = Goal("copy the prompt, with n-grams / without", (NGRAM, "copy"), (WITHOUT, "copy"), at_least=1.5)
+CHAT_GOAL = Goal("ordinary answer, with n-grams / without", (NGRAM, "chat"), (WITHOUT, "chat"), at_least=0.97)
+
+
+@contextmanager
+def both_engines(options: Options) -> Iterator[tuple[Engine, Engine]]:
+    """Of one model: without guesses, and with them."""
+    with (
+        Model(options.model) as model,
+        model.engine(N_CTX, n_threads=options.threads) as plain,
+        model.engine(N_CTX, n_threads=options.threads, speculation=Speculation()) as guessing,
+    ):
+        yield plain, guessing
 
 
 def measure(options: Options) -> list[Report]:
@@ -26,13 +38,9 @@ def measure(options: Options) -> list[Report]:
         settings=options.settings(n_ctx=N_CTX),
         build=options.build,
         references=(WITHOUT,),
-        goals=GOALS,
+        goals=(COPY_GOAL, CHAT_GOAL),
     )
-    with (
-        Model(options.model) as model,
-        model.engine(N_CTX, n_threads=options.threads) as plain,
-        model.engine(N_CTX, n_threads=options.threads, speculation=Speculation()) as guessing,
-    ):
+    with both_engines(options) as (plain, guessing):
         compared = compare(plain, guessing, options.repetitions, lambda done: progress(done, options))
     for task in TASKS:
         result = compared[task]

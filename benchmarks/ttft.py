@@ -9,7 +9,7 @@ from __future__ import annotations
 import time
 from contextlib import ExitStack
 
-from common import Options, Size, progress, run
+from common import Options, Size, rounds, run
 from report import Goal, Report
 from servers import MODEL_ID, N_BATCH, N_CTX, OURS, SENTENCE, THEIRS, Server, in_turn, llama_server, our_server
 from streams import StreamTiming, stream_chat
@@ -84,12 +84,11 @@ def measure(options: Options) -> list[Report]:
             goals=GOALS,
             samples={name: {} for name in servers},
         )
-        for repetition in range(options.repetitions):
+        for repetition in rounds(options):
             for name in in_turn(list(servers), repetition):
                 figures, n_prompt = one_life(name, servers[name], repetition, options.sentences)
                 report.add(name, figures)
                 report.settings = {**report.settings, "n_prompt": n_prompt}
-            progress(repetition + 1, options)
     return [report]
 
 

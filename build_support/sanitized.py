@@ -65,6 +65,7 @@ def _environment(folder: Path, reports: Path) -> dict[str, str]:
         # The sanitizer must come first in the process, and finds __cxa_throw only if libstdc++ is there by then.
         "LD_PRELOAD": f"{library('libasan.so')} {library('libstdc++.so.6')}",
         "PYTHONPATH": str(folder.resolve()),
+        "PYTHONSAFEPATH": "1",  # else processes that tests start take the module of the checkout
         "PYTHONMALLOC": "malloc",
         "ASAN_OPTIONS": f"detect_leaks=1:detect_stack_use_after_return=1:{log}",
         "LSAN_OPTIONS": "exitcode=0:print_suppressions=0",

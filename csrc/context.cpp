@@ -3,6 +3,7 @@
 #include "drafter.hpp"
 #include "guard.hpp"
 #include "log.hpp"
+#include "sequences.hpp"
 
 #include <algorithm>
 #include <cmath>
@@ -29,50 +30,6 @@ void advance(hsk_context &context) {
     context.progress.store(context.progress.load(std::memory_order_relaxed) + 1, std::memory_order_relaxed);
 }
 
-int32_t sequence_end(const hsk_context &context, int32_t seq_id) {
-    return llama_memory_seq_pos_max(llama_get_memory(context.llama.get()), seq_id) + 1;
-}
-
-void clear(hsk_context &context, int32_t seq_id) {
-    llama_memory_seq_rm(llama_get_memory(context.llama.get()), seq_id, -1, -1);
-}
-
-// Whether all that a sequence had computed stays there: no window that moves on, no state that holds its last position only.
-bool cuts_anywhere(const hsk_context &context) {
-    const llama_model *model = context.model.get();
-    return llama_model_n_swa(model) == 0 && !llama_model_is_recurrent(model) && !llama_model_is_hybrid(model);
-}
-
-// Of DeepSeek 4's memory, llama.cpp copies a sequence only where each has a cache of its own, and ends the process elsewhere.
-bool can_share(const hsk_context &context) {
-    char arch[64] = "";
-    llama_model_meta_val_str(context.model.get(), "general.architecture", arch, sizeof(arch));
-    return std::strcmp(arch, "deepseek4") != 0;
-}
-
-// The fewest first positions, but for none at all, that the sequence can go back to.
-int32_t sequence_reach(const hsk_context &context, int32_t seq_id) {
-    const int32_t window = std::max(1, llama_model_n_swa(context.model.get()));
-    const int32_t begin = llama_memory_seq_pos_min(llama_get_memory(context.llama.get()), seq_id);
-    return begin <= 0 ? 1 : begin + window;
-}
-
-// False where the memory cannot do that.
-bool cut(hsk_context &context, int32_t seq_id, int32_t n) {
-    return n > 0 && llama_memory_seq_rm(llama_get_memory(context.llama.get()), seq_id, n, -1);
-}
-
-// To where the sequence had n positions, with what was saved there of the parts of its memory that cannot be cut.
-void go_back(hsk_context &context, int32_t seq_id, int32_t n, const char *bytes, size_t n_bytes) {
-    const auto *state = reinterpret_cast<const uint8_t *>(bytes);
-    const bool is_there = bytes == nullptr || llama_state_seq_set_data_ext(context.llama.get(), state, n_bytes, seq_id,
-                                                                           LLAMA_STATE_SEQ_FLAGS_PARTIAL_ONLY) == n_bytes;
-    if (!is_there || !cut(context, seq_id, n) || sequence_end(context, seq_id) != n) {
-        clear(context, seq_id);
-        throw hsk::Failure(HSK_CONTEXT_FULL, "the KV cache has no room for the checkpoint");
-    }
-}
-
 void require_slots(const hsk_context &context, const hsk_slot *slots, size_t n_slots) {
     hsk::require(n_slots > 0, "a step needs at least one slot");
     const llama_vocab *vocab = llama_model_get_vocab(context.model.get());
@@ -85,7 +42,7 @@ void require_slots(const hsk_context &context, const hsk_slot *slots, size_t n_s
         hsk::require(!seen[static_cast<size_t>(slot.seq_id)], "a sequence is in the step twice");
         seen[static_cast<size_t>(slot.seq_id)] = true;
         hsk::require(slot.n_tokens > 0, "a slot needs at least one token");
-        hsk::require(slot.pos == sequence_end(context, slot.seq_id), "pos does not follow what the sequence holds");
+        hsk::require(slot.pos == hsk::sequence_end(context, slot.seq_id), "pos does not follow what the sequence holds");
         for (int32_t k = 0; k < slot.n_tokens; k++) {
             hsk::require_token(vocab, slot.tokens[k]);
         }
@@ -127,9 +84,9 @@ void fill_batch(hsk_context &context, hsk_slot *slots, size_t n_slots) {
 void roll_back(hsk_context &context, const hsk_slot *slots, size_t n_slots) {
     for (size_t i = 0; i < n_slots; i++) {
         const hsk_slot &slot = slots[i];
-        if (sequence_end(context, slot.seq_id) > slot.pos &&
-            (slot.pos < sequence_reach(context, slot.seq_id) || !cut(context, slot.seq_id, slot.pos))) {
-            clear(context, slot.seq_id);
+        if (hsk::sequence_end(context, slot.seq_id) > slot.pos &&
+            (slot.pos < hsk::sequence_reach(context, slot.seq_id) || !hsk::cut(context, slot.seq_id, slot.pos))) {
+            hsk::clear(context, slot.seq_id);
         }
     }
     std::fill(context.rows.begin(), context.rows.end(), hsk::no_row);
@@ -476,112 +433,6 @@ int32_t hsk_logprobs_get(hsk_context *context, int32_t seq_id, int32_t token, fl
         for (size_t i = 0; i < n_top; i++) {
             top_tokens[i] = order[i];
             top_logprobs[i] = logits[order[i]] - log_sum;
-        }
-    });
-}
-
-int32_t hsk_sequence_end_get(hsk_context *context, int32_t seq_id, int32_t *end, hsk_error *error) noexcept {
-    return hsk::guarded(error, [&] {
-        hsk::require_sequence(*context, seq_id);
-        *end = sequence_end(*context, seq_id);
-    });
-}
-
-int32_t hsk_sequence_cut(hsk_context *context, int32_t seq_id, int32_t n, int32_t *n_held, hsk_error *error) noexcept {
-    return hsk::guarded(error, [&] {
-        hsk::require_sequence(*context, seq_id);
-        hsk::require(n >= 0, "n must not be negative");
-        context->rows[static_cast<size_t>(seq_id)] = hsk::no_row;
-        const int32_t end = sequence_end(*context, seq_id);
-        *n_held = std::min(n, end);
-        if (n == 0 || (n < end && (n < sequence_reach(*context, seq_id) || !cut(*context, seq_id, n)))) {
-            clear(*context, seq_id);
-            *n_held = 0;
-        }
-    });
-}
-
-int32_t hsk_sequence_reach_get(hsk_context *context, int32_t seq_id, int32_t *n, hsk_error *error) noexcept {
-    return hsk::guarded(error, [&] {
-        hsk::require_sequence(*context, seq_id);
-        *n = sequence_reach(*context, seq_id);
-    });
-}
-
-int32_t hsk_sequence_copy(hsk_context *context, int32_t from, int32_t to, int32_t n, const char *bytes, size_t n_bytes,
-                          hsk_error *error) noexcept {
-    return hsk::guarded(error, [&] {
-        hsk::require_sequence(*context, from);
-        hsk::require_sequence(*context, to);
-        hsk::require(from != to, "a sequence cannot be copied to itself");
-        hsk::require(n > 0 && n <= sequence_end(*context, from), "n is not in what the sequence holds");
-        context->rows[static_cast<size_t>(to)] = hsk::no_row;
-        clear(*context, to);
-        // Two sequences that shared the cells of a window would never give them back: `to` gets its own, out of a checkpoint.
-        if ((bytes == nullptr && !cuts_anywhere(*context)) || !can_share(*context)) {
-            throw hsk::Failure(HSK_UNSUPPORTED, "this model's memory cannot be shared");
-        }
-        // All of it, since some memories know no parts.
-        llama_memory_seq_cp(llama_get_memory(context->llama.get()), from, to, -1, -1);
-        go_back(*context, to, n, bytes, n_bytes);
-    });
-}
-
-int32_t hsk_checkpoint_size_get(hsk_context *context, int32_t seq_id, size_t *n_bytes, hsk_error *error) noexcept {
-    return hsk::guarded(error, [&] {
-        hsk::require_sequence(*context, seq_id);
-        *n_bytes = llama_state_seq_get_size_ext(context->llama.get(), seq_id, LLAMA_STATE_SEQ_FLAGS_PARTIAL_ONLY);
-    });
-}
-
-int32_t hsk_checkpoint_save(hsk_context *context, int32_t seq_id, char *out, size_t n_bytes, hsk_error *error) noexcept {
-    return hsk::guarded(error, [&] {
-        hsk::require_sequence(*context, seq_id);
-        auto *bytes = reinterpret_cast<uint8_t *>(out);
-        if (llama_state_seq_get_data_ext(context->llama.get(), bytes, n_bytes, seq_id, LLAMA_STATE_SEQ_FLAGS_PARTIAL_ONLY) !=
-            n_bytes) {
-            throw hsk::Failure(HSK_INTERNAL, "the checkpoint could not be saved");
-        }
-    });
-}
-
-int32_t hsk_checkpoint_restore(hsk_context *context, int32_t seq_id, int32_t n, const char *bytes, size_t n_bytes,
-                               hsk_error *error) noexcept {
-    return hsk::guarded(error, [&] {
-        hsk::require_sequence(*context, seq_id);
-        hsk::require(n > 0 && n <= sequence_end(*context, seq_id), "n is not in what the sequence holds");
-        context->rows[static_cast<size_t>(seq_id)] = hsk::no_row;
-        go_back(*context, seq_id, n, bytes, n_bytes);
-    });
-}
-
-int32_t hsk_sequence_size_get(hsk_context *context, int32_t seq_id, size_t *n_bytes, hsk_error *error) noexcept {
-    return hsk::guarded(error, [&] {
-        hsk::require_sequence(*context, seq_id);
-        *n_bytes = llama_state_seq_get_size(context->llama.get(), seq_id);
-    });
-}
-
-int32_t hsk_sequence_save(hsk_context *context, int32_t seq_id, char *out, size_t n_bytes, hsk_error *error) noexcept {
-    return hsk::guarded(error, [&] {
-        hsk::require_sequence(*context, seq_id);
-        auto *bytes = reinterpret_cast<uint8_t *>(out);
-        if (llama_state_seq_get_data(context->llama.get(), bytes, n_bytes, seq_id) != n_bytes) {
-            throw hsk::Failure(HSK_INTERNAL, "the sequence could not be saved");
-        }
-    });
-}
-
-int32_t hsk_sequence_restore(hsk_context *context, int32_t seq_id, const char *bytes, size_t n_bytes, hsk_error *error) noexcept {
-    return hsk::guarded(error, [&] {
-        hsk::require_sequence(*context, seq_id);
-        context->rows[static_cast<size_t>(seq_id)] = hsk::no_row;
-        llama_memory_t memory = llama_get_memory(context->llama.get());
-        llama_memory_seq_rm(memory, seq_id, -1, -1);
-        const auto *state = reinterpret_cast<const uint8_t *>(bytes);
-        if (llama_state_seq_set_data(context->llama.get(), state, n_bytes, seq_id) != n_bytes) {
-            llama_memory_seq_rm(memory, seq_id, -1, -1);
-            throw hsk::Failure(HSK_CONTEXT_FULL, "the KV cache has no room for the saved sequence");
         }
     });
 }

@@ -16,7 +16,7 @@ from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 from hoshikage_server import value_path
-from hoshikage_server.engines.wire import INT32_MAX
+from hoshikage_server.engines.sampling import INT32_MAX
 from hoshikage_server.errors import RequestError
 from hoshikage_server.messages import Words
 from hoshikage_server.settings import RPC_SERVER

@@ -35,6 +35,8 @@ FILE_NAME = "hoshikage.toml"
 # Read by the build (build_support), which shares the prefix.
 BUILD_VARIABLES = frozenset({"BACKEND", "CUDA_ARCHS", "NATIVE", "SANITIZE"})
 
+THREADS_MAX = 512  # llama.cpp's
+
 _KEYS = ("api_keys", "admin_keys")
 
 Language = Literal["ja", "en"]
@@ -72,7 +74,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
 
     n_ctx: Annotated[int, Meta(ge=1, le=2**31 - 1)] = 4096
     parallel: Annotated[int, Meta(ge=1, le=64)] = 1
-    threads: Annotated[int, Meta(ge=1, le=512)] | None = None
+    threads: Annotated[int, Meta(ge=1, le=THREADS_MAX)] | None = None
     gpu_layers: Annotated[int, Meta(ge=0, le=2**31 - 1)] | Literal["auto", "all"] = "auto"
     tensor_split: TensorSplit = ()
     main_gpu: MainGpu | None = None

@@ -7,12 +7,14 @@ import json
 import os
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from itertools import pairwise
 from pathlib import Path
 from types import ModuleType
 
 import pytest
+from fake_nvml import build
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -126,9 +128,9 @@ def test_text_is_timed_when_its_event_is_complete(cuts: list[int], streams: Modu
     assert (timing.n_prompt, timing.n_completion, timing.text) == (30, 5, "星影")
 
 
-def run_script(script: str, *arguments: object) -> subprocess.CompletedProcess[str]:
+def run_script(script: str, *arguments: object, **environ: str) -> subprocess.CompletedProcess[str]:
     command = [sys.executable, str(BENCHMARKS / f"{script}.py"), *map(str, arguments)]
-    environ = os.environ | {"PYTHONPATH": os.pathsep.join(path for path in sys.path if path)}
+    environ = os.environ | {"PYTHONPATH": os.pathsep.join(path for path in sys.path if path)} | environ
     return subprocess.run(command, capture_output=True, text=True, check=False, env=environ)
 
 
@@ -187,6 +189,35 @@ def test_script_runs_with_a_model_that_takes_its_time(
     [found] = report.read_json(output)
     assert found.samples[candidate]
     assert found.table() in run.stdout
+
+
+def test_gpu_memory(report: ModuleType, tiny_model_path: Path, tmp_path: Path) -> None:
+    """As a driver tells it that is none; on a GPU the script is much the same."""
+    build(tmp_path)
+    (tmp_path / "nvml").write_text(f"device {300 * 2**20} 0 0\nprocess 1 1000\n")
+    output = tmp_path / "found.json"
+    arguments = ["--quick", "--model", tiny_model_path, "--threads", 1, "--json", output]
+    run = run_script("vram", *arguments, LD_LIBRARY_PATH=str(tmp_path), FAKE_NVML=str(tmp_path / "nvml"))
+    assert run.returncode == 0, run.stderr
+    [found] = report.read_json(output)
+    assert {name: figures for name, figures in found.samples["hoshikage"].items() if name != "release"} == {
+        name: [0.0] for name in ("dark", "loaded", "left", "processes left")
+    }
+    assert "not measured" not in found.goals_table()
+
+
+def test_a_script_that_does_not_end(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As in a driver's call: those after it have their turn all the same."""
+    import results
+
+    monkeypatch.setattr(results, "FOLDER", tmp_path)
+    monkeypatch.setattr(results, "ENDING_S", 0.2)
+    (tmp_path / "hangs.py").write_text(
+        "import signal, time\nsignal.signal(signal.SIGTERM, signal.SIG_IGN)\ntime.sleep(600)\n"
+    )
+    began = time.monotonic()
+    assert results.run_script("hangs", [], 1) is None
+    assert time.monotonic() - began < 60
 
 
 @pytest.mark.slow

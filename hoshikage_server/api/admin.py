@@ -19,8 +19,6 @@ from hoshikage_server.engines.answers import Answers
 from hoshikage_server.registry.model_map import ModelMap
 from hoshikage_server.settings import LiveSettings
 
-_encode = msgspec.json.Encoder().encode
-
 
 class FoundModel(msgspec.Struct, frozen=True):
     """A model in one of the models folders that is not registered, and a name for it."""
@@ -78,8 +76,7 @@ class AdminModels:
         request.context.model = entry.id
         [described] = describe([entry], self._settings.now, self._answers.supervisor)
         response.status = falcon.HTTP_201
-        response.data = _encode(described)
-        response.content_type = falcon.MEDIA_JSON
+        body.write(response, described)
 
 
 class AdminModel:
@@ -95,8 +92,7 @@ class AdminModel:
         """The older form of DELETE /v1/models/{id}."""
         request.context.model = self._registrar.require(model_id).id
         self._registrar.remove(model_id)
-        response.data = _encode(DeletedModel(model_id))
-        response.content_type = falcon.MEDIA_JSON
+        body.write(response, DeletedModel(model_id))
 
 
 class Reload:
@@ -119,8 +115,7 @@ class Reload:
             found=[FoundModel(one.id, str(one.file), one.n_files, one.size_bytes) for one in scan.found],
             skipped=[SkippedFile(_as_text(one.path), one.code, one.reason.text(language)) for one in scan.skipped],
         )
-        response.data = _encode(told)
-        response.content_type = falcon.MEDIA_JSON
+        body.write(response, told)
 
 
 def _as_text(path: Path) -> str:

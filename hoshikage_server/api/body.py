@@ -1,7 +1,8 @@
-"""Reading a request's body: whole, bounded in size and in time, as JSON in UTF-8 whatever it calls itself.
+"""The bodies of requests and responses.
 
-`curl -d` says application/x-www-form-urlencoded and fetch() says text/plain, and both mean JSON: whatever may be JSON
-is read as such. A page of another origin cannot make use of that, see origins.py.
+A request's is read whole, bounded in size and in time, as JSON in UTF-8 whatever it calls itself: `curl -d` says
+application/x-www-form-urlencoded and fetch() says text/plain, and both mean JSON. A page of another origin cannot make
+use of that, see origins.py.
 """
 
 from __future__ import annotations
@@ -9,6 +10,7 @@ from __future__ import annotations
 import zlib
 
 import falcon
+import msgspec
 from gevent import GreenletExit, Timeout
 from gunicorn.http.errors import ParseException
 
@@ -22,6 +24,8 @@ _BOM = b"\xef\xbb\xbf"
 _GZIP = zlib.MAX_WBITS | 16
 _MEMBERS_MAX = 10_000
 _PIECE_BYTES = 16 * 1024  # what follows a member is copied
+
+_encode = msgspec.json.Encoder().encode
 
 
 def read(request: falcon.Request, settings: Settings) -> bytes:
@@ -45,6 +49,12 @@ def read(request: falcon.Request, settings: Settings) -> bytes:
     if len(body) > settings.max_body:
         raise RequestError("request_too_large", limit=settings.max_body)
     return body.removeprefix(_BOM)
+
+
+def write(response: falcon.Response, made: msgspec.Struct) -> None:
+    """Answers with an object."""
+    response.data = _encode(made)
+    response.content_type = falcon.MEDIA_JSON
 
 
 def _check_type(content_type: str) -> None:

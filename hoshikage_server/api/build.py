@@ -37,7 +37,7 @@ def _build_of(module: Path) -> BuildStatus:
     described = json.loads(text)
     cuda = described["cuda"]
     return BuildStatus(
-        described["llama_cpp"]["commit"], described["backend"], cuda and cuda["version"], described["compiler"]
+        described["llama_cpp"]["commit"], described["backend"], described["compiler"], cuda and cuda["version"]
     )
 
 

@@ -2,21 +2,22 @@
 
 from __future__ import annotations
 
-import time
-import uuid
+import functools
 
 import falcon
 
 from hoshikage_server.api import body, reply, tools
-from hoshikage_server.api.answering import Answering, Asked, Source
+from hoshikage_server.api.answering import Answering, Asked
+from hoshikage_server.api.blame import blame_field
+from hoshikage_server.api.chat_objects import ChatChunk, ChatCompletion
+from hoshikage_server.api.heading import new_heading
 from hoshikage_server.api.operations import operation
 from hoshikage_server.api.question import question
 from hoshikage_server.api.schema import ChatRequest, decode_chat
-from hoshikage_server.errors import FIELD_CODES, GRAMMAR_CODES, ServerError
+from hoshikage_server.errors import ServerError
 from hoshikage_server.registry.catalog import Catalog
 from hoshikage_server.settings import LiveSettings
 
-# Errors of the engine that are about fields which it does not know by their names.
 _FIELDS = {
     "context_length_exceeded": "messages",
     "chat_template_failed": "messages",
@@ -31,17 +32,18 @@ class ChatCompletions:
         self._catalog = catalog
         self._answering = answering
 
-    @operation("Create chat completion", body=ChatRequest, answer=reply.ChatCompletion, events=reply.ChatChunk)
+    @operation("Create chat completion", body=ChatRequest, answer=ChatCompletion, events=ChatChunk)
     def on_post(self, request: falcon.Request, response: falcon.Response) -> None:
         """Answers."""
         chat = decode_chat(body.read(request, self._settings.now))
         served = self._catalog.find(chat.model)
+        heading = functools.partial(new_heading, "chatcmpl", chat.model)
         asked = Asked(
             served.entry,
             (question(chat, served, request.context.language),),
             is_streamed=chat.stream is True,
-            new_events=lambda answer: reply.ChatEvents(_heading(chat, answer), _options(chat)),
-            complete=lambda answer: reply.completion(_heading(chat, answer), answer, _options(chat)),
+            new_events=lambda answer: reply.ChatEvents(heading(answer.fingerprint), _options(chat)),
+            complete=lambda answer: reply.completion(heading(answer.fingerprint), answer, _options(chat)),
             blame=lambda error: blame(chat, error),
         )
         self._answering.respond(request, response, asked)
@@ -53,29 +55,14 @@ def blame(chat: ChatRequest, error: ServerError) -> None:
         is_own = chat.response_format is None
         param = "json_schema" if is_own else "response_format.json_schema.schema"
         tools.blame_schema(error, param, chat.tools or (), chat.form().tools, are_functions=chat.functions is not None)
-    elif error.code in FIELD_CODES:
-        field = error.values.get("field")
-        error.param = field if isinstance(field, str) and field in ChatRequest.__struct_fields__ else error.param
-    elif error.code in GRAMMAR_CODES:
-        error.param = _bound_by(chat)
     else:
-        error.param = _FIELDS.get(error.code, error.param)
+        blame_field(error, chat, _FIELDS, _bound_by(chat))
 
 
 def _bound_by(chat: ChatRequest) -> str | None:
     """The field that an answer's grammar follows from."""
     names = ("grammar", "json_schema", "response_format", "functions", "tools")
     return next((name for name in names if getattr(chat, name)), None)
-
-
-def _heading(chat: ChatRequest, answer: Source) -> reply.Heading:
-    return reply.Heading(
-        id=f"chatcmpl-{uuid.uuid4().hex}",
-        created=int(time.time()),
-        model=chat.model,
-        system_fingerprint=answer.fingerprint,
-        service_tier="default" if chat.service_tier is not None else None,
-    )
 
 
 def _options(chat: ChatRequest) -> reply.Options:
@@ -85,4 +72,5 @@ def _options(chat: ChatRequest) -> reply.Options:
         with_timings=chat.timings_per_token is True,
         with_tools=chat.tools is not None,
         with_functions=chat.functions is not None,
+        service_tier="default" if chat.service_tier is not None else None,
     )

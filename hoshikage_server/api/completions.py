@@ -3,29 +3,28 @@
 from __future__ import annotations
 
 import functools
-import time
-import uuid
 from collections.abc import Sequence
 
 import falcon
 
 from hoshikage_server.api import body
-from hoshikage_server.api.answering import Answering, Asked, Source
+from hoshikage_server.api.answering import Answering, Asked
+from hoshikage_server.api.blame import blame_field
 from hoshikage_server.api.client import ClientWatch
 from hoshikage_server.api.completions_reply import Completion, CompletionEvents, completion
 from hoshikage_server.api.completions_schema import CompletionRequest, decode_completion
+from hoshikage_server.api.heading import new_heading
 from hoshikage_server.api.operations import operation
-from hoshikage_server.api.reply import Heading
 from hoshikage_server.engines.spec import spec_of
 from hoshikage_server.engines.vocabulary import Vocabulary
 from hoshikage_server.engines.wire import TextPrompt
-from hoshikage_server.errors import FIELD_CODES, GRAMMAR_CODES, ServerError
+from hoshikage_server.errors import ServerError
 from hoshikage_server.registry.catalog import Catalog
 from hoshikage_server.registry.entry import ModelEntry
 from hoshikage_server.settings import LiveSettings
 
-# Errors of the engine that are about fields which it does not know by their names.
 _FIELDS = {
+    "tokens": "prompt",
     "prompt_too_long": "prompt",
     "invalid_json_schema": "json_schema",
 }
@@ -50,12 +49,13 @@ class Completions:
         echoes = self._echoes(request, entry, wanted, prompts) if wanted.echo else ("",) * len(prompts)
         # A choice begins with its prompt's echo; each prompt has `n` choices.
         beginnings = tuple(echo for echo in echoes for _ in range(wanted.n or 1))
+        heading = functools.partial(new_heading, "cmpl", wanted.model)
         asked = Asked(
             entry,
             tuple(_question(wanted, entry, prompt) for prompt in prompts),
             is_streamed=wanted.stream is True,
-            new_events=lambda answer: CompletionEvents(_heading(wanted, answer), beginnings, wanted),
-            complete=lambda answer: completion(_heading(wanted, answer), answer, beginnings, wanted),
+            new_events=lambda answer: CompletionEvents(heading(answer.fingerprint), beginnings, wanted),
+            complete=lambda answer: completion(heading(answer.fingerprint), answer, beginnings, wanted),
             blame=functools.partial(_blame, wanted),
         )
         self._answering.respond(request, response, asked)
@@ -92,23 +92,7 @@ def _question(wanted: CompletionRequest, entry: ModelEntry, prompt: TextPrompt) 
     }
 
 
-def _heading(wanted: CompletionRequest, answer: Source) -> Heading:
-    return Heading(
-        id=f"cmpl-{uuid.uuid4().hex}",
-        created=int(time.time()),
-        model=wanted.model,
-        system_fingerprint=answer.fingerprint,
-    )
-
-
 def _blame(wanted: CompletionRequest, error: ServerError) -> None:
     if error.code == "context_length_exceeded":
         error.code = "prompt_too_long"
-    if error.code in FIELD_CODES:
-        field = str(error.values.get("field"))
-        field = {"tokens": "prompt"}.get(field, field)
-        error.param = field if field in CompletionRequest.__struct_fields__ else error.param
-    elif error.code in GRAMMAR_CODES:
-        error.param = "grammar" if wanted.grammar else "json_schema"
-    else:
-        error.param = _FIELDS.get(error.code, error.param)
+    blame_field(error, wanted, _FIELDS, "grammar" if wanted.grammar else "json_schema")

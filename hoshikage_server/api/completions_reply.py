@@ -9,8 +9,8 @@ from typing import Literal
 import msgspec
 
 from hoshikage_server.api.completions_schema import CompletionRequest
-from hoshikage_server.api.reply import DONE, Heading
-from hoshikage_server.api.sse import Source, event, is_end
+from hoshikage_server.api.heading import Heading
+from hoshikage_server.api.sse import DONE, Source, event, is_end
 from hoshikage_server.api.usage import PromptProgress, TimingsObject, Usage, progress_of, timings_of, usage_of
 from hoshikage_server.engines.channel import Piece
 from hoshikage_server.engines.wire import Done, Logprob, Progress, Token
@@ -39,13 +39,9 @@ class Choice(msgspec.Struct, frozen=True):
     logprobs: Logprobs | None = None
 
 
-class Completion(msgspec.Struct, frozen=True):
+class Completion(Heading, frozen=True):
     """The body of an answer, or one event of its stream."""
 
-    id: str
-    created: int
-    model: str
-    system_fingerprint: str
     choices: tuple[Choice, ...]
     usage: Usage | msgspec.UnsetType | None = msgspec.UNSET
     timings: TimingsObject | msgspec.UnsetType = msgspec.UNSET
@@ -158,14 +154,11 @@ def _object(
     prompt_progress: PromptProgress | msgspec.UnsetType = msgspec.UNSET,
 ) -> Completion:
     return Completion(
-        heading.id,
-        heading.created,
-        heading.model,
-        heading.system_fingerprint,
-        choices,
-        usage,
-        timings,
-        prompt_progress,
+        *heading.beginning,
+        choices=choices,
+        usage=usage,
+        timings=timings,
+        prompt_progress=prompt_progress,
     )
 
 

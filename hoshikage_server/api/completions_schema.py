@@ -10,7 +10,9 @@ from msgspec import Meta
 
 from hoshikage_server import invalid
 from hoshikage_server.api.schema import Choices, GenerateRequest, check, decode, exclude
-from hoshikage_server.engines.wire import INT32_MAX, Form, Text, TextPrompt, TokenId
+from hoshikage_server.engines.form import Form
+from hoshikage_server.engines.sampling import INT32_MAX, Text, TokenId
+from hoshikage_server.engines.wire import TextPrompt
 from hoshikage_server.errors import RequestError
 
 _PROMPTS_MAX = 2048

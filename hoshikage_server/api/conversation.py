@@ -9,7 +9,7 @@ import msgspec
 from msgspec import Meta
 
 from hoshikage_server import invalid
-from hoshikage_server.engines.wire import Text
+from hoshikage_server.engines.sampling import Text
 from hoshikage_server.errors import RequestError
 
 MESSAGES_MAX = 10_000  # templates take their time: 0.1 s for 1,000 messages, and more than that for each further one

@@ -11,11 +11,10 @@ from msgspec import Meta
 from hoshikage_server import invalid
 from hoshikage_server.api.schema import decode
 from hoshikage_server.engines.embeddings import Inputs
-from hoshikage_server.engines.wire import INT32_MAX, Text
+from hoshikage_server.engines.sampling import INT32_MAX, Text, TokenId
 from hoshikage_server.errors import RequestError
 
 _INPUTS_MAX = 2048  # as OpenAI
-TokenId = Annotated[int, Meta(ge=0, le=INT32_MAX)]
 TokenIds = Annotated[list[TokenId], Meta(min_length=1)]
 
 

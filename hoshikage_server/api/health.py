@@ -8,6 +8,7 @@ import falcon
 import msgspec
 
 from hoshikage_server import __version__, messages
+from hoshikage_server.api import body
 from hoshikage_server.api.engine_status import degraded
 from hoshikage_server.api.operations import operation
 from hoshikage_server.engines.supervisor import Supervisor
@@ -18,9 +19,6 @@ class HealthObject(msgspec.Struct, frozen=True):
 
     status: Literal["ok"] = "ok"
     degraded: tuple[str, ...] | msgspec.UnsetType = msgspec.UNSET
-
-
-_encode = msgspec.json.Encoder().encode
 
 
 class Health:
@@ -37,8 +35,7 @@ class Health:
     def on_get(self, request: falcon.Request, response: falcon.Response) -> None:
         """Says yes."""
         words = {word for engine in self._supervisor.snapshot().engines for word in degraded(engine)}
-        response.data = _encode(HealthObject(degraded=tuple(sorted(words)) or msgspec.UNSET))
-        response.content_type = falcon.MEDIA_JSON
+        body.write(response, HealthObject(degraded=tuple(sorted(words)) or msgspec.UNSET))
 
 
 class Welcome:

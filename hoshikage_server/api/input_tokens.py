@@ -18,8 +18,6 @@ from hoshikage_server.errors import ServerError
 from hoshikage_server.registry.catalog import Catalog
 from hoshikage_server.settings import LiveSettings
 
-_encode = msgspec.json.Encoder().encode
-
 
 class InputTokensObject(msgspec.Struct, frozen=True):
     """The answer, as OpenAI's /v1/responses/input_tokens gives it."""
@@ -51,5 +49,4 @@ class InputTokens:
         except ServerError as error:
             blame(chat, error)
             raise
-        response.data = _encode(InputTokensObject(n_tokens))
-        response.content_type = falcon.MEDIA_JSON
+        body.write(response, InputTokensObject(n_tokens))

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import falcon
-import msgspec
 
 from hoshikage_server.api import body
 from hoshikage_server.api.client import ClientWatch
@@ -18,8 +17,6 @@ from hoshikage_server.engines.spec import spec_of
 from hoshikage_server.errors import RequestError
 from hoshikage_server.registry.catalog import Catalog
 from hoshikage_server.settings import LiveSettings
-
-_encode = msgspec.json.Encoder().encode
 
 _LOAD_RETRIES = 1
 _VERBS = ("load", "unload")
@@ -39,8 +36,7 @@ class ModelList:
         """Lists the registered models, loaded or not, and the personas that can be used."""
         found = self._catalog.all()
         described = describe_served(found, self._settings.now, self._supervisor, request.context.language)
-        response.data = _encode(ModelPage(described))
-        response.content_type = falcon.MEDIA_JSON
+        body.write(response, ModelPage(described))
 
 
 class ModelItem:
@@ -69,8 +65,7 @@ class ModelItem:
         served = self._catalog.find(model_id, "model")
         supervisor, language = self._answers.supervisor, request.context.language
         [described] = describe_served([served], self._settings.now, supervisor, language)
-        response.data = _encode(described)
-        response.content_type = falcon.MEDIA_JSON
+        body.write(response, described)
 
     @operation("Load model", answer=LoadObject, under="/load")
     @operation("Unload model", answer=UnloadObject, under="/unload", codes=("model_in_use",))
@@ -85,8 +80,7 @@ class ModelItem:
         language = request.context.language
         with ClientWatch(request.env):
             done = self._load(owner, language) if verb == "load" else self._unloading.unload(model, language)
-        response.data = _encode(done)
-        response.content_type = falcon.MEDIA_JSON
+        body.write(response, done)
 
     def _load(self, name: str, language: str) -> LoadObject:
         supervisor, limits = self._answers.supervisor, self._settings.now

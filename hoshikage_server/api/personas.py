@@ -25,9 +25,7 @@ from hoshikage_server.settings import LiveSettings
 
 _WRITE_LIMIT_S = 30.0  # of a disk, and of others who hold the lock
 
-_encode = msgspec.json.Encoder().encode
 _body = msgspec.json.Decoder(PersonaBody)
-
 
 _NEW = ("persona_exists", "persona_named_as_model")
 _REPLACED = ("invalid_persona_id", "persona_named_as_model")
@@ -65,7 +63,7 @@ class PersonaList(_Resource):
         """Lists the personas, also those whose model is not there, and says what is wrong with their files."""
         errors = [error.text(request.context.language) for error in self._personas.errors]
         page = PersonaPage([told(stored, self._catalog) for stored in self._personas.all().values()], errors)
-        _answer(response, page)
+        body.write(response, page)
 
     @operation(
         "Create persona",
@@ -83,7 +81,7 @@ class PersonaList(_Resource):
         made = self._save(given.id, given, replace=False)
         response.status = falcon.HTTP_201
         response.location = f"/v1/personas/{falcon.uri.encode_value(made.id)}"
-        _answer(response, made)
+        body.write(response, made)
 
 
 class PersonaItem(_Resource):
@@ -92,7 +90,7 @@ class PersonaItem(_Resource):
     @operation("Retrieve persona", answer=PersonaObject, codes=("persona_not_found",))
     def on_get(self, request: falcon.Request, response: falcon.Response, persona_id: str) -> None:
         """Tells what it says."""
-        _answer(response, told(self._personas.find(persona_id), self._catalog))
+        body.write(response, told(self._personas.find(persona_id), self._catalog))
 
     @operation(
         "Replace persona",
@@ -108,15 +106,10 @@ class PersonaItem(_Resource):
             raise RequestError(
                 "invalid_value", param="id", got=invalid.show(given.id), supported=invalid.show(persona_id)
             )
-        _answer(response, self._save(persona_id, given, replace=True))
+        body.write(response, self._save(persona_id, given, replace=True))
 
     @operation("Delete persona", answer=PersonaDeleted, admin=True, codes=("persona_not_found", "persona_builtin"))
     def on_delete(self, request: falcon.Request, response: falcon.Response, persona_id: str) -> None:
         """Deletes its file. Built-in personas stay."""
         self._disk.call(lambda: self._personas.remove(persona_id))
-        _answer(response, PersonaDeleted(persona_id, persona_id in self._personas.builtin))
-
-
-def _answer(response: falcon.Response, made: msgspec.Struct) -> None:
-    response.data = _encode(made)
-    response.content_type = falcon.MEDIA_JSON
+        body.write(response, PersonaDeleted(persona_id, persona_id in self._personas.builtin))

@@ -18,8 +18,6 @@ from hoshikage_server.engines.answers import Answers
 from hoshikage_server.registry.catalog import Catalog
 from hoshikage_server.settings import LiveSettings
 
-_encode = msgspec.json.Encoder().encode
-
 FILE_CODES = ("path_not_allowed", "invalid_model_file", "file_not_found", "unsupported_parameter", "alias_taken")
 WRITE_CODES = ("invalid_model_map", "model_map_not_written")
 
@@ -56,8 +54,7 @@ class Models(ModelList):
         [described] = describe([entry], self._settings.now, self._supervisor)
         response.status = falcon.HTTP_201
         response.location = f"/v1/models/{falcon.uri.encode_value(entry.id)}"
-        response.data = _encode(described)
-        response.content_type = falcon.MEDIA_JSON
+        body.write(response, described)
 
 
 class Model(ModelItem):
@@ -81,13 +78,11 @@ class Model(ModelItem):
         with ClientWatch(request.env):
             entry = self._registrar.change(model_id, asked)
         [described] = describe([entry], self._settings.now, self._answers.supervisor)
-        response.data = _encode(described)
-        response.content_type = falcon.MEDIA_JSON
+        body.write(response, described)
 
     @operation("Delete model", answer=DeletedModel, admin=True, codes=("model_in_use", "unload_timeout", *WRITE_CODES))
     def on_delete(self, request: falcon.Request, response: falcon.Response, model_id: str) -> None:
         """Unloads a model and takes it off the list; its file stays. One that is answering is left as it is."""
         request.context.model = self._registrar.require(model_id).id
         self._registrar.remove(model_id)
-        response.data = _encode(DeletedModel(model_id))
-        response.content_type = falcon.MEDIA_JSON
+        body.write(response, DeletedModel(model_id))

@@ -11,7 +11,7 @@ from typing import Any, NamedTuple, Optional
 import msgspec
 
 from hoshikage_server.api.schema import decode
-from hoshikage_server.engines.wire import Sampling, Text
+from hoshikage_server.engines.sampling import Sampling, Text
 from hoshikage_server.errors import RequestError
 from hoshikage_server.registry.entries import WORDS
 from hoshikage_server.registry.entry import UNUSED, Embedding, Entry, Lora

@@ -1,154 +1,34 @@
-"""Chat answers as OpenAI's objects. Pure: frames in, bytes out."""
+"""Chat answers as they are told. Pure: frames in, bytes out."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Literal
 
 import msgspec
 
-from hoshikage_server.api.sse import Source, event, is_end
+from hoshikage_server.api.chat_objects import (
+    AnswerMessage,
+    CallDelta,
+    CallObject,
+    ChatChunk,
+    ChatCompletion,
+    Choice,
+    ChosenLogprob,
+    ChunkChoice,
+    Delta,
+    FinishReason,
+    FunctionDelta,
+    FunctionObject,
+    Logprobs,
+    TokenLogprob,
+)
+from hoshikage_server.api.heading import Heading
+from hoshikage_server.api.sse import DONE, Source, event, is_end
 from hoshikage_server.api.usage import PromptProgress, TimingsObject, Usage, progress_of, timings_of, usage_of
 from hoshikage_server.engines.channel import Piece
 from hoshikage_server.engines.wire import Done, Logprob, Progress, Token, TokenProb, ToolDelta
 
-FinishReason = Literal["stop", "length", "tool_calls", "function_call"]
-DONE = b"data: [DONE]\n\n"
-
 _encode = msgspec.json.Encoder().encode
-
-
-class TokenLogprob(msgspec.Struct, frozen=True):
-    """A token and its probability."""
-
-    token: str
-    bytes: tuple[int, ...]
-    logprob: float
-
-
-class ChosenLogprob(TokenLogprob, frozen=True):
-    """A token of the answer, and the likeliest ones in its place."""
-
-    top_logprobs: tuple[TokenLogprob, ...]
-
-
-class Logprobs(msgspec.Struct, frozen=True):
-    """The probabilities of the tokens of a piece of content."""
-
-    content: tuple[ChosenLogprob, ...]
-    refusal: None = None
-
-
-class FunctionObject(msgspec.Struct, frozen=True):
-    """Which function, and its arguments as JSON text."""
-
-    name: str
-    arguments: str
-
-
-class CallObject(msgspec.Struct, frozen=True):
-    """A call of a function."""
-
-    id: str
-    function: FunctionObject
-    type: Literal["function"] = "function"
-
-
-class AnswerMessage(msgspec.Struct, frozen=True):
-    """What the model said."""
-
-    content: str | None
-    tool_calls: tuple[CallObject, ...] | msgspec.UnsetType = msgspec.UNSET
-    function_call: FunctionObject | msgspec.UnsetType = msgspec.UNSET
-    reasoning_content: str | msgspec.UnsetType = msgspec.UNSET
-    role: Literal["assistant"] = "assistant"
-    refusal: None = None
-    annotations: tuple[()] = ()
-
-
-class Choice(msgspec.Struct, frozen=True):
-    """One answer."""
-
-    index: int
-    message: AnswerMessage
-    finish_reason: FinishReason
-    logprobs: Logprobs | None = None
-
-
-class ChatCompletion(msgspec.Struct, frozen=True):
-    """The body of an answer that is not streamed."""
-
-    id: str
-    created: int
-    model: str
-    system_fingerprint: str
-    choices: tuple[Choice, ...]
-    usage: Usage
-    service_tier: str | msgspec.UnsetType
-    timings: TimingsObject | msgspec.UnsetType
-    object: Literal["chat.completion"] = "chat.completion"
-
-
-class FunctionDelta(msgspec.Struct, frozen=True, omit_defaults=True):
-    """What a chunk adds to a call."""
-
-    name: str | None = None
-    arguments: str | None = None
-
-
-class CallDelta(msgspec.Struct, frozen=True, omit_defaults=True):
-    """What a chunk adds to one of the calls."""
-
-    index: int
-    function: FunctionDelta
-    id: str | None = None
-    type: Literal["function"] | None = None
-
-
-class Delta(msgspec.Struct, frozen=True):
-    """What a chunk adds."""
-
-    role: str | msgspec.UnsetType = msgspec.UNSET
-    content: str | msgspec.UnsetType | None = msgspec.UNSET
-    reasoning_content: str | msgspec.UnsetType = msgspec.UNSET
-    refusal: msgspec.UnsetType | None = msgspec.UNSET
-    tool_calls: tuple[CallDelta, ...] | msgspec.UnsetType = msgspec.UNSET
-    function_call: FunctionDelta | msgspec.UnsetType = msgspec.UNSET
-
-
-class ChunkChoice(msgspec.Struct, frozen=True):
-    """One answer's part of a chunk."""
-
-    index: int
-    delta: Delta
-    finish_reason: FinishReason | None
-    logprobs: Logprobs | None = None
-
-
-class ChatChunk(msgspec.Struct, frozen=True):
-    """One event of a stream."""
-
-    id: str
-    created: int
-    model: str
-    system_fingerprint: str
-    choices: tuple[ChunkChoice, ...]
-    usage: Usage | msgspec.UnsetType | None = msgspec.UNSET
-    service_tier: str | msgspec.UnsetType = msgspec.UNSET
-    timings: TimingsObject | msgspec.UnsetType = msgspec.UNSET
-    prompt_progress: PromptProgress | msgspec.UnsetType = msgspec.UNSET
-    object: Literal["chat.completion.chunk"] = "chat.completion.chunk"
-
-
-@dataclass(frozen=True)
-class Heading:
-    """What all parts of one answer have in common."""
-
-    id: str
-    created: int
-    model: str
-    system_fingerprint: str
-    service_tier: str | None = None
 
 
 @dataclass(frozen=True)
@@ -161,6 +41,7 @@ class Options:
         with_timings: Timings in every chunk.
         with_tools: There are tools, so the answer may have no content.
         with_functions: The request called them functions, as they were called before: an answer has one call at most.
+        service_tier: What to call the tier; None: nothing.
     """
 
     with_usage: bool = False
@@ -168,6 +49,7 @@ class Options:
     with_timings: bool = False
     with_tools: bool = False
     with_functions: bool = False
+    service_tier: str | None = None
 
 
 @dataclass
@@ -241,14 +123,11 @@ def completion(heading: Heading, answer: Source, options: Options) -> bytes:
     )
     return _encode(
         ChatCompletion(
-            heading.id,
-            heading.created,
-            heading.model,
-            heading.system_fingerprint,
-            choices,
-            usage_of(ends),
-            msgspec.UNSET if heading.service_tier is None else heading.service_tier,
-            timings_of(ends[-1].timings),
+            *heading.beginning,
+            choices=choices,
+            usage=usage_of(ends),
+            service_tier=options.service_tier or msgspec.UNSET,
+            timings=timings_of(ends[-1].timings),
         )
     )
 
@@ -354,17 +233,13 @@ class ChatEvents:
         timings: TimingsObject | msgspec.UnsetType = msgspec.UNSET,
         prompt_progress: PromptProgress | msgspec.UnsetType = msgspec.UNSET,
     ) -> bytes:
-        heading = self._heading
         chunk = ChatChunk(
-            heading.id,
-            heading.created,
-            heading.model,
-            heading.system_fingerprint,
-            choices,
-            self._usage if usage is msgspec.UNSET else usage,
-            msgspec.UNSET if heading.service_tier is None else heading.service_tier,
-            timings,
-            prompt_progress,
+            *self._heading.beginning,
+            choices=choices,
+            usage=self._usage if usage is msgspec.UNSET else usage,
+            service_tier=self._options.service_tier or msgspec.UNSET,
+            timings=timings,
+            prompt_progress=prompt_progress,
         )
         return event(_encode(chunk))
 

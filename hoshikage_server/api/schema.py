@@ -14,7 +14,7 @@ from typing import Annotated, Any, Final, Literal, TypeVar
 import msgspec
 from msgspec import Meta
 
-from hoshikage_server import invalid
+from hoshikage_server import invalid, json_faults
 from hoshikage_server.api import conversation
 from hoshikage_server.api.tools import (
     FunctionChoice,
@@ -27,10 +27,10 @@ from hoshikage_server.api.tools import (
     tools_form,
     tools_of_functions,
 )
-from hoshikage_server.engines.wire import INT32_MAX, Form, ReasoningFormat, RepeatPenalty, Sampling, Text
+from hoshikage_server.engines.form import Form, ReasoningFormat
+from hoshikage_server.engines.sampling import INT32_MAX, RepeatPenalty, Sampling, Text
 from hoshikage_server.errors import RequestError
 from hoshikage_server.messages import said
-from hoshikage_server.registry import json_faults
 from hoshikage_server.registry.persona import AnswerLanguage
 
 TokenCount = Annotated[int, Meta(ge=1, le=INT32_MAX)]
@@ -280,12 +280,12 @@ def exclude(request: msgspec.Struct, name: str, other: str) -> None:
     Raises:
         RequestError: Both are given.
     """
-    if _is_given(request, name) and _is_given(request, other):
+    if is_given(request, name) and is_given(request, other):
         raise RequestError("parameters_conflict", param=name, other=other)
 
 
-def _is_given(request: msgspec.Struct, name: str) -> bool:
-    """Zero, False and empty lists ask for nothing; an empty schema is one all the same."""
+def is_given(request: msgspec.Struct, name: str) -> bool:
+    """Whether a field asks for something: zero, False and empty lists do not, and an empty schema does."""
     value = getattr(request, name)
     return bool(value) or isinstance(value, dict)
 

@@ -11,6 +11,7 @@ from hoshikage_server.errors import ClientGoneError
 
 HEADERS = {"Cache-Control": "no-cache", "X-Accel-Buffering": "no"}
 MEDIA_TYPE = "text/event-stream; charset=utf-8"
+DONE = b"data: [DONE]\n\n"
 _PING = b": ping\n\n"  # a comment, which clients pass over
 
 

@@ -6,9 +6,9 @@ import time
 from dataclasses import asdict
 
 import falcon
-import msgspec
 
 from hoshikage_server import __version__
+from hoshikage_server.api import body
 from hoshikage_server.api.build import read_build
 from hoshikage_server.api.engine_status import energy_status, engine_status, gpu_status, rounded, unload_status
 from hoshikage_server.api.operations import operation
@@ -26,8 +26,6 @@ from hoshikage_server.engines.supervisor import Snapshot
 from hoshikage_server.messages import Sentence
 from hoshikage_server.registry.catalog import Catalog
 from hoshikage_server.settings import LiveSettings
-
-_encode = msgspec.json.Encoder().encode
 
 
 class Status:
@@ -78,8 +76,7 @@ class Status:
             build=self._build,
             uptime_s=round(time.monotonic() - self._began, 3),
         )
-        response.data = _encode(status)
-        response.content_type = falcon.MEDIA_JSON
+        body.write(response, status)
 
     def _queue(self, snapshot: Snapshot) -> QueueStatus:
         lane, settings = self._answers.lane, self._settings.now

@@ -1,7 +1,8 @@
 """What /v1/status, /load and /unload answer.
 
 The fields are documented in docs/status.md. They are only ever added to; `SCHEMA` counts changes that break this. The
-command line reads with the same types, so nothing of the server is imported here.
+command line reads with the same types, so nothing of the server is imported here, and what is added has a default: an
+older server may be running yet.
 """
 
 from __future__ import annotations
@@ -97,8 +98,8 @@ class BuildStatus(msgspec.Struct, frozen=True):
 
     llama_cpp_commit: str
     backend: str
-    cuda_version: str | None
     compiler: str
+    cuda_version: str | None = None
 
 
 class PromptStatus(msgspec.Struct, frozen=True):

@@ -16,18 +16,17 @@ from hoshikage_server.api import body
 from hoshikage_server.api.client import ClientWatch
 from hoshikage_server.api.operations import operation
 from hoshikage_server.api.schema import decode
+from hoshikage_server.engines.engine_spec import EngineSpec
+from hoshikage_server.engines.sampling import Text, TokenId
 from hoshikage_server.engines.spec import spec_of
 from hoshikage_server.engines.vocabulary import Vocabulary
-from hoshikage_server.engines.wire import INT32_MAX, EngineSpec, Text, Tokens
+from hoshikage_server.engines.wire import Tokens
 from hoshikage_server.errors import FIELD_CODES, EngineError, RequestError
 from hoshikage_server.registry.catalog import Catalog
 from hoshikage_server.settings import LiveSettings
 
 _LONGEST = 1_000_000  # characters, or tokens: of more the answer would take hundreds of megabytes
 _Characters = Annotated[str, Meta(max_length=_LONGEST)]
-_TokenId = Annotated[int, Meta(ge=0, le=INT32_MAX)]
-
-_encode = msgspec.json.Encoder().encode
 
 
 class TokenizeRequest(msgspec.Struct, frozen=True, kw_only=True):
@@ -80,7 +79,7 @@ class DetokenizeRequest(msgspec.Struct, frozen=True, kw_only=True):
     """The body of POST /v1/detokenize."""
 
     model: Text
-    tokens: Annotated[list[_TokenId], Meta(max_length=_LONGEST)]
+    tokens: Annotated[list[TokenId], Meta(max_length=_LONGEST)]
 
 
 class DetokenizeObject(msgspec.Struct, frozen=True):
@@ -118,6 +117,8 @@ class Tokenize(_Resource):
         for name in ("messages", "content") if asked.prompt is not None else ("messages",):
             if getattr(asked, name) is not None:
                 raise RequestError("unsupported_parameter", param=name)
+        if None not in (asked.add_special, asked.add_special_tokens) and asked.add_special != asked.add_special_tokens:
+            raise RequestError("parameters_conflict", param="add_special", other="add_special_tokens")
         text = asked.content if asked.prompt is None else asked.prompt
         if text is None:
             raise RequestError("missing_required_parameter", param="prompt")
@@ -126,8 +127,7 @@ class Tokenize(_Resource):
             found = self._vocabulary.tokenize(
                 model, spec, text, add_special=asked.adds_special, parse_special=asked.parse_special is not False
             )
-        response.data = _encode(_tokenized(asked, found, spec.n_ctx))
-        response.content_type = falcon.MEDIA_JSON
+        body.write(response, _tokenized(asked, found, spec.n_ctx))
 
 
 class Detokenize(_Resource):
@@ -145,8 +145,7 @@ class Detokenize(_Resource):
             if error.code in FIELD_CODES:
                 error.param = "tokens"
             raise
-        response.data = _encode(DetokenizeObject(text, text))
-        response.content_type = falcon.MEDIA_JSON
+        body.write(response, DetokenizeObject(text, text))
 
 
 def _tokenized(asked: TokenizeRequest, found: Tokens, n_ctx: int) -> TokenizeObject:

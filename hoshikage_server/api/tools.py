@@ -120,7 +120,7 @@ ResponseFormat = TextFormat | JsonObjectFormat | JsonSchemaResponseFormat
 
 
 def tools_form(tools: list[Tool] | None, choice: ToolChoice | None, parallel: bool | None) -> dict[str, Any]:
-    """The fields of `wire.Form` that say which tools may be called.
+    """The fields of `Form` that say which tools may be called.
 
     Raises:
         RequestError: `param` names what of it cannot be.

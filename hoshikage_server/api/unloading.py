@@ -9,10 +9,10 @@ import gevent
 from hoshikage_server.api.engine_status import unload_status
 from hoshikage_server.api.status_objects import UnloadObject
 from hoshikage_server.engines.answers import Answers
+from hoshikage_server.engines.engine_spec import EngineSpec
 from hoshikage_server.engines.fleet import Unloaded
 from hoshikage_server.engines.spec import spec_of
 from hoshikage_server.engines.supervisor import EngineSnapshot, Snapshot
-from hoshikage_server.engines.wire import EngineSpec
 from hoshikage_server.errors import EngineError, RequestError
 from hoshikage_server.registry.entry import ModelEntry
 from hoshikage_server.registry.model_map import ModelMap

@@ -8,6 +8,7 @@ import falcon
 import msgspec
 
 from hoshikage_server import __version__
+from hoshikage_server.api import body
 from hoshikage_server.api.operations import operation
 
 
@@ -19,14 +20,10 @@ class VersionObject(msgspec.Struct, frozen=True):
     object: Literal["hoshikage.version"] = "hoshikage.version"
 
 
-_BODY = msgspec.json.encode(VersionObject())
-
-
 class Version:
     """Which server this is."""
 
     @operation("Get version", answer=VersionObject)
     def on_get(self, request: falcon.Request, response: falcon.Response) -> None:
         """Tells the version."""
-        response.data = _BODY
-        response.content_type = falcon.MEDIA_JSON
+        body.write(response, VersionObject())

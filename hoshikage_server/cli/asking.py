@@ -10,7 +10,7 @@ from typing import Any, Protocol
 
 import msgspec
 
-from hoshikage_server.engines.wire import Sampling
+from hoshikage_server.engines.sampling import Sampling
 
 Message = dict[str, Any]  # as in OpenAI's chat API
 OnProgress = Callable[[float], object]

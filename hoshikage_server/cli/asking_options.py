@@ -12,7 +12,7 @@ import msgspec
 from hoshikage_server.cli.asking import Wishes
 from hoshikage_server.cli.completing import complete_model, complete_persona
 from hoshikage_server.cli.words import FloatRange, Name, option
-from hoshikage_server.engines.wire import INT32_MAX, Sampling
+from hoshikage_server.engines.sampling import INT32_MAX, Sampling
 
 F = TypeVar("F", bound=Callable[..., Any])
 

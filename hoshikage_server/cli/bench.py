@@ -12,12 +12,12 @@ from hoshikage_server.cli.completing import complete_model
 from hoshikage_server.cli.model.listing import billions
 from hoshikage_server.cli.output import ProgressBar, print_json, table
 from hoshikage_server.cli.words import command, json_option, option, say, warn_on_cpu
-from hoshikage_server.engines.wire import INT32_MAX
-from hoshikage_server.settings import load_settings
+from hoshikage_server.engines.sampling import INT32_MAX
+from hoshikage_server.settings import THREADS_MAX, load_settings
 
 if TYPE_CHECKING:
     from hoshikage_server.cli.measuring import Report, Speed
-    from hoshikage_server.engines.wire import EngineSpec
+    from hoshikage_server.engines.engine_spec import EngineSpec
     from hoshikage_server.registry.entry import ModelEntry
     from hoshikage_server.registry.model_map import ModelMap
 
@@ -38,7 +38,7 @@ def _layers(ctx: click.Context, param: click.Parameter, value: str | None) -> in
 @option("--prompt", "n_prompt", type=click.IntRange(1, INT32_MAX), default=512, metavar="N", words="cli_bench_prompt")
 @option("--decode", "n_decode", type=click.IntRange(1, INT32_MAX), default=128, metavar="N", words="cli_bench_decode")
 @option("-r", "--repetitions", type=click.IntRange(1, 1000), default=5, metavar="N", words="cli_bench_repetitions")
-@option("--threads", type=click.IntRange(1, 512), metavar="N", words="cli_bench_threads")
+@option("--threads", type=click.IntRange(1, THREADS_MAX), metavar="N", words="cli_bench_threads")
 @option("--n-ctx", type=click.IntRange(1, INT32_MAX), metavar="N", words="cli_bench_n_ctx")
 @option("--gpu-layers", callback=_layers, metavar="N|auto|all", words="cli_bench_gpu_layers")
 @option("--tune", "tunes", is_flag=True, words="cli_bench_tune")
@@ -76,7 +76,7 @@ def bench(
         return
     task = Task(n_prompt, n_decode, repetitions)
     with ProgressBar(say("bench_running")) as bar:
-        report = measure(model, spec, task, lambda _: None, lambda done: bar.tell(done / repetitions))
+        report = measure(model, spec, task, lambda done: bar.tell(done / repetitions))
     if is_json:
         print_json(report)
     else:
@@ -95,7 +95,7 @@ def _tune(models: ModelMap, entry: ModelEntry, spec: EngineSpec, repetitions: in
     from hoshikage_server.cli.tuning import tune
 
     with ProgressBar(say("bench_running")) as bar:
-        tuning = tune(entry.id, spec, repetitions, lambda _: None, lambda done: bar.tell(done / repetitions))
+        tuning = tune(entry.id, spec, repetitions, lambda done: bar.tell(done / repetitions))
     is_registered = entry.id in models.entries()
     if is_registered:
         models.change(entry.id, {"speculation": tuning.speculation})

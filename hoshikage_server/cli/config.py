@@ -5,8 +5,8 @@ from __future__ import annotations
 import click
 import msgspec
 
+from hoshikage_server.cli.columns import columns
 from hoshikage_server.cli.output import print_json
-from hoshikage_server.cli.status_view import columns
 from hoshikage_server.cli.words import command, json_option, say
 from hoshikage_server.settings import Settings, Source, load_settings, sources
 

@@ -7,8 +7,8 @@ from collections.abc import Mapping
 
 import click
 
+from hoshikage_server.cli.columns import columns
 from hoshikage_server.cli.output import print_json
-from hoshikage_server.cli.status_view import columns
 from hoshikage_server.cli.words import command, json_option, say
 from hoshikage_server.doctor import lists, machine, place, probe, rpc
 from hoshikage_server.doctor.finding import Finding

@@ -17,6 +17,7 @@ from hoshikage_server.api.schema import decode_chat
 from hoshikage_server.cli.asking import Message, OnProgress, Piece, Usage, Wishes
 from hoshikage_server.engines import wire
 from hoshikage_server.engines.defaults import apply
+from hoshikage_server.engines.engine_spec import EngineSpec
 from hoshikage_server.engines.failures import CannotGenerateError, failed, failed_load
 from hoshikage_server.engines.loading import Loaded, load
 from hoshikage_server.engines.prompts import Prompts
@@ -44,7 +45,7 @@ class LocalBackend:
         dumps.leave_none()
         self._settings = settings
         self._catalog = Catalog(ModelMap(settings.model_map), Personas(folder_of(settings)))
-        self._spec: wire.EngineSpec | None = None
+        self._spec: EngineSpec | None = None
         self._loaded: Loaded | None = None
         self._prompts: Prompts | None = None
 
@@ -103,7 +104,7 @@ class LocalBackend:
         return self._loaded, self._prompts
 
 
-def load_model(spec: wire.EngineSpec, name: str, on_progress: OnProgress) -> Loaded:
+def load_model(spec: EngineSpec, name: str, on_progress: OnProgress = lambda progress: None) -> Loaded:
     """Loads a model.
 
     Raises:

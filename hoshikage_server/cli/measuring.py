@@ -11,10 +11,9 @@ import msgspec
 
 from hoshikage_core import Engine, Generation, HoshikageError, SamplingParams, build_info
 from hoshikage_server import __version__, machine
-from hoshikage_server.cli.asking import OnProgress
 from hoshikage_server.cli.local_backend import load_model, told
+from hoshikage_server.engines.engine_spec import EngineSpec
 from hoshikage_server.engines.failures import CannotGenerateError
-from hoshikage_server.engines.wire import EngineSpec
 from hoshikage_server.errors import ServerError
 from hoshikage_server.settings import cli_language
 
@@ -79,14 +78,13 @@ class Report(msgspec.Struct, frozen=True):
     busy_cpus: float
 
 
-def measure(name: str, spec: EngineSpec, task: Task, on_load: OnProgress, on_step: Callable[[int], object]) -> Report:
+def measure(name: str, spec: EngineSpec, task: Task, on_step: Callable[[int], object]) -> Report:
     """Loads a model and measures it.
 
     Args:
         name: What it is called.
         spec: How it is loaded.
         task: What to do.
-        on_load: Told how far it is loaded, 0 to 1.
         on_step: Told how many repetitions are done.
 
     Raises:
@@ -96,7 +94,7 @@ def measure(name: str, spec: EngineSpec, task: Task, on_load: OnProgress, on_ste
     if n_needed > spec.n_ctx:
         raise ServerError("bench_no_room", n_needed=n_needed, n_ctx=spec.n_ctx)
     busy = machine.busy_cpus(BUSY_S)
-    loaded = load_model(spec, name, on_load)
+    loaded = load_model(spec, name)
     with loaded.model as model:
         try:
             if loaded.engine is None:

@@ -1,4 +1,4 @@
-"""The terminal: the one place that writes more than a sentence to it.
+"""The terminal: colours, tables and bars, and what of a text may reach it.
 
 rich is imported where it is used: most commands print a line, and shall not wait for it. What comes from elsewhere (a
 model's answer, a name, a path) is text and nothing else: no markup, and nothing that moves the cursor.

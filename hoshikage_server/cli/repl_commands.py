@@ -12,7 +12,7 @@ import msgspec
 from hoshikage_server.cli.asking import Wishes
 from hoshikage_server.cli.backends import prepare
 from hoshikage_server.cli.words import say
-from hoshikage_server.engines.wire import INT32_MAX, Sampling
+from hoshikage_server.engines.sampling import INT32_MAX, Sampling
 from hoshikage_server.errors import ServerError
 from hoshikage_server.invalid import from_validation
 from hoshikage_server.messages import said

@@ -22,7 +22,7 @@ from hoshikage_server.cli.serve import check_address
 from hoshikage_server.cli.words import Name, command, option, say
 from hoshikage_server.errors import ServerError
 from hoshikage_server.messages import Size, told_by_system
-from hoshikage_server.settings import is_loopback, load_settings
+from hoshikage_server.settings import THREADS_MAX, is_loopback, load_settings
 
 if TYPE_CHECKING:
     from hoshikage_core.rpc import OfferedDevice
@@ -33,7 +33,7 @@ _ENDINGS = (signal.SIGINT, signal.SIGTERM)
 @command("rpc-worker", "cli_rpc_worker")
 @option("--host", type=Name(), default="127.0.0.1", metavar="ADDRESS", words="cli_rpc_host")
 @option("--port", type=click.IntRange(1, 65535), default=50052, metavar="N", words="cli_rpc_port")
-@option("--threads", type=click.IntRange(1, 512), metavar="N", words="cli_rpc_threads")
+@option("--threads", type=click.IntRange(1, THREADS_MAX), metavar="N", words="cli_rpc_threads")
 @option("--cache/--no-cache", "caches", default=False, words="cli_rpc_cache")
 @option("--i-trust-this-network", "trusts", is_flag=True, words="cli_rpc_trust")
 def rpc_worker(host: str, port: int, threads: int | None, caches: bool, trusts: bool) -> None:

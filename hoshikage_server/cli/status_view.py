@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import time
-import unicodedata
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator
 
 from hoshikage_server import messages
 from hoshikage_server.api.status_objects import (
@@ -18,9 +17,8 @@ from hoshikage_server.api.status_objects import (
     StatusObject,
     UnloadStatus,
 )
+from hoshikage_server.cli.columns import GAP, columns
 from hoshikage_server.messages import Size
-
-_GAP = "  "
 
 
 class StatusView:
@@ -39,8 +37,8 @@ class StatusView:
         """All of it. What there is nothing to say about has no row."""
         say = self._say
         rows: list[tuple[str, list[str]]] = [
-            ("server", [f"{url}{_GAP}Hoshikage {status.version}{_GAP}{self._for(status.uptime_s)}"]),
-            ("state", [f"{say(f'state_{status.state}')}{_GAP}{self._for(self._now - status.since)}"]),
+            ("server", [f"{url}{GAP}Hoshikage {status.version}{GAP}{self._for(status.uptime_s)}"]),
+            ("state", [f"{say(f'state_{status.state}')}{GAP}{self._for(self._now - status.since)}"]),
             ("engines", columns(self._engine_cells(engine) for engine in status.engines)),
             ("no_gpu", list(dict.fromkeys(engine.no_gpu for engine in status.engines if engine.no_gpu))),
             ("gpus", columns(self._gpu_cells(gpu) for gpu in status.gpus)),
@@ -190,30 +188,6 @@ class StatusView:
 
     def _say(self, key: str, **values: object) -> str:
         return messages.text(key, self._language, **values)
-
-
-def columns(rows: Iterable[Sequence[str]]) -> list[str]:
-    """Rows of cells as lines, each column as wide as its widest cell. One that is empty in all rows is left out."""
-    cells = [[printable(cell) for cell in row] for row in rows]
-    widths = [max(map(width, column)) for column in zip(*cells, strict=True)]
-    lines = (_GAP.join(_padded(cell, n) for cell, n in zip(row, widths, strict=True) if n) for row in cells)
-    return [line.rstrip() for line in lines]
-
-
-def width(text: str) -> int:
-    """Columns that a text takes in a terminal."""
-    return sum(
-        0 if unicodedata.combining(char) else 2 if unicodedata.east_asian_width(char) in "WF" else 1 for char in text
-    )
-
-
-def printable(text: str) -> str:
-    """A text that cannot move the cursor."""
-    return "".join(char if char.isprintable() else "?" for char in text)
-
-
-def _padded(text: str, n_columns: int) -> str:
-    return text + " " * (n_columns - width(text))
 
 
 def _sizes(memory: Memory) -> str:

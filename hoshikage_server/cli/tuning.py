@@ -9,11 +9,10 @@ import msgspec
 
 from hoshikage_core import Engine, HoshikageError, SamplingParams, Speculation
 from hoshikage_server import machine
-from hoshikage_server.cli.asking import OnProgress
 from hoshikage_server.cli.local_backend import load_model, told
 from hoshikage_server.cli.measuring import BUSY_S, Speed, run, speed
+from hoshikage_server.engines.engine_spec import EngineSpec
 from hoshikage_server.engines.failures import CannotGenerateError
-from hoshikage_server.engines.wire import EngineSpec
 
 TASKS = ("copy", "chat")
 N_CTX = 2048
@@ -64,16 +63,13 @@ class Tuning(msgspec.Struct, frozen=True):
     busy_cpus: float
 
 
-def tune(
-    name: str, spec: EngineSpec, repetitions: int, on_load: OnProgress, on_step: Callable[[int], object]
-) -> Tuning:
+def tune(name: str, spec: EngineSpec, repetitions: int, on_step: Callable[[int], object]) -> Tuning:
     """Loads a model and measures it.
 
     Args:
         name: What it is called.
         spec: How it is loaded.
         repetitions: How often each task is done, with and without.
-        on_load: Told how far it is loaded, 0 to 1.
         on_step: Told how many repetitions are done.
 
     Raises:
@@ -81,7 +77,7 @@ def tune(
     """
     busy = machine.busy_cpus(BUSY_S)
     spec = msgspec.structs.replace(spec, n_ctx=min(spec.n_ctx, N_CTX), guesses=False, draft_model=None)
-    loaded = load_model(spec, name, on_load)
+    loaded = load_model(spec, name)
     with loaded.model as model:
         try:
             if loaded.engine is None:

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from hoshikage_server.doctor.finding import Finding, shell
-from hoshikage_server.engines import spec
+from hoshikage_server.engines.spec import spec_of
 from hoshikage_server.errors import ModelMapError
 from hoshikage_server.messages import said, told_by_system
 from hoshikage_server.registry.entry import UNUSED, Entry, ModelEntry
@@ -40,7 +40,7 @@ def expects_gpu(settings: Settings) -> bool:
         entries = ModelMap(settings.model_map).entries()
     except ModelMapError:
         return False
-    return any(spec.expects_gpu(spec.spec_of(entry, settings)) for entry in entries.values())
+    return any(spec_of(entry, settings).expects_gpu for entry in entries.values())
 
 
 def personas(settings: Settings) -> list[Finding]:

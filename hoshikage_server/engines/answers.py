@@ -11,13 +11,14 @@ import gevent
 
 from hoshikage_server.engines.channel import AnswerFrame, Channel, Piece
 from hoshikage_server.engines.engine import Lease
+from hoshikage_server.engines.engine_spec import EngineSpec
 from hoshikage_server.engines.journal import Journal
 from hoshikage_server.engines.lane import Lane
 from hoshikage_server.engines.prompt_log import Prompt, PromptLog, texts_of
 from hoshikage_server.engines.spec import as_it_is
 from hoshikage_server.engines.supervisor import Supervisor
 from hoshikage_server.engines.vocabulary import NO_FORM, Vocabulary, has_shape
-from hoshikage_server.engines.wire import Accepted, Done, EngineSpec
+from hoshikage_server.engines.wire import Accepted, Done
 from hoshikage_server.errors import EngineError
 from hoshikage_server.messages import Said
 from hoshikage_server.settings import LiveSettings

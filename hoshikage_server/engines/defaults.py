@@ -1,6 +1,6 @@
 """Where sampling values come from: the request, else the model map, else the GGUF's own, else llama.cpp's defaults.
 
-The server has merged the first two into one `wire.Sampling`; the engine process adds the rest.
+The server has merged the first two into one `Sampling`; the engine process adds the rest.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from typing import Any
 
 from hoshikage_core import HoshikageError, SamplingParams
 from hoshikage_server.engines.failures import in_words
-from hoshikage_server.engines.wire import Sampling
+from hoshikage_server.engines.sampling import Sampling
 from hoshikage_server.messages import said
 
 log = logging.getLogger("hoshikage_server.engines.worker")

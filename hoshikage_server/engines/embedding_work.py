@@ -25,6 +25,7 @@ from hoshikage_core import (
 )
 from hoshikage_core.embedding import tokenize_input
 from hoshikage_server.engines import wire
+from hoshikage_server.engines.engine_spec import EngineSpec
 from hoshikage_server.engines.failures import CannotEmbedError, TooManyDimensionsError, failed
 from hoshikage_server.engines.loading import loras_of
 
@@ -116,7 +117,7 @@ class EmbeddingWork:
         """Takes a request."""
         self._jobs.append(_Job(frame))
 
-    def step(self, model: Model, spec: wire.EngineSpec) -> None:
+    def step(self, model: Model, spec: EngineSpec) -> None:
         """Does a piece of the work, if there is any: reads some inputs of one request, or computes a batch."""
         if not self._jobs:
             return
@@ -140,7 +141,7 @@ class EmbeddingWork:
         with self._lock:
             self._wanted.discard(job.frame.id)
 
-    def _advance(self, job: _Job, model: Model, spec: wire.EngineSpec) -> bool:
+    def _advance(self, job: _Job, model: Model, spec: EngineSpec) -> bool:
         """Whether the job is done."""
         n_ctx = min(spec.n_ctx, self._n_ctx_max or spec.n_ctx)
         if len(job.inputs) < job.n_inputs:
@@ -153,7 +154,7 @@ class EmbeddingWork:
             self._begin(job, embedder)
         return self._compute(job)
 
-    def _embedder_for(self, job: _Job, model: Model, spec: wire.EngineSpec, n_ctx: int) -> Embedder:
+    def _embedder_for(self, job: _Job, model: Model, spec: EngineSpec, n_ctx: int) -> Embedder:
         """The one there is, if it can do the job, or a new one."""
         longest = max(map(len, job.inputs))
         if self._embedder is not None:

@@ -7,10 +7,11 @@ from contextlib import closing
 from dataclasses import dataclass, field
 
 from hoshikage_server.engines.engine import Lease
+from hoshikage_server.engines.engine_spec import EngineSpec
 from hoshikage_server.engines.lane import Lane
 from hoshikage_server.engines.spec import as_it_is
 from hoshikage_server.engines.supervisor import Supervisor
-from hoshikage_server.engines.wire import EngineSpec, Failed, Pooling
+from hoshikage_server.engines.wire import Failed, Pooling
 from hoshikage_server.errors import EngineError
 from hoshikage_server.messages import Said
 from hoshikage_server.settings import LiveSettings

@@ -8,6 +8,7 @@ from typing import Literal, Protocol
 from gevent.event import AsyncResult
 
 from hoshikage_server.engines import wire
+from hoshikage_server.engines.engine_spec import EngineSpec
 from hoshikage_server.engines.footprint import Usage
 from hoshikage_server.engines.nvml import Device
 from hoshikage_server.messages import Said, said
@@ -51,7 +52,7 @@ class Lease:
     def __init__(
         self,
         model: str,
-        spec: wire.EngineSpec,
+        spec: EngineSpec,
         n_retries: int = 0,
         *,
         insists: bool = False,
@@ -85,7 +86,7 @@ class Engine:
 
     process: Process
     model: str
-    spec: wire.EngineSpec
+    spec: EngineSpec
     began: float
     used_as: str
     state: EngineState = "loading"

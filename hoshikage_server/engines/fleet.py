@@ -24,8 +24,9 @@ from gevent.event import AsyncResult
 from hoshikage_server.engines import wire
 from hoshikage_server.engines.energy import Spent
 from hoshikage_server.engines.engine import Engine, EngineState, Lease, Process
+from hoshikage_server.engines.engine_spec import EngineSpec
 from hoshikage_server.engines.footprint import Freed
-from hoshikage_server.engines.health import Crash, Health, is_short_of_memory
+from hoshikage_server.engines.health import Crash, Health, hint, is_short_of_memory
 from hoshikage_server.engines.process import EngineEvent, Gone
 from hoshikage_server.errors import EngineError, LaneError, ServerError, is_out_of_memory
 from hoshikage_server.messages import Sentence, said, told_by_system
@@ -55,7 +56,7 @@ class Unloaded:
     freed: Freed
 
 
-Spawn = Callable[[wire.EngineSpec], Process]
+Spawn = Callable[[EngineSpec], Process]
 
 
 class Fleet:
@@ -187,7 +188,9 @@ class Fleet:
                 engine.deadline = None
                 engine.process.kill(said("engine_did_not_end"))
             elif engine.state == "loading" and engine.deadline is not None and now >= engine.deadline:
-                self._on_failed_load(engine, EngineError("load_timeout", seconds=f"{self._limits.load_timeout:g}"))
+                seconds = f"{self._limits.load_timeout:g}"
+                late = EngineError("load_timeout", seconds=seconds, hint=hint(engine.spec, "hint_slow_load"))
+                self._on_failed_load(engine, late)
             elif engine.state == "loading" or engine.n_users:
                 self._on_stall(engine)
             else:
@@ -431,7 +434,7 @@ class Fleet:
     def _is_any_ending(self) -> bool:
         return any(engine.state == "unloading" or engine.doomed for engine in self.engines)
 
-    def _engine_for(self, spec: wire.EngineSpec) -> Engine | None:
+    def _engine_for(self, spec: EngineSpec) -> Engine | None:
         return next((engine for engine in self.engines if engine.spec == spec and not engine.doomed), None)
 
     def _is_wanted(self, engine: Engine) -> bool:
@@ -441,7 +444,7 @@ class Fleet:
         return self.health.setdefault(model, Health())
 
 
-def _share_a_worker(one: wire.EngineSpec, other: wire.EngineSpec) -> bool:
+def _share_a_worker(one: EngineSpec, other: EngineSpec) -> bool:
     """Whether they need the same RPC worker, which serves one model at a time."""
     return not set(one.devices.rpc_servers).isdisjoint(other.devices.rpc_servers)
 

@@ -6,9 +6,9 @@ import math
 from collections import deque
 from dataclasses import dataclass, field
 
-from hoshikage_server.engines.wire import EngineSpec
+from hoshikage_server.engines.engine_spec import EngineSpec
 from hoshikage_server.errors import EngineError
-from hoshikage_server.messages import Said
+from hoshikage_server.messages import Said, said
 from hoshikage_server.settings import Settings
 
 _MEMORY_CODES = ("insufficient_memory", "out_of_memory")
@@ -18,6 +18,12 @@ def is_short_of_memory(error: EngineError) -> bool:
     """Whether a load may go well once another model is gone. A GPU that is required may also be missing altogether."""
     reason = error.values.get("reason")
     return error.code in _MEMORY_CODES or (isinstance(reason, Said) and reason.key == "no_gpu_memory")
+
+
+def hint(spec: EngineSpec, otherwise: str) -> Said:
+    """Where to look: at the RPC workers where there are any, as nothing tells which of them it was."""
+    servers = spec.devices.rpc_servers
+    return said("hint_workers", servers=", ".join(servers)) if servers else said(otherwise)
 
 
 @dataclass(frozen=True)
@@ -91,7 +97,9 @@ class Health:
     def refusal(self, model: str, spec: EngineSpec, now: float) -> EngineError | None:
         """Why this must not be loaded now, if so."""
         if now < self.cooling_until:
-            return _come_back(EngineError("model_failed", model=model), self.cooling_until - now)
+            return _come_back(
+                EngineError("model_failed", model=model, hint=hint(spec, "hint_deaths")), self.cooling_until - now
+            )
         if self.failure is not None and spec == self.failed_spec and now < self.retry_at:
             return _come_back(self.failure, self.retry_at - now)
         return None

@@ -17,9 +17,9 @@ import msgspec
 
 from hoshikage_core import ChatTemplateError, DeviceMemory, HoshikageError, Model, ModelInfo, memory_needed
 from hoshikage_core.memory import available_bytes, model_file_bytes
+from hoshikage_server.engines.engine_spec import EngineSpec
 from hoshikage_server.engines.failures import failed_load
 from hoshikage_server.engines.loading import devices_of, loras_of
-from hoshikage_server.engines.wire import EngineSpec
 from hoshikage_server.errors import ServerError
 from hoshikage_server.messages import Said, told_by_system
 from hoshikage_server.registry.gguf_header import read_header

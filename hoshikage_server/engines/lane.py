@@ -18,7 +18,7 @@ from types import TracebackType
 
 from gevent.event import Event
 
-from hoshikage_server.engines.wire import EngineSpec
+from hoshikage_server.engines.engine_spec import EngineSpec
 from hoshikage_server.errors import LaneError
 
 

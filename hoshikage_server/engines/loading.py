@@ -35,10 +35,11 @@ from hoshikage_core.files import why_no_file
 from hoshikage_core.memory import private_bytes
 from hoshikage_server.engines import nvml
 from hoshikage_server.engines.defaults import recommended_sampling
+from hoshikage_server.engines.engine_spec import EngineSpec
 from hoshikage_server.engines.failures import DraftModelError, ModelFileMissingError, in_words
-from hoshikage_server.engines.no_gpu import NoGpuError, require_gpu, why_no_gpu
+from hoshikage_server.engines.no_gpu import NoGpuError, NoRoomOnGpuError, require_gpu, why_no_gpu
 from hoshikage_server.engines.templates import open_template, template_text
-from hoshikage_server.engines.wire import EngineSpec, Measured
+from hoshikage_server.engines.wire import Measured
 from hoshikage_server.messages import Said, said
 from hoshikage_server.registry.parts import all_parts
 
@@ -47,7 +48,8 @@ log = logging.getLogger("hoshikage_server.engines.worker")
 T = TypeVar("T")
 
 _LARGE_KV_TYPES = ("f32", "f16", "bf16")
-_SHORTAGES = (InsufficientMemoryError, OutOfMemoryError)  # by the figures, or when it was tried all the same
+# By the figures, when it was tried all the same, or where the CPU would have to do it and must not.
+_SHORTAGES = (InsufficientMemoryError, OutOfMemoryError, NoRoomOnGpuError)
 # One after the other, each on top of those before: what costs the least is given up first.
 LADDER: tuple[tuple[str, dict[str, Any]], ...] = (
     ("n_batch=128", {"n_batch": 128}),
@@ -181,7 +183,7 @@ def _load(
     no_gpu = why_no_gpu(spec, model.n_gpu_layers)
     if no_gpu is not None and spec.requires_gpu:
         model.close()
-        raise NoGpuError(no_gpu)
+        raise (NoRoomOnGpuError if no_gpu.key == "no_gpu_memory" else NoGpuError)(no_gpu)
     chat = _or_close(model, lambda: open_template(model, spec, template))
     engine = _or_close(model, lambda: _engine(model, spec, shape, place))
     return Loaded(model, engine, recommended_sampling(model.info.metadata), chat, taken, no_gpu)

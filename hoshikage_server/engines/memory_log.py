@@ -6,9 +6,10 @@ import logging
 
 import gevent
 
+from hoshikage_server.engines.engine_spec import EngineSpec
 from hoshikage_server.engines.footprint import Usage
 from hoshikage_server.engines.native_calls import NativeCalls
-from hoshikage_server.engines.wire import EngineSpec, Measured
+from hoshikage_server.engines.wire import Measured
 from hoshikage_server.messages import said, told_by_system
 from hoshikage_server.registry.peaks import Peak, Peaks
 

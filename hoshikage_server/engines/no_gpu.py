@@ -9,12 +9,12 @@ import ctypes
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Literal
 
 from hoshikage_core import HoshikageError, build_info
 from hoshikage_core.devices import gpu_memory
-from hoshikage_server.engines.spec import expects_gpu
-from hoshikage_server.engines.wire import EngineSpec
+from hoshikage_server.engines import nvml
+from hoshikage_server.engines.engine_spec import EngineSpec
 from hoshikage_server.messages import Said, Size, said
 
 Cause = Literal["build", "machine", "container", "driver", "hidden", "device"]
@@ -39,6 +39,10 @@ class NoGpuError(HoshikageError):
     def __init__(self, reason: Said) -> None:
         super().__init__(str(reason))
         self.reason = reason
+
+
+class NoRoomOnGpuError(NoGpuError):
+    """There is a GPU, and no room for even one layer: with less beside the layers there may be."""
 
 
 @dataclass(frozen=True)
@@ -101,7 +105,7 @@ def why_no_gpu(spec: EngineSpec, n_gpu_layers: int) -> Said | None:
         free, total = (sum(sizes) for sizes in zip(*memory.values(), strict=True))
         return said("no_gpu_memory", free=str(Size(free)), total=str(Size(total)), users=_users())
     found = look()
-    is_expected = expects_gpu(spec) or found.is_built_for_it or found.has_device
+    is_expected = spec.expects_gpu or found.is_built_for_it or found.has_device
     return said(f"no_gpu_{cause(found)}", cuda=build_info().cuda_version or "") if is_expected else None
 
 
@@ -139,29 +143,17 @@ def _can_load(library: str) -> bool:
 
 def _users() -> str | Said:
     """Who holds most of the GPUs' memory, as far as the driver tells."""
-    import pynvml
+    use = nvml.look()
+    by_pid = use.by_pid if isinstance(use, nvml.GpuUse) else None
+    held = {pid: n_bytes or 0 for pid, n_bytes in (by_pid or {}).items() if pid != os.getpid()}
+    most = sorted(held, key=lambda pid: -held[pid])[:_USERS_TOLD]
+    return ", ".join(f"{_name(pid)}PID {pid} ({Size(held[pid])})" for pid in most) or said("no_gpu_users_unknown")
 
-    held: dict[int, int] = {}
+
+def _name(pid: int) -> str:
+    """What the kernel calls it, and a space; nothing in a container, where the driver's numbers are the host's."""
     try:
-        pynvml.nvmlInit()
-        try:
-            for index in range(pynvml.nvmlDeviceGetCount()):
-                device = pynvml.nvmlDeviceGetHandleByIndex(index)
-                for process in pynvml.nvmlDeviceGetComputeRunningProcesses(device):
-                    held[process.pid] = held.get(process.pid, 0) + (process.usedGpuMemory or 0)
-            held.pop(os.getpid(), None)
-            most = sorted(held, key=lambda pid: -held[pid])[:_USERS_TOLD]
-            users = [f"{_name(pynvml, pid)}PID {pid} ({Size(held[pid])})" for pid in most]
-        finally:
-            pynvml.nvmlShutdown()
-    except pynvml.NVMLError:
-        users = []
-    return ", ".join(users) or said("no_gpu_users_unknown")
-
-
-def _name(nvml: Any, pid: int) -> str:
-    try:
-        name = nvml.nvmlSystemGetProcessName(pid)
-    except nvml.NVMLError:
+        with open(f"/proc/{pid}/comm", encoding="utf-8", errors="replace") as file:
+            return "" if is_container() else f"{file.read().rstrip()} "
+    except OSError:
         return ""
-    return os.path.basename(name.decode("utf-8", "replace") if isinstance(name, bytes) else name) + " "

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -78,7 +78,7 @@ def look() -> GpuUse | Problem:
     try:
         pynvml.nvmlInit()
         try:
-            return GpuUse(tuple(_device(pynvml, index) for index in range(pynvml.nvmlDeviceGetCount())))
+            return GpuUse(tuple(_devices(pynvml)))
         finally:
             pynvml.nvmlShutdown()
     except pynvml.NVMLError as error:
@@ -88,10 +88,22 @@ def look() -> GpuUse | Problem:
         return Problem(repr(error), is_final=False)
 
 
-def _device(nvml: Any, index: int) -> Device:
-    handle = nvml.nvmlDeviceGetHandleByIndex(index)
+def _devices(nvml: Any) -> Iterator[Device]:
+    """Those that we may use: a container may be told of others."""
+    for index in range(nvml.nvmlDeviceGetCount()):
+        try:
+            handle = nvml.nvmlDeviceGetHandleByIndex(index)
+        except nvml.NVMLError as error:
+            if error.value != nvml.NVML_ERROR_NO_PERMISSION:
+                raise
+        else:
+            yield _device(nvml, handle, index)
+
+
+def _device(nvml: Any, handle: Any, index: int) -> Device:
     memory = _if_told(nvml, nvml.nvmlDeviceGetMemoryInfo, handle)
-    processes = _if_told(nvml, nvml.nvmlDeviceGetComputeRunningProcesses, handle)
+    # By its version: without it, pynvml has an error of its own for a driver that does not know this one (before 510).
+    processes = _if_told(nvml, nvml.nvmlDeviceGetComputeRunningProcesses_v3, handle)
     by_pid: dict[int, int | None] = {}
     for process in processes or ():
         by_pid[process.pid] = _plus(by_pid.get(process.pid, 0), process.usedGpuMemory)
@@ -114,9 +126,13 @@ def _if_told(nvml: Any, question: Callable[[Any], Any], handle: Any) -> Any:
     try:
         return question(handle)
     except nvml.NVMLError as error:
-        if error.value in (nvml.NVML_ERROR_NOT_SUPPORTED, nvml.NVML_ERROR_NO_PERMISSION):
-            return None
-        raise
+        if error.value not in (
+            nvml.NVML_ERROR_NOT_SUPPORTED,
+            nvml.NVML_ERROR_NO_PERMISSION,
+            nvml.NVML_ERROR_FUNCTION_NOT_FOUND,
+        ):
+            raise
+        return None
 
 
 def _figure(nvml: Any, question: Callable[..., Any], *arguments: Any) -> Any:

@@ -7,11 +7,12 @@ import hashlib
 import itertools
 import logging
 import os
+import re
 import signal
 import sys
 import time
 from collections import deque
-from collections.abc import Callable, Generator, Iterable, Sequence
+from collections.abc import Callable, Generator, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
@@ -21,10 +22,12 @@ from gevent import socket, subprocess
 from gevent.event import AsyncResult
 from gevent.queue import SimpleQueue
 
-from hoshikage_server.engines import shortage, wire
+from hoshikage_server.engines import framing, shortage, wire
 from hoshikage_server.engines.channel import Channel
 from hoshikage_server.engines.energy import EnergyMeter, Spent
+from hoshikage_server.engines.engine_spec import EngineSpec
 from hoshikage_server.engines.footprint import Footprint, Freed, Usage
+from hoshikage_server.engines.form import Form
 from hoshikage_server.engines.gpu import Gpu
 from hoshikage_server.engines.memory_log import MemoryLog
 from hoshikage_server.engines.nvml import Device
@@ -42,6 +45,7 @@ _NO_GPU = {"CUDA_VISIBLE_DEVICES": ""}  # merely asking the driver for its devic
 _LOOK_S = 1.0  # a driver may think for longer; ending the engine does not wait for that
 _LINE_BYTES = 8 * 1024
 _LINES_KEPT = 20
+_MISSING = re.compile(r"(?:ImportError|ModuleNotFoundError): (.+)")
 
 
 @dataclass(frozen=True)
@@ -95,7 +99,7 @@ class EngineProcess:
         gpu: Gpu,
         dormitory: Dormitory,
         memory: MemoryLog,
-        spec: wire.EngineSpec,
+        spec: EngineSpec,
         notify: Notify,
     ) -> None:
         self.spec = spec
@@ -121,7 +125,7 @@ class EngineProcess:
         try:
             sleeping = () if self._bed is None else self._bed.sleeping
             known = (memory.measured(spec), memory.n_given_up(spec))
-            self._outbox.put(wire.encode(wire.Load(spec, log.getEffectiveLevel(), sleeping, *known)))
+            self._outbox.put(framing.encode(wire.Load(spec, log.getEffectiveLevel(), sleeping, *known)))
             self._socket, self._process = self._begin(command)
         except BaseException:
             dormitory.vacate(spec)
@@ -160,7 +164,7 @@ class EngineProcess:
 
     def send(self, frame: wire.Frame) -> None:
         """Sends a frame as soon as the engine reads it."""
-        self._outbox.put(wire.encode(frame))
+        self._outbox.put(framing.encode(frame))
 
     def generate(self, channel: Channel, question: dict[str, Any]) -> int:
         """Asks for an answer, or for its continuation; its frames go to the channel.
@@ -169,7 +173,7 @@ class EngineProcess:
             The number to `forget` it by.
         """
         request_id = next(self._ids)
-        data = wire.encode(wire.Generate(id=request_id, **question))
+        data = framing.encode(wire.Generate(id=request_id, **question))
         if self._gone is not None:
             channel.break_off(self._gone.reason)
             return request_id
@@ -194,7 +198,7 @@ class EngineProcess:
         self,
         messages: list[dict[str, Any]],
         n_ctx: int | None,
-        form: wire.Form,
+        form: Form,
         text: wire.TextPrompt | None,
         timeout_s: float,
     ) -> wire.Counted | wire.Failed:
@@ -330,7 +334,7 @@ class EngineProcess:
                     gevent.sleep(0)  # more is waiting, and recv would not let anybody else run
         except OSError as error:
             log.debug(said("log_engine_socket", pid=self.pid, reason=error))
-        except wire.WireError as error:
+        except framing.WireError as error:
             log.error(said("log_engine_nonsense", pid=self.pid, reason=error))
         finally:
             self._bury()
@@ -387,7 +391,7 @@ class EngineProcess:
         self._listener.join(_LAST_WORDS_WAIT_S)
         labels = tuple(channel.label for channel in self._channels.values())
         self._dormitory.vacate(self.spec)
-        reason = self._kill_reason or _exit_reason(code, self._last_words)
+        reason = self._kill_reason or _exit_reason(code, tuple(self._last_words))
         if is_out_of_memory(reason):
             self._memory.ran_out(self.spec)
         gone = self._gone = Gone(reason, labels, tuple(self._last_words))
@@ -406,19 +410,21 @@ def _crashed(request_id: int, reason: str | Said) -> wire.Failed:
     return wire.Failed(request_id, "engine_crashed", "", {"reason": reason})
 
 
-def _exit_reason(code: int | None, last_words: Iterable[str]) -> Said:
+def _exit_reason(code: int | None, last_words: Sequence[str]) -> Said:
     if code is None:
         return said("engine_does_not_end")
-    if code == wire.OUT_OF_MEMORY_STATUS or (code == -signal.SIGABRT and shortage.told_in(last_words)):
+    if code == shortage.EXIT_STATUS or (code == -signal.SIGABRT and shortage.told_in(last_words)):
         return said("engine_out_of_memory", words=shortage.told_in(last_words) or said("none"))
     if code >= 0:
-        return said("engine_exit_status", status=code)
+        # A library is missing, and hoshikage_core has a remedy.
+        missing = _MISSING.fullmatch(last_words[-1]) if last_words else None
+        return said("engine_cannot_start", words=missing[1]) if missing else said("engine_exit_status", status=code)
     try:
         return said("engine_signal", signal=signal.Signals(-code).name)
     except ValueError:
         return said("engine_signal", signal=-code)
 
 
-def _fingerprint(ready: wire.Ready, spec: wire.EngineSpec) -> str:
+def _fingerprint(ready: wire.Ready, spec: EngineSpec) -> str:
     made_of = repr((ready.build, ready.name, ready.info, spec)).encode()
     return f"fp_{hashlib.sha256(made_of).hexdigest()[:12]}"

@@ -18,6 +18,7 @@ from hoshikage_core import (
     UnsupportedError,
 )
 from hoshikage_server.engines import wire
+from hoshikage_server.engines.form import Form
 
 
 class Prompts:
@@ -39,12 +40,11 @@ class Prompts:
             HoshikageError: The prompt, or an answer of that form, cannot be had.
         """
         prompt = self._made(frame.messages, frame.form, frame.text)
-        if isinstance(prompt, ChatPrompt) and frame.n_ctx is not None:
-            self._model.require_room(prompt.prompt, frame.n_ctx)
-        elif isinstance(prompt, str) and frame.n_ctx is not None:
-            self._model.require_room(prompt, frame.n_ctx)
-        if isinstance(prompt, list):
-            self._model.require_tokens(prompt)
+        text = prompt.prompt if isinstance(prompt, ChatPrompt) else prompt
+        if isinstance(text, list):
+            self._model.require_tokens(text)
+        elif frame.n_ctx is not None:
+            self._model.require_room(text, frame.n_ctx)
         n_prompt = len(self._tokens(prompt))
         if frame.n_ctx is not None and n_prompt >= frame.n_ctx:
             raise ContextLengthError(n_prompt, frame.n_ctx)
@@ -96,7 +96,7 @@ class Prompts:
         return wire.Plain(frame.id, self._model.detokenize(token_ids(frame.tokens), special=True))
 
     def _made(
-        self, messages: list[dict[str, object]], form: wire.Form, text: wire.TextPrompt | None
+        self, messages: list[dict[str, object]], form: Form, text: wire.TextPrompt | None
     ) -> ChatPrompt | str | list[int]:
         if text is None:
             return self._rendered(messages, form)
@@ -106,7 +106,7 @@ class Prompts:
             return self._filled(text.text, text.suffix)
         return text.text or self._beginning()
 
-    def _rendered(self, messages: list[dict[str, object]], form: wire.Form) -> ChatPrompt:
+    def _rendered(self, messages: list[dict[str, object]], form: Form) -> ChatPrompt:
         if self._template is None:
             self._template = self._model.chat()
         return self._template.render(
@@ -151,7 +151,7 @@ def token_ids(data: bytes) -> list[int]:
     return ids.tolist()
 
 
-def _with_shape(sampling: SamplingParams, form: wire.Form, shape: ChatPrompt | None) -> SamplingParams:
+def _with_shape(sampling: SamplingParams, form: Form, shape: ChatPrompt | None) -> SamplingParams:
     """What a text has to look like is the sampler's business; that of a chat's answer is in its prompt."""
     if shape is not None:
         return sampling

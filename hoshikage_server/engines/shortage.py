@@ -8,6 +8,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
+EXIT_STATUS = 112  # of an engine process that has ended because an allocation failed
+
 # Of cudaGetErrorString and cuGetErrorString, ggml's backends, and cublasGetStatusString.
 _WORDS = (
     *("out of memory", "cudaMalloc failed", "failed to allocate", "unable to allocate", "insufficient memory"),

@@ -11,7 +11,8 @@ import tempfile
 from collections import OrderedDict
 from typing import IO
 
-from hoshikage_server.engines.wire import EngineSpec, Sleeping
+from hoshikage_server.engines.engine_spec import EngineSpec
+from hoshikage_server.engines.wire import Sleeping
 from hoshikage_server.settings import LiveSettings
 
 _DISK_SHARE = 4  # of what is free there, one file takes a quarter at most
@@ -94,8 +95,3 @@ class Dormitory:
     def _are_too_many(self) -> bool:
         n_bytes = sum(bed.n_bytes for bed in self._beds.values())
         return len(self._beds) > _BEDS_MAX or n_bytes > self._settings.now.sleep_cache
-
-    def close(self) -> None:
-        """Forgets everything."""
-        while self._beds:
-            self._beds.popitem()[1].file.close()

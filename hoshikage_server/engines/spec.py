@@ -7,7 +7,7 @@ from pathlib import Path
 
 import msgspec
 
-from hoshikage_server.engines.wire import Adapter, Devices, EngineSpec, SpecFile
+from hoshikage_server.engines.engine_spec import Adapter, Devices, EngineSpec, SpecFile
 from hoshikage_server.registry.entry import Entry, ModelEntry
 from hoshikage_server.registry.entry_files import is_template, placed
 from hoshikage_server.registry.parts import all_parts
@@ -62,12 +62,6 @@ def _rpc_servers(given: Entry, settings: Settings) -> tuple[str, ...]:
     return () if given.gpu_layers == 0 else settings.rpc_servers
 
 
-def expects_gpu(spec: EngineSpec) -> bool:
-    """Whether somebody has said that there is a GPU, and wants it."""
-    places = msgspec.structs.replace(spec.devices, rpc_servers=())
-    return spec.gpu_layers != 0 and (spec.requires_gpu or spec.gpu_layers != "auto" or places != Devices())
-
-
 def _template(given: str | None, folder: Path) -> str | SpecFile | None:
     return given if given is None or is_template(given) else SpecFile(placed(given, folder))
 
@@ -103,16 +97,3 @@ def _times_and_size(path: str) -> tuple[int, int, int]:
     except (OSError, ValueError):
         return 0, 0, 0
     return stats[0].st_mtime_ns, sum(stat.st_size for stat in stats), max(stat.st_ctime_ns for stat in stats)
-
-
-def vocabulary_of(spec: EngineSpec) -> EngineSpec:
-    """An engine that knows the vocabulary of the same file, and the template, and nothing else."""
-    return EngineSpec(
-        path=spec.path,
-        n_ctx=0,
-        is_vocab_only=True,
-        mtime_ns=spec.mtime_ns,
-        size_bytes=spec.size_bytes,
-        ctime_ns=spec.ctime_ns,
-        chat_template=spec.chat_template,
-    )

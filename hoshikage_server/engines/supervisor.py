@@ -20,6 +20,7 @@ from hoshikage_server import heap
 from hoshikage_server.engines import wire
 from hoshikage_server.engines.energy import Spent
 from hoshikage_server.engines.engine import Engine, EngineState, Lease
+from hoshikage_server.engines.engine_spec import EngineSpec
 from hoshikage_server.engines.fleet import Fleet, Loaded, Unloaded
 from hoshikage_server.engines.footprint import Freed, Usage
 from hoshikage_server.engines.health import Crash
@@ -32,7 +33,7 @@ from hoshikage_server.settings import LiveSettings
 
 log = logging.getLogger(__name__)
 
-Spawn = Callable[[wire.EngineSpec, Callable[[EngineProcess, EngineEvent], None]], EngineProcess]
+Spawn = Callable[[EngineSpec, Callable[[EngineProcess, EngineEvent], None]], EngineProcess]
 State = Literal["unloaded", "loading", "ready", "generating", "unloading", "failed"]
 
 _LATE_S = 0.001  # after a pause of the server itself, what its engines sent meanwhile is still to be read
@@ -45,7 +46,7 @@ class EngineSnapshot:
     """One engine, for people."""
 
     model: str
-    spec: wire.EngineSpec
+    spec: EngineSpec
     state: EngineState
     since: float  # Unix time
     pid: int
@@ -87,7 +88,7 @@ class Supervisor:
         spawn: Spawn,
         settings: LiveSettings,
         idle_timeout_of: Callable[[str], float],
-        peak_of: Callable[[wire.EngineSpec], Peak | None] = lambda spec: None,
+        peak_of: Callable[[EngineSpec], Peak | None] = lambda spec: None,
     ) -> None:
         self._settings = settings
         self.peak_of = peak_of
@@ -145,7 +146,7 @@ class Supervisor:
         self._send(lambda: self._fleet.close(done))
         done.wait(timeout_s)
 
-    def is_awake(self, spec: wire.EngineSpec) -> bool:
+    def is_awake(self, spec: EngineSpec) -> bool:
         """Whether an engine made of `spec` is there, or on its way."""
         engines = (engine for engine in self._fleet.engines if engine.spec == spec and not engine.doomed)
         return any(engine.state != "unloading" for engine in engines)
@@ -190,7 +191,7 @@ class Supervisor:
         """
         return next((devices for engine in self._fleet.engines if (devices := engine.process.devices())), [])
 
-    def info_of(self, spec: wire.EngineSpec) -> dict[str, Any]:
+    def info_of(self, spec: EngineSpec) -> dict[str, Any]:
         """What an engine told of this file (see `wire.Ready.info`), also one that has ended; else nothing."""
         ctime_ns, size_bytes, info = self._infos.get(spec.path, (0, 0, {}))
         return info if (ctime_ns, size_bytes) == (spec.ctime_ns, spec.size_bytes) else {}

@@ -5,8 +5,8 @@ from __future__ import annotations
 import os
 
 from hoshikage_core import ChatTemplate, HoshikageError, Model, Reason
+from hoshikage_server.engines.engine_spec import EngineSpec, SpecFile
 from hoshikage_server.engines.failures import TemplateFileError, TemplateLoadError
-from hoshikage_server.engines.wire import EngineSpec, SpecFile
 
 _FILE_BYTES_MAX = 4 * 1024 * 1024
 

@@ -13,10 +13,11 @@ import gevent
 import msgspec
 
 from hoshikage_server.engines.engine import Lease
+from hoshikage_server.engines.engine_spec import EngineSpec
+from hoshikage_server.engines.form import Form
 from hoshikage_server.engines.process import EngineProcess
-from hoshikage_server.engines.spec import vocabulary_of
 from hoshikage_server.engines.supervisor import Supervisor
-from hoshikage_server.engines.wire import Counted, EngineSpec, Failed, Form, Plain, TextPrompt, Tokens
+from hoshikage_server.engines.wire import Counted, Failed, Plain, TextPrompt, Tokens
 from hoshikage_server.errors import EngineError, LaneError
 from hoshikage_server.messages import said
 from hoshikage_server.settings import LiveSettings
@@ -145,7 +146,7 @@ class Vocabulary:
 
     def _ask_once(self, model: str, spec: EngineSpec, question: Callable[[EngineProcess], R | Failed]) -> R | Failed:
         timeout_s = self._settings.now.stall_timeout
-        lease = Lease(model, vocabulary_of(spec), _RETRIES)
+        lease = Lease(model, spec.vocabulary(), _RETRIES)
         engine = self._owner.lease(lease)
         try:
             return question(engine)

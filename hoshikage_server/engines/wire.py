@@ -1,7 +1,6 @@
 """What the server and an engine process say to each other: length-prefixed msgpack frames over a socketpair.
 
-A frame is four bytes of length (big endian) and a msgpack array whose first item names its struct. Fields are only
-ever appended, with defaults. A conversation:
+A frame's first item names its struct. Fields are only ever appended, with defaults. A conversation:
 
     server -> engine   Load                                     once, first
     engine -> server   Loading*  then  Ready | Failed(id=0)
@@ -23,176 +22,21 @@ machine.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from typing import Annotated, Any, Generic, Literal, TypeVar
+from typing import Any, Literal
 
 import msgspec
-from msgspec import Meta
 
+from hoshikage_server.engines.engine_spec import EngineSpec
+from hoshikage_server.engines.form import Form
+from hoshikage_server.engines.framing import MAX_FRAME_BYTES, FrameDecoder
+from hoshikage_server.engines.sampling import Sampling
 from hoshikage_server.messages import Said
 
-MAX_FRAME_BYTES = 256 * 1024 * 1024  # a 32 MiB request body, with room for what decoding makes of it
-_PREFIX_BYTES = 4
-
-# The status of an engine process that has ended because an allocation failed.
-OUT_OF_MEMORY_STATUS = 112
-
-INT32_MAX = 2**31 - 1
-Text = Annotated[str, Meta(min_length=1)]
-Unit = Annotated[float, Meta(ge=0, le=1)]
-Penalty = Annotated[float, Meta(ge=-2, le=2)]
-Temperature = Annotated[float, Meta(ge=0, le=2)]
-TopK = Annotated[int, Meta(ge=-1, le=INT32_MAX)]
-RepeatPenalty = Annotated[float, Meta(ge=0.01, le=100)]
-Seed = Annotated[int, Meta(ge=-(2**63), le=2**63 - 1)]
-Count32 = Annotated[int, Meta(ge=0, le=INT32_MAX)]
-LookBack = Annotated[int, Meta(ge=-1, le=INT32_MAX)]
-Strength = Annotated[float, Meta(ge=0, le=100)]
-TokenId = Annotated[int, Meta(ge=0, le=INT32_MAX)]
-Bias = Annotated[float, Meta(ge=-100, le=100)]
-
 Pooling = Literal["mean", "cls", "last"]
-ReasoningFormat = Literal["none", "auto", "deepseek", "deepseek-legacy"]
-
-T = TypeVar("T")
-
-
-class WireError(Exception):
-    """The other side sent something that is no frame."""
 
 
 class Frame(msgspec.Struct, frozen=True, array_like=True, tag=True):
     """Base of all frames."""
-
-
-class SpecFile(msgspec.Struct, frozen=True):
-    """A file that an engine reads besides the model's. Its times and size are part of it, 0 where there is no file."""
-
-    path: str
-    mtime_ns: int = 0
-    size_bytes: int = 0
-    ctime_ns: int = 0
-
-
-class Adapter(msgspec.Struct, frozen=True):
-    """A LoRA adapter, and how strongly it acts."""
-
-    file: SpecFile
-    scale: float = 1.0
-
-
-class Devices(msgspec.Struct, frozen=True):
-    """Which GPUs a model goes to; see hoshikage_core's Devices. The defaults: all of them, by their free memory."""
-
-    split_mode: str = "layer"
-    tensor_split: tuple[float, ...] = ()
-    main_gpu: int = 0
-    rpc_servers: tuple[str, ...] = ()
-
-
-class EngineSpec(msgspec.Struct, frozen=True):
-    """What an engine is made of. Two requests with equal specs can share one.
-
-    The file's time and size are part of it: a replaced file is another model.
-
-    Attributes:
-        chat_template: Jinja text, or the file with it; None: the model's own.
-        lora: What changes the weights.
-        guesses: Whether to guess what comes next by what stood after the same words before.
-        draft_model: A smaller model that is asked for guesses instead.
-        devices: Where its layers go.
-        requires_gpu: Whether to refuse to load it where no GPU computes.
-    """
-
-    path: str
-    n_ctx: int
-    parallel: int = 1
-    n_threads: int | None = None
-    gpu_layers: int | str = "auto"
-    is_vocab_only: bool = False
-    may_degrade: bool = False
-    checks_memory: bool = True
-    mtime_ns: int = 0
-    size_bytes: int = 0
-    ctime_ns: int = 0
-    cache_bytes: int = 0
-    kv_type: str = "f16"
-    flash_attention: bool | None = None
-    chat_template: str | SpecFile | None = None
-    lora: tuple[Adapter, ...] = ()
-    guesses: bool = False
-    draft_model: SpecFile | None = None
-    devices: Devices = Devices()
-    requires_gpu: bool = False
-
-
-class Sampling(msgspec.Struct, frozen=True, omit_defaults=True):
-    """How tokens are chosen, under hoshikage_core's names. None: whoever comes next in precedence decides.
-
-    The bounds are those of a request and of an entry of the model map alike.
-    """
-
-    temperature: Temperature | None = None
-    top_k: TopK | None = None
-    top_p: Unit | None = None
-    min_p: Unit | None = None
-    repeat_penalty: RepeatPenalty | None = None
-    presence_penalty: Penalty | None = None
-    frequency_penalty: Penalty | None = None
-    seed: Seed | None = None
-    typical_p: Unit | None = None
-    top_n_sigma: Annotated[float, Meta(ge=-1, le=100)] | None = None
-    xtc_probability: Unit | None = None
-    xtc_threshold: Unit | None = None
-    repeat_last_n: LookBack | None = None
-    dry_multiplier: Strength | None = None
-    dry_base: Strength | None = None
-    dry_allowed_length: Count32 | None = None
-    dry_penalty_last_n: LookBack | None = None
-    dry_sequence_breakers: Annotated[tuple[Text, ...], Meta(max_length=64)] | None = None
-    mirostat: Annotated[int, Meta(ge=0, le=2)] | None = None
-    mirostat_tau: Strength | None = None
-    mirostat_eta: Unit | None = None
-    dynatemp_range: Annotated[float, Meta(ge=0, le=2)] | None = None
-    dynatemp_exponent: Strength | None = None
-    logit_bias: dict[TokenId, Bias] | None = None
-    ignore_eos: bool | None = None
-    min_tokens: Count32 | None = None
-
-    def over(self, other: Sampling) -> Sampling:
-        """These values, and the other's where these are None."""
-        values = ((name, getattr(self, name)) for name in self.__struct_fields__)
-        return msgspec.structs.replace(other, **{name: value for name, value in values if value is not None})
-
-
-class Form(msgspec.Struct, frozen=True, omit_defaults=True):
-    """What an answer has to look like, and what a chat template is told besides the messages.
-
-    Attributes:
-        json_schema: What it must match.
-        grammar: GBNF it must match; excludes `json_schema` and `tools`.
-        tools: As in OpenAI's chat API.
-        tool_choice: Whether it may, must or must not call a tool.
-        tool_name: The only tool it may call.
-        parallel_tool_calls: Whether it may call several; None: as the template likes it.
-        continues_message: The last message is the beginning of the answer.
-        enable_thinking: Whether a reasoning model reasons; None: as its template likes it.
-        reasoning_format: How reasoning is told from content; llama.cpp's names.
-        thinking_budget: Tokens of reasoning at most.
-        template_kwargs: More variables for the template.
-    """
-
-    json_schema: dict[str, Any] | None = None
-    grammar: str | None = None
-    tools: tuple[dict[str, Any], ...] = ()
-    tool_choice: Literal["auto", "required", "none"] = "auto"
-    tool_name: str | None = None
-    parallel_tool_calls: bool | None = None
-    continues_message: bool = False
-    enable_thinking: bool | None = None
-    reasoning_format: ReasoningFormat = "auto"
-    thinking_budget: int | None = None
-    template_kwargs: dict[str, Any] = {}
 
 
 class TextPrompt(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -522,54 +366,8 @@ FromEngine = (
     Loading | Ready | Accepted | Progress | Token | Done | Embedded | Counted | Tokens | Plain | Failed | Beat | Slept
 )
 
-_encode = msgspec.msgpack.Encoder().encode
 _to_engine: msgspec.msgpack.Decoder[ToEngine] = msgspec.msgpack.Decoder(ToEngine)
 _from_engine: msgspec.msgpack.Decoder[FromEngine] = msgspec.msgpack.Decoder(FromEngine)
-
-
-def encode(frame: Frame) -> bytes:
-    """The bytes of one frame."""
-    body = _encode(frame)
-    if len(body) > MAX_FRAME_BYTES:
-        raise WireError(f"a frame of {len(body)} bytes is too large")
-    return len(body).to_bytes(_PREFIX_BYTES, "big") + body
-
-
-class FrameDecoder(Generic[T]):
-    """Turns a stream of bytes, arriving in any pieces, into frames."""
-
-    def __init__(self, decoder: msgspec.msgpack.Decoder[T], max_bytes: int = MAX_FRAME_BYTES) -> None:
-        self._decoder = decoder
-        self._max_bytes = max_bytes
-        self._buffer = bytearray()
-
-    def feed(self, data: bytes) -> list[T]:
-        """The frames that `data` completes.
-
-        Raises:
-            WireError: These bytes are no frames, or one of them is too large.
-        """
-        try:
-            return [self._decoder.decode(body) for body in self._split(data)]
-        except msgspec.DecodeError as error:
-            raise WireError(str(error)) from error
-
-    def _split(self, data: bytes) -> Iterator[bytes]:
-        buffer = self._buffer
-        buffer += data
-        start = 0
-        try:
-            while len(buffer) - start >= _PREFIX_BYTES:
-                begin = start + _PREFIX_BYTES
-                n_bytes = int.from_bytes(buffer[start:begin], "big")
-                if n_bytes > self._max_bytes:
-                    raise WireError(f"a frame of {n_bytes} bytes is too large")
-                if len(buffer) < begin + n_bytes:
-                    return
-                start = begin + n_bytes
-                yield bytes(buffer[begin:start])
-        finally:
-            del buffer[:start]
 
 
 def frames_from_engine(max_bytes: int = MAX_FRAME_BYTES) -> FrameDecoder[FromEngine]:

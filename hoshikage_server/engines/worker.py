@@ -25,7 +25,7 @@ import msgspec
 
 from hoshikage_core import Engine, HoshikageError, OutOfMemoryError, SamplingParams, SleepingPrefix, build_info
 from hoshikage_server import __version__, dumps, logs
-from hoshikage_server.engines import wire
+from hoshikage_server.engines import framing, shortage, wire
 from hoshikage_server.engines.defaults import apply
 from hoshikage_server.engines.embedding_work import EmbeddingWork
 from hoshikage_server.engines.failures import CannotGenerateError, failed, failed_load, in_words
@@ -73,7 +73,7 @@ class Worker:
         threading.Thread(target=self._pulse, name="pulse", daemon=True).start()
         first = self._inbox.get()
         if not isinstance(first, wire.Load):
-            raise wire.WireError(f"{type(first).__name__} before Load")
+            raise framing.WireError(f"{type(first).__name__} before Load")
         logs.configure(first.log_level, language())
         self._at_work.set()
         loaded = self._load(first)
@@ -104,7 +104,7 @@ class Worker:
                     self._receive(frame)
         except OSError:
             pass
-        except wire.WireError:
+        except framing.WireError:
             log.exception(said("log_server_nonsense"))
         finally:
             os._exit(0)  # nobody is left to work for
@@ -248,7 +248,7 @@ class Worker:
             engine.step()
         except OutOfMemoryError as error:  # another engine goes on, in less memory where that is allowed
             print(error, file=sys.stderr, flush=True)
-            os._exit(wire.OUT_OF_MEMORY_STATUS)
+            os._exit(shortage.EXIT_STATUS)
         except HoshikageError as error:  # about the step as a whole: whom it served is not known
             log.info(said("log_step_failed", reason=in_words(error)))  # each of its requests is an error of its own
             for request_id, running in list(self._active.items()):
@@ -267,7 +267,7 @@ class Worker:
                 self._forget(request_id)
                 self._send(frame)
                 return
-            self._held += wire.encode(frame)
+            self._held += framing.encode(frame)
             if running.is_first_token or not isinstance(frame, wire.Token):  # these are waited for
                 self._flush()
         if running.generation.failure is not None:
@@ -284,7 +284,7 @@ class Worker:
             self._cancelled.discard(request_id)
 
     def _send(self, frame: wire.Frame) -> None:
-        self._held += wire.encode(frame)
+        self._held += framing.encode(frame)
         self._flush()
 
     def _flush(self) -> None:
@@ -300,7 +300,7 @@ class Worker:
                 os._exit(0)
 
 
-_BEAT = wire.encode(wire.Beat())
+_BEAT = framing.encode(wire.Beat())
 
 
 def _die_with(parent: int) -> None:

@@ -14,8 +14,12 @@ ENGINE: dict[str, Message] = {
         "The request waited for more than {seconds} seconds. Please try again later.",
     ),
     "load_timeout": Message(
-        "モデル '{model}' の読み込みが {seconds} 秒以内に終わりませんでした。",
-        "The model '{model}' did not finish loading within {seconds} seconds.",
+        "モデル '{model}' の読み込みが {seconds} 秒以内に終わりませんでした。{hint}",
+        "The model '{model}' did not finish loading within {seconds} seconds. {hint}",
+    ),
+    "hint_slow_load": Message(
+        "ディスクが遅い場合は、HOSHIKAGE_LOAD_TIMEOUT を長くしてください。",
+        "Where the disk is slow, a longer HOSHIKAGE_LOAD_TIMEOUT helps.",
     ),
     "model_load_failed": Message(
         "モデル '{model}' を読み込めませんでした: {reason}",
@@ -88,11 +92,12 @@ ENGINE: dict[str, Message] = {
         "The model '{model}' is in use: try again when its answers have ended.",
     ),
     "model_failed": Message(
-        "モデル '{model}' の推論エンジンが短い間に何度も異常終了したため、しばらく使えません。"
+        "モデル '{model}' の推論エンジンが短い間に何度も異常終了したため、しばらく使えません。{hint}"
         "すぐに試すには 'hoshikage load {model}' を実行してください。",
         "The engine of the model '{model}' died several times in a short time, so it is left alone for a while. "
-        "'hoshikage load {model}' tries again at once.",
+        "{hint} 'hoshikage load {model}' tries again at once.",
     ),
+    "hint_deaths": Message("理由はログに残っています。", "The log tells why."),
     "unload_timeout": Message(
         "モデル '{model}' のアンロードが {seconds} 秒以内に終わりませんでした。",
         "The model '{model}' did not end within {seconds} seconds.",

@@ -49,6 +49,7 @@ LOG: dict[str, Message] = {
         "エンジンの管理役がメッセージを処理できませんでした", "the engines' owner failed to handle a message"
     ),
     # How an engine has ended
+    "engine_cannot_start": Message("起動できません（{words}）", "it cannot start ({words})"),
     "engine_exit_status": Message("終了ステータス {status}", "exit status {status}"),
     "engine_signal": Message("シグナル {signal}", "signal {signal}"),
     "engine_out_of_memory": Message("メモリ不足: {words}", "out of memory: {words}"),

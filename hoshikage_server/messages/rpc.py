@@ -70,6 +70,10 @@ RPC: dict[str, Message] = {
         "モデル '{model}' の計算を分担するRPCサーバー {server} を使えません: {reason}",
         "The RPC server {server}, which computes a part of the model '{model}', cannot be used: {reason}",
     ),
+    "hint_workers": Message(
+        "計算を分担する {servers} が動いているかを、'hoshikage doctor' で確かめてください。",
+        "See with 'hoshikage doctor' whether {servers}, which compute a part of it, are well.",
+    ),
     # Why
     "reason_rpc_unknown_host": Message(
         "この名前のIPv4アドレスが分かりません。名前を確かめてください",

@@ -10,7 +10,8 @@ from typing import Any
 import msgspec
 
 from hoshikage_server import messages
-from hoshikage_server.engines.wire import Form, Sampling
+from hoshikage_server.engines.form import Form
+from hoshikage_server.engines.sampling import Sampling
 from hoshikage_server.errors import RequestError
 from hoshikage_server.registry.entry import ModelEntry
 from hoshikage_server.registry.model_map import ModelMap

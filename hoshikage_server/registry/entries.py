@@ -8,11 +8,11 @@ from typing import NamedTuple, get_args
 
 import msgspec
 
-from hoshikage_server import invalid
+from hoshikage_server import invalid, json_faults
 from hoshikage_server.engines.wire import Pooling
 from hoshikage_server.errors import ModelMapError, RequestError
 from hoshikage_server.messages import Sentence
-from hoshikage_server.registry import json_faults, map_faults, raw_map
+from hoshikage_server.registry import map_faults, raw_map
 from hoshikage_server.registry.entry import Entry, ModelEntry, Speculation
 from hoshikage_server.registry.names import why_no_id
 from hoshikage_server.registry.raw_map import RawEntry

@@ -15,7 +15,8 @@ from typing import Annotated, Literal
 import msgspec
 from msgspec import Meta
 
-from hoshikage_server.engines.wire import INT32_MAX, Pooling, Sampling, Text
+from hoshikage_server.engines.sampling import INT32_MAX, Sampling, Text
+from hoshikage_server.engines.wire import Pooling
 from hoshikage_server.settings import Idle, KvType, MainGpu, RpcServers, SplitMode, TensorSplit
 
 Speculation = Literal["off", "ngram"]

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import msgspec
 
-from hoshikage_server.engines.wire import EngineSpec
+from hoshikage_server.engines.engine_spec import EngineSpec
 from hoshikage_server.errors import ServerError
 from hoshikage_server.messages import Said, said, told_by_system
 from hoshikage_server.registry.parts import all_parts, part_of

@@ -9,11 +9,11 @@ from pathlib import Path
 
 import msgspec
 
+from hoshikage_server import json_faults, json_text
 from hoshikage_server.errors import ModelMapError, RequestError
 from hoshikage_server.invalid import shorten
+from hoshikage_server.json_text import Step
 from hoshikage_server.messages import Sentence, said
-from hoshikage_server.registry import json_faults, json_text
-from hoshikage_server.registry.json_text import Step
 
 _STEP = re.compile(r"\[(\d+)\]|\.?([^.\[\]]+)")
 _IDS_TOLD = 20

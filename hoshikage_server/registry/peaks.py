@@ -17,7 +17,7 @@ from pathlib import Path
 
 import msgspec
 
-from hoshikage_server.engines.wire import EngineSpec
+from hoshikage_server.engines.engine_spec import EngineSpec
 from hoshikage_server.registry.files import locked, read_regular, write_atomically
 
 FILE_NAME = "memory-peaks.json"

@@ -26,7 +26,7 @@ import tomli_w
 from msgspec import Meta
 
 from hoshikage_server import invalid, toml_text
-from hoshikage_server.engines.wire import Sampling, Text
+from hoshikage_server.engines.sampling import Sampling, Text
 from hoshikage_server.errors import PersonaError, RequestError, ServerError
 from hoshikage_server.messages import LANGUAGES, Sentence, said
 

@@ -12,9 +12,10 @@ from typing import Any
 
 import msgspec
 
+from hoshikage_server import json_text
 from hoshikage_server.errors import RequestError
 from hoshikage_server.messages import said
-from hoshikage_server.registry import json_text, map_faults
+from hoshikage_server.registry import map_faults
 
 RawEntry = dict[str, msgspec.Raw]
 RawMap = dict[str, RawEntry | msgspec.Raw]

@@ -13,7 +13,7 @@ from typing import Any
 
 import msgspec
 
-from hoshikage_server.engines.wire import Sampling
+from hoshikage_server.engines.sampling import Sampling
 from hoshikage_server.registry.entry import Embedding, Entry, Lora
 from hoshikage_server.registry.raw_map import SCHEMA_KEY
 

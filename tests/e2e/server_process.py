@@ -12,6 +12,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Sequence
+from http.client import HTTPConnection
 from pathlib import Path
 from typing import Any
 
@@ -78,6 +79,7 @@ class ServerProcess:
         environ = {name: value for name, value in os.environ.items() if not name.startswith("HOSHIKAGE_")}
         environ |= {
             "HOSHIKAGE_CONFIG_DIR": str(folder),
+            "HOSHIKAGE_CACHE_DIR": str(folder / "cache"),
             "HOSHIKAGE_PORT": "0",
             "HOSHIKAGE_LANG": "en",
             "HOME": str(folder),
@@ -121,10 +123,22 @@ class ServerProcess:
         body = {"model": model, "messages": [{"role": "user", "content": text}], **fields}
         return self.request("POST", "/v1/chat/completions", body)
 
+    def ask(self, method: str, path: str, body: object = None, language: str = "en") -> tuple[int, Any]:
+        """The status of an answer, and its object."""
+        connection = HTTPConnection("127.0.0.1", self.port, timeout=60)
+        try:
+            data = None if body is None else json.dumps(body)
+            connection.request(method, path, data, self.auth | {"Accept-Language": language})
+            answer = connection.getresponse()
+            return answer.status, json.loads(answer.read())
+        finally:
+            connection.close()
+
     def get(self, path: str) -> Any:
-        with self.connect() as connection:
-            connection.sendall(self.request("GET", path, headers={"Connection": "close"}))
-            return json.loads(read_all(connection).partition(b"\r\n\r\n")[2])
+        return self.ask("GET", path)[1]
+
+    def post(self, path: str, language: str = "en", **fields: object) -> tuple[int, Any]:
+        return self.ask("POST", path, fields, language)
 
     @property
     def status(self) -> Any:

@@ -22,7 +22,8 @@ from server_process import FAKE_SERVER, ServerProcess, is_alive, read_until, wai
 from hoshikage_server.api.status_objects import StatusObject
 from hoshikage_server.cli import FAILED, INTERRUPTED, NO_SERVER, NOT_FOUND
 from hoshikage_server.cli.client import Client
-from hoshikage_server.cli.status_view import StatusView, columns, width
+from hoshikage_server.cli.columns import columns, width
+from hoshikage_server.cli.status_view import StatusView
 from hoshikage_server.errors import ServerError
 from hoshikage_server.settings import build_settings
 

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import json
 import os
 from collections.abc import Iterator
-from http.client import HTTPConnection
 from pathlib import Path
 from typing import Any
 
@@ -41,26 +39,17 @@ def server(tmp_path_factory: pytest.TempPathFactory, tiny_model_path: Path) -> I
         yield server
 
 
-def post(server: ServerProcess, path: str, language: str = "en", **fields: object) -> tuple[int, Any]:
-    connection = HTTPConnection("127.0.0.1", server.port, timeout=30)
-    connection.request("POST", path, json.dumps(fields), {"Accept-Language": language})
-    response = connection.getresponse()
-    answer = json.loads(response.read())
-    connection.close()
-    return response.status, answer
-
-
 def chat(server: ServerProcess, model: str) -> tuple[str, int]:
     """The answer, and the tokens of its prompt."""
-    status, told = post(
-        server, "/v1/chat/completions", model=model, messages=QUESTION, temperature=0, max_tokens=8, seed=1
+    status, told = server.post(
+        "/v1/chat/completions", model=model, messages=QUESTION, temperature=0, max_tokens=8, seed=1
     )
     assert status == 200, told
     return told["choices"][0]["message"]["content"], told["usage"]["prompt_tokens"]
 
 
 def counted(server: ServerProcess, model: str) -> int:
-    status, told = post(server, "/v1/chat/completions/input_tokens", model=model, messages=QUESTION)
+    status, told = server.post("/v1/chat/completions/input_tokens", model=model, messages=QUESTION)
     assert status == 200, told
     n_tokens: int = told["input_tokens"]
     return n_tokens
@@ -112,7 +101,7 @@ def test_a_template_that_changes(server: ServerProcess) -> None:
 @pytest.mark.parametrize("language", ["en", "ja"])
 def test_a_file_that_is_not_there(server: ServerProcess, name: str, file: str, language: str) -> None:
     """It is named, with the command that helps."""
-    status, told = post(server, "/v1/chat/completions", language, model=name, messages=QUESTION)
+    status, told = server.post("/v1/chat/completions", language, model=name, messages=QUESTION)
     error = told["error"]
     assert (status, error["type"], error["code"]) == (503, "server_error", "model_load_failed")
     assert str(server.log_path.parent / file) in error["message"]

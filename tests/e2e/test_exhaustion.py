@@ -173,7 +173,8 @@ def test_a_full_disk_for_the_log(tmp_path: Path, redirection: str) -> None:
         port = probe.getsockname()[1]
     (tmp_path / "model_map.json").write_text(json.dumps(FAKE_MODELS))
     environ = {name: value for name, value in os.environ.items() if not name.startswith("HOSHIKAGE_")}
-    environ |= {"HOSHIKAGE_CONFIG_DIR": str(tmp_path), "HOSHIKAGE_PORT": str(port), "HOSHIKAGE_LOG_LEVEL": "debug"}
+    environ |= {"HOSHIKAGE_CONFIG_DIR": str(tmp_path), "HOSHIKAGE_CACHE_DIR": str(tmp_path / "cache")}
+    environ |= {"HOSHIKAGE_PORT": str(port), "HOSHIKAGE_LOG_LEVEL": "debug"}
     environ |= {"PYTHONPATH": os.pathsep.join(path for path in sys.path if path)}
     process = subprocess.Popen(["sh", "-c", f"exec {shlex.join(FAKE_SERVER)} {redirection}"], env=environ)
     try:

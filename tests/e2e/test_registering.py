@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import json
 import subprocess
 import sys
 import threading
 import time
-from http.client import HTTPConnection
 from pathlib import Path
 from typing import Any
 
@@ -28,33 +26,23 @@ def folder(tmp_path: Path) -> Path:
     return folder
 
 
-def ask(server: ServerProcess, method: str, path: str, body: object = None) -> tuple[int, Any]:
-    connection = HTTPConnection("127.0.0.1", server.port, timeout=60)
-    data = None if body is None else json.dumps(body)
-    connection.request(method, path, data, server.auth | {"Content-Type": "application/json"})
-    answer = connection.getresponse()
-    found = answer.status, json.loads(answer.read())
-    connection.close()
-    return found
-
-
 def test_a_model_from_its_file_to_an_answer(tmp_path: Path, folder: Path) -> None:
     """Registered, asked by its alias, changed, deleted while it is loaded; nothing was restarted."""
     with ServerProcess(tmp_path / "server", {}, command=REAL_SERVER, models_dir=folder, n_ctx=256, threads=1) as server:
-        status, found = ask(server, "POST", "/admin/reload", {})
+        status, found = server.ask("POST", "/admin/reload", {})
         assert [model["id"] for model in found["found"]] == ["tiny"]
         body = {"id": "tiny", "path": found["found"][0]["path"], "aliases": ["gpt-4o"], "sampling": {"temperature": 0}}
-        status, made = ask(server, "POST", "/v1/models", body)
+        status, made = server.ask("POST", "/v1/models", body)
         assert (status, made["hoshikage"]["state"]) == (201, "unloaded"), made
         question = {"model": "gpt-4o", "messages": [{"role": "user", "content": "hello"}], "max_tokens": 4}
-        status, answer = ask(server, "POST", "/v1/chat/completions", question)
+        status, answer = server.ask("POST", "/v1/chat/completions", question)
         assert (status, answer["usage"]["completion_tokens"]) == (200, 4), answer
-        assert ask(server, "PATCH", "/v1/models/tiny", {"n_ctx": 128})[0] == 200
-        assert ask(server, "POST", "/v1/chat/completions", question)[0] == 200
-        assert ask(server, "GET", "/v1/models/tiny")[1]["hoshikage"]["n_ctx"] == 128
-        assert ask(server, "DELETE", "/v1/models/tiny")[1] == {"id": "tiny", "object": "model", "deleted": True}
+        assert server.ask("PATCH", "/v1/models/tiny", {"n_ctx": 128})[0] == 200
+        assert server.ask("POST", "/v1/chat/completions", question)[0] == 200
+        assert server.ask("GET", "/v1/models/tiny")[1]["hoshikage"]["n_ctx"] == 128
+        assert server.ask("DELETE", "/v1/models/tiny")[1] == {"id": "tiny", "object": "model", "deleted": True}
         assert server.get("/v1/status")["engines"] == []
-        assert ask(server, "POST", "/v1/chat/completions", question)[0] == 404
+        assert server.ask("POST", "/v1/chat/completions", question)[0] == 404
 
 
 @pytest.mark.parametrize("kind", ["adapter", "aborting"])
@@ -66,11 +54,11 @@ def test_what_is_no_model(tmp_path: Path, folder: Path, kind: str) -> None:
     else:
         write_aborting(file)
     with ServerProcess(tmp_path / "server", {}, command=REAL_SERVER, models_dir=folder, threads=1) as server:
-        status, told = ask(server, "POST", "/v1/models", {"id": "other", "path": file.name})
+        status, told = server.ask("POST", "/v1/models", {"id": "other", "path": file.name})
         assert (status, told["error"]["code"], told["error"]["param"]) == (400, "invalid_model_file", "path")
         assert {"adapter": "is a LoRA adapter", "aborting": "damaged"}[kind] in told["error"]["message"]
-        assert ask(server, "POST", "/v1/models", {"id": "tiny", "path": "tiny.gguf"})[0] == 201
-        assert ask(server, "GET", "/v1/models/other")[0] == 404
+        assert server.ask("POST", "/v1/models", {"id": "tiny", "path": "tiny.gguf"})[0] == 201
+        assert server.ask("GET", "/v1/models/other")[0] == 404
 
 
 def test_the_same_name_at_once(tmp_path: Path, folder: Path) -> None:
@@ -79,7 +67,7 @@ def test_the_same_name_at_once(tmp_path: Path, folder: Path) -> None:
         statuses: list[int] = []
         body = {"id": "same", "path": "tiny.gguf"}
         posts = [
-            threading.Thread(target=lambda: statuses.append(ask(server, "POST", "/v1/models", body)[0]))
+            threading.Thread(target=lambda: statuses.append(server.ask("POST", "/v1/models", body)[0]))
             for _ in range(8)
         ]
         for post in posts:
@@ -99,7 +87,7 @@ def test_two_servers_and_a_command_lose_nothing(tmp_path: Path, folder: Path) ->
 
         def register(server: ServerProcess, name: str) -> None:
             for number in range(10):
-                status, told = ask(server, "POST", "/v1/models", {"id": f"{name}-{number}", "path": "tiny.gguf"})
+                status, told = server.ask("POST", "/v1/models", {"id": f"{name}-{number}", "path": "tiny.gguf"})
                 assert status == 201, told
 
         threads = [threading.Thread(target=register, args=args) for args in ((one, "one"), (two, "two"))]
@@ -119,7 +107,7 @@ def test_a_locked_list_holds_up_nobody_else(tmp_path: Path, folder: Path) -> Non
         told: list[tuple[int, Any]] = []
         body = {"id": "tiny", "path": "tiny.gguf"}
         with FileLock(tmp_path / "server" / "model_map.json.lock"):
-            post = threading.Thread(target=lambda: told.append(ask(server, "POST", "/v1/models", body)))
+            post = threading.Thread(target=lambda: told.append(server.ask("POST", "/v1/models", body)))
             post.start()
             slowest = 0.0
             for _ in range(20):
@@ -145,7 +133,7 @@ def test_edited_by_hand(tmp_path: Path, folder: Path) -> None:
             assert [model["id"] for model in server.get("/v1/models")["data"]][:1] == ["a"]
         assert "line 2, column 36: b: Invalid 'n_ctx'" in server.get("/v1/status")["model_map_error"]
         wait_for(lambda: server.log.count("line 2, column 36") == 1, 10, "the log says it, once")
-        assert ask(server, "POST", "/v1/models", {"id": "c", "path": "tiny.gguf"})[0] == 500
+        assert server.ask("POST", "/v1/models", {"id": "c", "path": "tiny.gguf"})[0] == 500
         path.write_text('{"b": {"path": "/x", "model": "b"}}')
         assert [model["id"] for model in server.get("/v1/models")["data"]][:1] == ["b"]
         assert server.get("/v1/status")["model_map_error"] is None

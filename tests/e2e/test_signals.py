@@ -296,7 +296,8 @@ def test_a_closed_terminal(tmp_path: Path, is_nohup: bool) -> None:
 
     (tmp_path / "model_map.json").write_text("{}")
     environ = {name: value for name, value in os.environ.items() if not name.startswith("HOSHIKAGE_")}
-    environ |= {"HOSHIKAGE_CONFIG_DIR": str(tmp_path), "HOSHIKAGE_PORT": "0", "HOSHIKAGE_LANG": "en"}
+    environ |= {"HOSHIKAGE_CONFIG_DIR": str(tmp_path), "HOSHIKAGE_CACHE_DIR": str(tmp_path / "cache")}
+    environ |= {"HOSHIKAGE_PORT": "0", "HOSHIKAGE_LANG": "en"}
     environ |= {"PYTHONPATH": os.pathsep.join(path for path in sys.path if path)}
     command = [*(["nohup"] if is_nohup else []), *FAKE_SERVER]
     with (tmp_path / "log").open("wb") as log:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -51,9 +50,7 @@ class Talk:
 
 
 def unload(server: ServerProcess, model: str) -> None:
-    request = urllib.request.Request(f"{server.url}/v1/models/{model}/unload", data=b"", method="POST")
-    with urllib.request.urlopen(request, timeout=20) as answer:
-        assert answer.status == 200
+    assert server.post(f"/v1/models/{model}/unload")[0] == 200
     wait_for(lambda: server.status["state"] == "unloaded", 10, "it is unloaded")
 
 

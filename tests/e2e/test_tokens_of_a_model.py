@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator
-from http.client import HTTPConnection
 from pathlib import Path
-from typing import Any
 
 import pytest
 from server_process import REAL_SERVER, ServerProcess
@@ -29,20 +26,13 @@ def model(smollm2_path: Path) -> Iterator[Model]:
         yield model
 
 
-def post(server: ServerProcess, path: str, **fields: object) -> tuple[int, Any]:
-    connection = HTTPConnection("127.0.0.1", server.port, timeout=30)
-    connection.request("POST", path, json.dumps({"model": "smollm2", **fields}))
-    response = connection.getresponse()
-    answer = json.loads(response.read())
-    connection.close()
-    return response.status, answer
-
-
 @pytest.mark.parametrize("text", TEXTS)
 @pytest.mark.parametrize("parse_special", [True, False])
 def test_there_and_back(server: ServerProcess, model: Model, text: str, parse_special: bool) -> None:
     """The tokens are the library's; their pieces, and all of them together, are the text."""
-    status, told = post(server, "/v1/tokenize", content=text, parse_special=parse_special, with_pieces=True)
+    status, told = server.post(
+        "/v1/tokenize", model="smollm2", content=text, parse_special=parse_special, with_pieces=True
+    )
     assert status == 200, told
     tokens = [token["id"] for token in told["tokens"]]
     assert tokens == model.tokenize(text, add_special=False, parse_special=parse_special)
@@ -50,13 +40,13 @@ def test_there_and_back(server: ServerProcess, model: Model, text: str, parse_sp
     pieces = [token["piece"] for token in told["tokens"]]
     data = b"".join(piece.encode() if isinstance(piece, str) else bytes(piece) for piece in pieces)
     assert data.decode() == text
-    assert post(server, "/v1/detokenize", tokens=tokens) == (200, {"prompt": text, "content": text})
+    assert server.post("/v1/detokenize", model="smollm2", tokens=tokens) == (200, {"prompt": text, "content": text})
     assert server.status["engines"] == [], "nothing is woken"
 
 
 def test_a_token_that_there_is_not(server: ServerProcess, model: Model) -> None:
     """400, and the field is named."""
-    status, told = post(server, "/v1/detokenize", tokens=[model.info.n_vocab])
+    status, told = server.post("/v1/detokenize", model="smollm2", tokens=[model.info.n_vocab])
     assert (status, told["error"]["param"], told["error"]["code"]) == (400, "tokens", "token_not_in_vocabulary")
 
 
@@ -77,7 +67,7 @@ def test_tokens_of_a_request_that_there_are_not(
     """400, and the field is named that holds it."""
     assert model.info.n_vocab == 49152
     biases = {"logit_bias": {"49152": 1}} if param == "logit_bias" else {}
-    status, told = post(server, path, **fields, **biases)
+    status, told = server.post(path, model="smollm2", **fields, **biases)
     error = told["error"]
     assert (status, error["param"], error["code"]) == (400, param, "token_not_in_vocabulary"), error
     assert "49152" in error["message"]

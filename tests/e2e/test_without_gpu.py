@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
-from http.client import HTTPConnection
 from pathlib import Path
 from typing import Any
 
@@ -32,15 +31,6 @@ def models_of(path: Path) -> dict[str, dict[str, Any]]:
     }
 
 
-def post(server: ServerProcess, path: str, language: str = "en", **fields: object) -> tuple[int, Any]:
-    connection = HTTPConnection("127.0.0.1", server.port, timeout=60)
-    connection.request("POST", path, json.dumps(fields), {"Accept-Language": language})
-    response = connection.getresponse()
-    answer = json.loads(response.read())
-    connection.close()
-    return response.status, answer
-
-
 def is_remedy(sentence: str) -> bool:
     return any(remedy in sentence for remedy in REMEDIES)
 
@@ -48,13 +38,13 @@ def is_remedy(sentence: str) -> bool:
 def test_it_answers_and_everybody_is_told(start_server: StartServer, tiny_model_path: Path) -> None:
     """Status, health, log and commands, with the remedy; a model that is meant for the CPU is silent."""
     server = start_server(models_of(tiny_model_path), command=REAL_SERVER, threads=1, max_loaded_models=2)
-    status, told = post(server, "/v1/models/cpu/load")
+    status, told = server.post("/v1/models/cpu/load")
     assert (status, told["engine"]["degraded"], told["engine"]["no_gpu"]) == (200, [], None)
     assert (told["engine"]["gpu_layers"], told["engine"]["n_layers"]) == (0, 3)
     assert server.get("/health") == {"status": "ok"}
     question: dict[str, Any] = {"messages": [{"role": "user", "content": "hello"}], "max_tokens": 2}
     for model in ("wants", "shares"):
-        status, answer = post(server, "/v1/chat/completions", model=model, **question)
+        status, answer = server.post("/v1/chat/completions", model=model, **question)
         assert (status, answer["usage"]["completion_tokens"]) == (200, 2)
         [engine] = [engine for engine in server.status["engines"] if engine["model"] == model]
         assert engine["degraded"] == ["no_gpu"]
@@ -81,7 +71,7 @@ def test_what_contradicts_itself_is_refused(start_server: StartServer, tiny_mode
     """Naming the key, in the language of whoever asks."""
     server = start_server(models_of(tiny_model_path), command=REAL_SERVER, threads=1)
     for language, word in (("en", "split_mode is none"), ("ja", "split_mode が none")):
-        status, told = post(server, "/v1/models/contradicts/load", language)
+        status, told = server.post("/v1/models/contradicts/load", language)
         assert (status, told["error"]["code"]) == (503, "model_load_failed")
         assert "'tensor_split'" in told["error"]["message"]
         assert word in told["error"]["message"]
@@ -94,12 +84,12 @@ def test_a_gpu_is_required(start_server: StartServer, tiny_model_path: Path) -> 
     server = start_server(models, command=REAL_SERVER, threads=1, require_gpu=1)
     for model in ("wants", "auto"):
         for language in ("ja", "en"):
-            status, told = post(server, f"/v1/models/{model}/load", language)
+            status, told = server.post(f"/v1/models/{model}/load", language)
             assert (status, told["error"]["code"], told["error"]["type"]) == (503, "gpu_required", "server_error")
             assert "HOSHIKAGE_REQUIRE_GPU" in told["error"]["message"]
             assert is_remedy(told["error"]["message"])
     assert server.status["last_error"]
-    assert post(server, "/v1/models/cpu/load")[0] == 200
+    assert server.post("/v1/models/cpu/load")[0] == 200
 
 
 def test_without_a_server(tmp_path: Path, tiny_model_path: Path) -> None:

@@ -56,7 +56,7 @@ from typing import Any
 import msgspec
 
 from hoshikage_server import dumps
-from hoshikage_server.engines import wire
+from hoshikage_server.engines import framing, wire
 from hoshikage_server.messages import said
 
 # What hoshikage_core's handler of aborts writes of what ggml_cuda_error says (ggml-cuda.cu of the pinned llama.cpp).
@@ -89,7 +89,7 @@ class FakeEngine:
 
     def send(self, frame: wire.Frame) -> None:
         with self.lock:
-            self.socket.sendall(wire.encode(frame))
+            self.socket.sendall(framing.encode(frame))
 
     def run(self) -> None:
         decoder = wire.frames_to_engine()

@@ -3,6 +3,7 @@
 //     init CODE            what nvmlInit returns
 //     delay MS             how long it takes
 //     device USED M P      a device: bytes in use, what asking for its memory and for its processes returns
+//     refused CODE         what asking for the last device itself returns
 //     figures U P T E      of the last device: utilisation in %, power in mW, temperature, energy in mJ; else it tells none
 //     process PID BYTES    one of the last device's processes; -1: the driver does not tell its share
 //
@@ -22,7 +23,7 @@ struct Memory { unsigned long long total, free, used; };
 struct Process { unsigned pid; unsigned long long bytes; unsigned gpu_instance, compute_instance; };
 struct Utilization { unsigned gpu, memory; };
 struct Figures { unsigned utilisation, power, temperature; unsigned long long energy; bool are_told; };
-struct Device { Figures figures {}; unsigned long long used = 0; int memory_code = 0, processes_code = 0; std::vector<Process> processes; };
+struct Device { Figures figures {}; unsigned long long used = 0; int refused_code = 0, memory_code = 0, processes_code = 0; std::vector<Process> processes; };
 struct State { int init = 0, delay_ms = 0; std::vector<Device> devices; };
 
 static State state;
@@ -49,6 +50,8 @@ static State read_state() {
         } else if (word == "device") {
             Device & device = read.devices.emplace_back();
             file >> device.used >> device.memory_code >> device.processes_code;
+        } else if (word == "refused") {
+            file >> read.devices.back().refused_code;
         } else if (word == "figures") {
             Figures & figures = read.devices.back().figures;
             file >> figures.utilisation >> figures.power >> figures.temperature >> figures.energy;
@@ -90,7 +93,7 @@ int nvmlDeviceGetCount_v2(unsigned * count) {
 
 int nvmlDeviceGetHandleByIndex_v2(unsigned index, void ** handle) {
     *handle = &state.devices.at(index);
-    return fake_nvml_open ? SUCCESS : UNINITIALIZED;
+    return fake_nvml_open ? state.devices.at(index).refused_code : UNINITIALIZED;
 }
 
 int nvmlDeviceGetMemoryInfo(Device * device, Memory * memory) {

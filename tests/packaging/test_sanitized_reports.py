@@ -2,7 +2,14 @@
 
 from __future__ import annotations
 
-from build_support.sanitized import read_reports
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from build_support.sanitized import _environment, read_reports
+from build_support.source import ROOT
 
 OUR_LEAK = """
 ==1==ERROR: LeakSanitizer: detected memory leaks
@@ -69,3 +76,14 @@ def test_undefined_behaviour_is_counted_by_place() -> None:
     assert read_reports([UNDEFINED, UNDEFINED]).undefined == {
         "llama.cpp/ggml/src/ggml.c:100: left shift of negative value -1": 2
     }
+
+
+@pytest.mark.skipif(sys.version_info < (3, 11), reason="Python has no safe path")
+def test_processes_that_tests_start(tmp_path: Path) -> None:
+    """They have the sanitized module too: Python would look into the checkout first."""
+    (tmp_path / "hoshikage_core").mkdir()
+    (tmp_path / "hoshikage_core" / "__init__.py").touch()
+    environ = {**_environment(tmp_path, tmp_path), "LD_PRELOAD": ""}
+    command = [sys.executable, "-c", "import hoshikage_core; print(hoshikage_core.__file__)"]
+    told = subprocess.run(command, cwd=ROOT, env=environ, capture_output=True, text=True, check=True).stdout
+    assert Path(told.strip()).is_relative_to(tmp_path)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from typing import Any
 
 from hypothesis import strategies as st
@@ -154,9 +155,17 @@ _ALIKE: dict[type, st.SearchStrategy[Any]] = {
 
 
 @st.composite
-def mutated(draw: st.DrawFn) -> bytes:
-    """A valid body in which some values, anywhere, are replaced, removed or joined by others."""
-    body: Any = json.loads(json.dumps(draw(st.sampled_from(FULL))))
+def mutated(
+    draw: st.DrawFn, bodies: Sequence[Any] = FULL, fields: Sequence[str] = ChatRequest.__struct_fields__
+) -> bytes:
+    """A valid body in which some values, anywhere, are replaced, removed or joined by others.
+
+    Args:
+        draw: Hypothesis's.
+        bodies: Valid ones.
+        fields: Names that may be added.
+    """
+    body: Any = json.loads(json.dumps(draw(st.sampled_from(bodies))))
     for _ in range(draw(st.integers(1, 4))):
         place = body
         while True:
@@ -167,7 +176,7 @@ def mutated(draw: st.DrawFn) -> bytes:
             if isinstance(place[key], (dict, list)) and draw(st.booleans()):
                 place = place[key]
                 continue
-            _mutate(draw, place, key)
+            _mutate(draw, place, key, fields)
             break
     data = json.dumps(body).encode()
     if draw(st.integers(0, 9)) == 0:
@@ -176,14 +185,12 @@ def mutated(draw: st.DrawFn) -> bytes:
     return data
 
 
-def _mutate(draw: st.DrawFn, place: Any, key: Any) -> None:
+def _mutate(draw: st.DrawFn, place: Any, key: Any, fields: Sequence[str]) -> None:
     how = draw(st.sampled_from(("replace", "remove", "add", "double", "shift", "shift", "shift")))
     if how == "remove":
         del place[key]
     elif how == "add" and isinstance(place, dict):
-        place[draw(st.sampled_from((*ChatRequest.__struct_fields__, "type", "role")) | st.text(max_size=6))] = draw(
-            values
-        )
+        place[draw(st.sampled_from((*fields, "type", "role")) | st.text(max_size=6))] = draw(values)
     elif how == "double" and isinstance(place, list):
         place.insert(key, place[key])
     elif how == "shift" and type(place[key]) in _ALIKE:

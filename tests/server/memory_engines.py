@@ -10,6 +10,7 @@ from gevent.event import AsyncResult
 
 from hoshikage_server.engines import wire
 from hoshikage_server.engines.engine import Engine, Lease
+from hoshikage_server.engines.engine_spec import Devices, EngineSpec
 from hoshikage_server.engines.fleet import Fleet
 from hoshikage_server.engines.footprint import Freed, Usage
 from hoshikage_server.engines.memory_log import MemoryLog
@@ -34,16 +35,16 @@ def no_memory_log() -> MemoryLog:
     return MemoryLog(Peaks(None, ""))
 
 
-def spec_of(model: str, version: int = 0, rpc_servers: tuple[str, ...] = ()) -> wire.EngineSpec:
+def spec_of(model: str, version: int = 0, rpc_servers: tuple[str, ...] = ()) -> EngineSpec:
     """A model's engine; each version is another content of its file."""
-    devices = wire.Devices(rpc_servers=rpc_servers)
-    return wire.EngineSpec(f"/nowhere/{model}.gguf", 4096, mtime_ns=version, devices=devices)
+    devices = Devices(rpc_servers=rpc_servers)
+    return EngineSpec(f"/nowhere/{model}.gguf", 4096, mtime_ns=version, devices=devices)
 
 
 class MemoryProcess:
     """What the fleet takes for an engine process."""
 
-    def __init__(self, world: World, pid: int, spec: wire.EngineSpec) -> None:
+    def __init__(self, world: World, pid: int, spec: EngineSpec) -> None:
         self._world = world
         self.pid = pid
         self.spec = spec
@@ -98,7 +99,7 @@ class World:
     def idle_time_of(self, model: str) -> float:
         return self.idle_times.get(model, 300.0)
 
-    def _start(self, spec: wire.EngineSpec) -> MemoryProcess:
+    def _start(self, spec: EngineSpec) -> MemoryProcess:
         if not self.can_start:
             raise OSError(24, "Too many open files")
         process = MemoryProcess(self, len(self.processes) + 1, spec)

@@ -17,14 +17,17 @@ from api_client import FAKE_ENGINE, wait_for
 from memory_engines import no_memory_log, settings_of
 
 from hoshikage_server.engines.answers import Answer, Answers
+from hoshikage_server.engines.engine_spec import EngineSpec
+from hoshikage_server.engines.framing import WireError
 from hoshikage_server.engines.gpu import Gpu
 from hoshikage_server.engines.lane import Lane
 from hoshikage_server.engines.process import EngineProcess
+from hoshikage_server.engines.sampling import Sampling
 from hoshikage_server.engines.sleep import Dormitory
 from hoshikage_server.engines.spec import as_it_is
 from hoshikage_server.engines.supervisor import Supervisor
 from hoshikage_server.engines.vocabulary import Vocabulary
-from hoshikage_server.engines.wire import Done, EngineSpec, Sampling, Token, WireError
+from hoshikage_server.engines.wire import Done, Token
 from hoshikage_server.errors import EngineError
 from hoshikage_server.settings import LiveSettings
 
@@ -254,7 +257,7 @@ def test_closing_at_once(answers: Answers) -> None:
 
 def test_a_question_that_is_too_large_leaves_nothing_behind(answers: Answers, monkeypatch: pytest.MonkeyPatch) -> None:
     """The frame's bound holds on this side too, and the engine serves on."""
-    monkeypatch.setattr("hoshikage_server.engines.wire.MAX_FRAME_BYTES", 1000)
+    monkeypatch.setattr("hoshikage_server.engines.framing.MAX_FRAME_BYTES", 1000)
     with ask(answers, "x" * 2000) as answer, pytest.raises(WireError, match="too large"):
         answer.wait_until_accepted(10)
     with ask(answers, "echo a") as answer:

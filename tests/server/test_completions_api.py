@@ -14,8 +14,9 @@ from openai.types import Completion
 
 from hoshikage_server.api.completions_reply import CompletionEvents
 from hoshikage_server.api.completions_schema import decode_completion
-from hoshikage_server.api.reply import Heading
-from hoshikage_server.engines.wire import Done, Logprob, Sampling, Token, TokenProb
+from hoshikage_server.api.heading import Heading
+from hoshikage_server.engines.sampling import Sampling
+from hoshikage_server.engines.wire import Done, Logprob, Token, TokenProb
 from hoshikage_server.errors import RequestError, kind_of
 
 

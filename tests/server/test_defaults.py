@@ -8,7 +8,7 @@ import pytest
 
 from hoshikage_core import SamplingParams
 from hoshikage_server.engines.defaults import apply, recommended_sampling
-from hoshikage_server.engines.wire import Sampling
+from hoshikage_server.engines.sampling import Sampling
 
 
 def test_recommended_values() -> None:

@@ -17,12 +17,13 @@ from hoshikage_server.api.engine_status import energy_status, gpu_status
 from hoshikage_server.engines.channel import Channel
 from hoshikage_server.engines.energy import Spent
 from hoshikage_server.engines.engine import Lease
+from hoshikage_server.engines.engine_spec import EngineSpec
 from hoshikage_server.engines.gpu import Gpu
 from hoshikage_server.engines.journal import Journal
 from hoshikage_server.engines.process import EngineProcess
+from hoshikage_server.engines.sampling import Sampling
 from hoshikage_server.engines.sleep import Dormitory
 from hoshikage_server.engines.supervisor import Supervisor
-from hoshikage_server.engines.wire import EngineSpec, Sampling
 from hoshikage_server.settings import LiveSettings
 
 N_CTX = 4096

@@ -231,6 +231,25 @@ def test_a_failed_load_is_told_to_all_who_wait(world: World) -> None:
     assert len(world.processes) == 2, "other models are not concerned"
 
 
+@pytest.mark.parametrize("servers", [(), ("host:1", "host:2")])
+def test_where_to_look(world: World, servers: tuple[str, ...]) -> None:
+    """Nothing tells which worker it was that hung or died: all of a model's are named, and none of another's."""
+    world.change(load_timeout=10.0)
+    late = world.want("a", rpc_servers=servers)
+    world.passes(11)
+    world.end(world.processes[-1])
+    for _ in range(4):
+        world.want("b", rpc_servers=servers)
+        if world.alive:
+            world.end(world.alive[-1])
+    dead = world.want("b", rpc_servers=servers)
+    for lease, code, remedy in ((late, "load_timeout", "HOSHIKAGE_LOAD_TIMEOUT"), (dead, "model_failed", "log")):
+        told = error_of(lease)
+        assert told.code == code
+        assert ("host:1, host:2" in told.text("ja")) == ("host:1, host:2" in told.text("en")) == bool(servers)
+        assert (remedy in told.text("en")) != bool(servers)
+
+
 def test_who_insists_is_not_refused(world: World) -> None:
     """Neither by a failure's pause nor by the cooling after crashes."""
     world.want("a")

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import gevent
 import pytest
-from fake_nvml import DRIVER_NOT_LOADED, GPU_IS_LOST, NO_PERMISSION, NOT_SUPPORTED, FakeNvml
+from fake_nvml import DRIVER_NOT_LOADED, FUNCTION_NOT_FOUND, GPU_IS_LOST, NO_PERMISSION, NOT_SUPPORTED, FakeNvml
 
 from hoshikage_server.engines import gpu as gpu_module
 from hoshikage_server.engines.gpu import Gpu
@@ -27,6 +27,15 @@ def warnings(caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch) 
 def memory(use: GpuUse | None) -> tuple[int | None, object] | None:
     """What all devices have in use, in total and by process."""
     return None if use is None else (use.used_bytes, use.by_pid)
+
+
+def begun_look(nvml: FakeNvml, gpu: Gpu) -> gevent.Greenlet:
+    """The first look, which the driver thinks about."""
+    look = gevent.spawn(gpu.look)
+    with gevent.Timeout(20):
+        while nvml.n_looks == 0:
+            gevent.sleep(0.001)
+    return look
 
 
 def test_what_is_in_use(nvml: FakeNvml) -> None:
@@ -51,7 +60,7 @@ def test_shares_that_are_not_told(nvml: FakeNvml) -> None:
     assert memory(nvml.gpu().look()) == (7500, {11: 4000, 12: None})
 
 
-@pytest.mark.parametrize("code", [NOT_SUPPORTED, NO_PERMISSION])
+@pytest.mark.parametrize("code", [NOT_SUPPORTED, NO_PERMISSION, FUNCTION_NOT_FOUND])
 def test_questions_that_are_not_answered(nvml: FakeNvml, code: int) -> None:
     """What one device does not tell is not known of all; what all tell is."""
     nvml.say("device 7000 0 0", "process 11 4000", f"device 500 0 {code}")
@@ -59,6 +68,15 @@ def test_questions_that_are_not_answered(nvml: FakeNvml, code: int) -> None:
     nvml.say("device 7000 0 0", "process 11 4000", f"device 500 {code} 0")
     assert memory(nvml.gpu().look()) == (None, {11: 4000})
     assert nvml.n_open == 0
+
+
+def test_a_gpu_of_others(nvml: FakeNvml) -> None:
+    """One that a container is told of and may not use is none of ours; the others keep their numbers."""
+    nvml.say("device 7000 0 0", f"refused {NO_PERMISSION}", "device 500 0 0", "process 11 300")
+    use = nvml.gpu().look()
+    assert memory(use) == (500, {11: 300})
+    assert use is not None
+    assert [device.index for device in use.devices] == [1]
 
 
 def test_without_a_driver(nvml: FakeNvml, tmp_path: Path) -> None:
@@ -101,10 +119,7 @@ def test_looks_do_not_queue_up(nvml: FakeNvml) -> None:
     """However many come while the driver thinks, one look that begins after they came is for all of them."""
     gpu = nvml.gpu()
     nvml.say("delay 100", "device 10 0 0")
-    first = gevent.spawn(gpu.look)
-    with gevent.Timeout(20):
-        while nvml.n_looks == 0:
-            gevent.sleep(0.001)
+    first = begun_look(nvml, gpu)
     others = [gevent.spawn(gpu.look) for _ in range(50)]
     gevent.sleep(0)
     nvml.say("device 20 0 0")
@@ -146,10 +161,7 @@ def test_who_looks_may_be_killed(nvml: FakeNvml) -> None:
     """The next look waits for the driver to finish with the last, and is answered."""
     gpu = nvml.gpu()
     nvml.say("delay 100", "device 10 0 0")
-    first = gevent.spawn(gpu.look)
-    with gevent.Timeout(20):
-        while nvml.n_looks == 0:
-            gevent.sleep(0.001)
+    first = begun_look(nvml, gpu)
     first.kill()
     nvml.say("device 20 0 0")
     assert memory(gpu.look()) == (20, {})

@@ -15,8 +15,8 @@ from hypothesis import strategies as st
 from tiny_gguf import TinyModel, write_aborting
 from tiny_lora import TinyLora
 
+from hoshikage_server.engines.engine_spec import EngineSpec
 from hoshikage_server.engines.spec import as_it_is
-from hoshikage_server.engines.wire import EngineSpec
 from hoshikage_server.errors import ServerError
 from hoshikage_server.registry import inspection
 from hoshikage_server.registry.inspection import inspect

@@ -12,7 +12,8 @@ from hypothesis import strategies as st
 
 from hoshikage_server.engines.channel import Channel
 from hoshikage_server.engines.journal import Journal
-from hoshikage_server.engines.wire import Accepted, Done, Failed, Sampling, SoFar, Token
+from hoshikage_server.engines.sampling import Sampling
+from hoshikage_server.engines.wire import Accepted, Done, Failed, SoFar, Token
 from hoshikage_server.errors import EngineError
 
 PROMPT = array("i", [5, 2**31 - 1, 0]).tobytes()

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from jsonschema import Draft202012Validator
 
-from hoshikage_server.engines.wire import Sampling
+from hoshikage_server.engines.sampling import Sampling
 from hoshikage_server.errors import ModelMapError
 from hoshikage_server.registry.entries import parse
 from hoshikage_server.registry.entry import Entry

@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hoshikage_server.engines.wire import Sampling
+from hoshikage_server.engines.sampling import Sampling
 from hoshikage_server.errors import ModelMapError
 from hoshikage_server.registry.entries import parse
 from hoshikage_server.registry.model_map import ModelMap

@@ -10,14 +10,16 @@ from typing import Any
 import pytest
 from api_client import Api, MakeApi
 from fake_nvml import DRIVER_NOT_LOADED, FakeNvml
+from tiny_gguf import TinyModel
 
 from hoshikage_core import Model
 from hoshikage_server.engines import loading, no_gpu
+from hoshikage_server.engines.engine_spec import Devices, EngineSpec
 from hoshikage_server.engines.failures import failed_load
 from hoshikage_server.engines.loading import load
 from hoshikage_server.engines.no_gpu import NoGpuError, Surroundings, cause, is_container, look, why_no_gpu
-from hoshikage_server.engines.wire import Devices, EngineSpec
 from hoshikage_server.errors import KINDS, EngineError
+from hoshikage_server.messages import said
 
 GIB = 2**30
 # What makes a sentence of use: in both languages, something to type or to set.
@@ -119,6 +121,11 @@ def test_a_gpu_that_others_have_filled(monkeypatch: pytest.MonkeyPatch, nvml: Fa
         assert part in told.text("ja")
         assert part in told.text("en")
     assert nvml.n_open == 0
+    monkeypatch.setattr(no_gpu, "is_container", lambda: False)
+    nvml.say("device 0 0 0", "process 1 5")
+    named = why_no_gpu(spec(), 0)
+    assert named is not None
+    assert f"{Path('/proc/1/comm').read_text().strip()} PID 1 (" in named.text("en")
     nvml.say(f"init {DRIVER_NOT_LOADED}")
     told = why_no_gpu(spec(), 0)
     assert told is not None
@@ -172,6 +179,17 @@ def test_it_is_refused_where_no_layer_fits(tiny_model_path: Path, monkeypatch: p
     [model] = closed
     monkeypatch.undo()
     model.close()
+
+
+def test_a_layer_that_fits_beside_a_smaller_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The steps that leave the GPU more room are taken where they may be."""
+    surroundings(monkeypatch, {"CUDA0": (GIB, 8 * GIB)})
+    answers = [said("no_gpu_memory", free="1", total="8", users="x")] * 2 + [None]
+    monkeypatch.setattr(loading, "why_no_gpu", lambda spec, n_gpu_layers: answers.pop(0))
+    path = TinyModel(n_embd=128, n_layer=1).write(tmp_path / "m.gguf")
+    loaded = load(EngineSpec(str(path), 256, requires_gpu=True, may_degrade=True), lambda progress: None)
+    assert loaded.degraded == ("n_batch=128", "kv_type=q8_0")
+    loaded.model.close()
 
 
 def test_the_last_step_of_the_ladder_is_not_taken_then(tiny_model_path: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import re
 import signal
 import subprocess
 import sys
@@ -19,14 +20,16 @@ from memory_engines import no_memory_log, settings_of
 from hoshikage_server.engines import shortage
 from hoshikage_server.engines.channel import Channel
 from hoshikage_server.engines.engine import Lease
+from hoshikage_server.engines.engine_spec import EngineSpec
 from hoshikage_server.engines.footprint import Usage
 from hoshikage_server.engines.gpu import Gpu
 from hoshikage_server.engines.journal import Journal
 from hoshikage_server.engines.memory_log import MemoryLog
 from hoshikage_server.engines.process import EngineProcess, _exit_reason
+from hoshikage_server.engines.sampling import Sampling
 from hoshikage_server.engines.sleep import Dormitory
 from hoshikage_server.engines.supervisor import Supervisor
-from hoshikage_server.engines.wire import OUT_OF_MEMORY_STATUS, EngineSpec, Measured, Sampling
+from hoshikage_server.engines.wire import Measured
 from hoshikage_server.errors import is_out_of_memory
 from hoshikage_server.registry.peaks import Peaks
 from hoshikage_server.settings import LiveSettings
@@ -123,6 +126,16 @@ def test_words(lines: list[str], told: str | None) -> None:
     assert shortage.told_in(lines) == told
 
 
+def test_the_native_codes_words() -> None:
+    """What it takes for a failed allocation is one in last words as well."""
+    source = (Path(__file__).resolve().parents[2] / "csrc" / "guard.cpp").read_text(encoding="utf-8")
+    found = re.search(r"bool tells_of_allocation\(.*?\n}", source, re.DOTALL)
+    assert found is not None
+    words = re.findall(r'"([^"]+)"', found[0])
+    assert len(words) > 3
+    assert [shortage.told_in([f"x: {one}"]) for one in words] == [f"x: {one}" for one in words]
+
+
 def test_what_an_engine_takes_is_remembered(make_api: MakeApi, engine_log: Path) -> None:
     """From its first load on: the next engine is told, the API tells, and the file is there for the next server."""
     api = make_api({"m": {"path": "/nowhere", "model": "m.gguf"}})
@@ -171,7 +184,7 @@ def test_an_allocation_that_fails_in_a_step() -> None:
         Worker(ours)._step(Engine())
     """
     done = subprocess.run([sys.executable, "-c", textwrap.dedent(code)], capture_output=True, text=True, check=False)
-    assert (done.returncode, done.stderr) == (OUT_OF_MEMORY_STATUS, f"{words}\n")
+    assert (done.returncode, done.stderr) == (shortage.EXIT_STATUS, f"{words}\n")
     assert is_out_of_memory(_exit_reason(done.returncode, done.stderr.splitlines()))
     assert not is_out_of_memory(_exit_reason(1, done.stderr.splitlines()))
     assert not is_out_of_memory(_exit_reason(-signal.SIGKILL, done.stderr.splitlines()))

@@ -6,8 +6,8 @@ import json
 
 import pytest
 
+from hoshikage_server.cli.columns import width
 from hoshikage_server.cli.output import print_json, readable, table
-from hoshikage_server.cli.status_view import width
 
 
 @pytest.mark.parametrize(

@@ -9,7 +9,7 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from hoshikage_server.engines.wire import Adapter, EngineSpec, SpecFile
+from hoshikage_server.engines.engine_spec import Adapter, EngineSpec, SpecFile
 from hoshikage_server.registry.files import locked
 from hoshikage_server.registry.peaks import Peaks
 

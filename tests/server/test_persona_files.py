@@ -13,7 +13,7 @@ import tomli_w
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from hoshikage_server.engines.wire import Sampling
+from hoshikage_server.engines.sampling import Sampling
 from hoshikage_server.errors import PersonaError, RequestError
 from hoshikage_server.registry.persona import Example, LongTexts, Persona, ShortTexts, checked_id, from_toml, to_toml
 from hoshikage_server.registry.persona import PersonaSampling as Values

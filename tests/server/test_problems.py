@@ -13,6 +13,7 @@ from falcon import testing
 
 from hoshikage_server import logs
 from hoshikage_server.api import problems, reply, sse
+from hoshikage_server.api.heading import Heading
 from hoshikage_server.api.middleware import RequestContext
 from hoshikage_server.engines.wire import Token
 from hoshikage_server.errors import EngineError, ServerError
@@ -162,7 +163,7 @@ def test_what_nobody_expected_in_a_stream(log: pytest.LogCaptureFixture) -> None
     request = testing.create_req()
     request.context.request_id, request.context.language, request.context.model = "req_1", "en", "m"
     request.context.began = time.monotonic()
-    heading = reply.Heading(id="x", created=1, model="m", system_fingerprint="fp")
+    heading = Heading(id="x", created=1, model="m", system_fingerprint="fp")
     stream = sse.EventStream(
         BrokenAnswer(),
         lambda: reply.ChatEvents(heading, reply.Options()),

@@ -17,7 +17,7 @@ import hoshikage_server
 from hoshikage_core import GrammarError, InvalidArgumentError, JsonSchemaError, ModelLoadError, SamplingParams, errors
 from hoshikage_core.files import why_no_file
 from hoshikage_core.json_schema import enforceable
-from hoshikage_server.engines import wire
+from hoshikage_server.engines import framing, wire
 from hoshikage_server.engines.failures import failed, failed_load
 from hoshikage_server.errors import EngineError
 from hoshikage_server.messages import CATALOGUE, told_by_system
@@ -88,7 +88,7 @@ def _called(node: ast.Call) -> str:
 def _told(error: Exception, language: str) -> str:
     """What a client reads of an error of the engine's."""
     frame = failed(1, error)
-    [read] = wire.frames_from_engine().feed(wire.encode(frame))
+    [read] = wire.frames_from_engine().feed(framing.encode(frame))
     assert isinstance(read, wire.Failed)
     return EngineError.reported(read.code, read.message, {"model": "m", "param": "p", **read.fields}).text(language)
 

@@ -13,6 +13,7 @@ from openai.lib.streaming.chat import ChatCompletionStreamState
 from openai.types.chat import ChatCompletion, ChatCompletionChunk, ChatCompletionMessage
 
 from hoshikage_server.api import reply
+from hoshikage_server.api.heading import Heading
 from hoshikage_server.engines.wire import Done, Logprob, Token, TokenProb
 
 ARGUMENTS = '{"a":"x"}'
@@ -206,7 +207,7 @@ def _frames() -> Iterator[Token | Done]:
 
 def test_what_comes_with_the_end_is_not_lost() -> None:
     """A last piece of text and its probability; infinity is as low as OpenAI goes."""
-    events = reply.ChatEvents(reply.Heading("i", 1, "m", "f"), reply.Options(with_logprobs=True))
+    events = reply.ChatEvents(Heading("i", 1, "m", "f"), reply.Options(with_logprobs=True))
     data = events.opening() + b"".join(events.piece(frame) for frame in _frames())
     parts = [json.loads(part.removeprefix("data: ")) for part in data.decode().split("\n\n")[:-2]]
     assert [part["choices"][0]["delta"].get("content") for part in parts] == ["", "a", "b", None]
@@ -217,7 +218,7 @@ def test_what_comes_with_the_end_is_not_lost() -> None:
 @pytest.mark.parametrize("text", ["\x00", '"', "\\", "\n\n", "data: [DONE]", "星影", "\U0001f319", "\u2028"])
 def test_text_of_any_kind_survives_the_chunk_template(text: str) -> None:
     """The template is cut at a mark that no text can be confused with."""
-    heading = reply.Heading('"\x00"', 1, '{"content":"\x00"}', "\x00")
+    heading = Heading('"\x00"', 1, '{"content":"\x00"}', "\x00")
     data = reply.ChatEvents(heading, reply.Options(with_usage=True)).piece(Token(1, text))
     assert data.startswith(b"data: ")
     assert data.endswith(b"\n\n")

@@ -14,6 +14,7 @@ from hoshikage_core import Event, Model, Timings, TokenLogprobs
 from hoshikage_server.engines import wire
 from hoshikage_server.engines.failures import failed
 from hoshikage_server.engines.running import Running
+from hoshikage_server.engines.sampling import Sampling
 
 FOLDER = members_folder("models/templates/*") / "models" / "templates"
 
@@ -33,7 +34,7 @@ def test_probabilities_are_of_content_only(tiny_model_path: Path) -> None:
         timings=Timings(0, 0), failure=None, take=lambda: [events.pop()] if events else [],
         sequence=SimpleNamespace(engine=SimpleNamespace(model=fake, kept_bytes=0)),
     )  # fmt: skip
-    running = Running(generation, wire.Generate(1, [], wire.Sampling(), n_top_logprobs=0))
+    running = Running(generation, wire.Generate(1, [], Sampling(), n_top_logprobs=0))
     content, told = "", b""
     for token, word in enumerate(words):
         is_last = token == len(words) - 1

@@ -19,8 +19,8 @@ from msgspec import inspect
 from hoshikage_server import invalid
 from hoshikage_server.api import conversation
 from hoshikage_server.api.schema import ChatRequest, decode_chat
-from hoshikage_server.engines import wire
-from hoshikage_server.engines.wire import Sampling
+from hoshikage_server.engines import framing, wire
+from hoshikage_server.engines.sampling import Sampling
 from hoshikage_server.errors import RequestError, kind_of
 
 
@@ -210,7 +210,7 @@ def test_good_fields(fields: dict[str, object]) -> None:
     """Null is as good as nothing; what has no effect and what is unknown passes; an engine can be told of all of it."""
     request = decoded(**fields)
     frame = wire.Generate(1, conversation.plain(request.messages), request.sampling(), form=request.form())
-    (told,) = wire.frames_to_engine().feed(wire.encode(frame))
+    (told,) = wire.frames_to_engine().feed(framing.encode(frame))
     assert told == frame
 
 
@@ -301,7 +301,7 @@ def test_mutated_bodies(body: bytes) -> None:
     try:
         request = decode_chat(body)
         assert request.temperature is None or not math.isnan(request.temperature)
-        wire.encode(wire.Generate(1, conversation.plain(request.messages), request.sampling(), form=request.form()))
+        framing.encode(wire.Generate(1, conversation.plain(request.messages), request.sampling(), form=request.form()))
     except RequestError as error:
         refused = error
     if refused is not None:

@@ -9,8 +9,8 @@ from typing import Any
 import msgspec
 import pytest
 
-from hoshikage_server.engines.spec import as_it_is, spec_of, vocabulary_of
-from hoshikage_server.engines.wire import Adapter, Devices, EngineSpec, SpecFile
+from hoshikage_server.engines.engine_spec import Adapter, Devices, EngineSpec, SpecFile
+from hoshikage_server.engines.spec import as_it_is, spec_of
 from hoshikage_server.registry.entries import read_entry
 from hoshikage_server.settings import build_settings
 
@@ -152,10 +152,10 @@ def test_a_changed_file_is_another_model(folder: Path, name: str) -> None:
 def test_what_a_vocabulary_knows(folder: Path) -> None:
     """The template, which prompts are counted by; not what changes the engine only."""
     plain, other = spec(folder), spec(folder, lora=[{"path": "lora.gguf"}], kv_type="q8_0", parallel=2)
-    assert vocabulary_of(plain) == vocabulary_of(other)
+    assert plain.vocabulary() == other.vocabulary()
     templated = spec(folder, chat_template="chat.jinja")
-    assert vocabulary_of(templated).chat_template == file(folder / "chat.jinja")
-    assert vocabulary_of(templated) != vocabulary_of(plain)
+    assert templated.vocabulary().chat_template == file(folder / "chat.jinja")
+    assert templated.vocabulary() != plain.vocabulary()
 
 
 def test_a_spec_crosses_to_the_engine(folder: Path) -> None:

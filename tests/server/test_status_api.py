@@ -100,12 +100,19 @@ def test_the_build_is_the_native_modules_own(api: Api) -> None:
     program = (
         "import json, sys; from hoshikage_server.api.build import read_build; read = read_build();"
         "assert 'hoshikage_core' not in sys.modules; from hoshikage_core import build_info; told = build_info();"
-        "names = ('llama_cpp_commit', 'backend', 'cuda_version', 'compiler');"
+        "names = ('llama_cpp_commit', 'backend', 'compiler', 'cuda_version');"
         "print(json.dumps([[getattr(build, name) for name in names] for build in (read, told)]))"
     )
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
     read, told = json.loads(done.stdout)
     assert list(status(api)["build"].values()) == read == told
+
+
+def test_an_older_server(api: Api) -> None:
+    """The command line reads its status: what it does not know of yet has a default."""
+    told = status(api)
+    del told["build"]["cuda_version"], told["gpus"], told["energy"]
+    assert msgspec.convert(told, StatusObject).build is not None
 
 
 def test_from_loading_to_dark(api: Api) -> None:

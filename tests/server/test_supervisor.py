@@ -6,6 +6,7 @@ import functools
 import logging
 import os
 import signal
+import sys
 import time
 from collections.abc import Iterator
 
@@ -16,12 +17,12 @@ from api_client import FAKE_ENGINE, wait_for
 from memory_engines import no_memory_log, settings_of
 
 from hoshikage_server.engines.engine import Lease
+from hoshikage_server.engines.engine_spec import EngineSpec
 from hoshikage_server.engines.footprint import Freed
 from hoshikage_server.engines.gpu import Gpu
 from hoshikage_server.engines.process import EngineProcess
 from hoshikage_server.engines.sleep import Dormitory
 from hoshikage_server.engines.supervisor import Supervisor
-from hoshikage_server.engines.wire import EngineSpec
 from hoshikage_server.errors import EngineError, ServerError
 from hoshikage_server.messages import said
 from hoshikage_server.settings import LiveSettings, Settings
@@ -205,6 +206,17 @@ def test_a_program_that_is_not_there(live: LiveSettings) -> None:
     assert supervisor.snapshot().state == "failed"
 
 
+def test_an_engine_without_a_library(live: LiveSettings) -> None:
+    """The sentence that hoshikage_core has for it, with the remedy, comes to whoever waits."""
+    words = "libcudart.so.13 was not found: in a checkout, `make build` gets what is missing"
+    command = [sys.executable, "-c", f"raise ImportError({words!r})"]
+    spawn = functools.partial(EngineProcess, command, Gpu(), Dormitory(live), no_memory_log())
+    error = refusal(Supervisor(spawn, live, lambda _: 300), "m")
+    assert error.code == "model_load_failed"
+    assert words in error.text("ja")
+    assert words in error.text("en")
+
+
 def test_death_while_idle_is_noticed(supervisor: Supervisor) -> None:
     """The state says so, and the next request gets a new engine."""
     lease = lease_of("m")
@@ -236,10 +248,12 @@ def test_a_stalled_engine_is_killed(
 ) -> None:
     """Who comes then gets a new engine; the stall counts as a crash, and the log has it once."""
     caplog.set_level(logging.INFO, "hoshikage_server")
-    change(live, stall_timeout=0.3)
+    usual_s = live.now.stall_timeout
     stalled = supervisor.lease(lease_of("m"))
+    change(live, stall_timeout=0.3)  # only now: an engine's start may take longer
     os.kill(stalled.pid, signal.SIGSTOP)
     wait_for(lambda: supervisor.snapshot().n_crashes)
+    change(live, stall_timeout=usual_s)
     assert supervisor.lease(lease_of("m")) is not stalled
     assert "no sign of life for 0.3 s" in str(supervisor.snapshot().crashes[0].reason)
     [died] = [record for record in caplog.records if record.levelno >= logging.WARNING]

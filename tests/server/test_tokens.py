@@ -61,6 +61,7 @@ def test_there_and_back(api: Api, text: str) -> None:
         ("tokenize", {"prompt": ["a"]}, 400, "prompt"),
         ("tokenize", {"content": "x" * 1_000_001}, 400, "content"),
         ("tokenize", {"messages": []}, 400, "messages"),
+        ("tokenize", {"prompt": "x", "add_special": False, "add_special_tokens": True}, 400, "add_special"),
         ("tokenize", {"content": "x", "model": "nobody"}, 404, None),
         ("detokenize", {}, 400, "tokens"),
         ("detokenize", {"tokens": "x"}, 400, "tokens"),

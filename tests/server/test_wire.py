@@ -11,7 +11,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hoshikage_server.engines import wire
+from hoshikage_server.engines import framing, wire
+from hoshikage_server.engines.engine_spec import EngineSpec
+from hoshikage_server.engines.sampling import Sampling
 
 texts = st.text(max_size=50)
 ids = st.integers(0, 2**31)
@@ -28,9 +30,9 @@ frames = st.one_of(
     st.builds(wire.Failed, ids, texts, texts, st.dictionaries(texts, st.one_of(ids, texts, st.none()), max_size=3)),
     st.just(wire.Beat()),
 )
-samplings = st.builds(wire.Sampling, temperature=st.none() | st.floats(0, 2), seed=st.none() | st.integers(-(2**63), 9))
+samplings = st.builds(Sampling, temperature=st.none() | st.floats(0, 2), seed=st.none() | st.integers(-(2**63), 9))
 questions = st.one_of(
-    st.builds(wire.Load, st.builds(wire.EngineSpec, texts, ids, is_vocab_only=st.booleans(), mtime_ns=ids)),
+    st.builds(wire.Load, st.builds(EngineSpec, texts, ids, is_vocab_only=st.booleans(), mtime_ns=ids)),
     st.builds(
         wire.Generate,
         ids,
@@ -58,7 +60,7 @@ def cut(data: bytes, places: list[int]) -> list[bytes]:
 def test_what_an_engine_sends_arrives(sent: list[wire.FromEngine], places: list[int]) -> None:
     """However the stream is cut into pieces."""
     decoder = wire.frames_from_engine()
-    data = b"".join(map(wire.encode, sent))
+    data = b"".join(map(framing.encode, sent))
     assert [frame for piece in cut(data, places) for frame in decoder.feed(piece)] == sent
 
 
@@ -66,27 +68,27 @@ def test_what_an_engine_sends_arrives(sent: list[wire.FromEngine], places: list[
 def test_what_the_server_sends_arrives(sent: list[wire.ToEngine], places: list[int]) -> None:
     """However the stream is cut into pieces."""
     decoder = wire.frames_to_engine()
-    data = b"".join(map(wire.encode, sent))
+    data = b"".join(map(framing.encode, sent))
     assert [frame for piece in cut(data, places) for frame in decoder.feed(piece)] == sent
 
 
 @given(st.binary(max_size=200))
 def test_nonsense_is_refused_or_incomplete(data: bytes) -> None:
     """Any bytes give frames, nothing yet, or a WireError."""
-    with contextlib.suppress(wire.WireError):
+    with contextlib.suppress(framing.WireError):
         wire.frames_from_engine(max_bytes=1000).feed(data)
 
 
 def test_a_frame_that_is_too_large_is_refused_by_its_prefix() -> None:
     """Before its bytes are collected."""
-    with pytest.raises(wire.WireError, match="too large"):
+    with pytest.raises(framing.WireError, match="too large"):
         wire.frames_from_engine(max_bytes=1000).feed((1001).to_bytes(4, "big"))
 
 
 def test_precedence_of_sampling_values() -> None:
     """A value that was given wins over one further down, also when it is 0."""
-    merged = wire.Sampling(temperature=0.0).over(wire.Sampling(temperature=0.7, top_k=3))
-    assert merged == wire.Sampling(temperature=0.0, top_k=3)
+    merged = Sampling(temperature=0.0).over(Sampling(temperature=0.7, top_k=3))
+    assert merged == Sampling(temperature=0.0, top_k=3)
 
 
 def test_frames_of_an_older_side_are_understood() -> None:
@@ -98,6 +100,6 @@ def test_frames_of_an_older_side_are_understood() -> None:
 
 def test_a_frame_that_is_too_large_is_not_sent(monkeypatch: pytest.MonkeyPatch) -> None:
     """The other side would refuse it."""
-    monkeypatch.setattr(wire, "MAX_FRAME_BYTES", 100)
-    with pytest.raises(wire.WireError, match="too large"):
-        wire.encode(wire.Failed(1, "code", "x" * 100))
+    monkeypatch.setattr(framing, "MAX_FRAME_BYTES", 100)
+    with pytest.raises(framing.WireError, match="too large"):
+        framing.encode(wire.Failed(1, "code", "x" * 100))

@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import msgspec
 
-from hoshikage_server.api.reply import ChosenLogprob
+from hoshikage_server.api.chat_objects import ChosenLogprob
 from hoshikage_server.api.responses.objects import Item, OutputText, ReasoningText, Response
 
 

@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 import msgspec
 
-from hoshikage_server.api.reply import ChosenLogprob
+from hoshikage_server.api.chat_objects import ChosenLogprob
 from hoshikage_server.api.responses.event_objects import (
     ArgumentsDelta,
     ArgumentsDone,

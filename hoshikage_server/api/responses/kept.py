@@ -9,12 +9,12 @@ import msgspec
 from msgspec import Meta
 
 from hoshikage_server import invalid
+from hoshikage_server.api import body
 from hoshikage_server.api.operations import operation
 from hoshikage_server.api.responses.objects import Item, Response
 from hoshikage_server.api.responses.store import Kept, ResponseStore
 from hoshikage_server.errors import RequestError
 
-_encode = msgspec.json.Encoder().encode
 _LIMIT = 20
 _LIMIT_MAX = 100
 
@@ -57,14 +57,14 @@ class KeptResponse:
         kept = _find(self._store, response_id)
         if request.get_param("stream") == "true":
             raise RequestError("response_not_in_background", param="stream", response=response_id)
-        _answer(response, kept.response)
+        body.write(response, kept.response)
 
     @operation("Delete response", answer=Deleted, codes=("response_not_found",))
     def on_delete(self, request: falcon.Request, response: falcon.Response, response_id: str) -> None:
         """Forgets it; responses that continued it stay."""
         _find(self._store, response_id)
         self._store.forget(response_id)
-        _answer(response, Deleted(response_id))
+        body.write(response, Deleted(response_id))
 
 
 class KeptInput:
@@ -88,7 +88,7 @@ class KeptInput:
         page = items[begin : begin + _limit(request.get_param("limit"))]
         has_more = begin + len(page) < len(items)
         first, last = (page[0].id, page[-1].id) if page else (None, None)
-        _answer(response, ItemList(page, has_more, first, last))
+        body.write(response, ItemList(page, has_more, first, last))
 
 
 class KeptCancel:
@@ -134,8 +134,3 @@ def _limit(text: str | None) -> int:
     if limit > _LIMIT_MAX:
         raise RequestError("integer_above_max_value", param="limit", limit=_LIMIT_MAX, got=limit)
     return limit
-
-
-def _answer(response: falcon.Response, made: msgspec.Struct) -> None:
-    response.data = _encode(made)
-    response.content_type = falcon.MEDIA_JSON

@@ -7,7 +7,7 @@ from typing import Any, Literal
 
 import msgspec
 
-from hoshikage_server.api.reply import ChosenLogprob
+from hoshikage_server.api.chat_objects import ChosenLogprob
 from hoshikage_server.api.usage import TimingsObject
 
 ItemStatus = Literal["in_progress", "completed", "incomplete"]

@@ -11,6 +11,7 @@ import msgspec
 
 from hoshikage_server.api import body
 from hoshikage_server.api.answering import Answering, Asked
+from hoshikage_server.api.blame import blame_field
 from hoshikage_server.api.client import ClientWatch
 from hoshikage_server.api.input_tokens import InputTokensObject
 from hoshikage_server.api.operations import operation
@@ -22,19 +23,17 @@ from hoshikage_server.api.responses.output import Output
 from hoshikage_server.api.responses.schema import ResponseRequest, decode_response
 from hoshikage_server.api.responses.store import ResponseStore
 from hoshikage_server.api.responses.tools import Toolbox, read_tools
+from hoshikage_server.engines.form import Form
 from hoshikage_server.engines.spec import spec_of
 from hoshikage_server.engines.vocabulary import Vocabulary
-from hoshikage_server.engines.wire import Form
-from hoshikage_server.errors import FIELD_CODES, GRAMMAR_CODES, RequestError, ServerError
+from hoshikage_server.errors import RequestError, ServerError
 from hoshikage_server.registry.catalog import Catalog, Served
 from hoshikage_server.settings import LiveSettings
 
-# Errors of the engine that are about fields which it does not know by their names.
 _FIELDS = {
     "context_length_exceeded": "input",
     "chat_template_failed": "input",
 }
-_encode = msgspec.json.Encoder().encode
 
 
 @dataclass(frozen=True)
@@ -60,14 +59,8 @@ class Conversation:
         if error.code == "invalid_json_schema":
             if not self.toolbox.blame(error, self.form):
                 error.param = "json_schema" if self.request.json_schema else "text.format.schema"
-        elif error.code in FIELD_CODES:
-            field = error.values.get("field")
-            is_known = isinstance(field, str) and field in ResponseRequest.__struct_fields__
-            error.param = str(field) if is_known else error.param
-        elif error.code in GRAMMAR_CODES:
-            error.param = self._bound_by()
         else:
-            error.param = _FIELDS.get(error.code, error.param)
+            blame_field(error, self.request, _FIELDS, self._bound_by())
 
     def _bound_by(self) -> str | None:
         """The field that an answer's grammar follows from."""
@@ -188,8 +181,7 @@ class ResponseInputTokens:
         except ServerError as error:
             conversation.blame(error)
             raise
-        response.data = _encode(InputTokensObject(n_tokens))
-        response.content_type = falcon.MEDIA_JSON
+        body.write(response, InputTokensObject(n_tokens))
 
 
 def _or_unset(text: str | None) -> str | msgspec.UnsetType:

@@ -13,7 +13,7 @@ from hoshikage_server.api.responses import tagged
 from hoshikage_server.api.responses.tools import TOOLS_MAX, ToolChoice
 from hoshikage_server.api.schema import GenerateRequest, Metadata, ReasoningEffort, TokenCount, TopLogprobs, Verbosity
 from hoshikage_server.api.tools import Name, require_object
-from hoshikage_server.engines.wire import INT32_MAX, Text
+from hoshikage_server.engines.sampling import INT32_MAX, Text
 from hoshikage_server.errors import RequestError
 from hoshikage_server.registry.persona import AnswerLanguage
 
@@ -131,7 +131,7 @@ class ResponseRequest(GenerateRequest, frozen=True, kw_only=True):
         return self.reasoning.effort if self.reasoning else None
 
     def form_fields(self) -> dict[str, Any]:
-        """The fields of `wire.Form`, but for those about tools.
+        """The fields of `Form`, but for those about tools.
 
         Raises:
             RequestError: They cannot be; `param` names one.
@@ -186,7 +186,7 @@ def _check_shape(request: ResponseRequest) -> None:
     others = ("grammar", "ignore_eos", "min_tokens")
     if not isinstance(request.format, PlainFormat):
         for name in (*others, "json_schema"):
-            if getattr(request, name):
+            if schema.is_given(request, name):
                 raise RequestError("parameters_conflict", param=name, other="text.format")
     if request.tools and request.tool_choice != "none":
         for name in others:

@@ -19,7 +19,8 @@ from msgspec import Meta
 from hoshikage_server import invalid
 from hoshikage_server.api.responses import free_text, tagged
 from hoshikage_server.api.tools import Name, require_object
-from hoshikage_server.engines.wire import Form, Text
+from hoshikage_server.engines.form import Form
+from hoshikage_server.engines.sampling import Text
 from hoshikage_server.errors import RequestError, ServerError
 
 TOOLS_MAX = 1024
@@ -132,7 +133,7 @@ class Toolbox:
         return self._called.get(function, Called(function))
 
     def form(self, choice: ToolChoice | None, parallel: bool | None) -> dict[str, Any]:
-        """The fields of `wire.Form` that say which tools may be called.
+        """The fields of `Form` that say which tools may be called.
 
         Raises:
             RequestError: The choice is one that these tools do not leave.

@@ -9,7 +9,7 @@ import click
 import msgspec
 
 from hoshikage_server.cli.words import command, guesses, say
-from hoshikage_server.engines.wire import Sampling
+from hoshikage_server.engines.sampling import Sampling
 from hoshikage_server.errors import ModelMapError, ServerError
 from hoshikage_server.registry.entry import Embedding, Entry
 from hoshikage_server.registry.inspection import inspect

@@ -10,8 +10,8 @@ import click
 import msgspec
 
 from hoshikage_server.api.build import open_peaks
+from hoshikage_server.cli.columns import columns
 from hoshikage_server.cli.output import print_json
-from hoshikage_server.cli.status_view import columns
 from hoshikage_server.cli.words import command, json_option, option, say
 from hoshikage_server.engines.spec import spec_of
 from hoshikage_server.errors import ModelMapError

@@ -7,9 +7,9 @@ from typing import Any
 
 import click
 
+from hoshikage_server.cli.columns import columns
 from hoshikage_server.cli.output import print_json
 from hoshikage_server.cli.progress import progress
-from hoshikage_server.cli.status_view import columns
 from hoshikage_server.cli.words import command, json_option, option, say
 from hoshikage_server.errors import ModelMapError
 from hoshikage_server.hub.checksums import sha256_of

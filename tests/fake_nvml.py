@@ -10,9 +10,10 @@ from pathlib import Path
 
 from hoshikage_server.engines.gpu import Gpu
 
-SOURCE = Path(__file__).resolve().parent.parent / "fakes" / "nvml.cpp"
+SOURCE = Path(__file__).resolve().parent / "fakes" / "nvml.cpp"
 IDLE = ("device 0 0 0",)
-NOT_SUPPORTED, NO_PERMISSION, DRIVER_NOT_LOADED, GPU_IS_LOST = 3, 4, 9, 15  # nvmlReturn_t, nvml.h
+# nvmlReturn_t, nvml.h
+NOT_SUPPORTED, NO_PERMISSION, DRIVER_NOT_LOADED, FUNCTION_NOT_FOUND, GPU_IS_LOST = 3, 4, 9, 13, 15
 
 
 def build(folder: Path) -> Path:

@@ -7,8 +7,8 @@ from __future__ import annotations
 
 import re
 
+from hoshikage_server import json_text
 from hoshikage_server.messages import Sentence, said
-from hoshikage_server.registry import json_text
 
 _BYTE = re.compile(r"^JSON is malformed: (?P<what>.*) \(byte (?P<at>\d+)\)$")
 _SURROGATE = re.compile(rb"\\u[dD][89a-fA-F][0-9a-fA-F]{2}")
