@@ -95,6 +95,21 @@ def with_one_call(arena: Mapping[str, Any]) -> Arena:
     return edited
 
 
+def with_space_before_closing(arena: Mapping[str, Any]) -> Arena:
+    """The arena that reads white space where its grammar lets a model write it: before the tag that closes a call.
+
+    Otherwise the call would never be read to its end, and its arguments lack their last bracket.
+    """
+    edited = copy.deepcopy(dict(arena))
+    nodes = edited["parsers"]
+    for node in list(nodes):
+        peek = nodes[node["child"]] if node["type"] == "tag" and node["tag"] == "tool-close" else {}
+        if peek.get("type") == "and" and nodes[peek["child"]]["type"] == "literal":
+            nodes += [{"type": "space"}, {"type": "sequence", "children": [len(nodes), peek["child"]]}]
+            peek["child"] = len(nodes) - 1
+    return edited
+
+
 def bounded(arena: Mapping[str, Any]) -> Arena:
     """The arena of an answer that comes to an end: no ids and names of any length, no reasoning again and again.
 

@@ -6,7 +6,7 @@ import dataclasses
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from hoshikage_core import _conversation, _shape, _tool_names
+from hoshikage_core import _arena, _conversation, _shape, _tool_names
 from hoshikage_core._shape import Shape
 from hoshikage_core.errors import ChatTemplateError
 
@@ -96,6 +96,7 @@ class Rendering:
         if not _has_calls(own):
             return None
         own = _tool_names.renamed(own, shape.names)
+        own = {**own, "parser": {**own["parser"], "arena": _arena.with_space_before_closing(own["parser"]["arena"])}}
         is_clear = not shape.names and not any(map(_tool_names.has_twin_arguments, shape.tools))
         if (is_clear and not self.is_strict and not self.is_required) or _shape.enforces(own, shape):
             return {**own, **_shape.own_calls(own, shape)}

@@ -1,4 +1,4 @@
-"""A text that begins like a call and is none: what binds calls lets it pass."""
+"""Calls that are written as no template shows them, and texts that begin like one and are none."""
 
 from __future__ import annotations
 
@@ -7,9 +7,11 @@ from pathlib import Path
 
 import pytest
 
+from build_support.source import members_folder
 from hoshikage_core import Engine, MessageParser, Model, SamplingParams
 
 TOOL = {"type": "function", "function": {"name": "look", "parameters": {"type": "object", "properties": {}}}}
+GLM = members_folder("models/templates/*") / "models" / "templates" / "GLM-4.6.jinja"
 MENTIONED = "Write `<tool_call>` first."
 
 
@@ -34,3 +36,15 @@ def test_a_tag_is_mentioned(engine: Engine, temperature: float) -> None:
     parser.feed(text)
     parser.finish()
     assert parser.message == {"role": "assistant", "content": text}
+
+
+def test_white_space_before_the_end_of_a_call(engine: Engine) -> None:
+    """The grammar lets it pass, so the call is read with it, and its arguments are whole."""
+    parameters = {"type": "object", "properties": {"n": {"type": "integer"}}, "required": ["n"]}
+    tool = {"type": "function", "function": {"name": "look", "parameters": parameters}}
+    prompt = engine.model.chat(GLM.read_text(encoding="utf-8")).render([{"role": "user", "content": "?"}], tools=[tool])
+    parser = MessageParser(prompt)
+    parser.feed("<tool_call>look\n<arg_key>n</arg_key>\n<arg_value>1</arg_value>\n </tool_call>")
+    parser.finish()
+    (call,) = parser.message["tool_calls"]
+    assert call["function"] == {"name": "look", "arguments": '{"n":1}'}
