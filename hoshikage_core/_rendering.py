@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
@@ -128,13 +129,11 @@ class Rendering:
         try:
             return self.template.apply({**self.request, "messages": messages, **more})
         except ChatTemplateError:
-            folded = _conversation.fold(messages)
-            if folded == messages:
-                raise
-            try:
-                return self.template.apply({**self.request, "messages": folded, **more})
-            except ChatTemplateError:
-                pass
+            # As templates insist; at last with calls as text: some take one at once, or ids of nine letters only.
+            for tamed in (_conversation.fold(messages), _conversation.fold(_conversation.as_text(messages))):
+                if tamed != messages:
+                    with contextlib.suppress(ChatTemplateError):
+                        return self.template.apply({**self.request, "messages": tamed, **more})
             raise
 
 
