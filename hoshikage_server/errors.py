@@ -262,6 +262,8 @@ def _kinds() -> dict[str, Kind]:
     ):
         kinds[code] = Kind(503, "server_error", "model_load_failed")
     kinds["grammar_dead_end"] = Kind(400, invalid, "invalid_grammar")
+    kinds["hosted_tool"] = Kind(400, invalid, "unsupported_value")
+    kinds["invalid_tool_grammar"] = Kind(400, invalid, "invalid_grammar")
     kinds["model_not_registered"] = Kind(404, invalid, "model_not_found")
     kinds["prompt_too_long"] = Kind(400, invalid, "context_length_exceeded")
     kinds["input_too_long"] = Kind(400, invalid, "context_length_exceeded")

@@ -71,6 +71,7 @@ def _options(chat: ChatRequest) -> reply.Options:
         with_logprobs=chat.n_top_logprobs is not None,
         with_timings=chat.timings_per_token is True,
         with_tools=chat.tools is not None,
+        custom=tools.custom_names(chat.tools),
         with_functions=chat.functions is not None,
         service_tier="default" if chat.service_tier is not None else None,
     )

@@ -40,19 +40,36 @@ class FunctionObject(msgspec.Struct, frozen=True):
     arguments: str
 
 
-class CallObject(msgspec.Struct, frozen=True):
-    """A call of a function."""
+class _Call(msgspec.Struct, frozen=True, tag_field="type"):
+    """Base of calls."""
 
     id: str
+
+
+class CallObject(_Call, frozen=True, tag="function"):
+    """A call of a function."""
+
     function: FunctionObject
-    type: Literal["function"] = "function"
+
+
+class CustomObject(msgspec.Struct, frozen=True):
+    """Which custom tool, and its text."""
+
+    name: str
+    input: str
+
+
+class CustomCallObject(_Call, frozen=True, tag="custom"):
+    """A call of a custom tool."""
+
+    custom: CustomObject
 
 
 class AnswerMessage(msgspec.Struct, frozen=True):
     """What the model said."""
 
     content: str | None
-    tool_calls: tuple[CallObject, ...] | msgspec.UnsetType = msgspec.UNSET
+    tool_calls: tuple[CallObject | CustomCallObject, ...] | msgspec.UnsetType = msgspec.UNSET
     function_call: FunctionObject | msgspec.UnsetType = msgspec.UNSET
     reasoning_content: str | msgspec.UnsetType = msgspec.UNSET
     role: Literal["assistant"] = "assistant"
@@ -86,13 +103,21 @@ class FunctionDelta(msgspec.Struct, frozen=True, omit_defaults=True):
     arguments: str | None = None
 
 
+class CustomDelta(msgspec.Struct, frozen=True, omit_defaults=True):
+    """What a chunk adds to the call of a custom tool."""
+
+    name: str | None = None
+    input: str | None = None
+
+
 class CallDelta(msgspec.Struct, frozen=True, omit_defaults=True):
-    """What a chunk adds to one of the calls."""
+    """What a chunk adds to one of the calls: to that of a function, or of a custom tool."""
 
     index: int
-    function: FunctionDelta
     id: str | None = None
-    type: Literal["function"] | None = None
+    type: Literal["function", "custom"] | None = None
+    function: FunctionDelta | None = None
+    custom: CustomDelta | None = None
 
 
 class Delta(msgspec.Struct, frozen=True):

@@ -9,6 +9,7 @@ import msgspec
 from msgspec import Meta
 
 from hoshikage_server import invalid
+from hoshikage_server.api import free_text
 from hoshikage_server.engines.sampling import Text
 from hoshikage_server.errors import RequestError
 
@@ -66,8 +67,17 @@ class ToolCall(_Call, frozen=True, tag="function"):
     function: FunctionCall
 
 
+class CustomInput(msgspec.Struct, frozen=True):
+    """Which custom tool, and its text."""
+
+    name: Text
+    input: str
+
+
 class CustomCall(_Call, frozen=True, tag="custom"):
-    """Known to OpenAI, refused here."""
+    """A call of a custom tool."""
+
+    custom: CustomInput
 
 
 class _Message(msgspec.Struct, frozen=True, tag_field="role"):
@@ -192,10 +202,8 @@ def _check_message(message: Message, path: str) -> None:
         if message.audio is not None:
             raise RequestError("unsupported_parameter", param=f"{path}.audio")
         for index, call in enumerate(message.tool_calls or ()):
-            if isinstance(call, CustomCall):
-                where = f"{path}.tool_calls[{index}].type"
-                raise RequestError("unsupported_value", param=where, got="'custom'", supported="'function'")
-            check_arguments(call.function.arguments, f"{path}.tool_calls[{index}].function.arguments")
+            if isinstance(call, ToolCall):
+                check_arguments(call.function.arguments, f"{path}.tool_calls[{index}].function.arguments")
         if message.function_call is not None:
             check_arguments(message.function_call.arguments, f"{path}.function_call.arguments")
         _check_ids(message, path)
@@ -252,14 +260,20 @@ def _plain(message: Message) -> dict[str, Any]:
 
 
 def _calls(message: AssistantMessage) -> list[dict[str, Any]]:
-    """Its calls in OpenAI's form, a `function_call` among them."""
-    named = [(call.id, call.function) for call in message.tool_calls or () if isinstance(call, ToolCall)]
+    """Its calls as those of functions, a `function_call` among them."""
+    named = [(call.id, _function(call)) for call in message.tool_calls or ()]
     if message.function_call is not None:
         named.append((_function_id(message.function_call.name), message.function_call))
     return [
         {"id": key, "type": "function", "function": {"name": call.name, "arguments": call.arguments or "{}"}}
         for key, call in named
     ]
+
+
+def _function(call: ToolCall | CustomCall) -> FunctionCall:
+    if isinstance(call, ToolCall):
+        return call.function
+    return FunctionCall(call.custom.name, free_text.as_arguments(call.custom.input))
 
 
 def _function_id(name: str) -> str:

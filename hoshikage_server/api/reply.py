@@ -6,9 +6,9 @@ from dataclasses import dataclass, field
 
 import msgspec
 
+from hoshikage_server.api.calls import CallDeltas, call_object, function_delta
 from hoshikage_server.api.chat_objects import (
     AnswerMessage,
-    CallDelta,
     CallObject,
     ChatChunk,
     ChatCompletion,
@@ -17,8 +17,6 @@ from hoshikage_server.api.chat_objects import (
     ChunkChoice,
     Delta,
     FinishReason,
-    FunctionDelta,
-    FunctionObject,
     Logprobs,
     TokenLogprob,
 )
@@ -40,6 +38,7 @@ class Options:
         with_logprobs: Each token's probability.
         with_timings: Timings in every chunk.
         with_tools: There are tools, so the answer may have no content.
+        custom: The names of the tools that take free text.
         with_functions: The request called them functions, as they were called before: an answer has one call at most.
         service_tier: What to call the tier; None: nothing.
     """
@@ -48,6 +47,7 @@ class Options:
     with_logprobs: bool = False
     with_timings: bool = False
     with_tools: bool = False
+    custom: frozenset[str] = frozenset()
     with_functions: bool = False
     service_tier: str | None = None
 
@@ -73,17 +73,18 @@ class Message:
                 self.arguments.append([])
             self.arguments[delta.index].append(delta.arguments)
 
-    def as_object(self, *, with_functions: bool = False) -> AnswerMessage:
+    def as_object(self, options: Options) -> AnswerMessage:
         """The whole message."""
         content = "".join(self.content)
         calls = tuple(
-            CallObject(call.id or "", FunctionObject(call.name or "", "".join(arguments)))
+            call_object(call, "".join(arguments), options.custom)
             for call, arguments in zip(self.calls, self.arguments, strict=True)
         )
+        first = calls[0] if calls and options.with_functions else None
         return AnswerMessage(
             content=None if calls and not content else content,
-            tool_calls=msgspec.UNSET if with_functions else calls or msgspec.UNSET,
-            function_call=calls[0].function if calls and with_functions else msgspec.UNSET,
+            tool_calls=msgspec.UNSET if options.with_functions else calls or msgspec.UNSET,
+            function_call=first.function if isinstance(first, CallObject) else msgspec.UNSET,
             reasoning_content="".join(self.reasoning) or msgspec.UNSET,
         )
 
@@ -115,7 +116,7 @@ def completion(heading: Heading, answer: Source, options: Options) -> bytes:
     choices = tuple(
         Choice(
             done.choice,
-            messages[done.choice].as_object(with_functions=options.with_functions),
+            messages[done.choice].as_object(options),
             finish_reason_of(done, has_calls=bool(messages[done.choice].calls), with_functions=options.with_functions),
             logprobs_of(messages[done.choice].logprobs) if options.with_logprobs else None,
         )
@@ -159,6 +160,7 @@ class ChatEvents:
         self._ends: list[Done] = []
         self._choice = 0
         self._has_calls = False
+        self._calls = CallDeltas(options.custom)
         self._cut_template()
 
     def opening(self) -> bytes:
@@ -173,10 +175,14 @@ class ChatEvents:
         opening = b""
         if frame.choice != self._choice:
             self._choice, self._has_calls = frame.choice, False
+            self._calls = CallDeltas(self._options.custom)
             self._cut_template()
             opening = self.opening()
         if isinstance(frame, Done):
-            return opening + self._added(frame) + self._ended(frame)
+            rest = self._added(frame)
+            if texts := self._calls.rest():
+                rest += self._chunk(Delta(tool_calls=texts))
+            return opening + rest + self._ended(frame)
         return opening + self._added(frame)
 
     def failed(self, body: bytes) -> bytes:
@@ -201,8 +207,9 @@ class ChatEvents:
 
     def _called(self, frame: Token | Done) -> bytes:
         if not self._options.with_functions:
-            return self._chunk(Delta(tool_calls=tuple(map(_call_delta, frame.tool_calls))), frame)
-        first = [_call_delta(delta).function for delta in frame.tool_calls if delta.index == 0]
+            deltas = tuple(delta for delta in map(self._calls.of, frame.tool_calls) if delta is not None)
+            return self._chunk(Delta(tool_calls=deltas), frame) if deltas else b""
+        first = [function_delta(delta) for delta in frame.tool_calls if delta.index == 0]
         return b"".join(self._chunk(Delta(function_call=function), frame) for function in first)
 
     def _ended(self, done: Done) -> bytes:
@@ -247,9 +254,3 @@ class ChatEvents:
         mark = "\x00"
         # The last one: the heading comes before, and may hold anything.
         self._before, _, self._after = self._chunk(Delta(content=mark)).rpartition(_encode(mark))
-
-
-def _call_delta(delta: ToolDelta) -> CallDelta:
-    is_new = delta.name is not None
-    function = FunctionDelta(delta.name, delta.arguments if delta.arguments or is_new else None)
-    return CallDelta(delta.index, function, delta.id, "function" if is_new else None)

@@ -14,6 +14,7 @@ import msgspec
 from msgspec import Meta
 
 from hoshikage_server import invalid
+from hoshikage_server.api import free_text
 from hoshikage_server.errors import RequestError, ServerError
 from hoshikage_server.messages import said
 
@@ -39,8 +40,39 @@ class FunctionTool(_Tool, frozen=True, tag="function"):
     function: Function
 
 
+class _CustomFormat(msgspec.Struct, frozen=True, tag_field="type"):
+    """Base of what a custom tool's text may look like."""
+
+
+class FreeFormat(_CustomFormat, frozen=True, tag="text"):
+    """Any text."""
+
+
+class CustomGrammar(msgspec.Struct, frozen=True):
+    """A regular expression, or a grammar of Lark's."""
+
+    definition: free_text.Definition
+    syntax: free_text.Syntax
+
+
+class GrammarFormat(_CustomFormat, frozen=True, tag="grammar"):
+    """Text that a grammar takes."""
+
+    grammar: CustomGrammar
+
+
+class Custom(msgspec.Struct, frozen=True):
+    """A tool that takes free text."""
+
+    name: Name
+    description: str | None = None
+    format: FreeFormat | GrammarFormat | None = None
+
+
 class CustomTool(_Tool, frozen=True, tag="custom"):
-    """Known to OpenAI, refused here."""
+    """A tool that takes free text."""
+
+    custom: Custom
 
 
 Tool = FunctionTool | CustomTool
@@ -64,21 +96,23 @@ class NamedChoice(_Choice, frozen=True, tag="function"):
     function: FunctionName
 
 
+class CustomChoice(_Choice, frozen=True, tag="custom"):
+    """This custom tool has to be called."""
+
+    custom: FunctionName
+
+
 class AllowedTools(msgspec.Struct, frozen=True):
     """Some of the tools, and whether one of them has to be called."""
 
     mode: Literal["auto", "required"]
-    tools: Annotated[list[NamedChoice], Meta(min_length=1)]
+    tools: Annotated[list[NamedChoice | CustomChoice], Meta(min_length=1)]
 
 
 class AllowedChoice(_Choice, frozen=True, tag="allowed_tools"):
     """Only some of the tools may be called."""
 
     allowed_tools: AllowedTools
-
-
-class CustomChoice(_Choice, frozen=True, tag="custom"):
-    """Known to OpenAI, refused here."""
 
 
 ToolChoice = Literal["none", "auto", "required"] | NamedChoice | AllowedChoice | CustomChoice
@@ -134,20 +168,18 @@ def tools_form(tools: list[Tool] | None, choice: ToolChoice | None, parallel: bo
     form: dict[str, Any] = {"tools": tuple(functions.values()), "parallel_tool_calls": parallel}
     if isinstance(choice, str):
         form["tool_choice"] = choice
-    elif isinstance(choice, NamedChoice):
-        _require_known(choice.function.name, functions)
-        form |= {"tool_choice": "required", "tool_name": choice.function.name}
     elif isinstance(choice, AllowedChoice):
-        allowed = choice.allowed_tools
-        names = [named.function.name for named in allowed.tools]
-        for name in names:
-            _require_known(name, functions)
+        names = [_chosen(named, tools) for named in choice.allowed_tools.tools]
         kept = tuple(tool for name, tool in functions.items() if name in names)
-        form |= {"tools": kept, "tool_choice": allowed.mode}
+        form |= {"tools": kept, "tool_choice": choice.allowed_tools.mode}
     elif choice is not None:
-        supported = "'function', 'allowed_tools'"
-        raise RequestError("unsupported_value", param="tool_choice.type", got="'custom'", supported=supported)
+        form |= {"tool_choice": "required", "tool_name": _chosen(choice, tools)}
     return form
+
+
+def custom_names(tools: Sequence[Tool] | None) -> frozenset[str]:
+    """The names of the tools that take free text."""
+    return frozenset(tool.custom.name for tool in tools or () if isinstance(tool, CustomTool))
 
 
 def schema_of(response_format: ResponseFormat | None) -> dict[str, Any] | None:
@@ -222,7 +254,10 @@ def blame_schema(
         error.param = param
         return
     name = sent[int(where[1])]["function"]["name"]
-    index = [tool.function.name for tool in tools if isinstance(tool, FunctionTool)].index(name)
+    index = [_name(tool) for tool in tools].index(name)
+    if isinstance(tools[index], CustomTool):
+        error.code, error.param = "invalid_tool_grammar", f"tools[{index}].custom.format"
+        return
     error.code = "invalid_function_parameters"
     error.param = f"functions[{index}].parameters" if are_functions else f"tools[{index}].function.parameters"
 
@@ -230,12 +265,24 @@ def blame_schema(
 def _functions(tools: list[Tool]) -> dict[str, dict[str, Any]]:
     functions: dict[str, dict[str, Any]] = {}
     for index, tool in enumerate(tools):
-        if not isinstance(tool, FunctionTool):
-            raise RequestError(
-                "unsupported_value", param=f"tools[{index}].type", got="'custom'", supported="'function'"
-            )
-        _add(functions, tool.function, f"tools[{index}].function")
+        if isinstance(tool, FunctionTool):
+            _add(functions, tool.function, f"tools[{index}].function")
+        else:
+            _add_custom(functions, tool.custom, f"tools[{index}].custom")
     return functions
+
+
+def _name(tool: Tool) -> str:
+    return tool.function.name if isinstance(tool, FunctionTool) else tool.custom.name
+
+
+def _add_custom(functions: dict[str, dict[str, Any]], tool: Custom, path: str) -> None:
+    if tool.name in functions:
+        raise RequestError("duplicate_parameter", param=f"{path}.name")
+    given = tool.format.grammar if isinstance(tool.format, GrammarFormat) else None
+    grammar = None if given is None else free_text.TextGrammar(given.syntax, given.definition)
+    made = free_text.as_function(tool.name, tool.description, grammar, f"{path}.format")
+    functions[tool.name] = {"type": "function", "function": made}
 
 
 def _add(functions: dict[str, dict[str, Any]], function: Function, path: str) -> None:
@@ -248,6 +295,8 @@ def _add(functions: dict[str, dict[str, Any]], function: Function, path: str) ->
     functions[function.name] = {"type": "function", "function": msgspec.to_builtins(function)}
 
 
-def _require_known(name: str, functions: dict[str, Any]) -> None:
-    if name not in functions:
-        raise RequestError("unknown_tool_choice", param="tool_choice", name=name)
+def _chosen(choice: NamedChoice | CustomChoice, tools: Sequence[Tool]) -> str:
+    kind, named = (FunctionTool, choice.function) if isinstance(choice, NamedChoice) else (CustomTool, choice.custom)
+    if not any(isinstance(tool, kind) and _name(tool) == named.name for tool in tools):
+        raise RequestError("unknown_tool_choice", param="tool_choice", name=named.name)
+    return named.name

@@ -132,6 +132,13 @@ REQUESTS: dict[str, Message] = {
         "'{param}' の値 {got} には対応していません。使える値: {supported}。",
         "Unsupported value: '{param}' does not support {got} on this server. Supported values are: {supported}.",
     ),
+    "hosted_tool": Message(
+        "'{param}': {got} はOpenAIのサーバーや決まったモデルのためのツールで、このサーバーにはありません。"
+        "'tools' から外すか（エージェントなら設定で切るか）、'function' や 'custom' のツールを使ってください。",
+        "Unsupported value: '{param}' does not support {got} on this server: only OpenAI's servers, or models that "
+        "were taught it, have this tool. Leave it out (agents have a setting that switches it off), or use tools of "
+        "type 'function', 'custom' or 'namespace'.",
+    ),
     "parameters_conflict": Message(
         "'{param}' と '{other}' は同時に指定できません。",
         "Setting '{param}' and '{other}' at the same time is not supported.",
@@ -214,6 +221,27 @@ REQUESTS: dict[str, Message] = {
         "'{param}' のスキーマは使えません。{path} の {keyword}: {reason}。",
         "Invalid schema for '{param}': {keyword} at {path} {reason}.",
     ),
+    "invalid_tool_grammar": Message(
+        "'{param}' の文法は使えません: {reason}。",
+        "Invalid grammar for '{param}': {reason}.",
+    ),
+    "lark_unreadable": Message(
+        "{line} 行目がLarkの文法として読めません", "line {line} cannot be read as a grammar of Lark's"
+    ),
+    "lark_no_start": Message("規則 'start' がありません", "there is no rule 'start'"),
+    "lark_undefined": Message("'{name}' が定義されていません", "'{name}' is not defined"),
+    "lark_twice": Message("'{name}' が2回定義されています", "'{name}' is defined twice"),
+    "lark_recursive": Message(
+        "規則 '{name}' が自分自身を含んでいます。再帰のない規則にしてください（繰り返しには * や + が使えます）",
+        "the rule '{name}' mentions itself, which cannot be enforced; write repetitions with * or +",
+    ),
+    "lark_flags": Message(
+        "正規表現 {name} のフラグには対応していません。フラグなしの書き方にしてください",
+        "the regular expression {name} has flags, which cannot be enforced; write it without them",
+    ),
+    "lark_directive": Message("{name} には対応していません", "{name} cannot be enforced"),
+    "lark_import": Message("{name} は取り込めません", "{name} cannot be imported"),
+    "lark_too_large": Message("大きすぎます。規則を減らしてください", "it is too large; use fewer rules"),
     "whole_schema": Message("全体", "the schema"),
     "schema_no_object": Message("'object' でなければなりません", "must be 'object'"),
     "max_tokens_twice": Message(

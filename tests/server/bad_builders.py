@@ -57,6 +57,16 @@ def tool(code: str | None, param: str, **function: object) -> Bad:
     return field("tools", [{"type": "function", "function": function}], code, f"tools[0].function{param}")
 
 
+def custom(code: str | None, where: str, **fields: object) -> Bad:
+    """A custom tool beside a function, in a request's tools."""
+    return field("tools", [TOOL, {"type": "custom", "custom": fields}], code, f"tools[1].custom{where}")
+
+
+def grammar(syntax: str, definition: str) -> dict[str, object]:
+    """The format of a custom tool."""
+    return {"type": "grammar", "grammar": {"syntax": syntax, "definition": definition}}
+
+
 def choice(code: str | None, param: str, value: object) -> Bad:
     return field("tool_choice", value, code, f"tool_choice{param}", tools=[TOOL])
 

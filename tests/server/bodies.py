@@ -23,6 +23,12 @@ FUNCTION: dict[str, Any] = {
     "strict": True,
 }
 TOOL: dict[str, Any] = {"type": "function", "function": FUNCTION}
+CUSTOM: dict[str, Any] = {
+    "name": "c",
+    "description": "A custom tool.",
+    "format": {"type": "grammar", "grammar": {"syntax": "regex", "definition": "[a-z]+"}},
+}
+CUSTOM_TOOL: dict[str, Any] = {"type": "custom", "custom": CUSTOM}
 CALL: dict[str, Any] = {"id": "call_1", "type": "function", "function": {"name": "f", "arguments": '{"a": "x"}'}}
 
 _TEXT = {"type": "text", "text": "x", "prompt_cache_breakpoint": {"mode": "explicit"}}
@@ -31,6 +37,8 @@ _SHAPE = {
     "json_schema": {"name": "s", "description": "d", "schema": FUNCTION["parameters"], "strict": True},
 }
 _CHOICE = {"type": "function", "function": {"name": "f"}}
+_CUSTOM_CHOICE = {"type": "custom", "custom": {"name": "c"}}
+_CUSTOM_CALL = {"id": "call_3", "type": "custom", "custom": {"name": "c", "input": "x"}}
 # What no request can have together stands in different bodies.
 _COMMON: dict[str, Any] = {
     "model": "m",
@@ -38,7 +46,13 @@ _COMMON: dict[str, Any] = {
         {"role": "system", "content": "s", "name": "n"},
         {"role": "developer", "content": [_TEXT]},
         {"role": "user", "content": [_TEXT, _TEXT], "name": "n"},
-        {"role": "assistant", "content": "a", "refusal": None, "tool_calls": [CALL, {**CALL, "id": "call_2"}]},
+        {
+            "role": "assistant",
+            "content": "a",
+            "refusal": None,
+            "tool_calls": [CALL, {**CALL, "id": "call_2"}, _CUSTOM_CALL],
+        },
+        {"role": "tool", "content": "r", "tool_call_id": "call_3"},
         {"role": "tool", "content": [_TEXT], "tool_call_id": "call_2"},
         {"role": "tool", "content": "r", "tool_call_id": "call_1"},
         {"role": "assistant", "content": None, "function_call": {"name": "f", "arguments": "{}"}},
@@ -111,6 +125,7 @@ _VARIANTS: tuple[dict[str, Any], ...] = (
         "tool_choice": {"type": "allowed_tools", "allowed_tools": {"mode": "required", "tools": [_CHOICE]}},
         "response_format": _SHAPE,
     },
+    {"tools": [TOOL, CUSTOM_TOOL], "tool_choice": _CUSTOM_CHOICE},
     {
         "functions": [FUNCTION],
         "function_call": {"name": "f"},

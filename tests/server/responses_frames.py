@@ -18,11 +18,15 @@ from hoshikage_server.api.responses.events import ResponseEvents, complete
 from hoshikage_server.api.responses.objects import ReasoningObject, Response, TextObject
 from hoshikage_server.api.responses.output import Output
 from hoshikage_server.api.responses.schema import PlainFormat
-from hoshikage_server.api.responses.tools import Called
+from hoshikage_server.api.responses.tools import SEARCH, Called
 from hoshikage_server.engines.wire import Done, Logprob, Token, TokenProb, ToolDelta
 
 EVENT: TypeAdapter[Any] = TypeAdapter(ResponseStreamEvent)
-CALLED = {"patch": Called("patch", is_custom=True), "mcp__files__read": Called("read", "mcp__files")}
+CALLED = {
+    "patch": Called("patch", kind="custom"),
+    "mcp__files__read": Called("read", "mcp__files"),
+    "tool_search": SEARCH,
+}
 
 
 def begun(**fields: Any) -> Response:
@@ -111,13 +115,15 @@ def answers(draw: st.DrawFn) -> list[Token | Done]:
     """Any answer: reasoning, text and calls in any order, cut anywhere."""
     frames: list[Token | Done] = []
     n_calls = 0
-    for kind in draw(st.lists(st.sampled_from(("reasoning", "text", "function", "patch", "namespaced")), max_size=5)):
+    for kind in draw(
+        st.lists(st.sampled_from(("reasoning", "text", "function", "patch", "namespaced", "search")), max_size=5)
+    ):
         if kind == "reasoning":
             frames += [token(reasoning=piece) for piece in draw(st.lists(texts, min_size=1, max_size=3))]
         elif kind == "text":
             frames += [token(piece) for piece in draw(st.lists(texts, min_size=1, max_size=3))]
         else:
-            name = {"function": "f", "patch": "patch", "namespaced": "mcp__files__read"}[kind]
+            name = {"function": "f", "patch": "patch", "namespaced": "mcp__files__read", "search": "tool_search"}[kind]
             arguments = json.dumps({"input": draw(texts)}, ensure_ascii=draw(st.booleans()))
             cut = draw(st.integers(0, len(arguments)))
             frames.append(token(tool_calls=(call(n_calls, name, arguments[:cut]),)))

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 from api_client import Api
-from bodies import FUNCTION, TOOL
+from bodies import CUSTOM_TOOL, FUNCTION, TOOL
 from openai.lib.streaming.chat import ChatCompletionStreamState
 from openai.types.chat import ChatCompletion, ChatCompletionChunk, ChatCompletionMessage
 
@@ -40,9 +40,12 @@ def assembled(streamed: list[ChatCompletionChunk]) -> ChatCompletion:
 
 
 def _calls(message: ChatCompletionMessage) -> list[tuple[str, str, str]]:
-    calls = message.tool_calls or ()
-    assert all(call.type == "function" for call in calls)
-    return [(call.id, call.function.name, call.function.arguments) for call in calls if call.type == "function"]
+    return [
+        (call.id, call.function.name, call.function.arguments)
+        if call.type == "function"
+        else (call.id, call.custom.name, call.custom.input)
+        for call in message.tool_calls or ()
+    ]
 
 
 CASES: list[tuple[str, dict[str, object]]] = [
@@ -123,6 +126,45 @@ def test_tool_calls(api: Api) -> None:
         {"tool_calls": [{"index": 0, "function": {"arguments": ARGUMENTS[4:]}}]},
         {},
     ]
+
+
+def test_custom_tools(api: Api) -> None:
+    """A call comes back with its text, in a stream as it comes; what holds no text is told as it is."""
+    asked = 'call c {"input":"a\\n\\"b\\""}'
+    (choice,) = plain(api, asked, tools=[CUSTOM_TOOL]).choices
+    assert choice.finish_reason == "tool_calls"
+    assert [call.model_dump() for call in choice.message.tool_calls or ()] == [
+        {"id": "call_fake", "type": "custom", "custom": {"name": "c", "input": 'a\n"b"'}}
+    ]
+    first, *more = [event["choices"][0]["delta"] for event in api.stream(asked, tools=[CUSTOM_TOOL])[1:-2]]
+    assert first == {
+        "tool_calls": [{"index": 0, "id": "call_fake", "type": "custom", "custom": {"name": "c", "input": ""}}]
+    }
+    assert "".join(delta["tool_calls"][0]["custom"]["input"] for delta in more) == 'a\n"b"'
+    odd = [{"type": "custom", "custom": {"name": "tool_0"}}]
+    (choice,) = plain(api, "calls oddly", tools=odd).choices
+    assert _calls(choice.message) == [("call_0", "tool_0", "oddly")]
+    *_, rest, _, _ = api.stream("calls oddly", tools=odd)
+    assert rest["choices"][0]["delta"] == {"tool_calls": [{"index": 0, "custom": {"input": "oddly"}}]}
+
+
+def test_a_history_of_custom_calls(api: Api) -> None:
+    """For the model they are calls of the function that the tool is for it; its grammar binds the text."""
+    history = [
+        {"role": "user", "content": "x"},
+        {"role": "assistant", "tool_calls": [{"id": "a", "type": "custom", "custom": {"name": "c", "input": "y"}}]},
+        {"role": "tool", "tool_call_id": "a", "content": "z"},
+        {"role": "user", "content": "params"},
+    ]
+    result = api.post({"model": "m", "messages": history, "tools": [CUSTOM_TOOL, TOOL], "tool_choice": {
+        "type": "allowed_tools", "allowed_tools": {
+            "mode": "required", "tools": [{"type": "custom", "custom": {"name": "c"}}]}}})  # fmt: skip
+    frame = json.loads(result.json["choices"][0]["message"]["content"])
+    (call,) = frame["messages"][1]["tool_calls"]
+    assert call == {"id": "a", "type": "function", "function": {"name": "c", "arguments": '{"input":"y"}'}}
+    (tool,) = frame["form"]["tools"]
+    assert tool["function"]["parameters"]["properties"]["input"]["pattern"] == "^(?:[a-z]+)$"
+    assert frame["form"]["tool_choice"] == "required"
 
 
 def test_functions(api: Api) -> None:

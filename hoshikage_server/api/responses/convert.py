@@ -5,22 +5,33 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+import msgspec
+
+from hoshikage_server.api import free_text
 from hoshikage_server.api.conversation import check_arguments
-from hoshikage_server.api.responses import free_text
 from hoshikage_server.api.responses.items import KEPT, Placed, unseal
 from hoshikage_server.api.responses.objects import (
+    Call,
     CustomCall,
-    CustomOutput,
-    FunctionCall,
-    FunctionOutput,
     Message,
+    MoreTools,
+    Output,
     Reasoning,
     Refusal,
+    SearchCall,
+    SearchOutput,
 )
-from hoshikage_server.api.responses.tools import function_name
+from hoshikage_server.api.responses.tools import SEARCH, function_name
 from hoshikage_server.errors import RequestError
 
 _INSTRUCTING = ("system", "developer")
+
+
+class _Named(msgspec.Struct, frozen=True):
+    name: Any = None
+
+
+_named = msgspec.json.Decoder(_Named)
 
 
 def messages_of(instructions: str | None, items: Sequence[Placed]) -> list[dict[str, Any]]:
@@ -83,8 +94,10 @@ class _Conversation:
         elif isinstance(item, Reasoning):
             self._end_message()
             self._thoughts.append(_thought(item))
-        elif isinstance(item, (FunctionCall, CustomCall)):
+        elif isinstance(item, Call):
             self._call(item, placed.path)
+        elif isinstance(item, MoreTools):
+            return  # the model sees all tools at once
         elif item.call_id not in self._called:
             raise RequestError("output_without_call", param=_field(placed.path, "call_id"), call=item.call_id)
         else:
@@ -110,31 +123,48 @@ class _Conversation:
         if self._texts and not self._calls:
             self.end_turn()
 
-    def _call(self, item: FunctionCall | CustomCall, path: str) -> None:
+    def _call(self, item: Call, path: str) -> None:
         if item.call_id in self._called:
             raise RequestError("duplicate_parameter", param=_field(path, "call_id"))
         if item.call_id not in self._results:
             raise RequestError("call_without_output", param=_field(path, "call_id"), call=item.call_id)
         self._called.add(item.call_id)
-        if isinstance(item, CustomCall):
-            arguments = free_text.as_arguments(item.input)
-        else:
-            arguments = item.arguments or "{}"
-            check_arguments(arguments, _field(path, "arguments"))
-        function = {"name": function_name(item.name, item.namespace), "arguments": arguments}
+        name, arguments = _function(item, path)
+        function = {"name": name, "arguments": arguments}
         self._calls.append({"id": item.call_id, "type": "function", "function": function})
 
 
+def _function(item: Call, path: str) -> tuple[str, str]:
+    """A call's function for the model, and its arguments."""
+    if isinstance(item, CustomCall):
+        return function_name(item.name, item.namespace), free_text.as_arguments(item.input)
+    if isinstance(item, SearchCall):
+        name, arguments = SEARCH.name, msgspec.json.encode(item.arguments).decode()
+    else:
+        name, arguments = function_name(item.name, item.namespace), item.arguments or "{}"
+    try:
+        check_arguments(arguments, _field(path, "arguments"))
+    except RequestError:
+        if item.status != "incomplete":
+            raise
+        arguments = free_text.as_arguments(arguments)  # a call that was cut off is told as what there is of it
+    return name, arguments
+
+
 def _results(items: Sequence[Placed]) -> dict[str, str]:
-    """What came of the calls, by their ids."""
+    """What came of the calls, by their ids. Codex tells of one in several outputs while it goes on."""
     results: dict[str, str] = {}
-    for item, path in items:
-        if isinstance(item, (FunctionOutput, CustomOutput)):
-            if item.call_id in results:
-                raise RequestError("duplicate_parameter", param=_field(path, "call_id"))
-            output = item.output
-            results[item.call_id] = output if isinstance(output, str) else "\n".join(part.text for part in output)
+    for item, _ in items:
+        if isinstance(item, Output):
+            before = results.get(item.call_id)
+            results[item.call_id] = _result(item) if before is None else f"{before}\n{_result(item)}"
     return results
+
+
+def _result(item: Output) -> str:
+    if isinstance(item, SearchOutput):
+        return msgspec.json.encode({"tools": [_named.decode(tool).name for tool in item.tools]}).decode()
+    return item.output if isinstance(item.output, str) else "\n".join(part.text for part in item.output)
 
 
 def _field(path: str, name: str) -> str:

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable
+from typing import Any
 
 import msgspec
 
 from hoshikage_server.api.chat_objects import ChosenLogprob
+from hoshikage_server.api.free_text import FreeText
 from hoshikage_server.api.responses.event_objects import (
     ArgumentsDelta,
     ArgumentsDone,
@@ -23,7 +25,6 @@ from hoshikage_server.api.responses.event_objects import (
     TextDelta,
     TextDone,
 )
-from hoshikage_server.api.responses.free_text import FreeText
 from hoshikage_server.api.responses.items import seal
 from hoshikage_server.api.responses.objects import (
     CustomCall,
@@ -34,6 +35,7 @@ from hoshikage_server.api.responses.objects import (
     OutputText,
     Reasoning,
     ReasoningText,
+    SearchCall,
     new_id,
 )
 from hoshikage_server.api.responses.tools import Called
@@ -164,12 +166,13 @@ class GrowingCall(Growing):
         call_id: As the engine named it.
     """
 
+    prefix = "fc"
+
     def __init__(self, index: int, number: Number, called: Called, call_id: str | None) -> None:
-        super().__init__("ctc" if called.is_custom else "fc", index, number)
+        super().__init__(self.prefix, index, number)
         self._called = called
         self._call_id = call_id or new_id("call")
         self._arguments: list[str] = []
-        self._free_text = FreeText()
 
     def begin(self) -> list[Event]:
         """An item without arguments."""
@@ -177,44 +180,99 @@ class GrowingCall(Growing):
 
     def add(self, arguments: str) -> list[Event]:
         """More of its arguments."""
-        if self._called.is_custom:
-            return self._delta(self._free_text.feed(arguments))
         self._arguments.append(arguments)
-        return self._delta(arguments)
+        if not arguments:
+            return []
+        return [
+            ArgumentsDelta(item_id=self.id, output_index=self.index, delta=arguments, sequence_number=self.number())
+        ]
 
     def end(self, status: ItemStatus) -> tuple[Item, list[Event]]:
         """The whole arguments and item."""
-        made: list[Event] = []
-        if self._called.is_custom:
-            made += self._delta(self._free_text.finish())
-            text = self._free_text.text
-            made.append(InputDone(item_id=self.id, output_index=self.index, input=text, sequence_number=self.number()))
-        else:
-            text = "".join(self._arguments)
-            made.append(
-                ArgumentsDone(
-                    item_id=self.id,
-                    output_index=self.index,
-                    name=self._called.name,
-                    arguments=text,
-                    sequence_number=self.number(),
-                )
-            )
+        text = "".join(self._arguments)
+        done = ArgumentsDone(
+            item_id=self.id,
+            output_index=self.index,
+            name=self._called.name,
+            arguments=text,
+            sequence_number=self.number(),
+        )
+        item = self._item(status, text)
+        return item, [done, self._done(item)]
+
+    def _item(self, status: ItemStatus, text: str) -> Item:
+        namespace = self._called.namespace or msgspec.UNSET
+        return FunctionCall(
+            id=self.id,
+            call_id=self._call_id,
+            name=self._called.name,
+            arguments=text,
+            namespace=namespace,
+            status=status,
+        )
+
+
+class GrowingCustomCall(GrowingCall):
+    """The call of a tool that takes free text."""
+
+    prefix = "ctc"
+
+    def __init__(self, index: int, number: Number, called: Called, call_id: str | None) -> None:
+        super().__init__(index, number, called, call_id)
+        self._free_text = FreeText()
+
+    def add(self, arguments: str) -> list[Event]:
+        """More of its text."""
+        return self._delta(self._free_text.feed(arguments))
+
+    def end(self, status: ItemStatus) -> tuple[Item, list[Event]]:
+        """The whole text and item."""
+        made = self._delta(self._free_text.finish())
+        text = self._free_text.text
+        made.append(InputDone(item_id=self.id, output_index=self.index, input=text, sequence_number=self.number()))
         item = self._item(status, text)
         return item, [*made, self._done(item)]
 
     def _delta(self, text: str) -> list[Event]:
         if not text:
             return []
-        kind = InputDelta if self._called.is_custom else ArgumentsDelta
-        return [kind(item_id=self.id, output_index=self.index, delta=text, sequence_number=self.number())]
+        return [InputDelta(item_id=self.id, output_index=self.index, delta=text, sequence_number=self.number())]
 
-    def _item(self, status: ItemStatus, text: str) -> FunctionCall | CustomCall:
-        name, namespace = self._called.name, self._called.namespace or msgspec.UNSET
-        if self._called.is_custom:
-            return CustomCall(
-                id=self.id, call_id=self._call_id, name=name, input=text, namespace=namespace, status=status
-            )
-        return FunctionCall(
-            id=self.id, call_id=self._call_id, name=name, arguments=text, namespace=namespace, status=status
+    def _item(self, status: ItemStatus, text: str) -> Item:
+        namespace = self._called.namespace or msgspec.UNSET
+        return CustomCall(
+            id=self.id, call_id=self._call_id, name=self._called.name, input=text, namespace=namespace, status=status
         )
+
+
+class GrowingSearch(GrowingCall):
+    """A search for tools; OpenAI has no events for its arguments."""
+
+    prefix = "tsc"
+
+    def add(self, arguments: str) -> list[Event]:
+        """More of its arguments."""
+        self._arguments.append(arguments)
+        return []
+
+    def end(self, status: ItemStatus) -> tuple[Item, list[Event]]:
+        """The whole item."""
+        item = self._item(status, "".join(self._arguments))
+        return item, [self._done(item)]
+
+    def _item(self, status: ItemStatus, text: str) -> Item:
+        return SearchCall(id=self.id, call_id=self._call_id, arguments=_whole_object(text), status=status)
+
+
+def growing_call(index: int, number: Number, called: Called, call_id: str | None) -> GrowingCall:
+    """A call as the client knows it."""
+    kinds = {"function": GrowingCall, "custom": GrowingCustomCall, "tool_search": GrowingSearch}
+    return kinds[called.kind](index, number, called, call_id)
+
+
+def _whole_object(text: str) -> dict[str, Any]:
+    """What is cut off is no object yet."""
+    try:
+        return msgspec.json.decode(text, type=dict[str, Any])
+    except msgspec.DecodeError:
+        return {}

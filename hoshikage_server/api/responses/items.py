@@ -5,10 +5,11 @@ from __future__ import annotations
 import base64
 import binascii
 from collections.abc import Callable, Sequence
-from typing import Any, Literal, NamedTuple
+from typing import Any, NamedTuple
 
 import msgspec
 
+from hoshikage_server import invalid
 from hoshikage_server.api.responses import tagged
 from hoshikage_server.api.responses.objects import (
     CustomCall,
@@ -19,9 +20,13 @@ from hoshikage_server.api.responses.objects import (
     Item,
     ItemStatus,
     Message,
+    MoreTools,
     OutputText,
     Reasoning,
     Refusal,
+    Role,
+    SearchCall,
+    SearchOutput,
     new_id,
 )
 from hoshikage_server.errors import RequestError
@@ -29,10 +34,10 @@ from hoshikage_server.errors import RequestError
 # Of what OpenAI's own tools did, and of what only its servers can do.
 _ELSEWHERE = frozenset(
     """
-    additional_tools apply_patch_call apply_patch_call_output code_interpreter_call compaction compaction_trigger
+    apply_patch_call apply_patch_call_output code_interpreter_call compaction compaction_trigger
     computer_call computer_call_output configuration_update file_search_call image_generation_call local_shell_call
     local_shell_call_output mcp_approval_request mcp_approval_response mcp_call mcp_list_tools program program_output
-    shell_call shell_call_output tool_search_call tool_search_output web_search_call
+    shell_call shell_call_output web_search_call
     """.split()  # noqa: SIM905
 )
 KEPT = ""  # the path of items that the request does not hold itself
@@ -78,7 +83,7 @@ _Parts = tuple[_InputText | _OutputText | _Refusal | _Image | _File | _Audio, ..
 
 
 class _Message(msgspec.Struct, frozen=True):
-    role: Literal["user", "assistant", "system", "developer"]
+    role: Role
     content: str | _Parts
     id: str | None = None
     status: ItemStatus | None = None
@@ -100,6 +105,7 @@ _output = msgspec.json.Decoder(_Output)
 _reference = msgspec.json.Decoder(_Reference)
 _function_call = msgspec.json.Decoder(FunctionCall)
 _custom_call = msgspec.json.Decoder(CustomCall)
+_search_call = msgspec.json.Decoder(SearchCall)
 _reasoning = msgspec.json.Decoder(Reasoning)
 
 Lookup = Callable[[str], Item | None]
@@ -197,6 +203,20 @@ def _refuse_media(parts: _Parts, path: str) -> None:
             raise tagged.unknown(tag, f"{path}[{index}]", ("input_text", "output_text", "refusal"), (str(tag),))
 
 
+def _read_tools(reader: msgspec.json.Decoder[Any]) -> Callable[[msgspec.Raw, str], Item]:
+    def read(raw: msgspec.Raw, path: str) -> Item:
+        item = tagged.decode(reader, raw, path)
+        if isinstance(item, MoreTools) and item.role != "developer":  # as with OpenAI
+            raise RequestError(
+                "invalid_value", param=f"{path}.role", got=invalid.show(item.role), supported="'developer'"
+            )
+        # An item may be kept; what was read is a part of the whole body.
+        kept: Item = msgspec.structs.replace(item, tools=tuple(tool.copy() for tool in item.tools))
+        return kept
+
+    return read
+
+
 _READERS: dict[str, tuple[str, Callable[[msgspec.Raw, str], Item]]] = {
     "message": ("msg", _read_message),
     "function_call": ("fc", lambda raw, path: tagged.decode(_function_call, raw, path)),
@@ -204,4 +224,7 @@ _READERS: dict[str, tuple[str, Callable[[msgspec.Raw, str], Item]]] = {
     "custom_tool_call": ("ctc", lambda raw, path: tagged.decode(_custom_call, raw, path)),
     "custom_tool_call_output": ("ctco", _read_output(CustomOutput)),
     "reasoning": ("rs", _read_reasoning),
+    "tool_search_call": ("tsc", lambda raw, path: tagged.decode(_search_call, raw, path)),
+    "tool_search_output": ("tso", _read_tools(msgspec.json.Decoder(SearchOutput))),
+    "additional_tools": ("at", _read_tools(msgspec.json.Decoder(MoreTools))),
 }

@@ -12,6 +12,7 @@ from hoshikage_server.api.usage import TimingsObject
 
 ItemStatus = Literal["in_progress", "completed", "incomplete"]
 Status = Literal["in_progress", "completed", "incomplete", "failed"]
+Role = Literal["user", "assistant", "system", "developer"]
 
 
 def new_id(prefix: str) -> str:
@@ -68,7 +69,7 @@ class _Item(msgspec.Struct, frozen=True, tag_field="type", kw_only=True):
 class Message(_Item, frozen=True, tag="message", kw_only=True):
     """What somebody says."""
 
-    role: Literal["user", "assistant", "system", "developer"]
+    role: Role
     content: tuple[MessagePart, ...]
 
 
@@ -112,7 +113,32 @@ class CustomOutput(_Item, frozen=True, tag="custom_tool_call_output", kw_only=Tr
     output: str | tuple[InputText, ...]
 
 
-Item = Message | Reasoning | FunctionCall | FunctionOutput | CustomCall | CustomOutput
+class SearchCall(_Item, frozen=True, tag="tool_search_call", kw_only=True):
+    """The model wants the client to look for tools."""
+
+    call_id: str
+    arguments: dict[str, Any]
+    execution: Literal["client"] = "client"
+
+
+class SearchOutput(_Item, frozen=True, tag="tool_search_output", kw_only=True):
+    """The tools that were found; the model has them from now on."""
+
+    call_id: str
+    tools: tuple[msgspec.Raw, ...]
+    execution: Literal["client"] = "client"
+
+
+class MoreTools(_Item, frozen=True, tag="additional_tools", kw_only=True):
+    """Tools that the model has from now on."""
+
+    role: Role
+    tools: tuple[msgspec.Raw, ...]
+
+
+Call = FunctionCall | CustomCall | SearchCall
+Output = FunctionOutput | CustomOutput | SearchOutput
+Item = Message | Reasoning | Call | Output | MoreTools
 
 
 class InputDetails(msgspec.Struct, frozen=True):

@@ -10,7 +10,7 @@ import msgspec
 
 from hoshikage_server.api.reply import logprobs_of
 from hoshikage_server.api.responses.event_objects import Event
-from hoshikage_server.api.responses.growing import Growing, GrowingCall, GrowingMessage, GrowingReasoning
+from hoshikage_server.api.responses.growing import Growing, GrowingCall, GrowingMessage, GrowingReasoning, growing_call
 from hoshikage_server.api.responses.objects import (
     IncompleteDetails,
     InputDetails,
@@ -103,7 +103,7 @@ class Output:
         if not isinstance(growing, GrowingCall) or delta.index >= self._n_calls:
             made += self._end("completed")
             called = self._called(delta.name or "")
-            growing = GrowingCall(len(self.items), self.number, called, delta.id)
+            growing = growing_call(len(self.items), self.number, called, delta.id)
             self._n_calls = delta.index + 1
             made += self._begin(growing)
         return made + growing.add(delta.arguments)

@@ -90,7 +90,7 @@ def read_conversation(data: bytes, store: ResponseStore) -> Conversation:
         raise RequestError("empty_array", param="input")
     if request.input is not None:
         items += read_input(request.input, store.find_item)
-    toolbox = read_tools(request.tools)
+    toolbox = read_tools(request.tools, items)
     form = Form(**toolbox.form(request.tool_choice, request.parallel_tool_calls), **request.form_fields())
     return Conversation(request, items, messages_of(request.instructions, items), toolbox, form)
 
