@@ -172,25 +172,23 @@ int32_t argmax(const float *logits, int32_t n) {
     return static_cast<int32_t>(std::find(logits, logits + n, best) - logits);
 }
 
-// While it lives, no end token can be chosen from the logits, if the answer is too short to end; then they are whole again.
-class WithoutEnd {
+// While it lives, none of the tokens can be chosen from the logits; then they are whole again.
+class Without {
   public:
-    WithoutEnd(float *logits, const hsk_sampler &sampler) : logits_(logits), tokens_(sampler.end_tokens) {
-        if (sampler.n_before_end > 0) {
-            kept_.reserve(tokens_.size());
-            for (const int32_t token : tokens_) {
-                kept_.push_back(logits_[token]);
-                logits_[token] = -INFINITY;
-            }
+    Without(float *logits, const std::vector<int32_t> &tokens) : logits_(logits), tokens_(tokens) {
+        kept_.reserve(tokens_.size());
+        for (const int32_t token : tokens_) {
+            kept_.push_back(logits_[token]);
+            logits_[token] = -INFINITY;
         }
     }
-    ~WithoutEnd() {
+    ~Without() {
         for (size_t i = 0; i < kept_.size(); i++) {
             logits_[tokens_[i]] = kept_[i];
         }
     }
-    WithoutEnd(const WithoutEnd &) = delete;
-    WithoutEnd &operator=(const WithoutEnd &) = delete;
+    Without(const Without &) = delete;
+    Without &operator=(const Without &) = delete;
 
   private:
     float *logits_;
@@ -200,7 +198,9 @@ class WithoutEnd {
 
 int32_t choose(hsk_context &context, int32_t seq_id, hsk_sampler &sampler) {
     float *logits = logits_of(context, seq_id);
-    const WithoutEnd without_end(logits, sampler);
+    const std::vector<int32_t> none;
+    const Without end(logits, sampler.n_before_end > 0 ? sampler.end_tokens : none);
+    const Without broken_text(logits, sampler.has_grammar ? sampler.utf8->breaking(sampler.utf8_state) : none);
     if (sampler.is_argmax) {
         const int32_t n_vocab = llama_vocab_n_tokens(llama_model_get_vocab(context.model.get()));
         const int32_t token = argmax(logits, n_vocab);

@@ -2,12 +2,15 @@
 #pragma once
 
 #include "hoshikage.h"
+#include "utf8.hpp"
 
 #include "llama.h"
 #include "sampling.h"
 
+#include <functional>
 #include <memory>
 #include <string>
+#include <utility>
 #include <vector>
 
 // Contexts, samplers and templates share the model, so that handles may be freed in any order.
@@ -18,6 +21,7 @@ struct hsk_model {
     const llama_vocab *vocab;
     bool vocab_only;
     int32_t n_gpu_layers;  // on GPUs and other machines; 0: the CPU computes all
+    std::shared_ptr<const hsk::Utf8Tokens> utf8;
 };
 
 struct hsk_sampler {
@@ -29,6 +33,11 @@ struct hsk_sampler {
     bool is_broken;
     int32_t n_before_end;             // tokens still to be generated before one of end_tokens may be
     std::vector<int32_t> end_tokens;  // empty where they may come at any time
+    std::shared_ptr<const hsk::Utf8Tokens> utf8;
+    hsk::Utf8State utf8_state = hsk::Utf8State::start;  // of what was generated under a grammar
+    // Of a lazy grammar: what it becomes when the text that triggers it goes on as no text of the grammar's does.
+    std::function<common_sampler_ptr()> without_grammar;
+    std::vector<std::pair<int32_t, bool>> told;  // all tokens until then, and whether they were generated
 };
 
 namespace hsk {

@@ -158,7 +158,8 @@ int32_t hsk_model_load(const char *path, hsk_model_params *params, hsk_load *loa
         const int32_t n_layers_all = llama_model_n_layer(model.get()) + 1;
         const int32_t asked = fitted.native.n_gpu_layers;
         params->n_gpu_layers = asked < 0 ? n_layers_all : std::min(asked, n_layers_all);
-        *out = new hsk_model{std::move(model), vocab, fitted.native.vocab_only || fitted.native.no_alloc, params->n_gpu_layers};
+        *out = new hsk_model{std::move(model), vocab, fitted.native.vocab_only || fitted.native.no_alloc, params->n_gpu_layers,
+                             std::make_shared<hsk::Utf8Tokens>(vocab)};
         if (fitted.native.tensor_split != nullptr) {
             std::copy_n(fitted.native.tensor_split, HSK_DEVICES_MAX, params->tensor_split);
         }

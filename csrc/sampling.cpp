@@ -232,15 +232,63 @@ void read_grammar(const common_json &params, const llama_vocab *vocab, Sampling 
     hsk::require(!sampling.grammar_lazy || !sampling.grammar_triggers.empty(), "a lazy grammar needs grammar_triggers");
 }
 
+common_sampler_ptr make_sampler(const llama_model *model, Sampling &sampling, uint64_t seed) {
+    const bool has_grammar = !common_grammar_value(sampling.grammar).empty();
+    common_sampler_ptr sampler;
+    try {
+        sampler.reset(common_sampler_init(model, sampling));
+    } catch (const std::bad_alloc &) {
+        throw;
+    } catch (const std::exception &exception) {
+        const std::string logged = hsk::logged_errors();
+        const std::string message = std::string(exception.what()) + (logged.empty() ? "" : ": " + logged);
+        throw hsk::Failure(has_grammar ? HSK_INVALID_GRAMMAR : HSK_INVALID_ARGUMENT, message);
+    }
+    if (!sampler) {
+        throw hsk::Failure(has_grammar ? HSK_INVALID_GRAMMAR : HSK_INTERNAL, hsk::logged_errors());
+    }
+    hsk::seed_by_position(common_sampler_get(sampler.get()), seed, sampling.xtc_probability, sampling.xtc_threshold,
+                          static_cast<size_t>(std::max(0, sampling.min_keep)));
+    return sampler;
+}
+
 }  // namespace
 
 namespace hsk {
+namespace {
+
+void drop_grammar(hsk_sampler &sampler) {
+    sampler.sampler = sampler.without_grammar();
+    for (const auto &[token, is_generated] : sampler.told) {
+        common_sampler_accept(sampler.sampler.get(), token, is_generated);
+    }
+    sampler.has_grammar = false;
+    sampler.without_grammar = nullptr;
+    sampler.told.clear();
+}
+
+}  // namespace
 
 void accept(hsk_sampler &sampler, int32_t token, bool is_generated) {
     require(!sampler.is_broken, "the grammar failed before, this sampler is of no use any more");
     sampler.is_broken = true;
-    common_sampler_accept(sampler.sampler.get(), token, is_generated);
+    try {
+        common_sampler_accept(sampler.sampler.get(), token, is_generated);
+    } catch (const std::runtime_error &) {
+        if (!sampler.without_grammar) {
+            throw;
+        }
+        // A model may write "<tool_call>" and mean no call, with something behind it in the same token.
+        drop_grammar(sampler);
+        common_sampler_accept(sampler.sampler.get(), token, is_generated);
+    }
+    if (sampler.without_grammar) {
+        sampler.told.emplace_back(token, is_generated);
+    }
     sampler.is_broken = false;
+    if (is_generated && sampler.has_grammar) {
+        sampler.utf8_state = sampler.utf8->after(sampler.utf8_state, token);
+    }
     if (is_generated && sampler.n_before_end > 0) {
         sampler.n_before_end--;
     }
@@ -272,28 +320,25 @@ int32_t hsk_sampler_new(const hsk_model *model, const char *params, size_t n_byt
             hsk::require(hsk::is_shallow(sampling.generation_prompt, false), "the beginning of the answer is nested too deeply");
             require_grammar(model->vocab, common_grammar_value(sampling.grammar));
         }
-        common_sampler_ptr sampler;
-        try {
-            sampler.reset(common_sampler_init(model->model.get(), sampling));
-        } catch (const std::bad_alloc &) {
-            throw;
-        } catch (const std::exception &exception) {
-            const std::string logged = hsk::logged_errors();
-            const std::string message = std::string(exception.what()) + (logged.empty() ? "" : ": " + logged);
-            throw hsk::Failure(has_grammar ? HSK_INVALID_GRAMMAR : HSK_INVALID_ARGUMENT, message);
+        common_sampler_ptr sampler = make_sampler(model->model.get(), sampling, seed);
+        std::function<common_sampler_ptr()> without_grammar;
+        if (has_grammar && sampling.grammar_lazy) {
+            sampling.grammar = {};
+            without_grammar = [shared = model->model, sampling, seed]() mutable {
+                return make_sampler(shared.get(), sampling, seed);
+            };
         }
-        if (!sampler) {
-            throw hsk::Failure(has_grammar ? HSK_INVALID_GRAMMAR : HSK_INTERNAL, hsk::logged_errors());
-        }
-        hsk::seed_by_position(common_sampler_get(sampler.get()), seed, sampling.xtc_probability, sampling.xtc_threshold,
-                              static_cast<size_t>(std::max(0, sampling.min_keep)));
         *out = new hsk_sampler{model->model,
                                std::move(sampler),
                                has_grammar,
                                is_argmax(sampling, model->vocab),
                                false,
                                min_tokens,
-                               min_tokens > 0 ? end_tokens(model->vocab) : std::vector<int32_t>()};
+                               min_tokens > 0 ? end_tokens(model->vocab) : std::vector<int32_t>(),
+                               model->utf8,
+                               hsk::Utf8State::start,
+                               std::move(without_grammar),
+                               {}};
     });
 }
 

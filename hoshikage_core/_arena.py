@@ -12,6 +12,7 @@ from typing import Any
 
 Arena = dict[str, Any]
 _LITERAL_KINDS = {"epsilon", "start", "end"}
+_UNSEEN_KINDS = {"epsilon", "end", "space"}
 _RUN_MAX = 16
 _REASONING_MAX = 4
 # Nine letters are an id for every template; Mistral's accept no other.
@@ -94,10 +95,29 @@ def with_one_call(arena: Mapping[str, Any]) -> Arena:
     return edited
 
 
-def bounded(arena: Mapping[str, Any]) -> Arena:
-    """The arena of an answer that comes to an end: no ids and names of any length, no reasoning again and again."""
+def with_space_before_closing(arena: Mapping[str, Any]) -> Arena:
+    """The arena that reads white space where its grammar lets a model write it: before the tag that closes a call.
+
+    Otherwise the call would never be read to its end, and its arguments lack their last bracket.
+    """
     edited = copy.deepcopy(dict(arena))
     nodes = edited["parsers"]
+    for node in list(nodes):
+        peek = nodes[node["child"]] if node["type"] == "tag" and node["tag"] == "tool-close" else {}
+        if peek.get("type") == "and" and nodes[peek["child"]]["type"] == "literal":
+            nodes += [{"type": "space"}, {"type": "sequence", "children": [len(nodes), peek["child"]]}]
+            peek["child"] = len(nodes) - 1
+    return edited
+
+
+def bounded(arena: Mapping[str, Any]) -> Arena:
+    """The arena of an answer that comes to an end: no ids and names of any length, no reasoning again and again.
+
+    Nor is there white space at its end, which nobody sees, and which small models go on with for many tokens.
+    """
+    edited = copy.deepcopy(dict(arena))
+    nodes = edited["parsers"]
+    _drop_last_space(nodes, edited["root"], _n_uses(edited))
     has_reasoning = _marks(edited, "reasoning")
     for node in nodes:
         if node.get("max_count") == -1:
@@ -141,6 +161,46 @@ def with_content(host: Mapping[str, Any], guest: Mapping[str, Any]) -> Arena:
             if node["type"] in ("rule", "ref") and node["name"] == name:
                 node["name"] = new
     return edited
+
+
+def _drop_last_space(nodes: list[dict[str, Any]], at: int, n_uses: Mapping[int, int]) -> None:
+    node = nodes[at]
+    if n_uses.get(at, 0) > 1 or (node["type"] == "repetition" and node["max_count"] != 1):
+        return  # it stands elsewhere too, where something follows
+    if node["type"] == "sequence":
+        visible = [i for i, child in enumerate(node["children"]) if nodes[child]["type"] not in _UNSEEN_KINDS]
+        if not visible or _may_go_on(nodes, node["children"][visible[-1]]):
+            return
+        node["children"] = node["children"][: visible[-1] + 1]
+    for child in _last(node):
+        _drop_last_space(nodes, child, n_uses)
+
+
+def _may_go_on(nodes: list[dict[str, Any]], at: int) -> bool:
+    """Whether it ends with what may come again: space that may come before that must not oblige to it."""
+    node = nodes[at]
+    if node["type"] == "repetition" and node["max_count"] != 1:
+        return True
+    return any(_may_go_on(nodes, child) for child in _last(node))
+
+
+def _last(node: Mapping[str, Any]) -> list[int]:
+    """The parts that a parser's text may end with."""
+    if node["type"] == "choice":
+        return list(node["children"])
+    return _children(node)[-1:] if node["type"] != "schema" else []
+
+
+def _n_uses(arena: Mapping[str, Any]) -> dict[int, int]:
+    """How often each parser is part of another, of those that the root needs."""
+    n_uses = {arena["root"]: 0}
+    queue = [arena["root"]]
+    while queue:
+        for child in _children(arena["parsers"][queue.pop()]):
+            if child not in n_uses:
+                queue.append(child)
+            n_uses[child] = n_uses.get(child, 0) + 1
+    return n_uses
 
 
 def _without(nodes: list[dict[str, Any]], at: int, has_content: list[bool]) -> bool:

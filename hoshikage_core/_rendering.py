@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from hoshikage_core import _conversation, _shape
+from hoshikage_core import _arena, _conversation, _shape, _tool_names
 from hoshikage_core._shape import Shape
 from hoshikage_core.errors import ChatTemplateError
 
@@ -95,9 +96,12 @@ class Rendering:
             own = self._render(messages, tools=shape.tools)
         if not _has_calls(own):
             return None
-        if _shape.enforces(own, shape) or not (self.is_strict or self.is_required):
+        own = _tool_names.renamed(own, shape.names)
+        own = {**own, "parser": {**own["parser"], "arena": _arena.with_space_before_closing(own["parser"]["arena"])}}
+        is_clear = not shape.names and not any(map(_tool_names.has_twin_arguments, shape.tools))
+        if (is_clear and not self.is_strict and not self.is_required) or _shape.enforces(own, shape):
             return {**own, **_shape.own_calls(own, shape)}
-        return None if self.is_strict else self._plain(self._render(messages))
+        return self._plain(self._render(messages)) if self.is_required and not self.is_strict else None
 
     def _plain(self, host: Mapping[str, Any]) -> dict[str, Any]:
         return {**host, **self._remembered("plain", host, lambda: _shape.plain_format(host, self.shape))}
@@ -125,13 +129,11 @@ class Rendering:
         try:
             return self.template.apply({**self.request, "messages": messages, **more})
         except ChatTemplateError:
-            folded = _conversation.fold(messages)
-            if folded == messages:
-                raise
-            try:
-                return self.template.apply({**self.request, "messages": folded, **more})
-            except ChatTemplateError:
-                pass
+            # As templates insist; at last with calls as text: some take one at once, or ids of nine letters only.
+            for tamed in (_conversation.fold(messages), _conversation.fold(_conversation.as_text(messages))):
+                if tamed != messages:
+                    with contextlib.suppress(ChatTemplateError):
+                        return self.template.apply({**self.request, "messages": tamed, **more})
             raise
 
 

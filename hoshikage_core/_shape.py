@@ -10,7 +10,8 @@ from typing import Any
 from hoshikage_core import _arena, _checks
 from hoshikage_core._arena import Arena
 from hoshikage_core._ffi import call_text, lib
-from hoshikage_core._gbnf import renamed
+from hoshikage_core._gbnf import renamed as renamed_rules
+from hoshikage_core._tool_names import renamed
 from hoshikage_core.json_schema import complete_grammar
 
 _PEG_NATIVE = 2  # llama.cpp's COMMON_CHAT_FORMAT_PEG_NATIVE
@@ -25,6 +26,7 @@ class Shape:
 
     Attributes:
         tools: The tools that may be called, with schemas that a grammar enforces.
+        names: By the tools' names, what they are called in the answer, if that differs.
         is_required: Whether one of them must be.
         is_parallel: Whether several may be.
         json_schema: What the content must match, as a grammar enforces it.
@@ -32,6 +34,7 @@ class Shape:
     """
 
     tools: Sequence[Mapping[str, Any]] = ()
+    names: Mapping[str, str] = dataclasses.field(default_factory=dict)
     is_required: bool = False
     is_parallel: bool = False
     json_schema: Mapping[str, Any] | None = None
@@ -102,9 +105,8 @@ def plain_format(rendered: Mapping[str, Any], shape: Shape) -> Fields:
         **({} if shape.json_schema is None else {"json_schema": shape.json_schema}),
     }
     data = _checks.to_json("tools", request)
-    arena = _arena.with_content(
-        rendered["parser"]["arena"], json.loads(call_text(lib.hsk_parser_arena, data, len(data)))
-    )
+    content = renamed(json.loads(call_text(lib.hsk_parser_arena, data, len(data))), shape.names)
+    arena = _arena.with_content(rendered["parser"]["arena"], content)
     fields: Fields = {
         "grammar": _grammar(arena, shape),
         "grammar_type": shape.grammar_type,
@@ -127,7 +129,7 @@ def own_grammar(rendered: Mapping[str, Any], grammar: str) -> Fields:
         "root": 1,
     }
     around = _grammar(_arena.with_content(rendered["parser"]["arena"], guest), Shape())
-    return {"grammar": f"{around}\n{renamed(grammar, 'user-')}", "grammar_type": "output_format"}
+    return {"grammar": f"{around}\n{renamed_rules(grammar, 'user-')}", "grammar_type": "output_format"}
 
 
 def _grammar(arena: Arena, shape: Shape) -> str:

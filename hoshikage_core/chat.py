@@ -5,11 +5,10 @@ from __future__ import annotations
 import functools
 import json
 import os
-import re
 from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Literal
 
-from hoshikage_core import _arena, _checks, _conversation
+from hoshikage_core import _arena, _checks, _conversation, _tool_names
 from hoshikage_core._ffi import Handle, call, call_text, ffi, lib
 from hoshikage_core._memory import Memory
 from hoshikage_core._rendering import Rendering
@@ -115,12 +114,17 @@ class ChatTemplate:
                 self.caps["supports_parallel_tool_calls"] or not self.caps["supports_tool_calls"]
             )
         required = bool(offered) and (tool_choice == "required" or tool_name is not None)
+        aliases = _tool_names.aliases(called)
         shape = Shape(
-            tools=[
-                self.memory.get(["tool", index, tool], functools.partial(_enforceable_tool, tool, index))
-                for index, tool in enumerate(offered)
-                if tool_name in (None, tool["function"]["name"])
-            ],
+            tools=_aliased(
+                aliases,
+                [
+                    self.memory.get(["tool", index, tool], functools.partial(_enforceable_tool, tool, index))
+                    for index, tool in enumerate(offered)
+                    if tool_name in (None, tool["function"]["name"])
+                ],
+            ),
+            names=aliases,
             is_required=required,
             is_parallel=parallel_tool_calls,
             json_schema=None if json_schema is None or required else enforceable(json_schema),
@@ -209,11 +213,10 @@ def _clean_tools(tools: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
             raise InvalidArgumentError(where, Reason("no_function", "must have the type function"))
         function = _checks.instance(f"{where}.function", tool.get("function"), Mapping, "a function")
         name = _checks.text(f"{where}.function.name", function.get("name"))
-        rule = re.sub("[^A-Za-z0-9-]+", "-", name)
-        if not name or rule in names:
-            reason = Reason("tool_name_taken", "must be a name that no other tool has, or all but has")
+        if not name or name in names:
+            reason = Reason("tool_name_taken", "must be a name that no other tool has")
             raise InvalidArgumentError(f"{where}.function.name", reason)
-        names.add(rule)
+        names.add(name)
         parameters = function.get("parameters")
         if parameters is not None:
             _checks.instance(f"{where}.function.parameters", parameters, Mapping, "a JSON schema")
@@ -244,6 +247,14 @@ def _enforceable_tool(tool: Mapping[str, Any], index: int) -> dict[str, Any]:
     except JsonSchemaError as error:
         raise JsonSchemaError(error.path, error.keyword, error.reason, f"tools[{index}]") from None
     return {**tool, "function": {**function, "parameters": schema}}
+
+
+def _aliased(aliases: Iterable[str], tools: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    if not aliases:
+        return tools
+    return [
+        {**tool, "function": {**tool["function"], "name": alias}} for alias, tool in zip(aliases, tools, strict=True)
+    ]
 
 
 def _thinking(wanted: bool | None, template_kwargs: Mapping[str, Any] | None) -> bool:

@@ -32,8 +32,8 @@ class Alternatives:
         Raises:
             JsonSchemaError: The schema refers to itself without end, or has too many alternatives.
         """
-        if isinstance(schema, bool):
-            return [()] if schema else []
+        if isinstance(schema, bool) or keywords.is_never(schema):
+            return [] if keywords.is_never(schema) else [()]
         if id(schema) not in self._known:
             if any(schema is other for other in self._open) or len(self._open) > _N_REFS_MAX:
                 keyword = next(iter(keywords.IN_PLACE.intersection(schema)), "")

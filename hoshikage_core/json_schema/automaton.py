@@ -156,6 +156,18 @@ def intersect(automata: Sequence[Dfa], min_length: int = 0, max_length: int | No
     return _cut(product, min_length, max_length)
 
 
+def complement(dfa: Dfa) -> Dfa:
+    """What an automaton does not accept."""
+
+    def step(state: int | None) -> Iterable[tuple[Ranges, int | None]]:
+        edges = dfa.edges[state] if state is not None else ()
+        yield from edges
+        if others := charsets.complement(charsets.union(pair for ranges, _ in edges for pair in ranges)):
+            yield others, None
+
+    return explore(None if dfa.is_empty else 0, step, lambda state: state is None or not dfa.accepts[state])
+
+
 def _product(left: Dfa, right: Dfa) -> Dfa:
     if left.is_empty or right.is_empty:
         return Dfa((), ())

@@ -69,6 +69,15 @@ class Document:
         if self.is_strict:
             raise JsonSchemaError(self.path(schema), keyword, reason)
 
+    def require_known(self, schema: dict[str, Any]) -> None:
+        """Raises JsonSchemaError for a keyword that nothing here enforces, unless it may be left out."""
+        for keyword, value in schema.items():
+            if keyword in keywords.KNOWN or keyword.startswith("x-") or (keyword == "nullable" and not value):
+                continue
+            if keyword in ("then", "else") and "if" not in schema:
+                continue
+            self.unsupported(schema, keyword, UNENFORCEABLE)
+
     def resolve(self, schema: dict[str, Any]) -> Schema:
         """What the ``$ref`` of a schema refers to."""
         ref: str = schema["$ref"]

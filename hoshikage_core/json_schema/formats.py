@@ -37,6 +37,10 @@ _TIME = r"([01][0-9]|2[0-3]):[0-5][0-9]:[0-5][0-9](\.[0-9]{1,6})?(Z|[+-]([01][0-
 _N = "[0-9]{1,9}"
 _CLOCK = f"T({_N}H({_N}M({_N}S)?)?|{_N}M({_N}S)?|{_N}S)"
 
+_IPV4 = rf"{_OCTET}(\.{_OCTET}){{3}}"
+# A network has zeros where its hosts differ.
+_IPV4_NETWORK = rf"{_IPV4}/32|({_OCTET}\.){{3}}0/24|({_OCTET}\.){{2}}0\.0/16|{_OCTET}\.0\.0\.0/8|0\.0\.0\.0/0"
+
 _PCHAR = r"([A-Za-z0-9._~!$&'()*+,;=:@-]|%[0-9A-Fa-f]{2})"
 
 FORMATS: dict[str, str] = {
@@ -46,11 +50,21 @@ FORMATS: dict[str, str] = {
     "duration": f"^P(({_N}Y({_N}M({_N}D)?)?|{_N}M({_N}D)?|{_N}D)({_CLOCK})?|{_CLOCK}|{_N}W)$",
     "email": rf"^[A-Za-z0-9_+-](\.?[A-Za-z0-9_+-]){{0,31}}@{_DOMAIN}$",
     "hostname": f"^{_HOST}$",
-    "ipv4": rf"^{_OCTET}(\.{_OCTET}){{3}}$",
+    "ipv4": f"^{_IPV4}$",
     "ipv6": f"^({_IPV6})$",
-    "uri": rf"^[a-z][a-z0-9+.-]{{0,15}}://({_HOST}|{_OCTET}(\.{_OCTET}){{3}})(:[1-9][0-9]{{0,3}})?(/{_PCHAR}{{0,60}}){{0,7}}"
+    "uri": rf"^[a-z][a-z0-9+.-]{{0,15}}://({_HOST}|{_IPV4})(:[1-9][0-9]{{0,3}})?(/{_PCHAR}{{0,60}}){{0,7}}"
     rf"(\?{_PCHAR}{{0,100}})?(#{_PCHAR}{{0,40}})?$",
     "uuid": "^[0-9A-Fa-f]{8}-([0-9A-Fa-f]{4}-){3}[0-9A-Fa-f]{12}$",
+    # pydantic's own
+    **{
+        f"uuid{version}": f"^[0-9a-f]{{8}}-[0-9a-f]{{4}}-{version}[0-9a-f]{{3}}-[89ab][0-9a-f]{{3}}-[0-9a-f]{{12}}$"
+        for version in range(1, 9)
+    },
+    "ipvanyaddress": f"^({_IPV4}|{_IPV6})$",
+    "ipv4network": f"^({_IPV4_NETWORK})$",
+    "ipv4interface": f"^{_IPV4}/([12]?[0-9]|3[0-2])$",
+    "base64": "^([A-Za-z0-9+/]{4})*([A-Za-z0-9+/]{2}==|[A-Za-z0-9+/]{3}=)?$",
+    "base64url": "^([A-Za-z0-9_-]{4})*([A-Za-z0-9_-]{2}==|[A-Za-z0-9_-]{3}=)?$",
 }
 
 INTEGER_BOUNDS: dict[str, tuple[int, int]] = {
@@ -70,3 +84,18 @@ NUMBER_FORMATS = frozenset(["float", "double", "decimal"])
 
 TEXT_FORMATS = frozenset(["binary", "password", "path"])
 """OpenAPI's and pydantic's formats that any string has."""
+
+OTHER_FORMATS = frozenset(
+    [
+        "idn-email",
+        "idn-hostname",
+        "iri",
+        "iri-reference",
+        "json-pointer",
+        "regex",
+        "relative-json-pointer",
+        "uri-reference",
+        "uri-template",
+    ]
+)
+"""JSON Schema's formats that are not enforced."""

@@ -8,7 +8,7 @@ from typing import Any
 from hoshikage_core.errors import Reason
 from hoshikage_core.json_schema import keywords
 from hoshikage_core.json_schema.alternatives import Alternative, Alternatives, canonical, declared_types
-from hoshikage_core.json_schema.document import REFERS_TO_ITSELF, UNENFORCEABLE, Document
+from hoshikage_core.json_schema.document import REFERS_TO_ITSELF, Document
 from hoshikage_core.json_schema.formats import INTEGER_BOUNDS, NUMBER_FORMATS
 from hoshikage_core.json_schema.gather_members import gather_array, gather_object
 from hoshikage_core.json_schema.gather_scalars import gather_number, gather_text
@@ -17,7 +17,6 @@ from hoshikage_core.json_schema.spelling import json_text
 from hoshikage_core.json_schema.values import Matcher
 
 _ALL_TYPES = declared_types(())
-_KNOWN = frozenset().union(keywords.ANNOTATIONS, keywords.IN_PLACE, keywords.GENERAL, *keywords.OF_TYPE.values())
 _N_PLACES_MAX = 20_000
 
 
@@ -50,6 +49,8 @@ class Gatherer:
                 n_followed += 1
                 if n_followed > 64:
                     raise self.document.malformed(schema, "$ref", REFERS_TO_ITSELF)
+            if keywords.is_never(schema):
+                schema = False
             if schema is not True and schema != {} and not any(schema is other for other in followed):
                 followed.append(schema)
         return tuple(followed)
@@ -78,7 +79,7 @@ class Gatherer:
 
     def _shapes_of(self, option: Alternative) -> Iterator[Shape]:
         for schema in option:
-            self._require_known(schema)
+            self.document.require_known(schema)
         values = self._values(option)
         if values is not None:
             if values:
@@ -102,14 +103,6 @@ class Gatherer:
             yield from gather_array(self, option)
         if "object" in types:
             yield from gather_object(self, option)
-
-    def _require_known(self, schema: dict[str, Any]) -> None:
-        for keyword, value in schema.items():
-            if keyword in _KNOWN or keyword.startswith("x-") or (keyword == "nullable" and not value):
-                continue
-            if keyword in ("then", "else") and "if" not in schema:
-                continue
-            self.document.unsupported(schema, keyword, UNENFORCEABLE)
 
     def _values(self, option: Alternative) -> tuple[str, ...] | None:
         """The values that const and enum leave, as JSON; None when there is neither."""

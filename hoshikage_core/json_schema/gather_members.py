@@ -10,12 +10,11 @@ from hoshikage_core.json_schema import charsets
 from hoshikage_core.json_schema.alternatives import Alternative
 from hoshikage_core.json_schema.automaton import Dfa, TooManyStatesError, explore, intersect
 from hoshikage_core.json_schema.charsets import Ranges
-from hoshikage_core.json_schema.document import TOO_LARGE, UNENFORCEABLE
+from hoshikage_core.json_schema.document import UNENFORCEABLE
 from hoshikage_core.json_schema.gather_scalars import count_range
 from hoshikage_core.json_schema.patterns import compile_pattern
-from hoshikage_core.json_schema.regex import RegexError
 from hoshikage_core.json_schema.shapes import Array, Literals, Member, Object, Place, Text
-from hoshikage_core.json_schema.values import is_match, items_of
+from hoshikage_core.json_schema.values import is_match, items_of, member_patterns
 
 if TYPE_CHECKING:
     from hoshikage_core.json_schema.gather import Gatherer
@@ -32,14 +31,14 @@ def gather_object(gatherer: Gatherer, option: Alternative) -> Iterator[Object]:
                 document.unsupported(schema, keyword, UNENFORCEABLE)
         _require_nothing_unevaluated(gatherer, schema, option, "unevaluatedProperties")
     low, high = count_range(document, option, "Properties")
-    patterns = {id(schema): _patterns(gatherer, schema) for schema in option}
+    patterns = {id(schema): member_patterns(document, schema) for schema in option}
 
     def member(name: str) -> Place:
         applied: list[Any] = []
         for schema in option:
             own = [schema["properties"][name]] if name in schema.get("properties", ()) else []
             own += [part for dfa, part in patterns[id(schema)] if is_match(dfa, name)]
-            applied += own or [_others(schema)]
+            applied += own or [_others(schema, option)]
         return gatherer.place(*applied)
 
     names = dict.fromkeys(name for schema in option for name in schema.get("properties", ()))
@@ -49,18 +48,18 @@ def gather_object(gatherer: Gatherer, option: Alternative) -> Iterator[Object]:
     for schema in option:
         if isinstance(schema.get("propertyNames", True), dict) or schema.get("propertyNames") is False:
             listed, dfa = _names(gatherer, schema)
-            names = {
-                name: None for name in names if name in (listed or (name,)) and (dfa is None or is_match(dfa, name))
-            }
+
+            def is_name(name: str, listed: list[str] | None = listed, dfa: Dfa | None = dfa) -> bool:
+                return (listed is None or name in listed) and (dfa is None or is_match(dfa, name))
+
+            names = dict.fromkeys(filter(is_name, names))
             if listed is not None:
                 # Names from a list are declared members that need not be there.
                 names.update(dict.fromkeys(listed if others is not None else ()))
                 others = None
             if dfa is not None:
                 key_dfas.append(dfa)
-            if any(
-                name not in (listed or (name,)) or (dfa is not None and not is_match(dfa, name)) for name in required
-            ):
+            if not all(map(is_name, required)):
                 return
     members = tuple(Member(name, member(name), name in required) for name in dict.fromkeys([*names, *required]))
     if others is not None and (members or key_dfas):
@@ -86,20 +85,8 @@ def gather_object(gatherer: Gatherer, option: Alternative) -> Iterator[Object]:
     yield Object(members, others, keys if others is not None else None, low if low > n_sure else 0, high)
 
 
-def _others(schema: dict[str, Any]) -> Any:
-    return schema.get("additionalProperties", schema.get("unevaluatedProperties", True))
-
-
-def _patterns(gatherer: Gatherer, schema: dict[str, Any]) -> list[tuple[Dfa, Any]]:
-    found = []
-    for pattern, part in schema.get("patternProperties", {}).items():
-        try:
-            found.append((compile_pattern(pattern), part))
-        except RegexError as error:
-            gatherer.document.unsupported(schema, "patternProperties", error.reason)
-        except TooManyStatesError:
-            gatherer.document.unsupported(schema, "patternProperties", TOO_LARGE)
-    return found
+def _others(schema: dict[str, Any], option: Alternative) -> Any:
+    return schema.get("additionalProperties", _unevaluated(schema, option, "unevaluatedProperties"))
 
 
 def _other_members(
@@ -114,7 +101,7 @@ def _other_members(
     keys: Dfa | None = None
     if found:
         if len(found) > 1 or any(
-            _others(schema) is not False
+            _others(schema, option) is not False
             for schema in option
             if schema is not found[0][0] and "additionalProperties" in schema
         ):
@@ -122,11 +109,11 @@ def _other_members(
             gatherer.document.unsupported(found[-1][0], "patternProperties", reason)
         owner, keys, part = found[0]
         # Names that do not match are left out, which additionalProperties always allows.
-        return gatherer.place(part, *(_others(schema) for schema in option if schema is not owner)), keys
+        return gatherer.place(part, *(_others(schema, option) for schema in option if schema is not owner)), keys
     is_said = any("additionalProperties" in schema or "unevaluatedProperties" in schema for schema in option)
     if not is_said and any("properties" in schema for schema in option):
         return None, None
-    applied = [_others(schema) for schema in option]
+    applied = [_others(schema, option) for schema in option]
     return (None if any(part is False for part in applied) else gatherer.place(*applied)), None
 
 
@@ -150,9 +137,13 @@ def _names(gatherer: Gatherer, schema: dict[str, Any]) -> tuple[list[str] | None
     return listed, None
 
 
+def _unevaluated(schema: dict[str, Any], option: Alternative, keyword: str) -> Any:
+    """What ``unevaluated...`` says where it means what ``additional...`` does."""
+    return schema.get(keyword, True) if len(option) == 1 else True
+
+
 def _require_nothing_unevaluated(gatherer: Gatherer, schema: dict[str, Any], option: Alternative, keyword: str) -> None:
-    """Lets ``unevaluated...`` pass where it means what ``additional...`` does."""
-    if keyword in schema and schema[keyword] is not True and len(option) > 1:
+    if schema.get(keyword, True) is not True and len(option) > 1:
         reason = Reason("beside_schemas", "cannot be enforced beside other schemas")
         gatherer.document.unsupported(schema, keyword, reason)
 
@@ -184,15 +175,13 @@ def gather_array(gatherer: Gatherer, option: Alternative) -> Iterator[Array]:
             document.unsupported(schema, "maxContains", UNENFORCEABLE)
         _require_nothing_unevaluated(gatherer, schema, option, "unevaluatedItems")
     low, high = count_range(document, option, "Items")
-    parts = [items_of(schema) for schema in option]
+    parts = [items_of(schema, _unevaluated(schema, option, "unevaluatedItems")) for schema in option]
     n_first = max((len(first) for first, _ in parts), default=0)
     first = tuple(
         gatherer.place(*(own[i] if i < len(own) else others for own, others in parts)) for i in range(n_first)
     )
     others: Place | None = gatherer.place(*(others for _, others in parts))
     is_said = any(not {"items", "additionalItems", "unevaluatedItems"}.isdisjoint(schema) for schema in option)
-    if any(schema.get("unevaluatedItems") is False and not isinstance(schema.get("items"), dict) for schema in option):
-        others = None
     if any(part is False for _, part in parts):
         others = None
     if n_first and not is_said and low <= n_first:

@@ -11,7 +11,7 @@ from hoshikage_core.errors import Reason
 from hoshikage_core.json_schema.alternatives import Alternative
 from hoshikage_core.json_schema.automaton import Dfa, TooManyStatesError, intersect, remembered
 from hoshikage_core.json_schema.document import TOO_LARGE, Document
-from hoshikage_core.json_schema.formats import FORMATS, INTEGER_BOUNDS, NUMBER_FORMATS, TEXT_FORMATS
+from hoshikage_core.json_schema.formats import FORMATS, INTEGER_BOUNDS, NUMBER_FORMATS, OTHER_FORMATS, TEXT_FORMATS
 from hoshikage_core.json_schema.numbers import Interval, NumberRangeError, exact, number_rule
 from hoshikage_core.json_schema.patterns import compile_pattern
 from hoshikage_core.json_schema.regex import RegexError
@@ -30,14 +30,9 @@ def gather_text(document: Document, option: Alternative) -> Iterator[Text]:
     dfas = []
     blamed = ""
     for schema in option:
-        for keyword, pattern in _patterns(document, schema):
-            try:
-                dfas.append(compile_pattern(pattern))
-                blamed = keyword
-            except RegexError as error:
-                document.unsupported(schema, keyword, error.reason)
-            except TooManyStatesError:
-                document.unsupported(schema, keyword, TOO_LARGE)
+        for keyword, dfa in text_patterns(document, schema):
+            dfas.append(dfa)
+            blamed = keyword
     if not dfas:
         yield Text(min_length, max_length)
         return
@@ -56,6 +51,17 @@ def _intersect(dfas: tuple[Dfa, ...], min_length: int, max_length: int | None) -
     return intersect(dfas, min_length, max_length)
 
 
+def text_patterns(document: Document, schema: dict[str, Any]) -> Iterator[tuple[str, Dfa]]:
+    """What ``pattern`` and ``format`` say about strings."""
+    for keyword, pattern in _patterns(document, schema):
+        try:
+            yield keyword, compile_pattern(pattern)
+        except RegexError as error:
+            document.unsupported(schema, keyword, error.reason)
+        except TooManyStatesError:
+            document.unsupported(schema, keyword, TOO_LARGE)
+
+
 def _patterns(document: Document, schema: dict[str, Any]) -> Iterator[tuple[str, str]]:
     if "pattern" in schema:
         yield "pattern", schema["pattern"]
@@ -63,6 +69,8 @@ def _patterns(document: Document, schema: dict[str, Any]) -> Iterator[tuple[str,
         if name in FORMATS:
             yield "format", FORMATS[name]
         elif name not in TEXT_FORMATS and name not in INTEGER_BOUNDS and name not in NUMBER_FORMATS:
+            if "pattern" in schema and name not in OTHER_FORMATS:
+                return  # such as zod's: a name for what the pattern says
             names = ", ".join(sorted(FORMATS))
             document.unsupported(schema, "format", Reason("no_format_of", "is none of {names}", names=names))
 

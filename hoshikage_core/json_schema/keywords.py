@@ -95,6 +95,9 @@ IN_PLACE = frozenset(["$ref", "allOf", "anyOf", "oneOf"])
 
 GENERAL = frozenset(["type", "enum", "const"])
 
+KNOWN = frozenset().union(ANNOTATIONS, IN_PLACE, GENERAL, *OF_TYPE.values())
+"""All but those that are always refused."""
+
 SCHEMA = frozenset(
     [
         "additionalProperties",
@@ -128,6 +131,11 @@ SCHEMA_MAP = frozenset(
 def is_number(value: object) -> bool:
     """A number; JSON's true and false are none."""
     return isinstance(value, (int, float)) and not isinstance(value, bool)
+
+
+def is_never(schema: object) -> bool:
+    """Whether a schema says that nothing matches: ``false``, or as some libraries write it, ``{"not": {}}``."""
+    return schema is False or (isinstance(schema, dict) and "not" in schema and schema["not"] in ({}, True))
 
 
 def _is_count(value: Any) -> bool:

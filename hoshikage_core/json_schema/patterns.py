@@ -8,7 +8,7 @@ from typing import Literal
 
 from hoshikage_core.errors import Reason
 from hoshikage_core.json_schema import charsets, regex
-from hoshikage_core.json_schema.automaton import Dfa, explore, remembered, spend
+from hoshikage_core.json_schema.automaton import Dfa, complement, explore, intersect, remembered, spend
 from hoshikage_core.json_schema.charsets import Ranges
 from hoshikage_core.json_schema.regex import Anchor, Choice, Node, RegexError, Repeat, Sequence
 
@@ -23,7 +23,12 @@ def compile_pattern(pattern: str) -> Dfa:
         RegexError: It is malformed, or uses what is no regular language or differs between dialects.
         TooManyStatesError: Its automaton is too large.
     """
-    return _determinize(regex.parse(pattern))
+    tree, looks = regex.parse(pattern)
+    automata = [_determinize(tree)]
+    for look in looks:
+        found = _determinize(look.part)
+        automata.append(complement(found) if look.is_negative else found)
+    return intersect(automata)
 
 
 class _Nfa:

@@ -73,6 +73,14 @@ class Repeat:
     high: int | None
 
 
+@dataclass(frozen=True)
+class Look:
+    """What must, or must not, be found at the begin of the text."""
+
+    part: Node
+    is_negative: bool
+
+
 Node: TypeAlias = "Chars | Anchor | Sequence | Choice | Repeat"
 
 # What both dialects take for the class, and what at least one of them does.
@@ -80,6 +88,8 @@ _DIGIT = charsets.of("0123456789")
 _WORD = charsets.union([(0x30, 0x39), (0x41, 0x5A), (0x5F, 0x5F), (0x61, 0x7A)])
 _SPACE = charsets.of("\t\n\v\f\r \xa0\u1680\u2028\u2029\u202f\u205f\u3000" + "".join(map(chr, range(0x2000, 0x200B))))
 _NO_DOT = charsets.of("\n\r\u2028\u2029")
+_NO_DOT_ANYWHERE = charsets.of("\n")
+_LAST_LINE_END = Sequence((Chars(charsets.of("\n")), Anchor("end")))
 _CONTROLS = {"t": "\t", "n": "\n", "r": "\r", "f": "\f", "v": "\v", "0": "\0"}
 
 
@@ -94,8 +104,8 @@ def _class(letter: str) -> tuple[Ranges, Ranges]:
     return sure, possible
 
 
-def parse(pattern: str) -> Node:
-    """The tree of a pattern.
+def parse(pattern: str) -> tuple[Node, list[Look]]:
+    """The tree of a pattern, and what it looks ahead for: at its begin only.
 
     Raises:
         RegexError: It is malformed, or uses what is no regular language or differs between dialects.
@@ -108,12 +118,30 @@ class _Parser:
         self.text = pattern
         self.at = 0
         self.depth = 0
+        self.holds_possible = False  # what is a match for one dialect: for what must not match
 
-    def parse(self) -> Node:
+    def parse(self) -> tuple[Node, list[Look]]:
+        looks = []
+        if self.text.startswith(("^(?=", "^(?!")):
+            self.at = 1
+            while self.text.startswith(("(?=", "(?!"), self.at):
+                looks.append(self.look())
         node = self.choice()
         if self.at < len(self.text):
             self.malformed(Reason("regex_unbalanced", "has an unbalanced parenthesis"))
-        return node
+        if looks and isinstance(node, Choice):  # it looks ahead for the first of them only
+            self.unsupported(Reason("regex_group", "looks ahead, or has a group of an unknown kind"))
+        return (Sequence((Anchor("begin"), node)) if looks else node), looks
+
+    def look(self) -> Look:
+        self.holds_possible = self.text[self.at + 2] == "!"
+        self.at += 3
+        node = self.choice()
+        if not self.take(")"):
+            self.malformed(Reason("regex_parenthesis", "lacks a closing parenthesis"))
+        look = Look(Sequence((Anchor("begin"), node)), self.holds_possible)
+        self.holds_possible = False
+        return look
 
     def choice(self) -> Node:
         self.depth += 1
@@ -169,15 +197,15 @@ class _Parser:
         if char == "^":
             return Anchor("begin")
         if char == "$":
-            return Anchor("end")
+            return Choice((Anchor("end"), _LAST_LINE_END)) if self.holds_possible else Anchor("end")
         if char == ".":
-            return Chars(charsets.complement(_NO_DOT))
+            return Chars(charsets.complement(_NO_DOT_ANYWHERE if self.holds_possible else _NO_DOT))
         if char == "(":
             return self.group()
         if char == "[":
             return Chars(self.bracket())
         if char == "\\":
-            return Chars(self.escape(in_class=False)[0])
+            return Chars(self.escape(in_class=False)[self.holds_possible])
         if char in "*+?":
             self.malformed(Reason("regex_repeats_nothing", "has nothing to repeat"))
         return Chars(charsets.of(char))
@@ -216,8 +244,8 @@ class _Parser:
             sure += low
             possible += low_possible
         if is_negated:
-            return charsets.complement(charsets.union(possible))
-        return charsets.union(sure)
+            return charsets.complement(charsets.union(sure if self.holds_possible else possible))
+        return charsets.union(possible if self.holds_possible else sure)
 
     def class_item(self) -> tuple[Ranges, Ranges]:
         if self.at >= len(self.text):

@@ -8,23 +8,30 @@ from typing import Any
 
 from hoshikage_core.json_schema import keywords
 from hoshikage_core.json_schema.alternatives import canonical
-from hoshikage_core.json_schema.automaton import Dfa
-from hoshikage_core.json_schema.document import Document, Schema
-from hoshikage_core.json_schema.formats import FORMATS, INTEGER_BOUNDS
+from hoshikage_core.json_schema.automaton import Dfa, TooManyStatesError
+from hoshikage_core.json_schema.document import TOO_LARGE, UNENFORCEABLE, Document, Schema
+from hoshikage_core.json_schema.formats import INTEGER_BOUNDS
+from hoshikage_core.json_schema.gather_scalars import text_patterns
 from hoshikage_core.json_schema.numbers import exact
 from hoshikage_core.json_schema.patterns import compile_pattern
+from hoshikage_core.json_schema.regex import RegexError
+
+_UNCHECKED: dict[type, tuple[str, ...]] = {
+    dict: ("dependentRequired", "dependentSchemas", "dependencies", "unevaluatedProperties"),
+    list: ("contains", "unevaluatedItems"),
+}
 
 
 class Matcher:
-    """Checks values against schemas of a document; keywords that nothing here enforces are left to who reads them."""
+    """Checks values against schemas of a document; a keyword that it cannot check is refused, or left out."""
 
     def __init__(self, document: Document) -> None:
         self._document = document
 
     def matches(self, value: Any, schema: Schema) -> bool:
         """Whether a value matches a schema with all that it applies in place."""
-        if isinstance(schema, bool):
-            return schema
+        if isinstance(schema, bool) or keywords.is_never(schema):
+            return not keywords.is_never(schema)
         return (
             self.matches_plain(value, schema)
             and ("$ref" not in schema or self.matches(value, self._document.resolve(schema)))
@@ -35,6 +42,10 @@ class Matcher:
 
     def matches_plain(self, value: Any, schema: dict[str, Any]) -> bool:
         """Whether a value matches the keywords of a schema that are not applied in place."""
+        self._document.require_known(schema)
+        for keyword in _UNCHECKED.get(type(value), ()):
+            if schema.get(keyword, True) is not True:
+                self._document.unsupported(schema, keyword, UNENFORCEABLE)
         if "type" in schema and not _has_type(
             value, [schema["type"]] if isinstance(schema["type"], str) else schema["type"]
         ):
@@ -51,24 +62,18 @@ class Matcher:
             return self._matches_array(value, schema)
         return not keywords.is_number(value) or _matches_number(exact(value), schema)
 
-    @staticmethod
-    def _matches_text(value: str, schema: dict[str, Any]) -> bool:
-        patterns = [schema["pattern"]] if "pattern" in schema else []
-        if schema.get("format") in FORMATS:
-            patterns.append(FORMATS[schema["format"]])
+    def _matches_text(self, value: str, schema: dict[str, Any]) -> bool:
         return _in_range(len(value), schema, "Length") and all(
-            is_match(compile_pattern(pattern), value) for pattern in patterns
+            is_match(dfa, value) for _, dfa in text_patterns(self._document, schema)
         )
 
     def _matches_object(self, value: dict[str, Any], schema: dict[str, Any]) -> bool:
         declared = schema.get("properties", {})
-        patterns = {pattern: compile_pattern(pattern) for pattern in schema.get("patternProperties", ())}
+        patterns = member_patterns(self._document, schema)
         others = schema.get("additionalProperties", True)
         for name, member in value.items():
             applied = [declared[name]] if name in declared else []
-            applied += [
-                schema["patternProperties"][pattern] for pattern, dfa in patterns.items() if is_match(dfa, name)
-            ]
+            applied += [part for dfa, part in patterns if is_match(dfa, name)]
             if not all(self.matches(member, part) for part in applied or [others]):
                 return False
             if not self.matches(name, schema.get("propertyNames", True)):
@@ -82,12 +87,30 @@ class Matcher:
         return is_set and _in_range(len(value), schema, "Items") and all(map(self.matches, value, applied))
 
 
-def items_of(schema: dict[str, Any]) -> tuple[list[Schema], Schema]:
-    """The schemas of the first items and that of the others, in today's spelling or that of before 2020."""
-    items = schema.get("items", True)
+def items_of(schema: dict[str, Any], rest: Schema = True) -> tuple[list[Schema], Schema]:
+    """The schemas of the first items and that of the others, in today's spelling or that of before 2020.
+
+    Args:
+        schema: The array's.
+        rest: That of items of which it says nothing.
+    """
+    items = schema.get("items", rest)
     if isinstance(items, list):
-        return items, schema.get("additionalItems", True)
+        return items, schema.get("additionalItems", rest)
     return schema.get("prefixItems", []), items
+
+
+def member_patterns(document: Document, schema: dict[str, Any]) -> list[tuple[Dfa, Schema]]:
+    """What ``patternProperties`` says about members, by their names."""
+    found = []
+    for pattern, part in schema.get("patternProperties", {}).items():
+        try:
+            found.append((compile_pattern(pattern), part))
+        except RegexError as error:
+            document.unsupported(schema, "patternProperties", error.reason)
+        except TooManyStatesError:
+            document.unsupported(schema, "patternProperties", TOO_LARGE)
+    return found
 
 
 def is_match(dfa: Dfa, text: str) -> bool:

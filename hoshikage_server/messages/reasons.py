@@ -89,9 +89,7 @@ REASONS: dict[str, Message] = {
         "'{name}' は指定できません。ほかの項目から決まります", "must not hold '{name}', which follows from other fields"
     ),
     "reason_no_function": Message("種類は 'function' にしてください", "must have the type 'function'"),
-    "reason_tool_name_taken": Message(
-        "ほかのツールと同じか、記号しか違わない名前です", "must be a name that no other tool has, or all but has"
-    ),
+    "reason_tool_name_taken": Message("ほかのツールと同じ名前です", "must be a name that no other tool has"),
     "reason_unknown_tool": Message("'tools' にある名前にしてください", "must be the name of one of the tools"),
     "reason_nothing_to_continue": Message(
         "続きを書かせるには、アシスタントの文章で終わらせてください",

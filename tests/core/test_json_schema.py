@@ -175,6 +175,28 @@ TABLE: list[tuple[dict[str, Any], list[str], list[str]]] = [
         ['"https://example.com/a?b=%20#c"', '"http://127.0.0.1:8080"'],
         ['"example.com"', '"http://"', '"https://a b"'],
     ),
+    (
+        {"type": "string", "format": "uuid4"},
+        ['"9b2e3a9e-7f0d-4c7e-8a52-1f0a6c1b2d3e"'],
+        ['"9b2e3a9e-7f0d-1c7e-8a52-1f0a6c1b2d3e"'],
+    ),
+    ({"type": "string", "format": "ipvanyaddress"}, ['"10.0.0.1"', '"::1"'], ['"10.0.0"', '"x"']),
+    ({"type": "string", "format": "ipv4network"}, ['"10.1.0.0/16"', '"10.1.2.3/32"'], ['"10.1.2.3/16"', '"10.1.0.0"']),
+    ({"type": "string", "format": "base64"}, ['""', '"c3Rhcg=="', '"c3Rh"'], ['"c3R"', '"c3Rhcg="']),
+    # a name of somebody's for what the pattern says
+    ({"type": "string", "format": "e164", "pattern": "^\\+[1-9]\\d{6,14}$"}, ['"+81312345678"'], ['"81312345678"']),
+    # looking ahead, at the begin
+    ({"type": "string", "pattern": "^(?!\\.)(?!.*\\.\\.)[a-z.]+$"}, ['"a.b"', '"ab."'], ['".a"', '"a..b"', '""']),
+    (
+        {"type": "string", "pattern": "^(?=.*[A-Z])(?=.*\\d).{3,5}$"},
+        ['"aB1"', '"9ABCD"'],
+        ['"ab1"', '"aBc"', '"B1"', '"aB1234"'],
+    ),
+    ({"type": "string", "pattern": "^(?!x$)(?!.*\\d)"}, ['""', '"xy"'], ['"x"', '"x\\n"', '"a1"', '"a\\r1"', '"a٣"']),
+    ({"properties": {"a": {"type": "null"}}, "propertyNames": {"const": 1}}, ["{}"], ['{"a":null}']),
+    # {"not": {}} is false
+    ({"properties": {"a": {"not": {}}, "b": {"type": "null"}}}, ["{}", '{"b":null}'], ['{"a":null}']),
+    ({"anyOf": [{"not": {}}, {"type": "null"}]}, ["null"], ["1", "{}"]),
     ({"type": "string", "format": "date", "pattern": "^2024-02"}, ['"2024-02-29"'], ['"2024-03-01"', '"2024-02"']),
     # values
     ({"const": {"a": [1, "x"]}}, ['{"a":[1,"x"]}'], ['{"a":[1]}', "1"]),
@@ -211,6 +233,12 @@ TABLE: list[tuple[dict[str, Any], list[str], list[str]]] = [
         ["[]", "[1,null,1]"],
     ),
     ({"type": "array", "items": [{"type": "integer"}], "additionalItems": False}, ["[1]"], ["[1,1]"]),
+    ({"type": "array", "unevaluatedItems": {"type": "null"}}, ["[]", "[null]"], ["[1]"]),
+    (
+        {"type": "array", "prefixItems": [{"type": "integer"}], "unevaluatedItems": {"type": "null"}},
+        ["[1]", "[1,null]"],
+        ["[1,1]", "[null]"],
+    ),
     (
         {"type": "array", "items": {"enum": ["a", "b", "c"]}, "uniqueItems": True, "minItems": 2},
         ['["a","b"]', '["b","c"]', '["a","b","c"]'],

@@ -68,6 +68,15 @@ REFUSED: list[tuple[dict[str, Any], str, str]] = [
     ({"minLenght": 3}, "#", "minLenght"),
     ({"items": {"unevaluatedItems": {"type": "null"}, "$ref": "#"}}, "#/items", "unevaluatedItems"),
     ({"type": "string", "nullable": True}, "#", "nullable"),
+    # nor a list of values, where nothing here checks them against it
+    ({"const": {"a": 1}, "dependentRequired": {"a": ["b"]}}, "#", "dependentRequired"),
+    ({"const": [1], "contains": {"const": 2}}, "#", "contains"),
+    ({"enum": [{"a": 1}], "unevaluatedProperties": False}, "#", "unevaluatedProperties"),
+    ({"enum": [[1]], "unevaluatedItems": False}, "#", "unevaluatedItems"),
+    ({"enum": [{"a": 1}], "properties": {"a": {"not": {"const": 1}}}}, "#/properties/a", "not"),
+    ({"enum": ["b"], "pattern": "(?=a)b"}, "#", "pattern"),
+    ({"enum": [{"b": 1}], "patternProperties": {"(?=a)b": False}}, "#", "patternProperties"),
+    ({"enum": ["b"], "format": "idn-email"}, "#", "format"),
 ]
 
 
@@ -140,11 +149,28 @@ def test_too_much_is_refused(schema: dict[str, Any]) -> None:
         enforceable(schema)
 
 
+@pytest.mark.parametrize(
+    "schema",
+    [
+        {"allOf": [{"properties": {"a": {"type": "null"}}, "required": ["a"]}], "unevaluatedProperties": False},
+        {"allOf": [{"prefixItems": [{"type": "null"}], "minItems": 1}], "unevaluatedItems": False},
+    ],
+)
+def test_relaxed_leaves_out_what_depends_on_other_schemas(schema: dict[str, Any]) -> None:
+    """It is not taken for a word about all members, with which nothing would match."""
+    with pytest.raises(JsonSchemaError, match="beside other schemas"):
+        enforceable(schema)
+    enforceable(schema, strict=False)
+
+
 def test_relaxed_leaves_out_what_cannot_be_enforced() -> None:
     """Without strict, the rest of the schema still holds, and what is malformed is still refused."""
     schema = {
         "type": "object",
-        "properties": {"a": {"type": "string", "format": "color", "minLength": 1}, "b": {"not": {}, "type": "integer"}},
+        "properties": {
+            "a": {"type": "string", "format": "color", "minLength": 1},
+            "b": {"not": {"const": 1}, "type": "integer"},
+        },
         "required": ["a"],
         "if": {"required": ["b"]},
         "unknown": 1,

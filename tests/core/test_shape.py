@@ -28,6 +28,7 @@ SCHEMA = {
     "required": ["on", "level"],
     "additionalProperties": False,
 }
+TOOL = {"type": "function", "function": {"name": "set", "parameters": SCHEMA}}
 SEEDED = SamplingParams(seed=3)
 
 
@@ -138,3 +139,21 @@ def test_how_far_the_prompt_is_computed(tiny_model_path: Path) -> None:
             engine.step()
             assert generation.n_prompt_computed == 100
         assert generation.n_prompt_computed == 100
+
+
+@pytest.mark.parametrize(
+    "form",
+    [
+        {"json_schema": SCHEMA},
+        {"tools": [TOOL], "tool_choice": "required", "parallel_tool_calls": False},
+        {"tools": [TOOL], "tool_name": "set"},
+    ],
+)
+def test_nothing_follows_what_was_asked_for(engine: Engine, form: dict[str, Any]) -> None:
+    """A model that likes white space best cannot go on with it behind the answer, where nobody would see it."""
+    likes = {engine.model.tokenize(" ")[0]: 50.0}
+    sampling = SamplingParams(temperature=0, logit_bias=likes)
+    with engine.model.engine(n_ctx=2048, n_threads=1) as roomy:
+        answer = roomy.stream(rendered(engine, **form), sampling, max_tokens=300).result()
+    assert answer.finish_reason == "stop"
+    assert answer.text[-1] in "}>"

@@ -131,3 +131,16 @@ def test_an_answer_is_continued(chat: ChatTemplate) -> None:
     prompt = chat.render([*MESSAGES, begun], continue_final_message=True)
     assert prompt.prompt.endswith("Sirius is")
     assert prompt.prompt.count("Sirius is") == 1
+
+
+@pytest.mark.parametrize("name", ["meta-llama-Llama-3.1-8B-Instruct", "Mistral-Small-3.2-24B-Instruct-2506", "ChatML"])
+def test_calls_of_another_model(engine: Engine, name: str) -> None:
+    """A conversation goes on with a template that takes one call at once, or other ids: it is shown what there was."""
+    calls = [
+        {"id": f"call_{i}", "type": "function", "function": {"name": "look", "arguments": f'{{"n": {i}}}'}}
+        for i in (1, 2)
+    ]
+    results = [{"role": "tool", "tool_call_id": f"call_{i}", "name": "look", "content": f"STAR{i}"} for i in (2, 1)]
+    messages = [*MESSAGES, {"role": "assistant", "content": "I look.", "tool_calls": calls}, *results]
+    prompt = engine.model.chat(TEMPLATES[name]).render(messages, tools=TOOLS).prompt
+    assert all(text in prompt for text in ("You see stars.", "I look.", "STAR1", "STAR2"))

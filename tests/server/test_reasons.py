@@ -109,7 +109,11 @@ def _told(error: Exception, language: str) -> str:
             "cannot be enforced: it looks ahead",
         ),
         ({"$ref": "#/$defs/a"}, "参照先 '#/$defs/a' がありません", "there is no '#/$defs/a'"),
-        ({"type": "object", "not": {}}, "の 'not': 守らせることができません", "'not' at # cannot be enforced"),
+        (
+            {"type": "object", "not": {"type": "null"}},
+            "の 'not': 守らせることができません",
+            "'not' at # cannot be enforced",
+        ),
         ({"type": "number", "multipleOf": 0.777}, "300 までの数", "only up to 300"),
     ],
 )
