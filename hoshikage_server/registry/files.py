@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import errno
 import glob
 import os
 import stat
@@ -82,11 +81,11 @@ def read_regular(path: Path, n_bytes_max: int) -> bytes:
         NotRegularError: It is none.
         OSError: It cannot be read.
     """
-    descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK)  # of a pipe, opening would wait for its other end
-    with open(descriptor, "rb") as file:
-        mode = os.fstat(descriptor).st_mode
-        if stat.S_ISDIR(mode):
-            raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR))
-        if not stat.S_ISREG(mode):
+    with open(path, "rb", opener=_open_at_once) as file:  # which itself refuses a folder
+        if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
             raise NotRegularError
         return file.read(n_bytes_max + 1)
+
+
+def _open_at_once(path: str, flags: int) -> int:
+    return os.open(path, flags | os.O_NONBLOCK)  # else of a pipe, it would wait for its other end

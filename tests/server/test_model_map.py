@@ -270,6 +270,15 @@ def test_what_is_no_ordinary_file(tmp_path: Path, kind: str) -> None:
     assert {"large": "too large", "loop": "symbolic links"}.get(kind, "no regular file") in str(caught.value)
 
 
+def test_a_folder_in_its_place_costs_no_descriptor(tmp_path: Path) -> None:
+    """It is looked at again whenever something in the folder changes."""
+    for _ in range(3):
+        with pytest.raises(ModelMapError, match="it is a folder"):
+            ModelMap(tmp_path).entries()
+    held = [os.readlink(link) for link in Path("/proc/self/fd").iterdir() if link.is_symlink()]
+    assert str(tmp_path) not in held
+
+
 def test_a_nul_is_in_no_path(tmp_path: Path) -> None:
     """It is refused where it stands, not where the file is opened."""
     for key in ("path", "model"):
