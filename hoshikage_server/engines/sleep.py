@@ -71,8 +71,8 @@ class Dormitory:
         return bed
 
     def room_in(self, bed: Bed) -> int:
-        """Bytes that an engine may put there."""
-        return min(self._settings.now.sleep_cache, bed.room_bytes)
+        """Bytes that an engine may put there; none in a file that has given way while the engine ran."""
+        return 0 if bed.file.closed else min(self._settings.now.sleep_cache, bed.room_bytes)
 
     def tuck_in(self, spec: EngineSpec, sleeping: tuple[Sleeping, ...]) -> None:
         """Notes what an engine has put into its file before it ended; others give way where it is too much."""
