@@ -6,6 +6,8 @@ is refused. Which of several readings Lark's lexer would prefer makes no differe
 
 from __future__ import annotations
 
+import contextlib
+import functools
 import re
 from collections.abc import Iterator
 from typing import NamedTuple, NoReturn
@@ -14,7 +16,8 @@ from hoshikage_server.messages import Said, said
 
 _LENGTH_MAX = 50_000  # characters of the expression: names that mention others twice double it each time
 _TOTAL_MAX = 10 * _LENGTH_MAX  # of all names together
-_DEPTH_MAX = 40  # of names within names, and of brackets within brackets
+_DEPTH_MAX = 80  # of names and brackets within each other
+_N_KEPT = 16  # a request's are asked for several times, and agents send theirs again and again
 _TOKENS = re.compile(
     r"""
     (?P<space>[ \t\r\f]+ | //[^\n]* | \#[^\n]*)
@@ -72,6 +75,7 @@ class _Token(NamedTuple):
     line: int
 
 
+@functools.lru_cache(maxsize=_N_KEPT)
 def as_regex(grammar: str) -> str:
     """What the rule `start` takes.
 
@@ -168,6 +172,7 @@ class _Expansion:
         self._definitions = definitions
         self._made: dict[str, str] = {}
         self._under_way: list[str] = []
+        self._depth = 0
         self._n_chars = 0
         skipped = "|".join(_Reading(self, tokens, is_rule=False).whole() for tokens in ignored)
         self.between = f"(?:{skipped})*" if skipped else ""
@@ -185,16 +190,28 @@ class _Expansion:
                 raise LarkError(said("lark_undefined", name=name))
             if name in self._under_way:
                 raise LarkError(said("lark_recursive", name=name))
-            if len(self._under_way) == _DEPTH_MAX:
-                raise LarkError(said("lark_too_large"))
             self._under_way.append(name)
-            is_rule = not name.isupper()
-            self._made[name] = _Reading(self, self._definitions[name], is_rule=is_rule).whole()
+            with self.deeper():
+                is_rule = not name.isupper()
+                self._made[name] = _Reading(self, self._definitions[name], is_rule=is_rule).whole()
             self._under_way.pop()
-            self._n_chars += len(self._made[name])
-            if self._n_chars > _TOTAL_MAX:
-                raise LarkError(said("lark_too_large"))
         return self._made[name]
+
+    @contextlib.contextmanager
+    def deeper(self) -> Iterator[None]:
+        """Reads what stands within a name, or within brackets."""
+        if self._depth == _DEPTH_MAX:
+            raise LarkError(said("lark_too_large"))
+        self._depth += 1
+        yield
+        self._depth -= 1
+
+    def counted(self, made: str) -> str:
+        """The same, which is put into an expression."""
+        self._n_chars += len(made)
+        if self._n_chars > _TOTAL_MAX:
+            raise LarkError(said("lark_too_large"))
+        return made
 
 
 class _Reading:
@@ -204,7 +221,6 @@ class _Reading:
         self._expansion = expansion
         self._tokens = tokens
         self._at = 0
-        self._depth = 0
         self._is_rule = is_rule
 
     def whole(self) -> str:
@@ -244,15 +260,15 @@ class _Reading:
 
     def _atom(self) -> str:
         token = self._next()
-        if token.text in ("(", "["):
-            self._depth += 1
-            if self._depth > _DEPTH_MAX:
-                raise LarkError(said("lark_too_large"))
+        if token.text not in ("(", "["):
+            return self._expansion.counted(self._leaf(token))
+        with self._expansion.deeper():
             inner = self._choice()
-            if not self._take(")" if token.text == "(" else "]"):
-                self._unreadable()
-            self._depth -= 1
-            return f"(?:{inner})?" if token.text == "[" else inner
+        if not self._take(")" if token.text == "(" else "]"):
+            self._unreadable()
+        return f"(?:{inner})?" if token.text == "[" else inner
+
+    def _leaf(self, token: _Token) -> str:
         if token.kind == "common":
             return _COMMON[token.text]
         if token.kind == "name" and self._peek() != "{":

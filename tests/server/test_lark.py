@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import tracemalloc
 
 import pytest
 
@@ -54,6 +55,9 @@ def test_a_grammar_takes_what_lark_would(grammar: str, good: list[str], bad: lis
 DOUBLING = "start: a0\n" + "\n".join(f"a{i}: a{i + 1} a{i + 1}" for i in range(30)) + '\na30: "x"'
 WIDE = f'start: {" ".join(f"a{i}" for i in range(50))}\nlong: "{"x" * 20_000}"\n'
 WIDE += "\n".join(f'a{i}: long "x"' for i in range(50))
+BRACKETED = "start: a0\n" + "\n".join(f"a{i}: {'(' * 39}a{i + 1}{')' * 39}" for i in range(30)) + '\na30: "x"'
+# Less than a definition may be long, and hundreds of millions of characters
+REPEATED = f'long: "{"x" * 500}"\na: {"long " * 90}\nstart: {"a " * 9_000}'
 REFUSED = [
     ('start: "a" start', "'start' mentions itself"),
     ('start: a\na: b | "x"\nb: "(" a ")"', "'a' mentions itself"),
@@ -74,8 +78,20 @@ REFUSED = [
     (DOUBLING, "too large"),
     ("start: " + "(" * 20_000, "too large"),
     (WIDE, "too large"),
+    (BRACKETED, "too large"),
     ("\n".join(f"a{i}: a{i + 1}" for i in range(100)) + '\na100: "x"\nstart: a0', "too large"),
 ]
+
+
+def test_what_is_too_large_is_never_built() -> None:
+    """It is refused before it takes memory."""
+    tracemalloc.start()
+    try:
+        with pytest.raises(LarkError, match="too large"):
+            as_regex(REPEATED)
+        assert tracemalloc.get_traced_memory()[1] < 20_000_000
+    finally:
+        tracemalloc.stop()
 
 
 @pytest.mark.parametrize(("grammar", "reason"), REFUSED)
