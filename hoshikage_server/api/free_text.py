@@ -17,13 +17,14 @@ FIELD = "input"
 Syntax = Literal["lark", "regex"]
 Definition = Annotated[Text, Meta(max_length=20_000)]
 _BEGIN = re.compile(rf'\s*\{{\s*"{FIELD}"\s*:\s*"')
-# As many whole characters as there are; of a surrogate pair both halves.
+# As many whole characters as there are; of a surrogate pair both halves, or one of which the other cannot come.
 _WHOLE = re.compile(
     r'(?:[^"\\]'
     r'|\\["\\/bfnrt]'
-    r"|\\u[dD][89abAB][0-9a-fA-F]{2}\\u[dD][c-fC-F][0-9a-fA-F]{2}"
-    r"|\\u(?![dD][89a-fA-F])[0-9a-fA-F]{4})*"
+    r"|\\u[dD][89abAB][0-9a-fA-F]{2}(?:\\u[dD][c-fC-F][0-9a-fA-F]{2}|(?=[^\\]|\\[^u]|\\u[^dD]|\\u[dD][^c-fC-F]))"
+    r"|\\u(?![dD][89abAB])[0-9a-fA-F]{4})*"
 )
+_HALF = re.compile("[\ud800-\udfff]")
 
 
 class TextGrammar(NamedTuple):
@@ -92,11 +93,9 @@ class FreeText:
         self.text = ""
         self._rest = ""  # what cannot be told yet
         self._is_begun = False
-        self._raw = ""
 
     def feed(self, arguments: str) -> str:
         """More of the arguments; returns what they add to the text."""
-        self._raw += arguments
         self._rest += arguments
         if not self._is_begun:
             begin = _BEGIN.match(self._rest)
@@ -106,7 +105,8 @@ class FreeText:
         whole = _WHOLE.match(self._rest)
         assert whole is not None
         self._rest = self._rest[whole.end() :]
-        added: str = json.loads(f'"{whole[0]}"', strict=False)  # a model may write line breaks as they are
+        # A model may write line breaks as they are, and half of a pair, which no text can hold.
+        added = _HALF.sub("\N{REPLACEMENT CHARACTER}", json.loads(f'"{whole[0]}"', strict=False))
         self.text += added
         return added
 
@@ -114,5 +114,5 @@ class FreeText:
         """The arguments are whole (or cut); returns what is still to be added to the text."""
         if self._is_begun:
             return ""
-        self.text = self._raw
+        self.text = self._rest
         return self.text

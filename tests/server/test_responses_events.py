@@ -209,6 +209,22 @@ def test_free_text_comes_back_from_any_cuts(text: str, is_ascii: bool, data: st.
     assert told + free_text.finish() == free_text.text == text
 
 
+@pytest.mark.parametrize(
+    ("escaped", "text"),
+    [
+        (r"a\ud83db", "a\ufffdb"),
+        (r"\ude00a", "\ufffda"),
+        (r"\ud83d\n\ud83d\ud83d\ude00.", "\ufffd\n\ufffd\U0001f600."),
+        (r"\ud83d\u0041", "\ufffdA"),
+    ],
+)
+def test_half_a_surrogate_pair_does_not_end_free_text(escaped: str, text: str) -> None:
+    """A model may write it, for it is JSON; no text can hold it."""
+    arguments = f'{{"input": "{escaped}"}}'
+    free_text = FreeText()
+    assert "".join(map(free_text.feed, arguments)) == free_text.text == text
+
+
 @pytest.mark.parametrize("arguments", ["", "{}", "no JSON", '{"other": "x"}'])
 def test_arguments_that_hold_no_free_text(arguments: str) -> None:
     """They are the text themselves."""
