@@ -114,6 +114,8 @@ BAD: list[tuple[dict[str, Any], str | None, str | None]] = [
     ({"input": [SEARCH_OUTPUT]}, "output_without_call", "input[0].call_id"),
     ({"input": [{**SEARCH_CALL, "execution": "server"}]}, "invalid_value", "input[0].execution"),
     ({"input": [{**SEARCH_CALL, "arguments": "x"}]}, "invalid_type", "input[0].arguments"),
+    ({"tools": [{"type": "namespace", "name": "n", "tools": [{**FUNCTION, "name": f"f{i}"} for i in range(1025)]}]},
+     "array_above_max_length", "tools[0].tools"),
     ({"tools": [{"type": "namespace", "name": "n", "tools": [{"type": "namespace"}]}]}, "invalid_value",
      "tools[0].tools[0].type"),
     ({"tool_choice": "required"}, None, "tool_choice"),

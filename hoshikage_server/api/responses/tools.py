@@ -196,12 +196,15 @@ class Toolbox:
             replaces: An older one of its name is forgotten.
 
         Raises:
-            RequestError: There is one of this name, or its parameters or its grammar cannot be.
+            RequestError: There is one of this name, there are too many, or its parameters or its grammar cannot be.
         """
         called = SEARCH if isinstance(tool, SearchTool) else Called(tool.name, namespace, _kind(tool))
         name = function_name(called.name, namespace)
         if name in self._functions and not replaces:
             raise RequestError("duplicate_parameter", param=f"{path}.name")
+        if len(self._functions) == TOOLS_MAX and name not in self._functions:
+            where = path.rpartition("[")[0]
+            raise RequestError("array_above_max_length", param=where, limit=TOOLS_MAX, got=TOOLS_MAX + 1)
         if isinstance(tool, CustomTool):
             param, made = f"{path}.format", _custom(tool, name, f"{path}.format")
         else:
