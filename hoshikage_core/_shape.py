@@ -13,9 +13,9 @@ from hoshikage_core._ffi import call_text, lib
 from hoshikage_core._gbnf import renamed as renamed_rules
 from hoshikage_core._tool_names import renamed
 from hoshikage_core.json_schema import complete_grammar
+from hoshikage_core.prompt import TRIGGER_WORD
 
 _PEG_NATIVE = 2  # llama.cpp's COMMON_CHAT_FORMAT_PEG_NATIVE
-_WORD = 1  # llama.cpp's COMMON_GRAMMAR_TRIGGER_TYPE_WORD
 _RESPONSE_NAMES = ("response-format-schema", "response-format")
 _CALL_START, _CALL_END = "<tool_call>", "</tool_call>"
 
@@ -114,8 +114,9 @@ def plain_format(rendered: Mapping[str, Any], shape: Shape) -> Fields:
     }
     if shape.tools:
         fields["preserved_tokens"] = (*rendered["preserved_tokens"], _CALL_START, _CALL_END)
-    if shape.is_lazy:
-        fields |= {"grammar_lazy": True, "grammar_triggers": ({"type": _WORD, "value": _CALL_START},)}
+    if shape.tools and not shape.is_required:
+        trigger = {"type": TRIGGER_WORD, "value": _CALL_START}
+        fields |= {"grammar_lazy": shape.is_lazy, "grammar_triggers": (trigger,)}
     return fields
 
 

@@ -50,6 +50,7 @@ class Rules(NamedTuple):
         thinking_tags: What opens a reasoning block, and what closes it.
         opening: The part of the prompt that already belongs to the answer.
         has_logprobs: Whether log-probabilities are told.
+        call_starts: From these texts on, no stop string counts.
     """
 
     stops: tuple[str, ...]
@@ -59,6 +60,7 @@ class Rules(NamedTuple):
     thinking_tags: tuple[str, Sequence[str]] = ("", ())
     opening: str = ""
     has_logprobs: bool = False
+    call_starts: Sequence[str] = ()
 
 
 class Answer:
@@ -79,7 +81,7 @@ class Answer:
         self._model = model
         self._rules = rules
         self._decoder = Utf8Decoder()
-        self._scanner = StopScanner(rules.stops)
+        self._scanner = StopScanner(rules.stops, rules.call_starts)
         start_tag, end_tags = rules.thinking_tags
         self._reasoning = ReasoningCounter(start_tag, end_tags, rules.opening) if start_tag else None
 
@@ -110,7 +112,8 @@ class Answer:
             if self._scanner.stopped is not None:
                 return self._event(text, token, "stop")
         if self.n_tokens >= rules.max_tokens:
-            return self._event(text + self._flush(), token, "length")
+            text += self._flush()
+            return self._event(text, token, "length" if self._scanner.stopped is None else "stop")
         return self._event(text, token, None)
 
     def end(self, reason: FinishReason) -> Event:

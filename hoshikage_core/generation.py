@@ -145,6 +145,7 @@ class Generation:
             thinking_tags=(shape.thinking_start_tag, shape.thinking_end_tags) if shape else ("", ()),
             opening=shape.generation_prompt if shape else "",
             has_logprobs=n_top_logprobs is not None,
+            call_starts=shape.call_starts if shape else (),
         )
         self.samples = self._rules.max_tokens > 0
         self._reader = None if n_top_logprobs is None else LogprobReader(n_top_logprobs)

@@ -10,6 +10,8 @@ from typing import Any
 from hoshikage_core import _checks
 from hoshikage_core.errors import InvalidArgumentError, Reason
 
+TRIGGER_WORD = 1  # llama.cpp's COMMON_GRAMMAR_TRIGGER_TYPE_WORD
+
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class ChatPrompt:
@@ -25,7 +27,7 @@ class ChatPrompt:
         grammar_type: What the grammar is for: "tool_calls", "output_format" or "user". The first two begin with
             ``generation_prompt``, unless they are lazy.
         grammar_lazy: Whether the grammar starts only at one of ``grammar_triggers``.
-        grammar_triggers: What starts a lazy grammar, in llama.cpp's form.
+        grammar_triggers: What starts a lazy grammar, in llama.cpp's form; or a call, where JSON may come instead.
         preserved_tokens: Special tokens whose text the parser must see.
         generation_prompt: The part of the prompt that already belongs to the answer.
         supports_thinking: Whether the template has a reasoning block.
@@ -62,6 +64,15 @@ class ChatPrompt:
     id_length: int = 24
     keeps_ids: bool = False
     borders: tuple[int, ...] = ()
+
+    @property
+    def call_starts(self) -> tuple[str, ...]:
+        """What begins a tool call that the grammar binds, where that is a text; an empty one if the answer is calls."""
+        if not self.grammar or self.grammar_type != "tool_calls":
+            return ()
+        if not self.grammar_triggers:
+            return ("",)
+        return tuple(trigger["value"] for trigger in self.grammar_triggers if trigger["type"] == TRIGGER_WORD)
 
     def to_json(self) -> bytes:
         """The prompt as JSON, for ``from_json`` of the same version."""

@@ -134,6 +134,19 @@ def test_which_stop_string_wins(stops: Sequence[str], text: str, shown: str, sto
     assert scan_in_pieces(stops, text) == (shown, stopped)
 
 
+@given(text=crowded_text, stops=crowded_stops, marks=crowded_stops, draw=st.data())
+def test_no_stop_string_counts_in_a_mark_or_behind_it(
+    text: str, stops: list[str], marks: list[str], draw: st.DataObject
+) -> None:
+    """It is as if the text ended at the first mark, however it is cut; but what follows is shown as it is."""
+    end = min((at for mark in marks if (at := text.find(mark)) >= 0), default=len(text))
+    shown, stopped = scan_by_definition(stops, text[:end])
+    scanner = StopScanner(stops, marks)
+    cuts = draw.draw(cuts_of(len(text)))
+    got = "".join([scanner.feed(text[begin:end]) for begin, end in pairwise(cuts)]) + scanner.flush()
+    assert (got, scanner.stopped) == ((text if stopped is None else shown), stopped)
+
+
 def test_nothing_comes_after_a_stop() -> None:
     """Once stopped, a scanner swallows everything."""
     scanner = StopScanner(["."])
