@@ -16,6 +16,8 @@ from hoshikage_core.json_schema.charsets import Ranges
 
 _DEPTH_MAX = 50
 _N_REPEATS_MAX = 2_000
+_BOUNDS_LENGTH_MAX = 15  # characters: enough for two such numbers, and few enough to read them as such
+_TOO_OFTEN = Reason("regex_repeats_much", "repeats more than {limit} times", limit=_N_REPEATS_MAX)
 _OPEN_BOUND = Reason("regex_open_bound", "holds {{,n}}, which means different things in different dialects")
 _ODD_CLASS = Reason(
     "regex_odd_class", "has a class that begins with ], which means different things in different dialects"
@@ -169,7 +171,7 @@ class _Parser:
         if high is not None and low > high:
             self.malformed(Reason("regex_bounds", "repeats from {low} to {high} times", low=low, high=high))
         if max(low, high or 0) > _N_REPEATS_MAX:
-            self.unsupported(Reason("regex_repeats_much", "repeats more than {limit} times", limit=_N_REPEATS_MAX))
+            self.unsupported(_TOO_OFTEN)
         self.take("?")  # lazy: the same texts match
         if self.peek() in ("*", "+", "?") or (self.at < len(self.text) and self.quantifier() is not None):
             self.malformed(Reason("regex_repeats_repetition", "repeats a repetition"))
@@ -183,10 +185,12 @@ class _Parser:
             return None
         body, brace, _ = self.text[self.at + 1 :].partition("}")
         low, comma, high = body.partition(",")
-        if not brace or not all(part.isascii() and part.isdigit() for part in (low, high or "0")) or len(body) > 15:
+        if not brace or not all(part.isascii() and part.isdigit() for part in (low, high or "0")):
             if low == "" and comma:
                 self.unsupported(_OPEN_BOUND)
             return None  # a brace that is text
+        if len(body) > _BOUNDS_LENGTH_MAX:
+            self.unsupported(_TOO_OFTEN)
         self.at += len(body) + 2
         if not comma:
             return int(low), int(low)
