@@ -55,7 +55,8 @@ def write_atomically(path: Path, content: bytes) -> None:
     try:
         os.fsync(folder)
     finally:
-        os.close(folder)
+        # gevent's os.close() leaves it to the loop of this thread, which in a thread of a pool may never run.
+        os.closerange(folder, folder + 1)
 
 
 def _target(path: Path) -> Path:
