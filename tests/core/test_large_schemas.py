@@ -98,8 +98,9 @@ def test_5000_optional_properties(smollm2_path: Path) -> None:
             {"prefixItems": [{"type": "number", "minimum": i + 0.1234, "maximum": (i + 1) * 1e3} for i in range(5000)]},
             True,
         ),
+        ({"type": "string", "pattern": r"^(?!\w{2000}x)"}, True),  # hundreds of ranges of letters, again and again
     ],
-    ids=["required", "counted", "items", "a number", "numbers"],
+    ids=["required", "counted", "items", "a number", "numbers", "letters"],
 )
 def test_what_would_take_long_is_refused(schema: dict[str, Any], is_refused: bool) -> None:
     """Either way the answer comes soon."""
