@@ -61,6 +61,7 @@ class Dormitory:
             return None
         bed = self._beds.get(spec)
         if bed is None:
+            self._forget_replaced(spec)
             folder = self._settings.now.cache_dir
             try:
                 folder.mkdir(parents=True, exist_ok=True)
@@ -92,6 +93,16 @@ class Dormitory:
             del self._beds[spec]
             bed.file.close()
 
+    def _forget_replaced(self, spec: EngineSpec) -> None:
+        """What was computed with another file of this name is of no use any more."""
+        for other in list(self._beds):
+            if other.path == spec.path and _version(other) != _version(spec):
+                self._beds.pop(other).file.close()
+
     def _are_too_many(self) -> bool:
         n_bytes = sum(bed.n_bytes for bed in self._beds.values())
         return len(self._beds) > _BEDS_MAX or n_bytes > self._settings.now.sleep_cache
+
+
+def _version(spec: EngineSpec) -> tuple[int, int, int]:
+    return spec.mtime_ns, spec.ctime_ns, spec.size_bytes

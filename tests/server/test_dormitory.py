@@ -26,3 +26,16 @@ def test_a_file_that_gave_way_while_its_engine_ran(tmp_path: Path) -> None:
     assert bed.file.closed
     assert dormitory.room_in(bed) == 0
     assert not other.file.closed
+
+
+def test_a_file_of_a_model_that_was_replaced(tmp_path: Path) -> None:
+    """It can never be read again, so it is given back; that of the same file with other settings is kept."""
+    dormitory = Dormitory(LiveSettings(settings_of(cache_dir=tmp_path, sleep_cache=4096)))
+    before = EngineSpec(path="a.gguf", n_ctx=256, mtime_ns=1)
+    bed = dormitory.bed_for(before)
+    assert bed is not None
+    dormitory.tuck_in(before, (Sleeping(b"", 0, 1, 0),))
+    assert dormitory.bed_for(EngineSpec(path="a.gguf", n_ctx=512, mtime_ns=1)) is not None
+    assert dormitory.bed_for(before) is bed
+    assert dormitory.bed_for(EngineSpec(path="a.gguf", n_ctx=256, mtime_ns=2)) is not bed
+    assert bed.file.closed

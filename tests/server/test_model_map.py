@@ -278,7 +278,7 @@ def held_in(folder: Path) -> list[str]:
 
 
 def test_writing_in_a_thread_costs_no_descriptor(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Also in a thread in which gevent has begun a loop, as it does where two threads want a lock, and never runs it."""
+    """Also in one that has a loop of gevent's which never runs, as where two threads wanted the same lock."""
     monkeypatch.setattr(os, "close", gevent.os.close)  # as in the server
 
     def write() -> None:
