@@ -19,7 +19,7 @@ from hoshikage_core.json_schema.finite import Finite
 from hoshikage_core.json_schema.gather import Gatherer
 from hoshikage_core.json_schema.seal import complete_grammar
 
-__all__ = ["complete_grammar", "enforceable"]
+__all__ = ["complete_grammar", "enforceable", "metered"]
 
 
 def enforceable(schema: Mapping[str, Any] | bool, *, strict: bool = True) -> dict[str, Any]:
@@ -36,7 +36,7 @@ def enforceable(schema: Mapping[str, Any] | bool, *, strict: bool = True) -> dic
         JsonSchemaError: The schema is malformed, contradicts itself, is too large, or cannot be enforced.
     """
     try:
-        with metered():
+        with metered(joins=True):
             return _enforceable(schema, strict)
     except TooManyStatesError:
         raise JsonSchemaError("#", "", Reason("schema_too_large", "is too large")) from None

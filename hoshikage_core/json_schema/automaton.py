@@ -14,7 +14,7 @@ from hoshikage_core.json_schema import charsets
 from hoshikage_core.json_schema.charsets import Ranges
 
 N_STATES_MAX = 6_000
-WORK_MAX = 5_000_000  # of about half a microsecond each, for one schema
+WORK_MAX = 5_000_000  # of about half a microsecond each, for one schema, or for all that are made together
 _STATE_WORK = 8
 
 R = TypeVar("R")
@@ -28,7 +28,7 @@ class TooManyStatesError(Exception):
 
 @dataclass
 class Meter:
-    """The work of a schema, and what came of it."""
+    """The work of a schema, or of several, and what came of it."""
 
     n_nodes: int = 0
     made: dict[Hashable, Any] = field(default_factory=dict)
@@ -38,9 +38,14 @@ _work: ContextVar[Meter | None] = ContextVar("work", default=None)
 
 
 @contextlib.contextmanager
-def metered() -> Iterator[Meter]:
-    """Bounds the work of what is made inside."""
-    meter = Meter()
+def metered(*, joins: bool = False) -> Iterator[Meter]:
+    """Bounds the work of what is made inside.
+
+    Args:
+        joins: It counts as a part of what it is inside of, if that is bounded as well.
+    """
+    outer = _work.get()
+    meter = outer if joins and outer is not None else Meter()
     token = _work.set(meter)
     try:
         yield meter

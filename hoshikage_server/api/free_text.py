@@ -9,21 +9,23 @@ from typing import Annotated, Any, Literal, NamedTuple
 import msgspec
 from msgspec import Meta
 
-from hoshikage_server.api.lark import LarkError, as_regex
+from hoshikage_server.api.lark import LarkError, as_regex, is_balanced
 from hoshikage_server.engines.sampling import Text
 from hoshikage_server.errors import RequestError
+from hoshikage_server.messages import said
 
 FIELD = "input"
 Syntax = Literal["lark", "regex"]
 Definition = Annotated[Text, Meta(max_length=20_000)]
 _BEGIN = re.compile(rf'\s*\{{\s*"{FIELD}"\s*:\s*"')
-# As many whole characters as there are; of a surrogate pair both halves.
+# As many whole characters as there are. The first half of a surrogate pair waits for what follows it.
 _WHOLE = re.compile(
     r'(?:[^"\\]'
     r'|\\["\\/bfnrt]'
-    r"|\\u[dD][89abAB][0-9a-fA-F]{2}\\u[dD][c-fC-F][0-9a-fA-F]{2}"
-    r"|\\u(?![dD][89a-fA-F])[0-9a-fA-F]{4})*"
+    r"|\\u[dD][89abAB][0-9a-fA-F]{2}(?:\\u[dD][c-fC-F][0-9a-fA-F]{2}|(?=[^\\]|\\[^u]|\\u[^dD]|\\u[dD][^c-fC-F]))"
+    r"|\\u(?![dD][89abAB])[0-9a-fA-F]{4})*"
 )
+_HALF = re.compile("[\ud800-\udfff]")
 
 
 class TextGrammar(NamedTuple):
@@ -66,6 +68,9 @@ def as_arguments(text: str) -> str:
 
 def _regex(grammar: TextGrammar, param: str) -> str:
     if grammar.syntax == "regex":
+        if not is_balanced(grammar.definition):
+            reason = said("reason_no_regex", why=said("reason_regex_unbalanced"))
+            raise RequestError("invalid_tool_grammar", param=param, reason=reason)
         return grammar.definition
     try:
         return as_regex(grammar.definition)
@@ -106,7 +111,8 @@ class FreeText:
         whole = _WHOLE.match(self._rest)
         assert whole is not None
         self._rest = self._rest[whole.end() :]
-        added: str = json.loads(f'"{whole[0]}"', strict=False)  # a model may write line breaks as they are
+        written: str = json.loads(f'"{whole[0]}"', strict=False)  # a model may write line breaks as they are
+        added = _HALF.sub("\N{REPLACEMENT CHARACTER}", written)
         self.text += added
         return added
 

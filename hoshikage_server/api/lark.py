@@ -14,15 +14,15 @@ from hoshikage_server.messages import Said, said
 
 _LENGTH_MAX = 50_000  # characters of the expression: names that mention others twice double it each time
 _TOTAL_MAX = 10 * _LENGTH_MAX  # of all names together
-_DEPTH_MAX = 40  # of names within names, and of brackets within brackets
+_DEPTH_MAX = 80  # of names and brackets within each other
 _TOKENS = re.compile(
     r"""
     (?P<space>[ \t\r\f]+ | //[^\n]* | \#[^\n]*)
   | (?P<line>\n)
   | (?P<regex>/(?!/)(?:\\.|[^/\\\n])+/[a-z]*)
   | (?P<text>"(?:\\.|[^"\\\n])*"i?)
-  | (?P<name>[!?]*_*[a-zA-Z][a-zA-Z0-9_]*)
-  | (?P<number>\d+)
+  | (?P<name>(?:[!?]+(?=_*[a-z]))?_*[a-zA-Z][a-zA-Z0-9_]*)
+  | (?P<number>[0-9]+)
   | (?P<directive>%[a-z]+)
   | (?P<sign>\.\. | -> | [:|()\[\]+*?~.,{}-])
     """,
@@ -51,6 +51,7 @@ _COMMON = {
     "NEWLINE": r"(?:\r?\n)+",
 }
 _ESCAPES = {"n": "\n", "t": "\t", "r": "\r", "f": "\f", '"': '"', "\\": "\\"}
+_BRACKET = re.compile(r"\\.|\[(?:\\.|[^\]\\])*\]|([()])", re.DOTALL)
 _ESCAPE = re.compile(r"\\(?:x([0-9a-fA-F]{2})|u([0-9a-fA-F]{4})|U([0-9a-fA-F]{8})|(.))")
 
 
@@ -80,6 +81,17 @@ def as_regex(grammar: str) -> str:
     """
     definitions, ignored = _read(grammar)
     return _Expansion(definitions, ignored).whole()
+
+
+def is_balanced(pattern: str) -> bool:
+    """Whether a regular expression closes what it opens, and nothing else: what is around it stays as it is."""
+    depth = 0
+    for found in _BRACKET.finditer(pattern):
+        if found[1]:
+            depth += 1 if found[1] == "(" else -1
+            if depth < 0:
+                return False
+    return depth == 0
 
 
 def _tokens(grammar: str) -> Iterator[_Token]:
@@ -162,6 +174,7 @@ class _Expansion:
 
     Attributes:
         between: What may stand before any terminal of a rule.
+        depth: Of names and brackets that are being read.
     """
 
     def __init__(self, definitions: dict[str, list[_Token]], ignored: list[list[_Token]]) -> None:
@@ -169,6 +182,7 @@ class _Expansion:
         self._made: dict[str, str] = {}
         self._under_way: list[str] = []
         self._n_chars = 0
+        self.depth = 0
         skipped = "|".join(_Reading(self, tokens, is_rule=False).whole() for tokens in ignored)
         self.between = f"(?:{skipped})*" if skipped else ""
 
@@ -185,16 +199,22 @@ class _Expansion:
                 raise LarkError(said("lark_undefined", name=name))
             if name in self._under_way:
                 raise LarkError(said("lark_recursive", name=name))
-            if len(self._under_way) == _DEPTH_MAX:
-                raise LarkError(said("lark_too_large"))
+            self.deepen()
             self._under_way.append(name)
             is_rule = not name.isupper()
             self._made[name] = _Reading(self, self._definitions[name], is_rule=is_rule).whole()
             self._under_way.pop()
+            self.depth -= 1
             self._n_chars += len(self._made[name])
             if self._n_chars > _TOTAL_MAX:
                 raise LarkError(said("lark_too_large"))
         return self._made[name]
+
+    def deepen(self) -> None:
+        """Another name or bracket within what is being read."""
+        self.depth += 1
+        if self.depth > _DEPTH_MAX:
+            raise LarkError(said("lark_too_large"))
 
 
 class _Reading:
@@ -204,7 +224,6 @@ class _Reading:
         self._expansion = expansion
         self._tokens = tokens
         self._at = 0
-        self._depth = 0
         self._is_rule = is_rule
 
     def whole(self) -> str:
@@ -212,20 +231,26 @@ class _Reading:
         made = self._choice()
         if self._at < len(self._tokens):
             self._unreadable()
-        if len(made) > _LENGTH_MAX:
-            raise LarkError(said("lark_too_large"))
         return made
 
     def _choice(self) -> str:
         options = [self._sequence()]
+        n_chars = len(options[0])
         while self._take("|"):
             options.append(self._sequence())
+            n_chars += len(options[-1])
+            if n_chars > _LENGTH_MAX:
+                raise LarkError(said("lark_too_large"))
         return f"(?:{'|'.join(options)})" if len(options) > 1 else options[0]
 
     def _sequence(self) -> str:
         parts: list[str] = []
+        n_chars = 0
         while self._at < len(self._tokens) and self._peek() not in ("|", ")", "]", "->"):
             parts.append(self._repeated(self._atom()))
+            n_chars += len(parts[-1])
+            if n_chars > _LENGTH_MAX:
+                raise LarkError(said("lark_too_large"))
         if self._take("->"):  # a name in the tree that Lark makes
             self._next()
         return "".join(parts)
@@ -245,30 +270,33 @@ class _Reading:
     def _atom(self) -> str:
         token = self._next()
         if token.text in ("(", "["):
-            self._depth += 1
-            if self._depth > _DEPTH_MAX:
-                raise LarkError(said("lark_too_large"))
+            self._expansion.deepen()
             inner = self._choice()
             if not self._take(")" if token.text == "(" else "]"):
                 self._unreadable()
-            self._depth -= 1
+            self._expansion.depth -= 1
             return f"(?:{inner})?" if token.text == "[" else inner
         if token.kind == "common":
             return _COMMON[token.text]
         if token.kind == "name" and self._peek() != "{":
+            is_terminal = token.text.isupper()
+            if not (is_terminal or self._is_rule):  # a terminal has no rules in it
+                self._unreadable()
             made = self._expansion.of(token.text)
-            if not token.text.isupper():
+            if not is_terminal:
                 return made
         elif token.kind == "text":
             made = self._literal(token)
         elif token.kind == "regex":
-            made = _regex(token)
+            made = self._regex(token)
         else:
             self._unreadable()
         return self._expansion.between + made if self._is_rule else made
 
     def _literal(self, token: _Token) -> str:
         text = _unescape(token.text.rstrip("i")[1:-1])
+        if any("\ud800" <= char <= "\udfff" for char in text):
+            self._unreadable()
         if self._take(".."):
             last = self._next()
             high = _unescape(last.text[1:-1])
@@ -276,8 +304,16 @@ class _Reading:
                 self._unreadable()
             return f"[{_escape(text)}-{_escape(high)}]"
         if token.text.endswith("i"):
-            return "".join(f"[{_escape(char.lower())}{_escape(char.upper())}]" for char in text)
+            return "".join(map(_in_any_case, text))
         return _escape(text)
+
+    def _regex(self, token: _Token) -> str:
+        body, _, flags = token.text[1:].rpartition("/")
+        if flags:
+            raise LarkError(said("lark_flags", name=token.text))
+        if not is_balanced(body):
+            self._unreadable()
+        return f"(?:{body})"
 
     def _peek(self) -> str:
         return self._tokens[self._at].text if self._at < len(self._tokens) else ""
@@ -298,13 +334,6 @@ class _Reading:
         raise LarkError(said("lark_unreadable", line=place))
 
 
-def _regex(token: _Token) -> str:
-    body, _, flags = token.text[1:].rpartition("/")
-    if flags:
-        raise LarkError(said("lark_flags", name=token.text))
-    return f"(?:{body})"
-
-
 def _unescape(text: str) -> str:
     def char(found: re.Match[str]) -> str:
         code = found[1] or found[2] or found[3]
@@ -313,6 +342,11 @@ def _unescape(text: str) -> str:
         return _ESCAPES.get(found[4], found[0])
 
     return _ESCAPE.sub(char, text)
+
+
+def _in_any_case(char: str) -> str:
+    forms = (form for form in (char, char.lower(), char.upper()) if len(form) == 1)
+    return f"[{''.join(map(_escape, forms))}]"
 
 
 def _escape(text: str) -> str:

@@ -98,8 +98,10 @@ def test_5000_optional_properties(smollm2_path: Path) -> None:
             {"prefixItems": [{"type": "number", "minimum": i + 0.1234, "maximum": (i + 1) * 1e3} for i in range(5000)]},
             True,
         ),
+        ({"type": "string", "pattern": "{" * 500_000}, True),
+        ({"type": "string", "pattern": "(?<a>)" * 150_000}, False),
     ],
-    ids=["required", "counted", "items", "a number", "numbers"],
+    ids=["required", "counted", "items", "a number", "numbers", "braces", "groups"],
 )
 def test_what_would_take_long_is_refused(schema: dict[str, Any], is_refused: bool) -> None:
     """Either way the answer comes soon."""
