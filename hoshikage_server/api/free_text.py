@@ -6,6 +6,7 @@ import json
 import re
 from typing import Annotated, Any, Literal, NamedTuple
 
+import gevent
 import msgspec
 from msgspec import Meta
 
@@ -72,6 +73,7 @@ def _regex(grammar: TextGrammar, param: str) -> str:
             reason = said("reason_no_regex", why=said("reason_regex_unbalanced"))
             raise RequestError("invalid_tool_grammar", param=param, reason=reason)
         return grammar.definition
+    gevent.sleep(0)  # others get their turn: a request may have hundreds of these, which take milliseconds each
     try:
         return as_regex(grammar.definition)
     except LarkError as error:

@@ -112,3 +112,21 @@ def test_what_would_take_long_is_refused(schema: dict[str, Any], is_refused: boo
     else:
         assert schema_to_grammar(schema)
     assert time.process_time() - began < LIMIT_S
+
+
+def test_many_tools_have_no_more_time_than_one(tiny_model_path: Path) -> None:
+    """Each of them would be allowed alone."""
+    tools: list[dict[str, Any]] = []
+    for i in range(100):
+        text = {"type": "string", "pattern": f"^(a|b)*a(a|b){{11}}{i}$"}
+        parameters = {"type": "object", "properties": {"text": text}, "required": ["text"]}
+        tools.append({"type": "function", "function": {"name": f"tool{i}", "parameters": parameters, "strict": True}})
+    messages = [{"role": "user", "content": "Hi!"}]
+    with Model(tiny_model_path) as model:
+        chat = model.chat()
+        assert chat.render(messages, tools=tools[:1]).grammar
+        began = time.process_time()
+        with pytest.raises(JsonSchemaError) as raised:
+            chat.render(messages, tools=tools)
+        assert raised.value.where.startswith("tools[")
+        assert time.process_time() - began < LIMIT_S

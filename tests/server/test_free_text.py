@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gevent
 import pytest
 
 from hoshikage_server.api.free_text import FreeText, TextGrammar, as_function
@@ -34,3 +35,12 @@ def test_a_regex_cannot_leave_its_brackets(definition: str) -> None:
     with pytest.raises(RequestError) as raised:
         as_function("tool", None, TextGrammar("regex", definition), "tools[0]")
     assert raised.value.code == "invalid_tool_grammar"
+
+
+def test_others_get_their_turn_between_grammars() -> None:
+    """A request may have hundreds of tools."""
+    turns: list[int] = []
+    other = gevent.spawn(turns.append, 1)
+    as_function("tool", None, TextGrammar("lark", 'start: "a"'), "tools[0]")
+    assert turns == [1]
+    other.join()
