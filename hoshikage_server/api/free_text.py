@@ -18,6 +18,7 @@ from hoshikage_server.messages import said
 FIELD = "input"
 Syntax = Literal["lark", "regex"]
 Definition = Annotated[Text, Meta(max_length=20_000)]
+_OPENING = f'{{"{FIELD}":"'
 _BEGIN = re.compile(rf'\s*\{{\s*"{FIELD}"\s*:\s*"')
 # As many whole characters as there are. The first half of a surrogate pair waits for what follows it.
 _WHOLE = re.compile(
@@ -120,7 +121,7 @@ class FreeText:
 
     def finish(self) -> str:
         """The arguments are whole (or cut); returns what is still to be added to the text."""
-        if self._is_begun:
+        if self._is_begun or _OPENING.startswith("".join(self._raw.split())):  # cut before the text
             return ""
         self.text = self._raw
         return self.text

@@ -51,7 +51,7 @@ _COMMON = {
     "NEWLINE": r"(?:\r?\n)+",
 }
 _ESCAPES = {"n": "\n", "t": "\t", "r": "\r", "f": "\f", '"': '"', "\\": "\\"}
-_BRACKET = re.compile(r"\\.|\[(?:\\.|[^\]\\])*\]|([()])", re.DOTALL)
+_BRACKET = re.compile(r"\\.|\[(?:\\.|[^\]\\])*|([()])", re.DOTALL)
 _ESCAPE = re.compile(r"\\(?:x([0-9a-fA-F]{2})|u([0-9a-fA-F]{4})|U([0-9a-fA-F]{8})|(.))")
 
 

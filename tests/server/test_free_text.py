@@ -5,7 +5,7 @@ from __future__ import annotations
 import gevent
 import pytest
 
-from hoshikage_server.api.free_text import FreeText, TextGrammar, as_function
+from hoshikage_server.api.free_text import FreeText, TextGrammar, as_function, text_of
 from hoshikage_server.errors import RequestError
 
 
@@ -29,7 +29,18 @@ def test_text_goes_on_behind_half_a_surrogate_pair(written: str, text: str) -> N
     assert "".join(map(bit_by_bit.feed, arguments)) + bit_by_bit.finish() == text
 
 
-@pytest.mark.parametrize("definition", ["a)|(?:b", "(a", r"[(]\(("])
+def test_a_call_that_was_cut_before_its_text_has_none() -> None:
+    """Its opening is no text; anything else is told as it is."""
+    assert [text_of(cut) for cut in ("", "{", '{ "inp', '{"input" :\n"', '{"input": 1}')] == [
+        "",
+        "",
+        "",
+        "",
+        '{"input": 1}',
+    ]
+
+
+@pytest.mark.parametrize("definition", ["a)|(?:b", "(a", r"[(]\((", "(" + "[" * 20_000])
 def test_a_regex_cannot_leave_its_brackets(definition: str) -> None:
     """It would be bound at one end only."""
     with pytest.raises(RequestError) as raised:
