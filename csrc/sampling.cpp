@@ -323,10 +323,9 @@ int32_t hsk_sampler_new(const hsk_model *model, const char *params, size_t n_byt
         common_sampler_ptr sampler = make_sampler(model->model.get(), sampling, seed);
         std::function<common_sampler_ptr()> without_grammar;
         if (has_grammar && sampling.grammar_lazy) {
-            sampling.grammar = {};
-            without_grammar = [shared = model->model, sampling, seed]() mutable {
-                return make_sampler(shared.get(), sampling, seed);
-            };
+            Sampling plain = sampling;
+            plain.grammar = {};
+            without_grammar = [shared = model->model, plain, seed]() mutable { return make_sampler(shared.get(), plain, seed); };
         }
         *out = new hsk_sampler{model->model,
                                std::move(sampler),

@@ -151,11 +151,10 @@ int32_t hsk_sequence_restore(hsk_context *context, int32_t seq_id, const char *b
     return hsk::guarded(error, [&] {
         hsk::require_sequence(*context, seq_id);
         context->rows[static_cast<size_t>(seq_id)] = hsk::no_row;
-        llama_memory_t memory = llama_get_memory(context->llama.get());
-        llama_memory_seq_rm(memory, seq_id, -1, -1);
+        hsk::clear(*context, seq_id);
         const auto *state = reinterpret_cast<const uint8_t *>(bytes);
         if (llama_state_seq_set_data(context->llama.get(), state, n_bytes, seq_id) != n_bytes) {
-            llama_memory_seq_rm(memory, seq_id, -1, -1);
+            hsk::clear(*context, seq_id);
             throw hsk::Failure(HSK_CONTEXT_FULL, "the KV cache has no room for the saved sequence");
         }
     });

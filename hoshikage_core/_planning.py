@@ -111,7 +111,8 @@ class Planner:
         # Of an answer that goes on after a crash, tokens can be copied that are none of the prompt.
         n_wanted = generation.n_prompt - 1
         n_held = min(sequence.n_computed, n_wanted)
-        others = {other.sequence.id: other.sequence.tokens for other in before}
+        # Pieces of what is scored are small: that would be a long wait.
+        others = {other.sequence.id: other.sequence.tokens for other in before if not other.sequence.is_scored}
         is_ready = self._prefixes.catch_up(sequence.id, sequence.tokens, others)
         sequence.n_cached += min(sequence.n_computed, n_wanted) - n_held
         return is_ready

@@ -16,6 +16,7 @@ from hoshikage_core.json_schema.charsets import Ranges
 N_STATES_MAX = 6_000
 WORK_MAX = 5_000_000  # of about half a microsecond each, for one schema, or for all that are made together
 _STATE_WORK = 8
+_RANGE_WORK = 4
 
 R = TypeVar("R")
 State = TypeVar("State", bound=Hashable)
@@ -137,7 +138,7 @@ def explore(start: State, step: Step[State], accepts: Callable[[State], bool]) -
                 numbers[target] = len(numbers)
                 queue.append(target)
             targets.setdefault(numbers[target], []).extend(ranges)
-        spend(_STATE_WORK * (1 + len(targets)))
+        spend(_STATE_WORK * (1 + len(targets)) + _RANGE_WORK * sum(map(len, targets.values())))
         edges.append({target: charsets.union(ranges) for target, ranges in targets.items()})
     return _trim(edges, [accepts(state) for state in numbers])
 

@@ -130,11 +130,11 @@ class _Parser:
             self.at = 1
             while self.text.startswith(("(?=", "(?!"), self.at):
                 looks.append(self.look())
-        node = self.choice()
+        node = self.sequence() if looks else self.choice()
+        if looks and self.peek() == "|":  # it looks ahead for the first of them only
+            self.unsupported(Reason("regex_group", "looks ahead, or has a group of an unknown kind"))
         if self.at < len(self.text):
             self.malformed(Reason("regex_unbalanced", "has an unbalanced parenthesis"))
-        if looks and isinstance(node, Choice):  # it looks ahead for the first of them only
-            self.unsupported(Reason("regex_group", "looks ahead, or has a group of an unknown kind"))
         return (Sequence((Anchor("begin"), node)) if looks else node), looks
 
     def look(self) -> Look:

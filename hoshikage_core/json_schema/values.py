@@ -44,7 +44,7 @@ class Matcher:
         """Whether a value matches the keywords of a schema that are not applied in place."""
         self._document.require_known(schema)
         for keyword in _UNCHECKED.get(type(value), ()):
-            if schema.get(keyword, True) is not True:
+            if keyword in schema and (schema[keyword] is not True or keyword == "contains"):
                 self._document.unsupported(schema, keyword, UNENFORCEABLE)
         if "type" in schema and not _has_type(
             value, [schema["type"]] if isinstance(schema["type"], str) else schema["type"]

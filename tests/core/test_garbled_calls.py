@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -36,6 +37,23 @@ def test_a_tag_is_mentioned(engine: Engine, temperature: float) -> None:
     parser.feed(text)
     parser.finish()
     assert parser.message == {"role": "assistant", "content": text}
+
+
+@pytest.mark.parametrize("temperature", [0, 1])
+def test_a_call_that_is_begun_is_held_to_its_grammar(engine: Engine, temperature: float) -> None:
+    """However unlikely the model finds it, and where it takes the likeliest token as well."""
+    parameters = {"type": "object", "properties": {"zone": {"enum": ["qx7#"]}}, "required": ["zone"]}
+    tool = {"type": "function", "function": {"name": "look", "parameters": parameters}}
+    asked = [{"role": "user", "content": "How are you?"}]
+    prompt = engine.model.chat().render(asked, tools=[tool], parallel_tool_calls=False)
+    begun = "Well, <tool_call>"
+    sampling = SamplingParams(temperature=temperature, seed=1)
+    answer = engine.stream(prompt, sampling, so_far=engine.model.tokenize(begun), max_tokens=100).result()
+    parser = MessageParser(prompt)
+    parser.feed(begun + answer.text)
+    parser.finish()
+    (call,) = parser.message["tool_calls"]
+    assert json.loads(call["function"]["arguments"]) == {"zone": "qx7#"}
 
 
 def test_white_space_before_the_end_of_a_call(engine: Engine) -> None:

@@ -193,6 +193,7 @@ TABLE: list[tuple[dict[str, Any], list[str], list[str]]] = [
         ['"ab1"', '"aBc"', '"B1"', '"aB1234"'],
     ),
     ({"type": "string", "pattern": "^(?!x$)(?!.*\\d)"}, ['""', '"xy"'], ['"x"', '"x\\n"', '"a1"', '"a\\r1"', '"a٣"']),
+    ({"type": "string", "pattern": "^(?!ab)(a|b)"}, ['"a"', '"ba"'], ['"ab"', '"c"']),
     ({"properties": {"a": {"type": "null"}}, "propertyNames": {"const": 1}}, ["{}"], ['{"a":null}']),
     # {"not": {}} is false
     ({"properties": {"a": {"not": {}}, "b": {"type": "null"}}}, ["{}", '{"b":null}'], ['{"a":null}']),

@@ -72,6 +72,7 @@ REFUSED: list[tuple[dict[str, Any], str, str]] = [
     # nor a list of values, where nothing here checks them against it
     ({"const": {"a": 1}, "dependentRequired": {"a": ["b"]}}, "#", "dependentRequired"),
     ({"const": [1], "contains": {"const": 2}}, "#", "contains"),
+    ({"const": [], "contains": True}, "#", "contains"),
     ({"enum": [{"a": 1}], "unevaluatedProperties": False}, "#", "unevaluatedProperties"),
     ({"enum": [[1]], "unevaluatedItems": False}, "#", "unevaluatedItems"),
     ({"enum": [{"a": 1}], "properties": {"a": {"not": {"const": 1}}}}, "#/properties/a", "not"),

@@ -154,6 +154,20 @@ def test_neighbours_keep_their_answers_and_their_pace(model: Model) -> None:
         assert len(scored.result().prompt_logprobs) == 999
 
 
+def test_nobody_waits_for_what_it_shares_with_them(model: Model) -> None:
+    """A prompt that begins like scored ones is computed at once, in pieces as large as ever."""
+    with model.engine(n_ctx=2048, parallel=3, n_batch=512) as engine:
+        prompt = text(600)
+        scored = [engine.stream(prompt, max_tokens=0, n_prompt_logprobs=0) for _ in range(2)]
+        plain = engine.stream([*prompt, 5], GREEDY, max_tokens=1)
+        n_steps = 0
+        while not plain.finished:
+            engine.step()
+            n_steps += 1
+        assert n_steps == 2
+        assert [len(one.result().prompt_logprobs) for one in scored] == [599, 599]
+
+
 def test_it_can_be_cancelled_in_between(engine: Engine) -> None:
     """What was scored until then is told; the next one is whole."""
     generation = engine.stream(text(300), max_tokens=0, n_prompt_logprobs=0)
