@@ -14,7 +14,7 @@ from hoshikage_core.json_schema import charsets
 from hoshikage_core.json_schema.charsets import Ranges
 
 N_STATES_MAX = 6_000
-WORK_MAX = 5_000_000  # of about half a microsecond each, for one schema, or for all that are made together
+WORK_MAX = 5_000_000  # of about half a microsecond each, for one schema
 _STATE_WORK = 8
 _RANGE_WORK = 4
 
@@ -31,6 +31,7 @@ class TooManyStatesError(Exception):
 class Meter:
     """The work of a schema, or of several, and what came of it."""
 
+    limit: int = WORK_MAX
     n_nodes: int = 0
     made: dict[Hashable, Any] = field(default_factory=dict)
 
@@ -39,14 +40,9 @@ _work: ContextVar[Meter | None] = ContextVar("work", default=None)
 
 
 @contextlib.contextmanager
-def metered(*, joins: bool = False) -> Iterator[Meter]:
-    """Bounds the work of what is made inside.
-
-    Args:
-        joins: It counts as a part of what it is inside of, if that is bounded as well.
-    """
-    outer = _work.get()
-    meter = outer if joins and outer is not None else Meter()
+def metered(limit: int = WORK_MAX) -> Iterator[Meter]:
+    """Bounds the work of what is made inside. It is none of what it is inside of: `spend` puts it on that's meter."""
+    meter = Meter(limit)
     token = _work.set(meter)
     try:
         yield meter
@@ -63,7 +59,7 @@ def spend(n_nodes: int) -> None:
     meter = _work.get()
     if meter is not None:
         meter.n_nodes += n_nodes
-        if meter.n_nodes > WORK_MAX:
+        if meter.n_nodes > meter.limit:
             raise TooManyStatesError
 
 
