@@ -14,7 +14,7 @@ from hoshikage_core._memory import Memory
 from hoshikage_core._rendering import Rendering
 from hoshikage_core._shape import Shape
 from hoshikage_core.errors import ChatTemplateError, InvalidArgumentError, JsonSchemaError, Reason
-from hoshikage_core.json_schema import enforceable
+from hoshikage_core.json_schema import TOOLS_WORK_MAX, enforceable, metered
 from hoshikage_core.prompt import ChatPrompt
 
 if TYPE_CHECKING:
@@ -115,15 +115,14 @@ class ChatTemplate:
             )
         required = bool(offered) and (tool_choice == "required" or tool_name is not None)
         aliases = _tool_names.aliases(called)
+        with metered(TOOLS_WORK_MAX):
+            callable_tools = [
+                self.memory.get(["tool", index, tool], functools.partial(_enforceable_tool, tool, index))
+                for index, tool in enumerate(offered)
+                if tool_name in (None, tool["function"]["name"])
+            ]
         shape = Shape(
-            tools=_aliased(
-                aliases,
-                [
-                    self.memory.get(["tool", index, tool], functools.partial(_enforceable_tool, tool, index))
-                    for index, tool in enumerate(offered)
-                    if tool_name in (None, tool["function"]["name"])
-                ],
-            ),
+            tools=_aliased(aliases, callable_tools),
             names=aliases,
             is_required=required,
             is_parallel=parallel_tool_calls,

@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from hoshikage_core.errors import JsonSchemaError, Reason
-from hoshikage_core.json_schema.automaton import TooManyStatesError, metered
+from hoshikage_core.json_schema.automaton import WORK_MAX, TooManyStatesError, metered, spend
 from hoshikage_core.json_schema.carrier import Carrier
 from hoshikage_core.json_schema.document import Document
 from hoshikage_core.json_schema.emit import Emitter
@@ -19,7 +19,10 @@ from hoshikage_core.json_schema.finite import Finite
 from hoshikage_core.json_schema.gather import Gatherer
 from hoshikage_core.json_schema.seal import complete_grammar
 
-__all__ = ["complete_grammar", "enforceable"]
+__all__ = ["TOOLS_WORK_MAX", "complete_grammar", "enforceable", "metered"]
+
+TOOLS_WORK_MAX = 4 * WORK_MAX
+"""Of all the schemas of one request; to be given to ``metered``."""
 
 
 def enforceable(schema: Mapping[str, Any] | bool, *, strict: bool = True) -> dict[str, Any]:
@@ -36,10 +39,12 @@ def enforceable(schema: Mapping[str, Any] | bool, *, strict: bool = True) -> dic
         JsonSchemaError: The schema is malformed, contradicts itself, is too large, or cannot be enforced.
     """
     try:
-        with metered():
-            return _enforceable(schema, strict)
+        with metered() as meter:
+            made = _enforceable(schema, strict)
+        spend(meter.n_nodes)
     except TooManyStatesError:
         raise JsonSchemaError("#", "", Reason("schema_too_large", "is too large")) from None
+    return made
 
 
 def _enforceable(schema: Mapping[str, Any] | bool, is_strict: bool) -> dict[str, Any]:

@@ -29,8 +29,9 @@ class TooManyStatesError(Exception):
 
 @dataclass
 class Meter:
-    """The work of a schema, and what came of it."""
+    """The work of a schema, or of several, and what came of it."""
 
+    limit: int = WORK_MAX
     n_nodes: int = 0
     made: dict[Hashable, Any] = field(default_factory=dict)
 
@@ -39,9 +40,9 @@ _work: ContextVar[Meter | None] = ContextVar("work", default=None)
 
 
 @contextlib.contextmanager
-def metered() -> Iterator[Meter]:
-    """Bounds the work of what is made inside."""
-    meter = Meter()
+def metered(limit: int = WORK_MAX) -> Iterator[Meter]:
+    """Bounds the work of what is made inside. It is none of what it is inside of: `spend` puts it on that's meter."""
+    meter = Meter(limit)
     token = _work.set(meter)
     try:
         yield meter
@@ -58,7 +59,7 @@ def spend(n_nodes: int) -> None:
     meter = _work.get()
     if meter is not None:
         meter.n_nodes += n_nodes
-        if meter.n_nodes > WORK_MAX:
+        if meter.n_nodes > meter.limit:
             raise TooManyStatesError
 
 

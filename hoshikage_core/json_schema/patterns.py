@@ -13,6 +13,7 @@ from hoshikage_core.json_schema.charsets import Ranges
 from hoshikage_core.json_schema.regex import Anchor, Choice, Node, RegexError, Repeat, Sequence
 
 _N_NODES_MAX = 20_000
+_CHAR_WORK = 20
 
 
 @remembered(256)
@@ -23,6 +24,7 @@ def compile_pattern(pattern: str) -> Dfa:
         RegexError: It is malformed, or uses what is no regular language or differs between dialects.
         TooManyStatesError: Its automaton is too large.
     """
+    spend(_CHAR_WORK * len(pattern))
     tree, looks = regex.parse(pattern)
     automata = [_determinize(tree)]
     for look in looks:

@@ -7,6 +7,7 @@ matches before a last newline), the tree holds what is a match for both.
 from __future__ import annotations
 
 import functools
+import re
 from dataclasses import dataclass
 from typing import Literal, NoReturn, TypeAlias
 
@@ -16,9 +17,10 @@ from hoshikage_core.json_schema.charsets import Ranges
 
 _DEPTH_MAX = 50
 _N_REPEATS_MAX = 2_000
-_BOUNDS_LENGTH_MAX = 15  # characters: enough for two such numbers, and few enough to read them as such
-_TOO_OFTEN = Reason("regex_repeats_much", "repeats more than {limit} times", limit=_N_REPEATS_MAX)
+_BOUNDS = re.compile(r"\{([0-9]*)(,?)([0-9]*)\}")
+_N_DIGITS_MAX = 9  # of a bound
 _OPEN_BOUND = Reason("regex_open_bound", "holds {{,n}}, which means different things in different dialects")
+_REPEATS_MUCH = Reason("regex_repeats_much", "repeats more than {limit} times", limit=_N_REPEATS_MAX)
 _ODD_CLASS = Reason(
     "regex_odd_class", "has a class that begins with ], which means different things in different dialects"
 )
@@ -171,7 +173,7 @@ class _Parser:
         if high is not None and low > high:
             self.malformed(Reason("regex_bounds", "repeats from {low} to {high} times", low=low, high=high))
         if max(low, high or 0) > _N_REPEATS_MAX:
-            self.unsupported(_TOO_OFTEN)
+            self.unsupported(_REPEATS_MUCH)
         self.take("?")  # lazy: the same texts match
         if self.peek() in ("*", "+", "?") or (self.at < len(self.text) and self.quantifier() is not None):
             self.malformed(Reason("regex_repeats_repetition", "repeats a repetition"))
@@ -183,15 +185,17 @@ class _Parser:
                 return bounds
         if self.peek() != "{":
             return None
-        body, brace, _ = self.text[self.at + 1 :].partition("}")
-        low, comma, high = body.partition(",")
-        if not brace or not all(part.isascii() and part.isdigit() for part in (low, high or "0")):
-            if low == "" and comma:
-                self.unsupported(_OPEN_BOUND)
+        found = _BOUNDS.match(self.text, self.at)
+        if found is None:
             return None  # a brace that is text
-        if len(body) > _BOUNDS_LENGTH_MAX:
-            self.unsupported(_TOO_OFTEN)
-        self.at += len(body) + 2
+        low, comma, high = found.groups()
+        if not low:
+            if comma:
+                self.unsupported(_OPEN_BOUND)
+            return None
+        if max(len(low), len(high)) > _N_DIGITS_MAX:
+            self.unsupported(_REPEATS_MUCH)
+        self.at = found.end()
         if not comma:
             return int(low), int(low)
         return int(low), int(high) if high else None
@@ -218,8 +222,8 @@ class _Parser:
         if self.take("?"):
             self.at += self.text.startswith("P<", self.at)  # Python's spelling of a named group
             if self.take("<"):
-                name, end, _ = self.text[self.at :].partition(">")
-                if not end or not name.isidentifier():
+                name = self.text[self.at : max(self.text.find(">", self.at), 0)]
+                if not name.isidentifier():
                     self.unsupported(Reason("regex_looks_behind", "looks behind"))
                 self.at += len(name) + 1
             elif not self.take(":"):
@@ -277,9 +281,9 @@ class _Parser:
 
     def code_point(self, kind: str) -> Ranges:
         if kind == "u" and self.take("{"):
-            digits, end, _ = self.text[self.at :].partition("}")
+            digits = self.text[self.at : max(self.text.find("}", self.at), 0)]
             self.at += len(digits) + 1
-            code = self.hexadecimal(digits if end else "")
+            code = self.hexadecimal(digits)
         else:
             code = self.hexadecimal(self.take_n(2 if kind == "x" else 4))
             if 0xD800 <= code < 0xDC00 and self.text.startswith("\\u", self.at):

@@ -6,18 +6,21 @@ import json
 import re
 from typing import Annotated, Any, Literal, NamedTuple
 
+import gevent
 import msgspec
 from msgspec import Meta
 
-from hoshikage_server.api.lark import LarkError, as_regex
+from hoshikage_server.api.lark import LarkError, as_regex, is_balanced
 from hoshikage_server.engines.sampling import Text
 from hoshikage_server.errors import RequestError
+from hoshikage_server.messages import said
 
 FIELD = "input"
 Syntax = Literal["lark", "regex"]
 Definition = Annotated[Text, Meta(max_length=20_000)]
+_OPENING = f'{{"{FIELD}":"'
 _BEGIN = re.compile(rf'\s*\{{\s*"{FIELD}"\s*:\s*"')
-# As many whole characters as there are; of a surrogate pair both halves, or one of which the other cannot come.
+# As many whole characters as there are. The first half of a surrogate pair waits for what follows it.
 _WHOLE = re.compile(
     r'(?:[^"\\]'
     r'|\\["\\/bfnrt]'
@@ -67,7 +70,11 @@ def as_arguments(text: str) -> str:
 
 def _regex(grammar: TextGrammar, param: str) -> str:
     if grammar.syntax == "regex":
+        if not is_balanced(grammar.definition):
+            reason = said("reason_no_regex", why=said("reason_regex_unbalanced"))
+            raise RequestError("invalid_tool_grammar", param=param, reason=reason)
         return grammar.definition
+    gevent.sleep(0)  # others get their turn: a request may have hundreds of these, which take milliseconds each
     try:
         return as_regex(grammar.definition)
     except LarkError as error:
@@ -105,14 +112,14 @@ class FreeText:
         whole = _WHOLE.match(self._rest)
         assert whole is not None
         self._rest = self._rest[whole.end() :]
-        # A model may write line breaks as they are, and half of a pair, which no text can hold.
-        added = _HALF.sub("\N{REPLACEMENT CHARACTER}", json.loads(f'"{whole[0]}"', strict=False))
+        written: str = json.loads(f'"{whole[0]}"', strict=False)  # a model may write line breaks as they are
+        added = _HALF.sub("\N{REPLACEMENT CHARACTER}", written)
         self.text += added
         return added
 
     def finish(self) -> str:
         """The arguments are whole (or cut); returns what is still to be added to the text."""
-        if self._is_begun:
+        if self._is_begun or _OPENING.startswith("".join(self._rest.split())):  # cut before the text
             return ""
         self.text = self._rest
         return self.text

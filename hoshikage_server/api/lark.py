@@ -6,7 +6,6 @@ is refused. Which of several readings Lark's lexer would prefer makes no differe
 
 from __future__ import annotations
 
-import contextlib
 import functools
 import re
 from collections.abc import Iterator
@@ -24,8 +23,8 @@ _TOKENS = re.compile(
   | (?P<line>\n)
   | (?P<regex>/(?!/)(?:\\.|[^/\\\n])+/[a-z]*)
   | (?P<text>"(?:\\.|[^"\\\n])*"i?)
-  | (?P<name>[!?]*_*[a-zA-Z][a-zA-Z0-9_]*)
-  | (?P<number>\d+)
+  | (?P<name>(?:[!?]+(?=_*[a-z]))?_*[a-zA-Z][a-zA-Z0-9_]*)
+  | (?P<number>[0-9]+)
   | (?P<directive>%[a-z]+)
   | (?P<sign>\.\. | -> | [:|()\[\]+*?~.,{}-])
     """,
@@ -54,6 +53,7 @@ _COMMON = {
     "NEWLINE": r"(?:\r?\n)+",
 }
 _ESCAPES = {"n": "\n", "t": "\t", "r": "\r", "f": "\f", '"': '"', "\\": "\\"}
+_BRACKET = re.compile(r"\\.|\[(?:\\.|[^\]\\])*|([()])", re.DOTALL)
 _ESCAPE = re.compile(r"\\(?:x([0-9a-fA-F]{2})|u([0-9a-fA-F]{4})|U([0-9a-fA-F]{8})|(.))")
 
 
@@ -84,6 +84,17 @@ def as_regex(grammar: str) -> str:
     """
     definitions, ignored = _read(grammar)
     return _Expansion(definitions, ignored).whole()
+
+
+def is_balanced(pattern: str) -> bool:
+    """Whether a regular expression closes what it opens, and nothing else: what is around it stays as it is."""
+    depth = 0
+    for found in _BRACKET.finditer(pattern):
+        if found[1]:
+            depth += 1 if found[1] == "(" else -1
+            if depth < 0:
+                return False
+    return depth == 0
 
 
 def _tokens(grammar: str) -> Iterator[_Token]:
@@ -166,14 +177,15 @@ class _Expansion:
 
     Attributes:
         between: What may stand before any terminal of a rule.
+        depth: Of names and brackets that are being read.
     """
 
     def __init__(self, definitions: dict[str, list[_Token]], ignored: list[list[_Token]]) -> None:
         self._definitions = definitions
         self._made: dict[str, str] = {}
         self._under_way: list[str] = []
-        self._depth = 0
         self._n_chars = 0
+        self.depth = 0
         skipped = "|".join(_Reading(self, tokens, is_rule=False).whole() for tokens in ignored)
         self.between = f"(?:{skipped})*" if skipped else ""
 
@@ -190,28 +202,22 @@ class _Expansion:
                 raise LarkError(said("lark_undefined", name=name))
             if name in self._under_way:
                 raise LarkError(said("lark_recursive", name=name))
+            self.deepen()
             self._under_way.append(name)
-            with self.deeper():
-                is_rule = not name.isupper()
-                self._made[name] = _Reading(self, self._definitions[name], is_rule=is_rule).whole()
+            is_rule = not name.isupper()
+            self._made[name] = _Reading(self, self._definitions[name], is_rule=is_rule).whole()
             self._under_way.pop()
+            self.depth -= 1
+            self._n_chars += len(self._made[name])
+            if self._n_chars > _TOTAL_MAX:
+                raise LarkError(said("lark_too_large"))
         return self._made[name]
 
-    @contextlib.contextmanager
-    def deeper(self) -> Iterator[None]:
-        """Reads what stands within a name, or within brackets."""
-        if self._depth == _DEPTH_MAX:
+    def deepen(self) -> None:
+        """Another name or bracket within what is being read."""
+        self.depth += 1
+        if self.depth > _DEPTH_MAX:
             raise LarkError(said("lark_too_large"))
-        self._depth += 1
-        yield
-        self._depth -= 1
-
-    def counted(self, made: str) -> str:
-        """The same, which is put into an expression."""
-        self._n_chars += len(made)
-        if self._n_chars > _TOTAL_MAX:
-            raise LarkError(said("lark_too_large"))
-        return made
 
 
 class _Reading:
@@ -228,20 +234,26 @@ class _Reading:
         made = self._choice()
         if self._at < len(self._tokens):
             self._unreadable()
-        if len(made) > _LENGTH_MAX:
-            raise LarkError(said("lark_too_large"))
         return made
 
     def _choice(self) -> str:
         options = [self._sequence()]
+        n_chars = len(options[0])
         while self._take("|"):
             options.append(self._sequence())
+            n_chars += len(options[-1])
+            if n_chars > _LENGTH_MAX:
+                raise LarkError(said("lark_too_large"))
         return f"(?:{'|'.join(options)})" if len(options) > 1 else options[0]
 
     def _sequence(self) -> str:
         parts: list[str] = []
+        n_chars = 0
         while self._at < len(self._tokens) and self._peek() not in ("|", ")", "]", "->"):
             parts.append(self._repeated(self._atom()))
+            n_chars += len(parts[-1])
+            if n_chars > _LENGTH_MAX:
+                raise LarkError(said("lark_too_large"))
         if self._take("->"):  # a name in the tree that Lark makes
             self._next()
         return "".join(parts)
@@ -260,31 +272,34 @@ class _Reading:
 
     def _atom(self) -> str:
         token = self._next()
-        if token.text not in ("(", "["):
-            return self._expansion.counted(self._leaf(token))
-        with self._expansion.deeper():
+        if token.text in ("(", "["):
+            self._expansion.deepen()
             inner = self._choice()
-        if not self._take(")" if token.text == "(" else "]"):
-            self._unreadable()
-        return f"(?:{inner})?" if token.text == "[" else inner
-
-    def _leaf(self, token: _Token) -> str:
+            if not self._take(")" if token.text == "(" else "]"):
+                self._unreadable()
+            self._expansion.depth -= 1
+            return f"(?:{inner})?" if token.text == "[" else inner
         if token.kind == "common":
             return _COMMON[token.text]
         if token.kind == "name" and self._peek() != "{":
+            is_terminal = token.text.isupper()
+            if not (is_terminal or self._is_rule):  # a terminal has no rules in it
+                self._unreadable()
             made = self._expansion.of(token.text)
-            if not token.text.isupper():
+            if not is_terminal:
                 return made
         elif token.kind == "text":
             made = self._literal(token)
         elif token.kind == "regex":
-            made = _regex(token)
+            made = self._regex(token)
         else:
             self._unreadable()
         return self._expansion.between + made if self._is_rule else made
 
     def _literal(self, token: _Token) -> str:
         text = _unescape(token.text.rstrip("i")[1:-1])
+        if any("\ud800" <= char <= "\udfff" for char in text):
+            self._unreadable()
         if self._take(".."):
             last = self._next()
             high = _unescape(last.text[1:-1])
@@ -292,8 +307,16 @@ class _Reading:
                 self._unreadable()
             return f"[{_escape(text)}-{_escape(high)}]"
         if token.text.endswith("i"):
-            return "".join(f"[{_escape(char.lower())}{_escape(char.upper())}]" for char in text)
+            return "".join(map(_in_any_case, text))
         return _escape(text)
+
+    def _regex(self, token: _Token) -> str:
+        body, _, flags = token.text[1:].rpartition("/")
+        if flags:
+            raise LarkError(said("lark_flags", name=token.text))
+        if not is_balanced(body):
+            self._unreadable()
+        return f"(?:{body})"
 
     def _peek(self) -> str:
         return self._tokens[self._at].text if self._at < len(self._tokens) else ""
@@ -314,13 +337,6 @@ class _Reading:
         raise LarkError(said("lark_unreadable", line=place))
 
 
-def _regex(token: _Token) -> str:
-    body, _, flags = token.text[1:].rpartition("/")
-    if flags:
-        raise LarkError(said("lark_flags", name=token.text))
-    return f"(?:{body})"
-
-
 def _unescape(text: str) -> str:
     def char(found: re.Match[str]) -> str:
         code = found[1] or found[2] or found[3]
@@ -329,6 +345,11 @@ def _unescape(text: str) -> str:
         return _ESCAPES.get(found[4], found[0])
 
     return _ESCAPE.sub(char, text)
+
+
+def _in_any_case(char: str) -> str:
+    forms = (form for form in (char, char.lower(), char.upper()) if len(form) == 1)
+    return f"[{''.join(map(_escape, forms))}]"
 
 
 def _escape(text: str) -> str:

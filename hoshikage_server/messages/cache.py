@@ -7,9 +7,9 @@ from hoshikage_server.messages.message import Message
 CACHE: dict[str, Message] = {
     "cli_cache": Message("計算済みのプロンプトの再利用を調べます。", "Look into what is reused of earlier prompts."),
     "cli_cache_explain": Message(
-        "最近のプロンプトで計算を省けた分と、もっと省けなかった理由を表示します。\n"
+        "最近のプロンプトで計算を省けた分と、もっと省けなかった理由を表示します。\n\n"
         "見込みは、前のプロンプトと先頭から一致するトークンの数です。",
-        "Show how much of the last prompts was reused, and why not more.\n"
+        "Show how much of the last prompts was reused, and why not more.\n\n"
         "Expected are the tokens that a prompt has in common with the beginning of an earlier one.",
     ),
     "cli_cache_json": Message(

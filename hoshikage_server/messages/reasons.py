@@ -263,7 +263,7 @@ REASONS: dict[str, Message] = {
     "reason_no_regex": Message("正規表現として読めません。{why}", "is no regular expression: it {why}"),
     "reason_regex_unenforceable": Message("守らせることができません。{why}", "cannot be enforced: it {why}"),
     "reason_regex_too_large": Message("大きすぎて、守らせることができません", "cannot be enforced: it is too large"),
-    "reason_regex_unbalanced": Message("閉じかっこが余っています", "has an unbalanced parenthesis"),
+    "reason_regex_unbalanced": Message("かっこの対応が取れていません", "has an unbalanced parenthesis"),
     "reason_regex_too_deep": Message("入れ子が深すぎます（{limit} 段まで）", "is nested deeper than {limit} levels"),
     "reason_regex_repeats_anchor": Message("^ や $ は繰り返せません", "repeats an anchor"),
     "reason_regex_bounds": Message(

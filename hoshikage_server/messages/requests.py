@@ -267,7 +267,7 @@ REQUESTS: dict[str, Message] = {
         "Invalid '{param}': it must not hold the character NUL (U+0000). Please remove it.",
     ),
     "grammar_dead_end": Message(
-        "文法またはスキーマが求める文字を、このモデルの語彙では書けません(または 'logit_bias' がすべて禁じています)。"
+        "文法またはスキーマが求める文字を、このモデルの語彙では書けません（または 'logit_bias' がすべて禁じています）。"
         "文法を見直すか、別のモデルを使ってください。",
         "The grammar leaves no token to choose: this model's vocabulary cannot spell what the grammar or schema asks "
         "for (or 'logit_bias' forbids it). Change the grammar, or use another model.",

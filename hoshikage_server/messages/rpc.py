@@ -7,8 +7,8 @@ from hoshikage_server.messages.message import Message
 RPC: dict[str, Message] = {
     "cli_rpc_worker": Message(
         "ほかのマシンで動くモデルの計算を、このマシンで分担します。\n\n"
-        "GPU があれば GPU を、なければ CPU とメモリを提供します。使う側では HOSHIKAGE_RPC_SERVERS か、"
-        "モデルの rpc_servers にこのワーカーを指定します。同時に使えるのは 1 つのモデルだけです。",
+        "GPUがあればGPUを、なければCPUとメモリを提供します。使う側では HOSHIKAGE_RPC_SERVERS か、"
+        "モデルの rpc_servers にこのワーカーを指定します。同時に使えるのは一つのモデルだけです。",
         "Let this machine compute parts of models that run on others.\n\n"
         "It offers its GPUs, or else its CPU and RAM. Whoever uses it names it in HOSHIKAGE_RPC_SERVERS, or in a "
         "model's rpc_servers. It serves one model at a time.",
@@ -17,11 +17,11 @@ RPC: dict[str, Message] = {
     "cli_rpc_port": Message("待ち受けるポート（50052）。", "Port to listen on (50052)."),
     "cli_rpc_threads": Message("計算スレッドの数（HOSHIKAGE_THREADS）。", "Compute threads (HOSHIKAGE_THREADS)."),
     "cli_rpc_cache": Message(
-        "受け取った重みを HOSHIKAGE_CACHE_DIR の rpc に残し、次から送信を省く（--no-cache）。",
+        "受け取った重みを HOSHIKAGE_CACHE_DIR の rpc に残し、次からの送信を省きます（--no-cache）。",
         "Keep the weights that come in HOSHIKAGE_CACHE_DIR, below rpc, so that they are not sent again (--no-cache).",
     ),
     "cli_rpc_trust": Message(
-        "認証がないことを承知のうえで、ほかのマシンからの接続を受け付ける。",
+        "認証がないことを承知のうえで、ほかのマシンからの接続を受け付けます。",
         "Let other machines connect, though nobody has to say who they are.",
     ),
     "rpc_exposed": Message(

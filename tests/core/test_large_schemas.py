@@ -99,8 +99,11 @@ def test_5000_optional_properties(smollm2_path: Path) -> None:
             True,
         ),
         ({"type": "string", "pattern": r"^(?!\w{2000}x)"}, True),  # hundreds of ranges of letters, again and again
+        ({"type": "string", "pattern": "{" * 500_000}, True),
+        ({"properties": {str(i): {"pattern": f"[{i}{'ab' * 24_000}]"} for i in range(20)}}, True),
+        ({"type": "string", "pattern": "(?<a>)" * 20_000}, False),
     ],
-    ids=["required", "counted", "items", "a number", "numbers", "letters"],
+    ids=["required", "counted", "items", "a number", "numbers", "letters", "braces", "patterns", "groups"],
 )
 def test_what_would_take_long_is_refused(schema: dict[str, Any], is_refused: bool) -> None:
     """Either way the answer comes soon."""
@@ -111,3 +114,21 @@ def test_what_would_take_long_is_refused(schema: dict[str, Any], is_refused: boo
     else:
         assert schema_to_grammar(schema)
     assert time.process_time() - began < LIMIT_S
+
+
+def test_many_tools_have_little_more_time_than_one(tiny_model_path: Path) -> None:
+    """Each of them would be allowed alone."""
+    tools: list[dict[str, Any]] = []
+    for i in range(100):
+        text = {"type": "string", "pattern": f"^(a|b)*a(a|b){{11}}{i}$"}
+        parameters = {"type": "object", "properties": {"text": text}, "required": ["text"]}
+        tools.append({"type": "function", "function": {"name": f"tool{i}", "parameters": parameters, "strict": True}})
+    messages = [{"role": "user", "content": "Hi!"}]
+    with Model(tiny_model_path) as model:
+        chat = model.chat()
+        assert chat.render(messages, tools=tools[:1]).grammar
+        began = time.process_time()
+        with pytest.raises(JsonSchemaError) as raised:
+            chat.render(messages, tools=tools)
+        assert str(raised.value.where).startswith("tools[")
+        assert time.process_time() - began < 3 * LIMIT_S

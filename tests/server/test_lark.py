@@ -39,6 +39,7 @@ TAKEN = [
     ("start: /a\\/b|c/ _NL\n_NL: \"\\n\"", ["a/b\n", "c\n"], ["a/b", "a\n"]),
     ("%import common (WS_INLINE, CNAME)\n%import common.SIGNED_NUMBER -> N\nstart: CNAME WS_INLINE N",
      ["a_1 \t-2.5e3"], ["1a 2", "a2"]),
+    ("start: \"a\"?B \"ß1\"i\nB: \"b\"", ["abß1", "bß1"], ["a", "abS1"]),
     ("start: \"a\"~2..3 | (\"b\" | ) \"c\"", ["aa", "aaa", "c", "bc"], ["a", "aaaa", "b"]),
 ]  # fmt: skip
 
@@ -55,7 +56,8 @@ def test_a_grammar_takes_what_lark_would(grammar: str, good: list[str], bad: lis
 DOUBLING = "start: a0\n" + "\n".join(f"a{i}: a{i + 1} a{i + 1}" for i in range(30)) + '\na30: "x"'
 WIDE = f'start: {" ".join(f"a{i}" for i in range(50))}\nlong: "{"x" * 20_000}"\n'
 WIDE += "\n".join(f'a{i}: long "x"' for i in range(50))
-BRACKETED = "start: a0\n" + "\n".join(f"a{i}: {'(' * 39}a{i + 1}{')' * 39}" for i in range(30)) + '\na30: "x"'
+DEEP = "".join(f"a{i}: {'(' * 30} a{i + 1} {')' * 30}\n" for i in range(30)) + 'a30: "x"\nstart: a0'
+LONG = "".join(f"a{i}: a{i + 1} a{i + 1}\n" for i in range(10)) + f'a10: "{"x" * 40}"\nstart: ((({"a0 " * 5000})))'
 # Less than a definition may be long, and hundreds of millions of characters
 REPEATED = f'long: "{"x" * 500}"\na: {"long " * 90}\nstart: {"a " * 9_000}'
 REFUSED = [
@@ -78,7 +80,14 @@ REFUSED = [
     (DOUBLING, "too large"),
     ("start: " + "(" * 20_000, "too large"),
     (WIDE, "too large"),
-    (BRACKETED, "too large"),
+    (DEEP, "too large"),
+    (LONG, "too large"),
+    ('start: "a"\nblank: " "\n%ignore blank', "line 3"),
+    ("start: A\nA: b\nb: /x/", "line 2"),
+    ("start: /a)|(b/", "line 1"),
+    ("start: /(a/ /b)/", "line 1"),
+    ('start: "\\ud800"', "line 1"),
+    ('start: "a"~\u0663', "line 1"),
     ("\n".join(f"a{i}: a{i + 1}" for i in range(100)) + '\na100: "x"\nstart: a0', "too large"),
 ]
 
