@@ -81,7 +81,9 @@ def test_a_cache(tmp_path: Path) -> None:
 def test_no_place_for_a_cache(tmp_path: Path) -> None:
     """The folder is told, and what to do."""
     (tmp_path / "cache").write_bytes(b"")
-    told = hoshikage(tmp_path, "rpc-worker", "--cache", HOSHIKAGE_CACHE_DIR=str(tmp_path / "cache"))
+    # The default port is one that any connection of another test may have got.
+    command = ("rpc-worker", "--port", str(free_port()), "--cache")
+    told = hoshikage(tmp_path, *command, HOSHIKAGE_CACHE_DIR=str(tmp_path / "cache"))
     assert (told.returncode, told.stdout) == (1, "")
     assert str(tmp_path / "cache" / "rpc") in told.stderr
     assert "--cache" in told.stderr
