@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from set_tool import SCHEMA
 from tiny_gguf import IM_END
 
 from hoshikage_core import (
@@ -258,13 +259,7 @@ def test_a_grammar_decides_about_the_end(name: str) -> None:
 @given(seed=st.integers(0, 2**32))
 def test_schema_binds(engine: Engine, seed: int) -> None:
     """The text of a random model is JSON of the schema's shape."""
-    schema = {
-        "type": "object",
-        "properties": {"on": {"type": "boolean"}, "level": {"enum": [1, 2, 3]}},
-        "required": ["on", "level"],
-        "additionalProperties": False,
-    }
-    answer = engine.generate("star", SamplingParams(seed=seed, json_schema=schema), max_tokens=200)
+    answer = engine.generate("star", SamplingParams(seed=seed, json_schema=SCHEMA), max_tokens=200)
     assert answer.finish_reason == "stop"
     value = json.loads(answer.text)
     assert isinstance(value["on"], bool)

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from set_tool import SCHEMA, TOOL, USER
 from tiny_gguf import CHATML, IM_START, TinyModel
 
 from hoshikage_core import (
@@ -21,14 +22,6 @@ from hoshikage_core import (
     SamplingParams,
 )
 
-USER = {"role": "user", "content": "star"}
-SCHEMA = {
-    "type": "object",
-    "properties": {"on": {"type": "boolean"}, "level": {"enum": [1, 2, 3]}},
-    "required": ["on", "level"],
-    "additionalProperties": False,
-}
-TOOL = {"type": "function", "function": {"name": "set", "parameters": SCHEMA}}
 SEEDED = SamplingParams(seed=3)
 
 

@@ -7,18 +7,11 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
+from set_tool import SCHEMA, TOOL, USER
 from tiny_gguf import CHATML, TinyModel
 
 from hoshikage_core import ChatPrompt, Engine, MessageParser, Model, SamplingParams
 
-USER = {"role": "user", "content": "star"}
-SCHEMA = {
-    "type": "object",
-    "properties": {"on": {"type": "boolean"}, "level": {"enum": [1, 2, 3]}},
-    "required": ["on", "level"],
-    "additionalProperties": False,
-}
-TOOL = {"type": "function", "function": {"name": "set", "parameters": SCHEMA}}
 SEEDED = SamplingParams(seed=3)
 
 

@@ -2,11 +2,36 @@
 
 from __future__ import annotations
 
+import json
+
 import gevent
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
-from hoshikage_server.api.free_text import FreeText, TextGrammar, as_function, text_of
+from hoshikage_server.api.free_text import FreeText, TextGrammar, as_arguments, as_function, text_of
 from hoshikage_server.errors import RequestError
+
+
+@given(st.text(), st.booleans(), st.data())
+def test_free_text_comes_back_from_any_cuts(text: str, is_ascii: bool, data: st.DataObject) -> None:
+    """However it is escaped and cut; what comes early is a beginning of it."""
+    arguments = json.dumps({"input": text}, ensure_ascii=is_ascii) if is_ascii else as_arguments(text)
+    cuts = sorted(data.draw(st.lists(st.integers(0, len(arguments)), max_size=5)))
+    free_text = FreeText()
+    told = ""
+    for begin, end in zip([0, *cuts], [*cuts, len(arguments)], strict=True):
+        told += free_text.feed(arguments[begin:end])
+        assert text.startswith(told)
+    assert told + free_text.finish() == free_text.text == text
+
+
+@pytest.mark.parametrize("arguments", ["", "{}", "no JSON", '{"other": "x"}'])
+def test_arguments_that_hold_no_free_text(arguments: str) -> None:
+    """They are the text themselves."""
+    free_text = FreeText()
+    assert free_text.feed(arguments) == ""
+    assert free_text.finish() == free_text.text == arguments
 
 
 @pytest.mark.parametrize(
@@ -19,10 +44,13 @@ from hoshikage_server.errors import RequestError
         (r"\ud83d\u0041\ude00b", "\ufffdA\ufffdb"),
         (r"\ud83d\ud83d\ude00", "\ufffd\N{GRINNING FACE}"),
         (r"\ud83d\nb", "\ufffd\nb"),
+        (r"\ude00a", "\ufffda"),
+        (r"\ud83d\n\ud83d\ud83d\ude00.", "\ufffd\n\ufffd\N{GRINNING FACE}."),
+        (r"\ud83d\u0041", "\ufffdA"),
     ],
 )
 def test_text_goes_on_behind_half_a_surrogate_pair(written: str, text: str) -> None:
-    """Arriving character by character, too."""
+    """A model may write it, for it is JSON; no text can hold it. Arriving character by character, too."""
     arguments = f'{{"input": "{written}"}}'
     whole, bit_by_bit = FreeText(), FreeText()
     assert whole.feed(arguments) + whole.finish() == text

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 from typing import Any
 
-import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from openai.types.responses import Response
@@ -24,7 +23,6 @@ from responses_frames import (
     token,
 )
 
-from hoshikage_server.api.free_text import FreeText, as_arguments
 from hoshikage_server.api.responses.events import ResponseEvents
 from hoshikage_server.api.responses.items import seal, unseal
 
@@ -194,40 +192,3 @@ def test_events_add_up_to_the_plain_response(frames: list[Any]) -> None:
             assert grown.arguments == item["arguments"]
     done_items = [event["item"] for event in events if event["type"] == "response.output_item.done"]
     assert done_items == events[-1]["response"]["output"]
-
-
-@given(st.text(), st.booleans(), st.data())
-def test_free_text_comes_back_from_any_cuts(text: str, is_ascii: bool, data: st.DataObject) -> None:
-    """However it is escaped and cut; what comes early is a beginning of it."""
-    arguments = json.dumps({"input": text}, ensure_ascii=is_ascii) if is_ascii else as_arguments(text)
-    cuts = sorted(data.draw(st.lists(st.integers(0, len(arguments)), max_size=5)))
-    free_text = FreeText()
-    told = ""
-    for begin, end in zip([0, *cuts], [*cuts, len(arguments)], strict=True):
-        told += free_text.feed(arguments[begin:end])
-        assert text.startswith(told)
-    assert told + free_text.finish() == free_text.text == text
-
-
-@pytest.mark.parametrize(
-    ("escaped", "text"),
-    [
-        (r"a\ud83db", "a\ufffdb"),
-        (r"\ude00a", "\ufffda"),
-        (r"\ud83d\n\ud83d\ud83d\ude00.", "\ufffd\n\ufffd\U0001f600."),
-        (r"\ud83d\u0041", "\ufffdA"),
-    ],
-)
-def test_half_a_surrogate_pair_does_not_end_free_text(escaped: str, text: str) -> None:
-    """A model may write it, for it is JSON; no text can hold it."""
-    arguments = f'{{"input": "{escaped}"}}'
-    free_text = FreeText()
-    assert "".join(map(free_text.feed, arguments)) == free_text.text == text
-
-
-@pytest.mark.parametrize("arguments", ["", "{}", "no JSON", '{"other": "x"}'])
-def test_arguments_that_hold_no_free_text(arguments: str) -> None:
-    """They are the text themselves."""
-    free_text = FreeText()
-    assert free_text.feed(arguments) == ""
-    assert free_text.finish() == free_text.text == arguments
