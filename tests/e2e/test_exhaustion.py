@@ -128,6 +128,19 @@ def test_no_descriptors_for_connections(start_server: StartServer) -> None:
     assert "Traceback" not in server.log
 
 
+def test_the_last_descriptor(start_server: StartServer) -> None:
+    """With the connection that took it, the shortage ends, and the log says so, though nobody comes afterwards."""
+    server = start_server()
+    assert server.get("/health") == {"status": "ok"}
+    with Descriptors(server.worker_pid(), 1):
+        last = server.connect()
+        wait_for(lambda: "no connection can be accepted" in server.log, 5, "it is told")
+        assert answers_health(last, server, 5)
+        last.close()
+        wait_for(lambda: "accepted again" in server.log, 5, "that is told too")
+    assert server.log.count("no connection can be accepted") == 1
+
+
 def test_no_descriptors_for_an_engine(start_server: StartServer) -> None:
     """503 that says why, whatever the number that is missing; with descriptors it works, and none is lost."""
     server = start_server()
