@@ -90,18 +90,29 @@ class Rendering:
         return None if fields is None else {**fields, "prompt": shown["prompt"]}
 
     def _own_calls(self, messages: Sequence[Mapping[str, Any]], shown: Mapping[str, Any]) -> dict[str, Any] | None:
-        shape = self.shape
-        own = shown
-        if list(shape.tools) != list(self.offered):
-            own = self._render(messages, tools=shape.tools)
-        if not _has_calls(own):
+        shape: Shape | None = self.shape
+        own = self._calls_of(messages, shown, self.shape.tools)
+        if own is not None and not _shape.enforces(own, self.shape) and not self.is_strict and not self.is_required:
+            # A format with tags for each argument knows of none that the schema does not show.
+            shape = _shape.with_shown_arguments(self.shape, self.offered)
+            if shape is not None and shape != self.shape:
+                own = self._calls_of(messages, shown, shape.tools)
+        if own is None or shape is None:
             return None
-        own = _tool_names.renamed(own, shape.names)
-        own = {**own, "parser": {**own["parser"], "arena": _arena.with_space_before_closing(own["parser"]["arena"])}}
         is_clear = not shape.names and not any(map(_tool_names.has_twin_arguments, shape.tools))
         if (is_clear and not self.is_strict and not self.is_required) or _shape.enforces(own, shape):
             return {**own, **_shape.own_calls(own, shape)}
         return self._plain(self._render(messages)) if self.is_required and not self.is_strict else None
+
+    def _calls_of(
+        self, messages: Sequence[Mapping[str, Any]], shown: Mapping[str, Any], tools: Sequence[Mapping[str, Any]]
+    ) -> dict[str, Any] | None:
+        """What llama.cpp makes of calls of these tools in the template's format; None if it knows none."""
+        own = dict(shown) if list(tools) == list(self.offered) else self._render(messages, tools=tools)
+        if not _has_calls(own):
+            return None
+        own = _tool_names.renamed(own, self.shape.names)
+        return {**own, "parser": {**own["parser"], "arena": _arena.with_space_before_closing(own["parser"]["arena"])}}
 
     def _plain(self, host: Mapping[str, Any]) -> dict[str, Any]:
         return {**host, **self._remembered("plain", host, lambda: _shape.plain_format(host, self.shape))}
@@ -110,7 +121,8 @@ class Rendering:
         """A shape's fields: of a conversation, they depend on nothing but how the answer begins."""
         shape = dataclasses.asdict(self.shape)
         flags = [self.is_strict, self.is_required, self.is_either]
-        return self.template.memory.get([what, shape, flags, self.request, rendered["generation_prompt"]], make)
+        key = [what, shape, self.offered, flags, self.request, rendered["generation_prompt"]]
+        return self.template.memory.get(key, make)
 
     def _with_schema(self) -> dict[str, Any]:
         schema = self.shape.json_schema

@@ -12,12 +12,14 @@ from hoshikage_core._arena import Arena
 from hoshikage_core._ffi import call_text, lib
 from hoshikage_core._gbnf import renamed as renamed_rules
 from hoshikage_core._tool_names import renamed
-from hoshikage_core.json_schema import complete_grammar
+from hoshikage_core.errors import JsonSchemaError
+from hoshikage_core.json_schema import complete_grammar, enforceable
 from hoshikage_core.prompt import TRIGGER_WORD
 
 _PEG_NATIVE = 2  # llama.cpp's COMMON_CHAT_FORMAT_PEG_NATIVE
 _RESPONSE_NAMES = ("response-format-schema", "response-format")
 _CALL_START, _CALL_END = "<tool_call>", "</tool_call>"
+_ELSEWHERE = frozenset({"allOf", "anyOf", "oneOf", "$ref"})  # where arguments may be named besides
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -86,6 +88,38 @@ def own_calls(rendered: Mapping[str, Any], shape: Shape) -> Fields:
     if not shape.is_parallel:
         arena = _arena.with_one_call(arena)
     return {**fields, "grammar": _grammar(arena, shape), "parser": {**rendered["parser"], "arena": arena}}
+
+
+def with_shown_arguments(shape: Shape, offered: Sequence[Mapping[str, Any]]) -> Shape | None:
+    """The shape with tools whose schemas show each argument; None where one cannot, and would be called without any.
+
+    What a tool takes besides the arguments that it names is given up.
+
+    Args:
+        shape: The shape.
+        offered: Its tools as the caller wrote them.
+    """
+    shown = []
+    for tool, written in zip(shape.tools, offered, strict=True):
+        if "properties" not in tool["function"]["parameters"]:
+            closed = _without_others(written["function"]["parameters"])
+            if closed is None:
+                return None
+            tool = {**tool, "function": {**tool["function"], "parameters": closed}}
+        shown.append(tool)
+    return dataclasses.replace(shape, tools=shown)
+
+
+def _without_others(parameters: Mapping[str, Any]) -> dict[str, Any] | None:
+    """A schema that takes no arguments but those that it names; None where that is not all that hides them."""
+    is_map = "additionalProperties" in parameters and not parameters.get("properties")
+    if is_map or _ELSEWHERE.intersection(parameters):
+        return None
+    try:
+        closed = enforceable({**parameters, "additionalProperties": False}, strict=False)
+    except JsonSchemaError:
+        return None
+    return closed if "properties" in closed else None
 
 
 def own_schema(rendered: Mapping[str, Any], shape: Shape) -> Fields | None:

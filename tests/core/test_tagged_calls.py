@@ -1,0 +1,74 @@
+"""Calls that a model may make in formats that have tags for each argument: the arguments that have to be there are."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import jsonschema
+import pytest
+
+from build_support.source import members_folder
+from hoshikage_core import ChatPrompt, Engine, MessageParser, Model, SamplingParams
+
+FOLDER = members_folder("models/templates/*") / "models" / "templates"
+DIGIT = {"type": "integer", "minimum": 0, "maximum": 9}
+NEEDED = {"type": "object", "properties": {"n": DIGIT}, "required": ["n"]}
+# By template: what ends its reasoning, if it has begun, and how a call begins.
+BEGUN = {
+    "Qwen3-Coder": ("", "<tool_call>\n<function="),
+    "GLM-4.6": ("", "<tool_call>"),
+    "MiniMax-M2": ("</think>\n\n", '<minimax:tool_call>\n<invoke name="'),
+}
+PLAIN = "<tool_call>"
+
+
+@pytest.fixture(scope="module")
+def engine(tiny_model_path: Path) -> Iterator[Engine]:
+    with Model(tiny_model_path) as model, model.engine(n_ctx=1024, n_threads=1) as engine:
+        yield engine
+
+
+def rendered(engine: Engine, template: str, parameters: dict[str, Any], **more: Any) -> ChatPrompt:
+    tool = {"type": "function", "function": {"name": "look", "parameters": parameters, **more}}
+    chat = engine.model.chat((FOLDER / f"{template}.jinja").read_text(encoding="utf-8"))
+    return chat.render([{"role": "user", "content": "?"}], tools=[tool], parallel_tool_calls=False)
+
+
+def called(engine: Engine, prompt: ChatPrompt, begun: str) -> dict[str, Any]:
+    """The arguments of the call that a random model goes on with."""
+    assert prompt.grammar_lazy
+    tokens = engine.model.tokenize(begun)
+    answer = engine.stream(prompt, SamplingParams(seed=1), so_far=tokens, max_tokens=200).result()
+    parser = MessageParser(prompt)
+    parser.feed(begun + answer.text)
+    parser.finish()
+    (call,) = parser.message["tool_calls"]
+    arguments: dict[str, Any] = json.loads(call["function"]["arguments"])
+    return arguments
+
+
+@pytest.mark.parametrize("template", BEGUN)
+def test_arguments_that_no_one_names(engine: Engine, template: str) -> None:
+    """A tool may take more than it names: what it names is asked for all the same, in the model's own format."""
+    parameters = {**NEEDED, "additionalProperties": True}
+    arguments = called(engine, rendered(engine, template, parameters), "".join(BEGUN[template]))
+    jsonschema.validate(arguments, {**parameters, "additionalProperties": False})
+
+
+@pytest.mark.parametrize("template", BEGUN)
+@pytest.mark.parametrize(
+    "parameters",
+    [
+        {"type": "object", "additionalProperties": DIGIT, "required": ["some"]},
+        {"type": "object", "anyOf": [NEEDED, {**NEEDED, "properties": {"n": {"const": 10}}}]},
+        {**NEEDED, "patternProperties": {"^x$": DIGIT}},
+    ],
+    ids=["a map", "one of two", "a pattern"],
+)
+def test_arguments_that_tags_cannot_hold(engine: Engine, template: str, parameters: dict[str, Any]) -> None:
+    """Such a tool is called with JSON."""
+    arguments = called(engine, rendered(engine, template, parameters), BEGUN[template][0] + PLAIN)
+    jsonschema.validate(arguments, parameters)
