@@ -7,12 +7,14 @@ open: text before a call that has to be made, several calls where one was asked 
 from __future__ import annotations
 
 import copy
-from collections.abc import Mapping
+import re
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 Arena = dict[str, Any]
 _LITERAL_KINDS = {"epsilon", "start", "end"}
 _UNSEEN_KINDS = {"epsilon", "end", "space"}
+_REGEX_SIGN = re.compile(r"[\^$\\.*+?()\[\]{}|]")
 _RUN_MAX = 16
 _REASONING_MAX = 4
 # Nine letters are an id for every template; Mistral's accept no other.
@@ -93,6 +95,58 @@ def with_one_call(arena: Mapping[str, Any]) -> Arena:
             if body["type"] == "repetition" and body["max_count"] == -1:
                 body["max_count"] = 1
     return edited
+
+
+def name_pattern(arena: Mapping[str, Any]) -> str | None:
+    """How a call begins up to its tool's name, as a regular expression whose group is the name with its quotes.
+
+    None where nothing comes before the name, so that any text could be one.
+    """
+    names: dict[str, list[str]] = {}
+    for before, named in _beginnings(arena):
+        patterns = [_pattern(arena, at) for at in before]
+        names.setdefault("".join(patterns), []).append(_pattern(arena, named))
+    if not names or "" in names:
+        return None
+    return "|".join(f"{before}({'|'.join(named)})" for before, named in names.items())
+
+
+def from_names(arena: Mapping[str, Any]) -> Arena:
+    """The arena of one call without what comes before its tool's name."""
+    edited = copy.deepcopy(dict(arena))
+    nodes = edited["parsers"]
+    has_call = _marks(edited, "tool")
+    for node in nodes:
+        if node["type"] == "repetition" and node["max_count"] == -1 and has_call[node["child"]]:
+            node["max_count"] = node["min_count"]
+    for _, named in _beginnings(arena):
+        for node in nodes:
+            if node["type"] == "sequence" and named in node["children"]:
+                node["children"] = node["children"][node["children"].index(named) :]
+    return edited
+
+
+def _beginnings(arena: Mapping[str, Any]) -> Iterator[tuple[list[int], int]]:
+    """Of each call: what comes before the part that holds its tool's name, and this part."""
+    nodes = arena["parsers"]
+    has_name = _marks(arena, "tool-name")
+    for node in nodes:
+        if node["type"] == "tag" and node["tag"] == "tool" and nodes[node["child"]]["type"] == "sequence":
+            children = nodes[node["child"]]["children"]
+            named = next((i for i, at in enumerate(children) if has_name[at]), None)
+            if named is not None:
+                yield children[:named], children[named]
+
+
+def _pattern(arena: Mapping[str, Any], at: int) -> str:
+    """What a parser of plain text takes, as a regular expression of C++'s."""
+    node = arena["parsers"][at]
+    if node["type"] == "literal":
+        return _REGEX_SIGN.sub(r"\\\g<0>", node["literal"])
+    if node["type"] == "space":
+        return r"\s*"
+    inner = "".join(_pattern(arena, child) for child in _children(node))
+    return f"(?:{inner})?" if node["type"] == "repetition" else inner
 
 
 def with_space_before_closing(arena: Mapping[str, Any]) -> Arena:

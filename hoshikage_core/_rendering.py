@@ -99,6 +99,8 @@ class Rendering:
                 own = self._calls_of(messages, shown, shape.tools)
         if own is None or shape is None:
             return None
+        if self.is_strict and not self.is_required and not _shape.is_bound(own):
+            return None
         is_clear = not shape.names and not any(map(_tool_names.has_twin_arguments, shape.tools))
         if (is_clear and not self.is_strict and not self.is_required) or _shape.enforces(own, shape):
             return {**own, **_shape.own_calls(own, shape)}

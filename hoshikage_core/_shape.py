@@ -14,11 +14,12 @@ from hoshikage_core._gbnf import renamed as renamed_rules
 from hoshikage_core._tool_names import renamed
 from hoshikage_core.errors import JsonSchemaError
 from hoshikage_core.json_schema import complete_grammar, enforceable
-from hoshikage_core.prompt import TRIGGER_WORD
+from hoshikage_core.prompt import TRIGGER_PATTERN, TRIGGER_WORD
 
 _PEG_NATIVE = 2  # llama.cpp's COMMON_CHAT_FORMAT_PEG_NATIVE
 _RESPONSE_NAMES = ("response-format-schema", "response-format")
 _CALL_START, _CALL_END = "<tool_call>", "</tool_call>"
+_UNSEEN_TRIGGER = ">>>(?!all)"  # functionary's: the prompt ends with ">>>", so the first call does not begin with it
 _ELSEWHERE = frozenset({"allOf", "anyOf", "oneOf", "$ref"})  # where arguments may be named besides
 
 
@@ -80,14 +81,30 @@ def own_calls(rendered: Mapping[str, Any], shape: Shape) -> Fields:
     fields: Fields = {"grammar_type": shape.grammar_type}
     if not enforces(rendered, shape):
         return {**fields, "grammar": complete_grammar(rendered["grammar"])}
-    if not rendered["grammar"]:
-        return {**fields, "grammar": ""}
     arena = rendered["parser"]["arena"]
+    if not rendered["grammar"]:
+        return {**fields, **_bound_from_the_name(arena, shape)}
     if shape.is_required:
         arena = _arena.without_content(arena)
     if not shape.is_parallel:
         arena = _arena.with_one_call(arena)
     return {**fields, "grammar": _grammar(arena, shape), "parser": {**rendered["parser"], "arena": arena}}
+
+
+def is_bound(rendered: Mapping[str, Any]) -> bool:
+    """Whether there is a way to tell that a call has begun, so that a grammar can take over."""
+    if not rendered["grammar"]:
+        return _arena.name_pattern(rendered["parser"]["arena"]) is not None
+    return all(trigger["value"] != _UNSEEN_TRIGGER for trigger in rendered["grammar_triggers"])
+
+
+def _bound_from_the_name(arena: Arena, shape: Shape) -> Fields:
+    """Binds calls that no tag announces. Until the name of a tool is there, it may be any JSON."""
+    pattern = _arena.name_pattern(arena)
+    if pattern is None:
+        return {"grammar": ""}
+    trigger = {"type": TRIGGER_PATTERN, "value": pattern}
+    return {"grammar": _grammar(_arena.from_names(arena), shape), "grammar_lazy": True, "grammar_triggers": (trigger,)}
 
 
 def with_shown_arguments(shape: Shape, offered: Sequence[Mapping[str, Any]]) -> Shape | None:

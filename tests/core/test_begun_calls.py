@@ -1,4 +1,4 @@
-"""Calls that a model may make in formats that have tags for each argument: the arguments that have to be there are."""
+"""Calls that a model may make, and begins: from there on a grammar holds them to the schema."""
 
 from __future__ import annotations
 
@@ -72,3 +72,29 @@ def test_arguments_that_tags_cannot_hold(engine: Engine, template: str, paramete
     """Such a tool is called with JSON."""
     arguments = called(engine, rendered(engine, template, parameters), BEGUN[template][0] + PLAIN)
     jsonschema.validate(arguments, parameters)
+
+
+@pytest.mark.parametrize("is_strict", [True, False])
+@pytest.mark.parametrize("begun", ['{"name": "look"', 'Well: {"type": "function",\n"name" :\t"look"'])
+def test_calls_without_a_tag(engine: Engine, begun: str, is_strict: bool) -> None:
+    """Llama 3.x writes nothing but JSON: a call is one once it has the name of a tool."""
+    prompt = rendered(engine, "meta-llama-Llama-3.1-8B-Instruct", NEEDED, strict=is_strict)
+    jsonschema.validate(called(engine, prompt, begun), NEEDED)
+
+
+def test_json_that_is_no_call(engine: Engine) -> None:
+    """Other JSON is content, as is a name of nothing."""
+    prompt = rendered(engine, "meta-llama-Llama-3.1-8B-Instruct", NEEDED)
+    begun = '{"name": "looks"'
+    tokens = engine.model.tokenize(begun)
+    answer = engine.stream(prompt, SamplingParams(seed=1), so_far=tokens, max_tokens=len(tokens) + 8).result()
+    parser = MessageParser(prompt)
+    parser.feed(begun + answer.text)
+    parser.finish()
+    assert parser.message == {"role": "assistant", "content": begun + answer.text}
+
+
+def test_a_strict_call_whose_begin_goes_unseen(engine: Engine) -> None:
+    """Functionary's calls begin with the name, as any text might: strict ones are asked for with tags."""
+    prompt = rendered(engine, "meetkai-functionary-medium-v3.2", NEEDED, strict=True)
+    jsonschema.validate(called(engine, prompt, "all\n" + PLAIN), NEEDED)
