@@ -38,7 +38,7 @@ class Rendering:
         json_schema: Any,
     ) -> None:
         self.template = template
-        self.messages: list[dict[str, Any]] = _conversation.merge_systems(messages)
+        self.messages: list[dict[str, Any]] = _conversation.in_order(_conversation.merge_systems(messages))
         self.offered = offered
         self.shape = shape
         self.json_schema = json_schema
@@ -61,6 +61,8 @@ class Rendering:
         shape, caps = self.shape, self.template.caps
         if not caps["supports_tool_calls"]:
             self.messages = _conversation.as_text(self.messages)
+        elif not caps["supports_parallel_tool_calls"]:
+            self.messages = _conversation.one_by_one(self.messages)
         if shape.tools:
             return self._with_tools()
         if shape.json_schema is not None:

@@ -6,6 +6,7 @@ Its words have no sense; that a call is made, with a name and arguments that are
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -133,14 +134,35 @@ def test_an_answer_is_continued(chat: ChatTemplate) -> None:
     assert prompt.prompt.count("Sirius is") == 1
 
 
+def history(*, content: str | None) -> list[dict[str, Any]]:
+    """Two calls, the result of the second one first; as OpenAI's clients write it, results have no names."""
+    calls = [
+        {"id": f"call_{i}", "type": "function", "function": {"name": name, "arguments": f'{{"star": "CALL{i}"}}'}}
+        for i, name in ((1, "look"), (2, "look_up"))
+    ]
+    results = [{"role": "tool", "tool_call_id": f"call_{i}", "content": f"STAR{i}"} for i in (2, 1)]
+    return [*MESSAGES, {"role": "assistant", "content": content, "tool_calls": calls}, *results]
+
+
+def test_results_in_another_order(chat: ChatTemplate) -> None:
+    """Most templates show no ids: the results come as their calls do, and none is left out."""
+    prompt = chat.render(history(content=None), tools=TOOLS).prompt
+    assert prompt.index("CALL1") < prompt.index("STAR1") < prompt.index("STAR2")
+    assert prompt.index("CALL1") < prompt.index("CALL2") < prompt.index("STAR2")
+
+
+def test_one_call_a_message(engine: Engine) -> None:
+    """gpt-oss shows one call of a message: several are shown one after the other, each with its result."""
+    chat = engine.model.chat(TEMPLATES["openai-gpt-oss-120b"])
+    prompt = chat.render(history(content="I look."), tools=TOOLS).prompt
+    shown = prompt[prompt.index("I look.") :]
+    names = re.findall(r"functions\.(\w+)", shown)
+    assert names == ["look", "look", "look_up", "look_up"]
+    assert [*re.findall("CALL.|STAR.", shown)] == ["CALL1", "STAR1", "CALL2", "STAR2"]
+
+
 @pytest.mark.parametrize("name", ["meta-llama-Llama-3.1-8B-Instruct", "Mistral-Small-3.2-24B-Instruct-2506", "ChatML"])
 def test_calls_of_another_model(engine: Engine, name: str) -> None:
     """A conversation goes on with a template that takes one call at once, or other ids: it is shown what there was."""
-    calls = [
-        {"id": f"call_{i}", "type": "function", "function": {"name": "look", "arguments": f'{{"n": {i}}}'}}
-        for i in (1, 2)
-    ]
-    results = [{"role": "tool", "tool_call_id": f"call_{i}", "name": "look", "content": f"STAR{i}"} for i in (2, 1)]
-    messages = [*MESSAGES, {"role": "assistant", "content": "I look.", "tool_calls": calls}, *results]
-    prompt = engine.model.chat(TEMPLATES[name]).render(messages, tools=TOOLS).prompt
-    assert all(text in prompt for text in ("You see stars.", "I look.", "STAR1", "STAR2"))
+    prompt = engine.model.chat(TEMPLATES[name]).render(history(content=None), tools=TOOLS).prompt
+    assert all(text in prompt for text in ("You see stars.", "CALL1", "CALL2", "STAR1", "STAR2"))
