@@ -79,6 +79,8 @@ def enforces(rendered: Mapping[str, Any], shape: Shape) -> bool:
 def own_calls(rendered: Mapping[str, Any], shape: Shape) -> Fields:
     """The template's own format for calls, tightened."""
     fields: Fields = {"grammar_type": shape.grammar_type}
+    if shape.is_required:  # some formats name what begins a call all the same
+        fields["grammar_triggers"] = ()
     if not enforces(rendered, shape):
         return {**fields, "grammar": complete_grammar(rendered["grammar"])}
     arena = rendered["parser"]["arena"]
