@@ -69,7 +69,7 @@ def has_early_ids(arena: Mapping[str, Any]) -> bool:
         node = arena["parsers"][at]
         if node["type"] == "tag" and node["tag"] in ("tool-id", "tool-args", "tool-arg"):
             return bool(node["tag"] == "tool-id")
-        pending.extend(reversed(_children(node)))
+        pending.extend(reversed(children(node)))
     return False
 
 
@@ -132,10 +132,10 @@ def _beginnings(arena: Mapping[str, Any]) -> Iterator[tuple[list[int], int]]:
     has_name = _marks(arena, "tool-name")
     for node in nodes:
         if node["type"] == "tag" and node["tag"] == "tool" and nodes[node["child"]]["type"] == "sequence":
-            children = nodes[node["child"]]["children"]
-            named = next((i for i, at in enumerate(children) if has_name[at]), None)
+            parts = nodes[node["child"]]["children"]
+            named = next((i for i, at in enumerate(parts) if has_name[at]), None)
             if named is not None:
-                yield children[:named], children[named]
+                yield parts[:named], parts[named]
 
 
 def _pattern(arena: Mapping[str, Any], at: int) -> str:
@@ -145,7 +145,7 @@ def _pattern(arena: Mapping[str, Any], at: int) -> str:
         return _REGEX_SIGN.sub(r"\\\g<0>", node["literal"])
     if node["type"] == "space":
         return r"\s*"
-    inner = "".join(_pattern(arena, child) for child in _children(node))
+    inner = "".join(_pattern(arena, child) for child in children(node))
     return f"(?:{inner})?" if node["type"] == "repetition" else inner
 
 
@@ -242,7 +242,7 @@ def _last(node: Mapping[str, Any]) -> list[int]:
     """The parts that a parser's text may end with."""
     if node["type"] == "choice":
         return list(node["children"])
-    return _children(node)[-1:] if node["type"] != "schema" else []
+    return children(node)[-1:] if node["type"] != "schema" else []
 
 
 def _n_uses(arena: Mapping[str, Any]) -> dict[int, int]:
@@ -250,7 +250,7 @@ def _n_uses(arena: Mapping[str, Any]) -> dict[int, int]:
     n_uses = {arena["root"]: 0}
     queue = [arena["root"]]
     while queue:
-        for child in _children(arena["parsers"][queue.pop()]):
+        for child in children(arena["parsers"][queue.pop()]):
             if child not in n_uses:
                 queue.append(child)
             n_uses[child] = n_uses.get(child, 0) + 1
@@ -269,7 +269,7 @@ def _without(nodes: list[dict[str, Any]], at: int, has_content: list[bool]) -> b
         return bool(left)
     if _is_content(node):
         return False
-    return all(_without(nodes, child, has_content) for child in _children(node))
+    return all(_without(nodes, child, has_content) for child in children(node))
 
 
 def _moved(node: Mapping[str, Any], offset: int) -> dict[str, Any]:
@@ -285,7 +285,8 @@ def _is_content(node: Mapping[str, Any]) -> bool:
     return bool(node["type"] == "tag" and node["tag"] == "content")
 
 
-def _children(node: Mapping[str, Any]) -> list[int]:
+def children(node: Mapping[str, Any]) -> list[int]:
+    """The numbers of a parser's parts."""
     return node["children"] if "children" in node else [node["child"]] if "child" in node else []
 
 
@@ -294,7 +295,7 @@ def _marks(arena: Mapping[str, Any], tag: str = "content") -> list[bool]:
     nodes = arena["parsers"]
     parents: dict[int, list[int]] = {}
     for at, node in enumerate(nodes):
-        for child in _children(node):
+        for child in children(node):
             parents.setdefault(child, []).append(at)
     marks = [False] * len(nodes)
     found = [at for at, node in enumerate(nodes) if node["type"] == "tag" and node["tag"] == tag]

@@ -105,7 +105,8 @@ class Rendering:
             return None
         is_clear = not shape.names and not any(map(_tool_names.has_twin_arguments, shape.tools))
         if (is_clear and not self.is_strict and not self.is_required) or _shape.enforces(own, shape):
-            return {**own, **_shape.own_calls(own, shape)}
+            fields = _shape.own_calls(own, shape, self.offered)
+            return None if fields is None else {**own, **fields}
         return self._plain(self._render(messages)) if self.is_required and not self.is_strict else None
 
     def _calls_of(

@@ -11,6 +11,7 @@ from hoshikage_core import _arena, _checks
 from hoshikage_core._arena import Arena
 from hoshikage_core._ffi import call_text, lib
 from hoshikage_core._gbnf import renamed as renamed_rules
+from hoshikage_core._tagged import Tagged
 from hoshikage_core._tool_names import renamed
 from hoshikage_core.errors import JsonSchemaError
 from hoshikage_core.json_schema import complete_grammar, enforceable
@@ -76,12 +77,23 @@ def enforces(rendered: Mapping[str, Any], shape: Shape) -> bool:
     return {_schema_name(tool) for tool in shape.tools} <= _arena.schema_names(rendered["parser"]["arena"])
 
 
-def own_calls(rendered: Mapping[str, Any], shape: Shape) -> Fields:
-    """The template's own format for calls, tightened."""
+def own_calls(rendered: Mapping[str, Any], shape: Shape, offered: Sequence[Mapping[str, Any]]) -> Fields | None:
+    """The template's own format for calls, tightened; None where arguments could not be read as what they are.
+
+    Args:
+        rendered: What llama.cpp made of it.
+        shape: What the answer has to be.
+        offered: Its tools as the caller wrote them.
+    """
     fields: Fields = {"grammar_type": shape.grammar_type}
     if shape.is_required:  # some formats name what begins a call all the same
         fields["grammar_triggers"] = ()
     if not enforces(rendered, shape):
+        tagged = Tagged(rendered["parser"]["arena"], shape.tools, offered)
+        if tagged.misreads:
+            return None
+        if tagged.is_tighter and _arena.schema_names(tagged.arena) <= tagged.schemas.keys():
+            return {**fields, "grammar": _grammar(tagged.arena, shape, tagged.schemas)}
         return {**fields, "grammar": complete_grammar(rendered["grammar"])}
     arena = rendered["parser"]["arena"]
     if not rendered["grammar"]:
@@ -186,10 +198,9 @@ def own_grammar(rendered: Mapping[str, Any], grammar: str) -> Fields:
     return {"grammar": f"{around}\n{renamed_rules(grammar, 'user-')}", "grammar_type": "output_format"}
 
 
-def _grammar(arena: Arena, shape: Shape) -> str:
-    data = _checks.to_json(
-        "tools", {"arena": _arena.bounded(arena), "schemas": shape.schemas, "is_lazy": shape.is_lazy}
-    )
+def _grammar(arena: Arena, shape: Shape, schemas: Mapping[str, Any] | None = None) -> str:
+    schemas = shape.schemas if schemas is None else schemas
+    data = _checks.to_json("tools", {"arena": _arena.bounded(arena), "schemas": schemas, "is_lazy": shape.is_lazy})
     grammar = call_text(lib.hsk_parser_grammar, data, len(data)).decode("utf-8")
     return str(complete_grammar(grammar))
 

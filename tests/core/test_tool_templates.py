@@ -5,6 +5,7 @@ Its words have no sense; that a call is made, with a name and arguments that are
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import re
 from collections.abc import Iterator
@@ -17,7 +18,7 @@ from answering import Answer, answer, assembled, finished_answer
 from tiny_gguf import CHATML
 
 from build_support.source import members_folder
-from hoshikage_core import ChatTemplate, Engine, Model
+from hoshikage_core import ChatTemplate, Engine, MessageParser, Model, SamplingParams
 
 FOLDER = members_folder("models/templates/*") / "models" / "templates"
 TEMPLATES = {path.stem: path.read_text(encoding="utf-8") for path in sorted(FOLDER.glob("*.jinja"))} | {
@@ -43,6 +44,7 @@ SCHEMA = {
     "required": ["ok"],
     "additionalProperties": False,
 }
+BEGUN_BY_PATTERNS = ("meetkai-functionary-medium-v3.2", "meta-llama-Llama-3", "muse-glimmer", "openai-gpt-oss")
 MESSAGES = [{"role": "system", "content": "You see stars."}, {"role": "user", "content": "Which star?"}]
 
 
@@ -124,6 +126,28 @@ def test_a_free_answer(engine: Engine, chat: ChatTemplate) -> None:
     assert prompt.grammar_lazy or not prompt.grammar
     found = answer(engine, prompt, n_max=12)
     assert assembled(found.deltas) == found.message
+
+
+@pytest.mark.parametrize("name", [name for name in TEMPLATES if not name.startswith(BEGUN_BY_PATTERNS)])
+def test_a_call_that_is_begun(engine: Engine, name: str) -> None:
+    """With "auto", it holds to the schema from the text on that begins a call, also where no tool is strict."""
+    prompt = engine.model.chat(TEMPLATES[name]).render(MESSAGES, tools=TOOLS, parallel_tool_calls=False)
+    begun = prompt.call_starts[0]
+    reasoning = prompt.generation_prompt.rpartition(prompt.thinking_start_tag or "\x00")
+    if reasoning[1] and not any(tag in reasoning[2] for tag in prompt.thinking_end_tags):
+        begun = f"{prompt.thinking_end_tags[0]}{begun}"
+    tokens = engine.model.tokenize(begun)
+    sampling = SamplingParams(seed=5, temperature=1.5, top_k=0)
+    # The prompt's end is enough: what it says is nothing to a random model.
+    short = dataclasses.replace(prompt, prompt="?")
+    text = begun + engine.stream(short, sampling, so_far=tokens, max_tokens=400).result().text
+    parser = MessageParser(prompt)
+    told = [parser.feed(text), parser.finish()]
+    assert parser.message.get("tool_calls"), text
+    for call in parser.message["tool_calls"]:
+        assert call["function"]["name"] in {"look", "look_up"}
+        jsonschema.validate(json.loads(call["function"]["arguments"]), ARGUMENTS)
+    assert assembled(told) == parser.message
 
 
 def test_an_answer_is_continued(chat: ChatTemplate) -> None:
