@@ -45,6 +45,7 @@ class Tagged:
         self._nodes: list[dict[str, Any]] = self.arena["parsers"]
         self._parameters = {tool["function"]["name"]: tool["function"]["parameters"] for tool in tools}
         self._texts = {tool["function"]["name"]: texts_of(tool["function"]["parameters"]) for tool in written}
+        self._rules = {node["name"]: at for at, node in enumerate(self._nodes) if node["type"] == "rule"}
         self._tool = ""
         self._seen: set[int] = set()
         if not any(node["type"] == "tag" and node["tag"] in _NESTED for node in self._nodes):
@@ -83,15 +84,15 @@ class Tagged:
             if node["type"] == "schema":
                 self.schemas[node["name"]] = schema
             elif node.get("tag") == "tool-arg-value" and self._nodes[node["child"]].get("name") == _ANY_VALUE:
-                node["child"] = self._json(name, node["child"])
+                node["child"] = self._json(name, schema, node["child"])
         sequence = self._nodes[self._nodes[at]["child"]]
         if texts and sequence["type"] == "sequence":
             sequence["children"] = [self._one_of(child, texts) for child in sequence["children"]]
 
-    def _json(self, name: str, at: int) -> int:
+    def _json(self, name: str, schema: Mapping[str, Any], at: int) -> int:
         """A parser of any value, as one of the JSON that an argument may be."""
         rule = f"tool-{self._tool}-arg-{name}-schema"
-        self.schemas[rule] = self._parameters[self._tool]["properties"][name]
+        self.schemas[rule] = schema
         self.is_tighter = True
         return self._add({"type": "schema", "child": at, "name": rule, "raw": False})
 
@@ -117,47 +118,51 @@ class Tagged:
             return at
         self.is_tighter = True
         members = {name: self._member(name) for name in parameters["properties"]}
-        required = [members[name] for name in parameters["required"]]
-        others = [member for name, member in members.items() if name not in parameters["required"]]
+        required = [members.pop(name) for name in parameters["required"]]
+        others = list(members.values())
         comma = [self._add({"type": "literal", "literal": ","}), self._add({"type": "space"})]
         listed = [part for member in required for part in (*comma, member)][len(comma) :]
         if others:
             other = self._add({"type": "choice", "children": others})
-            more = self._repeated([*comma, other], -1)
+            more = self._repeated([*comma, other], len(others))
             listed += [more] if required else [self._repeated([other, more], 1)]
         opening, closing = (self._add({"type": "literal", "literal": brace}) for brace in "{}")
         return self._add({"type": "sequence", "children": [opening, *listed, closing]})
 
     def _member(self, name: str) -> int:
+        key = self._add({"type": "literal", "literal": f"{name}:"})
+        return self._add({"type": "sequence", "children": [key, self._value(name)]})
+
+    def _value(self, name: str) -> int:
         texts = self._texts[self._tool].get(name, ())
         if texts and not any(_QUOTE in text for text in texts):
-            options = [self._add({"type": "literal", "literal": f"{_QUOTE}{text}{_QUOTE}"}) for text in texts]
-            value = self._add({"type": "choice", "children": options})
-        else:
-            schema = self._parameters[self._tool]["properties"][name]
-            wanted = _STRING if schema == {"type": "string"} else _VALUE
-            value = next(at for at, node in enumerate(self._nodes) if node.get("name") == wanted)
-            if _is_scalar(schema):
-                value = self._json(name, value)
-        return self._add(
-            {"type": "sequence", "children": [self._add({"type": "literal", "literal": f"{name}:"}), value]}
-        )
+            quoted = [self._add({"type": "literal", "literal": f"{_QUOTE}{text}{_QUOTE}"}) for text in texts]
+            return self._add({"type": "choice", "children": quoted})
+        schema = self._parameters[self._tool]["properties"][name]
+        options = schema.get("anyOf", [schema])
+        others = [option for option in options if not _may_be_text(option)]
+        if {} in options or not _are_scalars(others):
+            return self._rules[_VALUE]
+        values = [self._rules[_STRING]] if len(others) < len(options) else []
+        if others:
+            values.append(self._json(name, {"anyOf": others}, self._rules[_VALUE]))
+        return self._add({"type": "choice", "children": values})
 
     def _repeated(self, parts: list[int], high: int) -> int:
         child = self._add({"type": "sequence", "children": parts})
         return self._add({"type": "repetition", "child": child, "min_count": 0, "max_count": high})
 
     def _require_in_any_order(self, node: dict[str, Any]) -> None:
-        """Of arguments that may come again and again, the required ones come first."""
+        """Of arguments that may come again and again, the required ones come first, and no more than there are."""
         child = node["child"]
         choice = next((at for at in (child, *children_of(self._nodes[child])) if self._is_choice(at)), None)
-        required, others = self._sorted(choice)
-        if choice is None or not required:
+        if choice is None:
             return
-        again = {**node, "child": self._with_choice(child, choice, others)} if others else {"type": "epsilon"}
+        required, others = self._sorted(choice)
         first = [self._with_choice(child, choice, [argument]) for argument in required]
+        more = self._listed(node, choice, others)
         node.clear()
-        node |= {"type": "sequence", "children": [*first, self._add(again)]}
+        node |= {"type": "sequence", "children": [*first, more]}
 
     def _require_in_a_list(self, node: dict[str, Any]) -> None:
         """The same where something stands between them."""
@@ -169,19 +174,25 @@ class Tagged:
             if choice not in children_of(self._nodes[more["child"]]) or not required:
                 continue
             listed = [self._with_choice(more["child"], choice, [argument]) for argument in required[1:]]
-            if others:
-                listed.append(self._add({**more, "child": self._with_choice(more["child"], choice, others)}))
+            listed.append(self._listed(more, choice, others))
             node["children"][index : index + 2] = [required[0], *listed]
             return
 
-    def _sorted(self, choice: int | None) -> tuple[list[int], list[int]]:
+    def _listed(self, repetition: Mapping[str, Any], choice: int, others: list[int]) -> int:
+        """A repetition of arguments that may be there: as often as there are any, or small models go on for ever."""
+        if not others:
+            return self._add({"type": "epsilon"})
+        child = self._with_choice(repetition["child"], choice, others)
+        return self._add({**repetition, "child": child, "max_count": len(others)})
+
+    def _sorted(self, choice: int) -> tuple[list[int], list[int]]:
         """The required arguments of a choice, and the others."""
         required: list[int] = []
         others: list[int] = []
-        names = self._parameters.get(self._tool, {}).get("required", ())
-        for argument in () if choice is None else self._nodes[choice]["children"]:
+        names = set(self._parameters[self._tool]["required"])
+        for argument in self._nodes[choice]["children"]:
             (required if self._name_of(argument) in names else others).append(argument)
-        self.is_tighter = self.is_tighter or bool(required)
+        self.is_tighter = True
         return required, others
 
     def _with_choice(self, at: int, choice: int, kept: list[int]) -> int:
@@ -230,9 +241,8 @@ def _may_be_text(schema: Mapping[str, Any]) -> bool:
     return any(not option or "string" in (option.get("type"), _type(option)) for option in options)
 
 
-def _is_scalar(schema: Mapping[str, Any]) -> bool:
-    """Whether a schema that a grammar enforces is one of numbers, true, false and null."""
-    options = schema.get("anyOf", [schema])
+def _are_scalars(options: Sequence[Mapping[str, Any]]) -> bool:
+    """Whether schemas that a grammar enforces are those of numbers, true, false and null."""
     n_numbers = sum(_type(option) == "number" for option in options)
     n_sealed = sum(_type(option) == "object" for option in options)
     known = all(option.get("type") in _SCALARS or _type(option) in ("number", "object") for option in options)

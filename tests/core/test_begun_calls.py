@@ -23,11 +23,18 @@ BEGUN = {
     "MiniMax-M2": ("</think>\n\n", '<minimax:tool_call>\n<invoke name="'),
 }
 PLAIN = "<tool_call>"
+# What llama.cpp holds to nothing but names, or what it would read as another type.
+OTHERS = {
+    "google-gemma-4-31B-it": ("", "<|tool_call>call:"),
+    "LFM2.5-8B-A1B": ("", "<|tool_call_start|>["),
+    "openbmb-MiniCPM5-1B": ("</think>\n\n", '<function name="'),
+    "Kimi-K3": ("<|close|>think<|sep|><|open|>response<|sep|>", PLAIN),
+}
 
 
 @pytest.fixture(scope="module")
 def engine(tiny_model_path: Path) -> Iterator[Engine]:
-    with Model(tiny_model_path) as model, model.engine(n_ctx=1024, n_threads=1) as engine:
+    with Model(tiny_model_path) as model, model.engine(n_ctx=2048, n_threads=1) as engine:
         yield engine
 
 
@@ -41,13 +48,22 @@ def called(engine: Engine, prompt: ChatPrompt, begun: str) -> dict[str, Any]:
     """The arguments of the call that a random model goes on with."""
     assert prompt.grammar_lazy
     tokens = engine.model.tokenize(begun)
-    answer = engine.stream(prompt, SamplingParams(seed=1), so_far=tokens, max_tokens=200).result()
+    answer = engine.stream(prompt, SamplingParams(seed=1), so_far=tokens, max_tokens=600).result()
     parser = MessageParser(prompt)
     parser.feed(begun + answer.text)
     parser.finish()
     (call,) = parser.message["tool_calls"]
     arguments: dict[str, Any] = json.loads(call["function"]["arguments"])
     return arguments
+
+
+@pytest.mark.parametrize(("template", "begun"), {**BEGUN, **OTHERS}.items())
+def test_arguments_that_have_to_be_there(engine: Engine, template: str, begun: tuple[str, str]) -> None:
+    """Each of them comes, with a value of its type, or out of its list, whatever may come besides."""
+    kind = {"enum": ["a", "ab", "b c"]}
+    properties = {"extra": {"type": "null"}, "n": DIGIT, "kind": kind, "maybe": {"type": ["boolean", "null"]}}
+    parameters = {"type": "object", "properties": properties, "required": ["n", "kind", "maybe"]}
+    jsonschema.validate(called(engine, rendered(engine, template, parameters), "".join(begun)), parameters)
 
 
 @pytest.mark.parametrize("template", BEGUN)
