@@ -17,8 +17,7 @@ from hoshikage_core.json_schema.rules import literal
 
 _NESTED = {"tool-arg-object", "tool-arg-array", "tool-arg-item"}
 _ANY_VALUE = "python-or-json-value"
-_SCALARS = {"integer", "number", "boolean", "null"}
-_DICT, _STRING, _VALUE, _QUOTE = "gemma4-dict", "gemma4-string", "gemma4-value", '<|"|>'
+_DICT, _VALUE, _QUOTE = "gemma4-dict", "gemma4-value", '<|"|>'
 
 
 class Tagged:
@@ -140,11 +139,17 @@ class Tagged:
             return self._add({"type": "choice", "children": quoted})
         schema = self._parameters[self._tool]["properties"][name]
         options = schema.get("anyOf", [schema])
-        others = [option for option in options if not _may_be_text(option)]
-        if {} in options or not _are_scalars(others):
+        if {} in options:
             return self._rules[_VALUE]
-        values = [self._rules[_STRING]] if len(others) < len(options) else []
-        if others:
+        kinds = [_kind(option) for option in options]
+        values = [self._rules[f"gemma4-{kind}"] for kind in ("string", "array") if kind in kinds]
+        others = [option for option, kind in zip(options, kinds, strict=True) if kind not in ("string", "array")]
+        rest = {_kind(option) for option in others}
+        if rest and rest <= {"dict", "sealed"}:
+            values.append(self._rules[_DICT])
+        elif "dict" in rest or kinds.count("sealed") != kinds.count("number"):
+            return self._rules[_VALUE]
+        elif others:
             values.append(self._json(name, {"anyOf": others}, self._rules[_VALUE]))
         return self._add({"type": "choice", "children": values})
 
@@ -237,18 +242,12 @@ class Tagged:
 
 def _may_be_text(schema: Mapping[str, Any]) -> bool:
     """Whether a schema that a grammar enforces is, to llama.cpp, one of strings."""
-    options = schema.get("anyOf", [schema])
-    return any(not option or "string" in (option.get("type"), _type(option)) for option in options)
+    return any(not option or _kind(option) == "string" for option in schema.get("anyOf", [schema]))
 
 
-def _are_scalars(options: Sequence[Mapping[str, Any]]) -> bool:
-    """Whether schemas that a grammar enforces are those of numbers, true, false and null."""
-    n_numbers = sum(_type(option) == "number" for option in options)
-    n_sealed = sum(_type(option) == "object" for option in options)
-    known = all(option.get("type") in _SCALARS or _type(option) in ("number", "object") for option in options)
-    return known and n_numbers == n_sealed  # of a sealed number there are two parts
-
-
-def _type(option: Mapping[str, Any]) -> str:
-    kinds = {str: "string", int: "number", dict: "object", list: "array"}
-    return kinds.get(type(option.get("const")), "")
+def _kind(option: Mapping[str, Any]) -> str:
+    """What values a schema without alternatives is of; of sealed numbers and objects, the first part looks the same."""
+    if "const" in option:
+        constants = {str: "string", int: "number", dict: "sealed", list: "array"}
+        return constants.get(type(option["const"]), "scalar")
+    return {"string": "string", "array": "array", "object": "dict"}.get(option.get("type", ""), "scalar")
