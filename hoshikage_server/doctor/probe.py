@@ -83,7 +83,7 @@ def _gpu() -> dict[str, Any]:
             "gpus": [_one_gpu(pynvml, index) for index in range(pynvml.nvmlDeviceGetCount())],
         }
     except pynvml.NVMLError as error:
-        return {"error": str(error)}
+        return {"error": str(error), "has_library": error.value != pynvml.NVML_ERROR_LIBRARY_NOT_FOUND}
 
 
 def _one_gpu(nvml: Any, index: int) -> dict[str, Any]:
@@ -97,11 +97,10 @@ def _one_gpu(nvml: Any, index: int) -> dict[str, Any]:
 
 
 def _no_gpu() -> dict[str, Any]:
-    from hoshikage_core import build_info
     from hoshikage_core.devices import gpu_memory
-    from hoshikage_server.engines.no_gpu import cause, look
+    from hoshikage_server.engines.no_gpu import why_none
 
-    return {"cause": None if gpu_memory() else cause(look()), "cuda": build_info().cuda_version or ""}
+    return {"why": None if gpu_memory() else msgspec.to_builtins(why_none(expects=True))}
 
 
 def _rpc(*servers: str) -> dict[str, Any]:

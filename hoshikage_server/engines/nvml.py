@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+import os
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-# One of them is there where an NVIDIA driver may be (the last: WSL). Without them pynvml is not even imported: 2 MiB.
-DRIVER_FILES = ("/dev/nvidiactl", "/proc/driver/nvidia/version", "/dev/dxg")
+WSL_DEVICE_FILE = "/dev/dxg"  # of any GPU of Windows'
+# One of them is there where an NVIDIA driver may be. Without them pynvml is not even imported: 2 MiB.
+DRIVER_FILES = ("/dev/nvidiactl", "/proc/driver/nvidia/version", WSL_DEVICE_FILE)
 
 
 @dataclass(frozen=True)
@@ -69,6 +71,11 @@ class Problem:
 
     text: str
     is_final: bool
+
+
+def is_surely_there(driver_files: Sequence[str] = DRIVER_FILES) -> bool:
+    """Whether there is an NVIDIA driver: what stands for WSL alone may be another maker's GPU."""
+    return any(os.path.exists(path) for path in driver_files if path != WSL_DEVICE_FILE)
 
 
 def look() -> GpuUse | Problem:

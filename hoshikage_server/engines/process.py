@@ -415,6 +415,8 @@ def _exit_reason(code: int | None, last_words: Sequence[str]) -> Said:
         return said("engine_does_not_end")
     if code == shortage.EXIT_STATUS or (code == -signal.SIGABRT and shortage.told_in(last_words)):
         return said("engine_out_of_memory", words=shortage.told_in(last_words) or said("none"))
+    if code == -signal.SIGABRT and (gpu_error := shortage.gpu_error_in(last_words)):
+        return gpu_error
     if code >= 0:
         # A library is missing, and hoshikage_core has a remedy.
         missing = _MISSING.fullmatch(last_words[-1]) if last_words else None

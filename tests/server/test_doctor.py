@@ -24,6 +24,7 @@ from hoshikage_server.doctor import lists, machine, place, rpc
 from hoshikage_server.doctor.finding import Finding
 from hoshikage_server.doctor.probe import ProbeError
 from hoshikage_server.doctor.running import run
+from hoshikage_server.engines import nvml
 from hoshikage_server.errors import SettingsError
 from hoshikage_server.messages import said
 from hoshikage_server.settings import Settings, build_settings, usable_settings
@@ -118,8 +119,18 @@ def test_gpus(tmp_path: Path) -> None:
     assert "550.1" in used[0][1]
     assert "2.00 GiB" in used[1][1]
     assert told(machine.gpu(answering(gpu=GPU, backend=BACKEND), there))[-1][0] == "warning"
-    for answer in ({"error": "Driver Not Loaded"}, ProbeError("timeout")):
+    for answer in ({"error": "Driver Not Loaded", "has_library": True}, ProbeError("timeout")):
         assert told(machine.gpu(answering(gpu=answer), there))[0][0] == "error"
+    lacking = answering(gpu={"error": "Library Not Found", "has_library": False})
+    [(status, sentence, _)] = told(machine.gpu(lacking, there))
+    assert (status, "libnvidia-ml1" in sentence) == ("warning", True)
+
+
+def test_another_makers_gpu_under_wsl(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is no NVIDIA GPU, and nothing is wrong."""
+    monkeypatch.setattr(nvml, "WSL_DEVICE_FILE", str(tmp_path))
+    lacking = answering(gpu={"error": "Library Not Found", "has_library": False})
+    assert [status for status, _, _ in told(machine.gpu(lacking, [str(tmp_path)]))] == ["ok"]
 
 
 def test_a_gpu_that_is_expected() -> None:
@@ -128,9 +139,10 @@ def test_a_gpu_that_is_expected() -> None:
     def found(answer: Any) -> list[tuple[str, str, str | None]]:
         return told(machine.gpu(answering(no_gpu=answer), ["/nonexistent"], expects=lambda: True))
 
-    (status, sentence, _) = found({"cause": "device", "cuda": "13.0"})[-1]
+    said_by_probe = {"key": "no_gpu_old_driver", "values": {"cuda": "13.0"}}
+    (status, sentence, _) = found({"why": said_by_probe})[-1]
     assert (status, "CUDA 13.0" in sentence) == ("warning", True)
-    for answer in ({"cause": None, "cuda": ""}, {"error": "no module"}, ProbeError("crash")):
+    for answer in ({"why": None}, {"error": "no module"}, ProbeError("crash")):
         assert [status for status, _, _ in found(answer)] == ["ok"]
 
 

@@ -126,6 +126,23 @@ def test_words(lines: list[str], told: str | None) -> None:
     assert shortage.told_in(lines) == told
 
 
+@pytest.mark.parametrize(
+    ("line", "words"),
+    [
+        (
+            "CUDA error: no kernel image is available for execution on the device;   current device: 1, in function f",
+            "no code for this GPU: no kernel image is available for execution on the device; build it again with 'make",
+        ),
+        ("CUDA error: uncorrectable ECC error encountered", "of the GPU: uncorrectable ECC error encountered; if"),
+        ("CUDA error: out of memory;   current device: 0", "out of memory: CUDA error: out of memory"),
+        ("ggml.c:1: GGML_ASSERT(a) failed", "signal SIGABRT"),
+    ],
+)
+def test_other_errors_of_a_gpu(line: str, words: str) -> None:
+    """What ended the engine is told, with what helps, and not the signal alone."""
+    assert words in _exit_reason(-signal.SIGABRT, [line, "x.cu:109: CUDA error"]).text("en")
+
+
 def test_the_native_codes_words() -> None:
     """What it takes for a failed allocation is one in last words as well."""
     source = (Path(__file__).resolve().parents[2] / "csrc" / "guard.cpp").read_text(encoding="utf-8")
