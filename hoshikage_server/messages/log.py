@@ -53,6 +53,7 @@ LOG: dict[str, Message] = {
     "engine_exit_status": Message("終了ステータス {status}", "exit status {status}"),
     "engine_signal": Message("シグナル {signal}", "signal {signal}"),
     "engine_out_of_memory": Message("メモリ不足: {words}", "out of memory: {words}"),
+    "engine_lost_worker": Message("RPCワーカーとの接続が切れた", "an RPC worker broke off"),
     "engine_gpu_error": Message(
         "GPUのエラー: {words}。続く場合は 'nvidia-smi' と 'sudo dmesg' でGPUの状態を確かめてください",
         "an error of the GPU: {words}; if it comes again, see what 'nvidia-smi' and 'sudo dmesg' say",
