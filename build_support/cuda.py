@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import glob
 import hashlib
 import os
 import re
@@ -19,7 +20,8 @@ from .cuda_packages import packages_toolkit, packages_version
 from .driver import Driver
 from .errors import BuildError, explained_os_errors, say
 
-_USUAL_HOME = "/usr/local/cuda"
+# NVIDIA's own place, with the toolkits beside the one that the link is for, and Arch's.
+_USUAL_HOMES = ("/usr/local/cuda", "/usr/local/cuda-*", "/opt/cuda")
 _LEAST_VERSION = (12, 4)
 _LEAST_ARCH_OF_CUDA_13 = 75
 # For a machine that nobody has said anything about; with code for 8.0 that a driver can translate for others.
@@ -81,12 +83,17 @@ def find_cuda(environ: Mapping[str, str], driver: Driver | None, cxx: Compiler) 
         BuildError: There is none; why, and what to do.
     """
     asked, hosts = _asked_archs(environ), _hosts(environ, cxx)
-    try:
-        return usable(_system_nvcc(environ), asked, driver, hosts)
-    except BuildError as error:
-        if environ.get("CUDACXX"):  # honoured, never replaced by another one
-            raise
-        system = error
+    if words := shlex.split(environ.get("CUDACXX", "")):  # honoured, never replaced by another one
+        return usable(_named_nvcc(words, environ), asked, driver, hosts)
+    system = BuildError(
+        f"nvcc が CUDA_HOME、PATH、{_USUAL_HOMES[0]} のどこにもありません。",
+        f"There is no nvcc in CUDA_HOME, on the PATH or in {_USUAL_HOMES[0]}.",
+    )
+    for number, nvcc in enumerate(_system_nvccs(environ)):
+        try:
+            return usable(identified((nvcc,)), asked, driver, hosts)
+        except BuildError as error:
+            system = system if number else error  # of several, what is wrong with the one that is meant first
     try:
         _require_use_of_packages(driver)
         return usable(identified((str(packages_toolkit() / "bin" / "nvcc"),)), asked, driver, hosts)
@@ -119,19 +126,27 @@ def _hosts(environ: Mapping[str, str], cxx: Compiler) -> tuple[Compiler | None, 
     return (own, *(identified((path,)) for path in older if path))
 
 
-def _system_nvcc(environ: Mapping[str, str]) -> Compiler:
-    if words := shlex.split(environ.get("CUDACXX", "")):
-        if found := shutil.which(words[0], path=environ.get("PATH")):
-            return identified((found, *words[1:]))
-        raise BuildError(f"CUDACXX={words[0]} が見つかりません。", f"CUDACXX={words[0]} was not found.")
-    homes = (environ.get("CUDA_HOME"), environ.get("CUDA_PATH"))
-    folders = [*(f"{home}/bin" for home in homes if home), environ.get("PATH", os.defpath), f"{_USUAL_HOME}/bin"]
-    if found := shutil.which("nvcc", path=os.pathsep.join(folders)):
-        return identified((found,))
-    raise BuildError(
-        f"nvcc が CUDA_HOME、PATH、{_USUAL_HOME} のどこにもありません。",
-        f"There is no nvcc in CUDA_HOME, on the PATH or in {_USUAL_HOME}.",
-    )
+def _named_nvcc(words: list[str], environ: Mapping[str, str]) -> Compiler:
+    if found := shutil.which(words[0], path=environ.get("PATH")):
+        return identified((found, *words[1:]))
+    raise BuildError(f"CUDACXX={words[0]} が見つかりません。", f"CUDACXX={words[0]} was not found.")
+
+
+def _system_nvccs(environ: Mapping[str, str]) -> list[str]:
+    """Returns all that are there, each once: the first may be a distribution's old one, or too new for the driver."""
+    homes = [home for name in ("CUDA_HOME", "CUDA_PATH") if (home := environ.get(name))]
+    folders = [*(f"{home}/bin" for home in homes), *environ.get("PATH", os.defpath).split(os.pathsep)]
+    for pattern in _USUAL_HOMES:
+        folders += (f"{home}/bin" for home in sorted(glob.glob(pattern), key=_version_in, reverse=True))
+    found: dict[str, str] = {}
+    for folder in folders:
+        if path := shutil.which("nvcc", path=folder):
+            found.setdefault(os.path.realpath(path), path)
+    return list(found.values())
+
+
+def _version_in(name: str) -> list[int]:
+    return [int(digits) for digits in re.findall(r"\d+", name)]
 
 
 def _require_use_of_packages(driver: Driver | None) -> None:

@@ -24,7 +24,7 @@ def driver(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(autouse=True)
 def nothing_but_the_fakes(cache: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """What happens to be installed here is not found, and nothing is fetched."""
-    monkeypatch.setattr(cuda, "_USUAL_HOME", str(tmp_path / "none"))
+    monkeypatch.setattr(cuda, "_USUAL_HOMES", (str(tmp_path / "cuda"), str(tmp_path / "cuda-*")))
     monkeypatch.setattr(cuda, "packages_toolkit", lambda: pytest.fail("fetched"))
     for name in ("_KERNEL_FILE", "_DEVICE_FILE"):
         monkeypatch.setattr(driver_module, name, tmp_path / name)
@@ -253,6 +253,23 @@ def test_an_older_compiler_beside_a_new_one(driver: Path, tmp_path: Path) -> Non
         refused = {**machine, "CUDACXX": str(nvcc), variable: "g++-14"}
         assert "does not know this C++ compiler" in refusal(refused)
         assert f"{variable}=g++-99 was not found" in refusal({**machine, variable: "g++-99"})
+
+
+def test_of_several_toolkits_the_first_that_will_do(driver: Path, tmp_path: Path) -> None:
+    """A distribution's old one on the PATH, and a link to one too new for the driver, do not hide another."""
+    old = write_toolkit(tmp_path / "distribution", "12.0")
+    for version in ("12.6", "12.10", "13.1"):
+        write_toolkit(tmp_path / f"cuda-{version}", version)
+    (tmp_path / "cuda").symlink_to("cuda-13.1")
+    machine = environment(driver, FAKE_ARCHS="89", FAKE_CUDA="12080")
+    machine["PATH"] += f":{old.parent}"
+    found = read_options(machine).cuda
+    assert found is not None
+    assert found.root == str(tmp_path / "cuda-12.10")
+    chosen = read_options({**machine, "CUDA_HOME": str(tmp_path / "cuda-12.6")}).cuda
+    assert chosen is not None
+    assert chosen.root == str(tmp_path / "cuda-12.6")
+    assert "is 12.0: 12.4 or newer is needed" in refusal({**machine, "FAKE_CUDA": "11080"})
 
 
 def test_a_toolkit_is_tried_once(driver: Path, tmp_path: Path) -> None:
