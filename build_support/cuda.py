@@ -118,7 +118,8 @@ def _hosts(environ: Mapping[str, str], cxx: Compiler) -> tuple[Compiler | None, 
     """Returns the C++ compilers that nvcc may call, in the order in which they are tried; None: its own choice."""
     for name in ("CUDAHOSTCXX", "NVCC_CCBIN"):  # CMake's and NVIDIA's name for it
         if asked := environ.get(name):
-            if found := shutil.which(asked, path=environ.get("PATH")):
+            program, path = ("g++", asked) if os.path.isdir(asked) else (asked, environ.get("PATH"))
+            if found := shutil.which(program, path=path):
                 return (identified((found,)),)
             raise BuildError(f"{name}={asked} が見つかりません。", f"{name}={asked} was not found.")
     older = (shutil.which(name, path=environ.get("PATH")) for name in _OLDER_COMPILERS)

@@ -18,7 +18,7 @@ _OUT_OF_MEMORY = (
     *("CUBLAS_STATUS_ALLOC_FAILED", "the resource allocation failed"),
 )
 _GPU_ERROR = "CUDA error: "
-_NO_CODE = "no kernel image is available"  # compiled for other GPUs
+_NO_CODE = ("no kernel image is available", "compiled with an unsupported toolchain")  # the latter: for newer drivers
 _WORKER_LOST = "Remote RPC server crashed"
 _LINES = 4  # more is older than its end
 _CHARACTERS = 200
@@ -36,7 +36,9 @@ def abort_reason(last_words: Sequence[str]) -> Said | None:
             return said("engine_lost_worker")
         if clause.startswith(_GPU_ERROR):
             words = clause.removeprefix(_GPU_ERROR)
-            return said("engine_no_gpu_code" if _NO_CODE in words else "engine_gpu_error", words=words)
+            return said(
+                "engine_no_gpu_code" if any(map(words.__contains__, _NO_CODE)) else "engine_gpu_error", words=words
+            )
     return None
 
 

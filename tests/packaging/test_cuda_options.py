@@ -253,6 +253,12 @@ def test_an_older_compiler_beside_a_new_one(driver: Path, tmp_path: Path) -> Non
         refused = {**machine, "CUDACXX": str(nvcc), variable: "g++-14"}
         assert "does not know this C++ compiler" in refusal(refused)
         assert f"{variable}=g++-99 was not found" in refusal({**machine, variable: "g++-99"})
+    (tmp_path / "folder").mkdir()
+    (tmp_path / "folder" / "g++").symlink_to(shutil.which("g++") or "")
+    in_folder = read_options(
+        {**machine, "CUDACXX": str(write_toolkit(tmp_path / "any")), "NVCC_CCBIN": str(tmp_path / "folder")}
+    )
+    assert in_folder.environment()["CUDAHOSTCXX"] == str(tmp_path / "folder" / "g++")
 
 
 def test_of_several_toolkits_the_first_that_will_do(driver: Path, tmp_path: Path) -> None:

@@ -133,6 +133,10 @@ def test_words(lines: list[str], told: str | None) -> None:
             "CUDA error: no kernel image is available for execution on the device;   current device: 1, in function f",
             "no code for this GPU: no kernel image is available for execution on the device; build it again with 'make",
         ),
+        (
+            "CUDA error: the provided PTX was compiled with an unsupported toolchain.",
+            "no code for this GPU: the provided",
+        ),
         ("CUDA error: uncorrectable ECC error encountered", "of the GPU: uncorrectable ECC error encountered; if"),
         ("CUDA error: out of memory;   current device: 0", "out of memory: CUDA error: out of memory"),
         ("recv failed (bytes_recv=0)", "signal SIGABRT"),
