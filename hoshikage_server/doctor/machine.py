@@ -164,6 +164,6 @@ def existing(path: Path) -> Path:
 
 
 def _gpu_sentence(device: dict[str, Any]) -> Said:
-    if device["total_bytes"] is None:
+    if device["free_bytes"] is None:
         return said("doctor_gpu_memory_unknown", name=device["name"])
     return said("doctor_gpu", name=device["name"], free=Size(device["free_bytes"]), total=Size(device["total_bytes"]))

@@ -38,6 +38,11 @@ class Device:
     temperature_c: int | None = None
     energy_j: float | None = None
 
+    @property
+    def free_bytes(self) -> int | None:
+        """Its memory that nobody uses."""
+        return _minus(self.total_bytes, self.used_bytes)
+
 
 @dataclass(frozen=True)
 class GpuUse:
@@ -152,6 +157,10 @@ def _figure(nvml: Any, question: Callable[..., Any], *arguments: Any) -> Any:
 
 def _thousandth(value: int | None) -> float | None:
     return None if value is None else value / 1000
+
+
+def _minus(a: int | None, b: int | None) -> int | None:
+    return None if a is None or b is None else a - b
 
 
 def _plus(a: int | None, b: int | None) -> int | None:
