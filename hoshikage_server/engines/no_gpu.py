@@ -64,7 +64,7 @@ class Surroundings:
     has_library: bool
     is_hidden: bool
     is_container: bool
-    is_too_old: bool = False
+    is_too_old: bool
 
 
 def look(environ: Mapping[str, str] = os.environ) -> Surroundings:

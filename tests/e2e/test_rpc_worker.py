@@ -101,7 +101,7 @@ def test_a_gpu_that_is_not_used(tmp_path: Path, is_required: bool) -> None:
         from hoshikage_core import rpc
         from hoshikage_server.__main__ import main
         from hoshikage_server.engines import no_gpu
-        found = no_gpu.Surroundings(False, True, True, False, False)
+        found = no_gpu.Surroundings(False, True, True, False, False, False)
         no_gpu.look = lambda: found
         rpc.serve = lambda *args, **more: None
         main()
