@@ -99,7 +99,8 @@ def _plan(path: str, spec: EngineSpec) -> tuple[Plan | None, Said | None]:
     except RpcServerError as error:  # also while it computes for this very model
         return None, said("doctor_rpc_unusable", server=error.server, reason=of_reason(error.reason))
     except InvalidArgumentError as error:
-        return None, said("reason_load_argument", field=error.field, reason=of_reason(error.reason))
+        reason = failed_load(error).fields.get("reason")
+        return None, reason if isinstance(reason, Said) else None
     except (HoshikageError, OSError):  # as of a model that embeds only, or without its adapter
         return None, None
     beside = {draft.name: draft for draft in drafts}
