@@ -54,10 +54,22 @@ class ContextShape:
         if len(_checks.c_text("kv_type", self.kv_type)) > _KV_TYPE_BYTES:
             raise InvalidArgumentError("kv_type", Reason("unknown_kv_type", "is none of llama.cpp's types"))
 
-    def native(self) -> Any:
-        """A new ``hsk_context_params *``."""
+    def native(self, n_threads: int | None = None, n_threads_batch: int | None = None) -> Any:
+        """A new ``hsk_context_params *``.
+
+        Args:
+            n_threads: Threads for decode; None takes the physical cores this process may use.
+            n_threads_batch: Threads for prefill; None takes as many as for decode.
+
+        Raises:
+            InvalidArgumentError: A number is out of range.
+        """
         params = ffi.new("hsk_context_params *")
         lib.hsk_context_params_default(params)
+        if n_threads is not None:
+            params.n_threads = params.n_threads_batch = _checks.integer("n_threads", n_threads, 1, THREADS_MAX)
+        if n_threads_batch is not None:
+            params.n_threads_batch = _checks.integer("n_threads_batch", n_threads_batch, 1, THREADS_MAX)
         params.n_ctx = self.n_ctx
         params.n_seq_max = self.parallel
         params.n_batch = self.n_batch
