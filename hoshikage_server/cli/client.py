@@ -5,7 +5,7 @@ from __future__ import annotations
 import http.client
 import socket
 from collections.abc import Generator, Iterator
-from typing import Any, TypeVar
+from typing import TypeVar
 from urllib.parse import quote, urlsplit
 
 import msgspec
@@ -73,12 +73,12 @@ class Client:
         """The answer to a POST without a body; raises as `get` does."""
         return self._decode(*self._ask("POST", path, timeout_s), kind)
 
-    def stream(self, path: str, body: dict[str, Any], silence_s: float) -> Generator[bytes]:
+    def stream(self, path: str, body: bytes, silence_s: float) -> Generator[bytes]:
         """The data of the events that answer a POST. Closing the iterator hangs up, which cancels the answer.
 
         Args:
             path: Where.
-            body: What to send, as JSON.
+            body: The JSON to send.
             silence_s: How long nothing may come; the server sends comments while it has nothing to tell.
 
         Raises:
@@ -86,7 +86,7 @@ class Client:
         """
         connection = self._connection()
         try:
-            response = self._sent(connection, "POST", path, silence_s, _encode(body))
+            response = self._sent(connection, "POST", path, silence_s, body)
             if response.status != 200:
                 raise self._failure(response.status, response.read(_ANSWER_BYTES))
             if response.headers.get_content_type() != "text/event-stream":
@@ -201,13 +201,6 @@ class _UnixConnection(http.client.HTTPConnection):
         self.sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
         self.sock.settimeout(_CONNECT_S)
         self.sock.connect(self._path)
-
-
-def _encode(body: dict[str, Any]) -> bytes:
-    try:
-        return msgspec.json.encode(body)
-    except UnicodeEncodeError:  # bytes of the command line that are no UTF-8
-        raise ServerError("text_not_utf8") from None
 
 
 def model_path(model: str) -> str:
