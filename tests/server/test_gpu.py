@@ -16,6 +16,7 @@ from fake_nvml import DRIVER_NOT_LOADED, FUNCTION_NOT_FOUND, GPU_IS_LOST, NO_PER
 from hoshikage_server.engines import gpu as gpu_module
 from hoshikage_server.engines.gpu import Gpu
 from hoshikage_server.engines.nvml import Device, GpuUse
+from hoshikage_server.machine import gpu_names
 
 
 @pytest.fixture
@@ -43,6 +44,14 @@ def test_what_is_in_use(nvml: FakeNvml) -> None:
     nvml.say("device 7000 0 0", "process 11 4000", "process 12 2000", "device 500 0 0", "process 11 300")
     assert memory(nvml.gpu().look()) == (7500, {11: 4300, 12: 2000})
     assert nvml.n_open == 0
+
+
+def test_names(nvml: FakeNvml) -> None:
+    """What reports of measurements call the GPUs: as the driver does, if it is there."""
+    nvml.say("device 7000 0 0", "device 500 0 0")
+    assert gpu_names() == ["NVIDIA Fake", "NVIDIA Fake"]
+    nvml.say(f"init {DRIVER_NOT_LOADED}")
+    assert gpu_names() == []
 
 
 def test_figures(nvml: FakeNvml) -> None:
