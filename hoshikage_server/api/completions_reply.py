@@ -10,7 +10,7 @@ import msgspec
 
 from hoshikage_server.api.completions_schema import CompletionRequest
 from hoshikage_server.api.heading import Heading
-from hoshikage_server.api.sse import DONE, Source, event, is_end
+from hoshikage_server.api.sse import DONE, Source, event, pieces
 from hoshikage_server.api.usage import PromptProgress, TimingsObject, Usage, progress_of, timings_of, usage_of
 from hoshikage_server.engines.channel import Piece
 from hoshikage_server.engines.wire import Done, Logprob, Progress, Token
@@ -69,10 +69,7 @@ def completion(heading: Heading, answer: Source, beginnings: Sequence[str], want
     echoes: list[list[Logprobs]] = [[] for _ in echo_lists]
     logprobs: list[list[Logprobs]] = [[] for _ in lists]
     ends: list[Done] = []
-    while not ends or not is_end(ends[-1]):
-        frame = answer.next_frame(None)
-        if frame is None or isinstance(frame, Progress):
-            continue
+    for frame in pieces(answer):
         texts[frame.choice] += frame.text
         logprobs[frame.choice].append(lists[frame.choice].of(_entries(frame)))
         if isinstance(frame, Done):
