@@ -26,6 +26,8 @@ from hoshikage_server.api.usage import PromptProgress, TimingsObject, Usage, pro
 from hoshikage_server.engines.channel import Piece
 from hoshikage_server.engines.wire import Done, Logprob, Progress, Token, TokenProb, ToolDelta
 
+LOGPROB_MIN = -9999.0  # OpenAI's for "impossible": JSON has no infinity
+
 _encode = msgspec.json.Encoder().encode
 
 
@@ -141,10 +143,7 @@ def logprobs_of(logprobs: list[Logprob] | tuple[Logprob, ...]) -> Logprobs:
 
 
 def _token_logprob(prob: TokenProb) -> tuple[str, tuple[int, ...], float]:
-    return prob.text.decode("utf-8", "replace"), tuple(prob.text), max(prob.logprob, _LOGPROB_MIN)
-
-
-_LOGPROB_MIN = -9999.0  # OpenAI's for "impossible": JSON has no infinity
+    return prob.text.decode("utf-8", "replace"), tuple(prob.text), max(prob.logprob, LOGPROB_MIN)
 
 
 class ChatEvents:
