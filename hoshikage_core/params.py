@@ -13,7 +13,6 @@ from hoshikage_core.errors import InvalidArgumentError, Reason
 GpuLayers = int | Literal["auto", "all"]
 
 _PARALLEL_MAX = 256  # llama.cpp's LLAMA_MAX_SEQ
-THREADS_MAX = 512  # ggml's GGML_MAX_N_THREADS
 _KV_TYPE_BYTES = 15  # of hsk_context_params.kv_type_k
 
 
@@ -67,9 +66,9 @@ class ContextShape:
         params = ffi.new("hsk_context_params *")
         lib.hsk_context_params_default(params)
         if n_threads is not None:
-            params.n_threads = params.n_threads_batch = _checks.integer("n_threads", n_threads, 1, THREADS_MAX)
+            params.n_threads = params.n_threads_batch = _checks.threads("n_threads", n_threads)
         if n_threads_batch is not None:
-            params.n_threads_batch = _checks.integer("n_threads_batch", n_threads_batch, 1, THREADS_MAX)
+            params.n_threads_batch = _checks.threads("n_threads_batch", n_threads_batch)
         params.n_ctx = self.n_ctx
         params.n_seq_max = self.parallel
         params.n_batch = self.n_batch
