@@ -24,11 +24,6 @@ ggml_type kv_type(const char *name) {
                        std::string("kv_type must be f32, f16, bf16, q8_0, q5_0, q5_1, q4_0, q4_1 or iq4_nl, not ") + name);
 }
 
-// One thread at a time writes it, so that the cheaper way to count is enough.
-void advance(hsk_context &context) {
-    context.progress.store(context.progress.load(std::memory_order_relaxed) + 1, std::memory_order_relaxed);
-}
-
 // After how many of its tokens a slot's logits are kept, not counting guesses.
 int32_t n_outputs(const hsk_slot &slot) {
     return slot.sampler != nullptr ? std::max(1, slot.n_logits) : slot.n_logits;
@@ -114,7 +109,7 @@ void forget_moved_states(hsk_context &context, size_t n_slots) {
 }
 
 void decode(hsk_context &context, hsk_slot *slots, size_t n_slots) {
-    if (context.interrupted.exchange(false)) {
+    if (context.control.interrupted.exchange(false)) {
         throw hsk::Failure(HSK_CANCELLED, "the step was interrupted");
     }
     fill_batch(context, slots, n_slots);
@@ -129,7 +124,7 @@ void decode(hsk_context &context, hsk_slot *slots, size_t n_slots) {
     }
     roll_back(context, slots, n_slots);
     if (status == 2) {
-        context.interrupted.store(false);
+        context.control.interrupted.store(false);
         throw hsk::Failure(HSK_CANCELLED, "the step was interrupted");
     }
     if (status == 1) {
@@ -151,16 +146,6 @@ hsk_context::~hsk_context() {
 }
 
 namespace hsk {
-
-bool on_node(void *data) {
-    auto &context = *static_cast<hsk_context *>(data);
-    advance(context);
-    return context.interrupted.load(std::memory_order_relaxed);
-}
-
-void require_sequence(const hsk_context &context, int32_t seq_id) {
-    require(seq_id >= 0 && static_cast<size_t>(seq_id) < context.rows.size(), "seq_id is out of range");
-}
 
 llama_context_params native_params(const hsk_context_params &params) {
     llama_context_params native = llama_context_default_params();
@@ -229,15 +214,9 @@ int32_t hsk_context_new(const hsk_model *model, const hsk_context_params *params
         context->loras = hsk::to_loras(*model, loras, n_loras);
         context->threads = std::make_unique<hsk::Crew>(*model, params->n_threads, params->n_threads_batch);
         llama_context_params native = hsk::native_params(*params);
-        native.abort_callback = hsk::on_node;
-        native.abort_callback_data = context.get();
+        context->control.attach(native);
         const auto lock = hsk::lock_loras();
-        context->llama.reset(llama_init_from_model(model->model.get(), native));
-        if (!context->llama) {
-            const std::string reason = hsk::logged_errors();
-            throw hsk::Failure(HSK_INTERNAL,
-                               "cannot create the context: " + (reason.empty() ? "llama.cpp gave no reason" : reason));
-        }
+        context->llama = hsk::make_context(model->model.get(), native);
         if (llama_get_memory(context->llama.get()) == nullptr) {
             throw hsk::Failure(HSK_UNSUPPORTED, "this model does not generate text (it has no KV cache)");
         }
@@ -267,7 +246,7 @@ int32_t hsk_step(hsk_context *context, hsk_slot *slots, size_t n_slots, hsk_erro
                 hsk::sample_slot(*context, slot, error);
             }
         }
-        advance(*context);
+        context->control.advance();
     });
 }
 
@@ -276,9 +255,9 @@ void hsk_context_rest(hsk_context *context) noexcept {
 }
 
 void hsk_context_interrupt(hsk_context *context) noexcept {
-    context->interrupted.store(true);
+    context->control.interrupted.store(true);
 }
 
 uint64_t hsk_context_progress_get(const hsk_context *context) noexcept {
-    return context->progress.load(std::memory_order_relaxed);
+    return context->control.progress.load(std::memory_order_relaxed);
 }

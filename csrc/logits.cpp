@@ -1,6 +1,7 @@
 #include "logits.hpp"
 
 #include "guard.hpp"
+#include "sequences.hpp"
 
 #include <algorithm>
 #include <cmath>
