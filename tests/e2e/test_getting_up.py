@@ -110,7 +110,7 @@ def test_a_death_while_loading_is_not_seen(start_server: StartServer, stream: bo
 
 def test_three_crashes_and_a_model_is_left_alone(start_server: StartServer) -> None:
     """For a while it is refused at once, with when to come back; another model still answers."""
-    models = dict.fromkeys(("m", "soon"), FAKE_MODELS["m"]) | {"other": FAKE_MODELS["other"]}
+    models = FAKE_MODELS | {"soon": FAKE_MODELS["m"] | {"model": "soon.gguf"}}
     server = start_server(models)
     for model, cooling_s in (("m", 500), ("soon", 1)):
         server.change(crash_cooling=cooling_s, crash_window=600)

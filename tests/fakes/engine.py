@@ -26,8 +26,8 @@ What it does is said by the last message of a request, as words:
 and by the file name of the model: refuse.gguf does not load, die.gguf says why and dies loading, slow.gguf takes a
 second, gated.gguf until a file gated lies beside the log, never.gguf does not finish, poor.gguf lacks memory, lean.gguf
 is loaded in less of it, crawls.gguf without the GPU it was to have, stubborn.gguf ignores Stop, starved.gguf runs out
-of a GPU's memory unless it may do with less, dieonce.gguf dies loading unless a file dieonce stands in the folder of the
-log, and makes it.
+of a GPU's memory unless it may do with less, dieonce.gguf dies loading unless a file dieonce lies beside the log, and
+makes it.
 
 The embedding of a text is [its length, 1] (cut to `dimensions`), of token ids [their sum, 1]; each is a frame of its
 own. A text may say `die` (once the vectors before it are sent; in another engine not again), `killer` (each time),
