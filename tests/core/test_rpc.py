@@ -225,8 +225,9 @@ def test_in_use(model_path: Path, workers: tuple[RpcWorker, RpcWorker]) -> None:
 
 
 @pytest.mark.parametrize("words", [b"", b"HTTP/1.1 400 Bad Request\r\n\r\n" + b"x" * 100])
-def test_something_else(words: bytes) -> None:
+def test_something_else(words: bytes, monkeypatch: pytest.MonkeyPatch) -> None:
     """Another program, or one so old that it hangs up."""
+    monkeypatch.setattr(rpc, "_AGAIN_S", 60)  # it is not tried again
     with answering(lambda client: (client.recv(33), client.sendall(words))) as server:
         assert why_not(server) == (server, "rpc_foreign")
 
