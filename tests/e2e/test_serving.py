@@ -107,7 +107,7 @@ def test_a_reader_that_takes_nothing_is_disconnected_after_write_timeout(start_s
     reader = server.connect()
     reader.sendall(server.chat_request("flood 200 64", stream=True))
     wait_for(lambda: sum(" done " in line for line in server.engine_log) == 2, 10, "the engine is done")
-    wait_for(lambda: server.n_unread(reader) is None, 15, "the connection has ended")
+    wait_for(lambda: server.n_unread(reader) is None, 3, "the connection has ended")
     reader.close()
 
 
