@@ -27,12 +27,10 @@ FAKE_MODELS: dict[str, dict[str, Any]] = {
 
 TIMEOUT_S = 60  # for one answer, or for a start: only what hangs takes longer
 
+_PATIENCE = 10  # a busy machine may take so many times as long as a free one
 _ESTABLISHED = "01"
 _READ_AGAIN = "settings were read again"
 _URL = re.compile(rb"http://127\.0\.0\.1:(\d+)")
-
-
-_PATIENCE = 10  # a busy machine may take so many times as long as a free one
 
 
 class NotReadyError(Exception):

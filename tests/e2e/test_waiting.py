@@ -12,7 +12,6 @@ from server_process import ServerProcess, wait_for
 
 StartServer = Callable[..., ServerProcess]
 
-
 PING_S = 0.1
 
 
