@@ -12,8 +12,15 @@ from typing import Any
 import pytest
 from openai import OpenAI
 from server_process import REAL_SERVER, ServerProcess, wait_for
+from tiny_gguf import TinyModel
 
 LONG = "The lighthouse stood on a rock in the sea. " * 20
+
+
+@pytest.fixture(scope="module")
+def model_path(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """One that computes a prompt for so long that keeping it pays, also where writing is held up for a while."""
+    return TinyModel(n_layer=8, n_embd=256).write(tmp_path_factory.mktemp("models") / "slow.gguf")
 
 
 @pytest.fixture
@@ -22,8 +29,8 @@ def folder(tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def server(request: pytest.FixtureRequest, folder: Path, tiny_model_path: Path) -> Iterator[ServerProcess]:
-    file = {"path": str(tiny_model_path.parent), "model": tiny_model_path.name, "n_ctx": 2048}
+def server(request: pytest.FixtureRequest, folder: Path, model_path: Path) -> Iterator[ServerProcess]:
+    file = {"path": str(model_path.parent), "model": model_path.name, "n_ctx": 2048}
     options: dict[str, Any] = {"threads": 1, "cache_dir": folder / "cache", **getattr(request, "param", {})}
     models = {"a": file, "b": {**file, "n_ctx": 1024}}
     with ServerProcess(folder, models, command=REAL_SERVER, **options) as started:
@@ -78,9 +85,9 @@ def test_after_another_model(server: ServerProcess) -> None:
     assert server.status["n_engine_starts"] == 4
 
 
-def test_after_idle_time(folder: Path, tiny_model_path: Path) -> None:
+def test_after_idle_time(folder: Path, model_path: Path) -> None:
     """The usual way to sleep."""
-    file = {"path": str(tiny_model_path.parent), "model": tiny_model_path.name, "n_ctx": 2048}
+    file = {"path": str(model_path.parent), "model": model_path.name, "n_ctx": 2048}
     with ServerProcess(folder, {"a": file}, command=REAL_SERVER, threads=1, idle_timeout=0.3) as server:
         talk = Talk(server, "a", "Tell me.")
         talk.ask()
@@ -112,9 +119,9 @@ def test_nothing_has_a_name_and_nothing_stays(server: ServerProcess, folder: Pat
     assert [name for name in held if "(deleted)" in name and str(folder) in name]
 
 
-def test_a_folder_that_cannot_be_written(folder: Path, tiny_model_path: Path) -> None:
+def test_a_folder_that_cannot_be_written(folder: Path, model_path: Path) -> None:
     """Nothing is kept, and all goes on."""
-    file = {"path": str(tiny_model_path.parent), "model": tiny_model_path.name, "n_ctx": 2048}
+    file = {"path": str(model_path.parent), "model": model_path.name, "n_ctx": 2048}
     (folder.parent / "no-folder").write_text("")
     options: dict[str, Any] = {"threads": 1, "cache_dir": folder.parent / "no-folder" / "cache"}
     with ServerProcess(folder, {"a": file}, command=REAL_SERVER, **options) as server:
