@@ -110,9 +110,7 @@ class ChatTemplate:
                 "grammar", Reason("grammar_beside_tools", "cannot be combined with tools or json_schema")
             )
         if parallel_tool_calls is None:
-            parallel_tool_calls = tool_name is None and (
-                self.caps["supports_parallel_tool_calls"] or not self.caps["supports_tool_calls"]
-            )
+            parallel_tool_calls = tool_name is None and self.caps["supports_parallel_tool_calls"]
         required = bool(offered) and (tool_choice == "required" or tool_name is not None)
         aliases = _tool_names.aliases(called)
         with metered(TOOLS_WORK_MAX):
