@@ -39,8 +39,10 @@ class FakeNvml:
         self.say(*IDLE)
 
     def say(self, *lines: str) -> None:
-        """What it shall say from now on."""
-        self._state.write_text("\n".join(lines))
+        """What it shall say from now on; nobody who looks just now sees a part of it."""
+        draft = self._state.with_name(f"{self._state.name}.new")
+        draft.write_text("\n".join(lines))
+        draft.replace(self._state)
 
     def gpu(self, pids_are_ours: bool = True, limit_s: float = 30) -> Gpu:
         return Gpu(driver_files=(str(self._state),), pids_are_ours=pids_are_ours, limit_s=limit_s)

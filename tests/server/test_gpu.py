@@ -33,7 +33,7 @@ def memory(use: GpuUse | None) -> tuple[int | None, object] | None:
 def begun_look(nvml: FakeNvml, gpu: Gpu) -> gevent.Greenlet:
     """The first look, which the driver thinks about."""
     look = gevent.spawn(gpu.look)
-    with gevent.Timeout(20):
+    with gevent.Timeout(60):
         while nvml.n_looks == 0:
             gevent.sleep(0.001)
     return look
@@ -139,27 +139,26 @@ def test_looks_do_not_queue_up(nvml: FakeNvml) -> None:
 
 def test_a_slow_driver_holds_nobody_up(nvml: FakeNvml) -> None:
     """Other greenlets run while it thinks."""
-    nvml.say("delay 300", "device 10 0 0")
-    look = gevent.spawn(nvml.gpu().look)
-    n_turns = 0
-    while not look.ready():
+    nvml.say("stuck")
+    look = begun_look(nvml, nvml.gpu())
+    for _ in range(20):
         gevent.sleep(0.001)
-        n_turns += 1
+    assert not look.ready()
+    nvml.say("device 10 0 0")
     assert memory(look.get()) == (10, {})
-    assert n_turns > 20
 
 
 def test_a_stuck_driver(nvml: FakeNvml, warnings: pytest.LogCaptureFixture) -> None:
     """The look gives up; later ones do not queue up behind it; when the driver is back, so is the GPU."""
     gpu = nvml.gpu(limit_s=0.05)
-    nvml.say("delay 1500", "device 10 0 0")
+    nvml.say("stuck")
     began = time.monotonic()
-    assert [gpu.look() for _ in range(100)] == [None] * 100
-    assert time.monotonic() - began < 1.2  # not 100 times the limit, nor until it is back
+    assert [gpu.look() for _ in range(1000)] == [None] * 1000
+    assert time.monotonic() - began < 25  # not 1000 times the limit
     assert nvml.n_looks == 1
     assert [record.message for record in warnings.records] == ["the GPU's memory is not known: no answer within 0.05 s"]
     nvml.say("device 10 0 0")
-    with gevent.Timeout(20):
+    with gevent.Timeout(60):
         while (use := gpu.look()) is None:
             gevent.sleep(0.01)
     assert memory(use) == (10, {})
