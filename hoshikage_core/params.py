@@ -13,7 +13,6 @@ from hoshikage_core.errors import InvalidArgumentError, Reason
 GpuLayers = int | Literal["auto", "all"]
 
 _PARALLEL_MAX = 256  # llama.cpp's LLAMA_MAX_SEQ
-THREADS_MAX = 512  # ggml's GGML_MAX_N_THREADS
 _KV_TYPE_BYTES = 15  # of hsk_context_params.kv_type_k
 # llama.cpp's CUDA backend has no attention for it (fattn.cu): the CPU would fetch the cache for every layer of a token.
 _KV_TYPE_OF_CPUS = "iq4_nl"
@@ -66,10 +65,22 @@ class ContextShape:
             text = 'cannot be computed with by a GPU: "q4_0" can, or set gpu_layers to 0'
             raise InvalidArgumentError("kv_type", Reason("kv_type_of_cpus", text))
 
-    def native(self) -> Any:
-        """A new ``hsk_context_params *``."""
+    def native(self, n_threads: int | None = None, n_threads_batch: int | None = None) -> Any:
+        """A new ``hsk_context_params *``.
+
+        Args:
+            n_threads: Threads for decode; None takes the physical cores this process may use.
+            n_threads_batch: Threads for prefill; None takes as many as for decode.
+
+        Raises:
+            InvalidArgumentError: A number is out of range.
+        """
         params = ffi.new("hsk_context_params *")
         lib.hsk_context_params_default(params)
+        if n_threads is not None:
+            params.n_threads = params.n_threads_batch = _checks.threads("n_threads", n_threads)
+        if n_threads_batch is not None:
+            params.n_threads_batch = _checks.threads("n_threads_batch", n_threads_batch)
         params.n_ctx = self.n_ctx
         params.n_seq_max = self.parallel
         params.n_batch = self.n_batch

@@ -40,8 +40,10 @@ class FakeNvml:
         self.say(*IDLE)
 
     def say(self, *lines: str) -> None:
-        """What it shall say from now on."""
-        self.state.write_text("\n".join(lines))
+        """What it shall say from now on; nobody who looks just now sees a part of it."""
+        draft = self.state.with_name(f"{self.state.name}.new")
+        draft.write_text("\n".join(lines))
+        draft.replace(self.state)
 
     def gpu(self, pids_are_ours: bool = True, limit_s: float = 30) -> Gpu:
         return Gpu(driver_files=(str(self.state),), pids_are_ours=pids_are_ours, limit_s=limit_s)

