@@ -22,12 +22,13 @@ from gevent import socket, subprocess
 from gevent.event import AsyncResult
 from gevent.queue import SimpleQueue
 
-from hoshikage_server.engines import framing, shortage, wire
+from hoshikage_server.engines import framing, wire
 from hoshikage_server.engines.channel import Channel
 from hoshikage_server.engines.energy import EnergyMeter, Spent
 from hoshikage_server.engines.engine_spec import EngineSpec
 from hoshikage_server.engines.footprint import Footprint, Freed, Usage
 from hoshikage_server.engines.gpu import Gpu
+from hoshikage_server.engines.last_words import OUT_OF_MEMORY_STATUS, abort_reason, shortage
 from hoshikage_server.engines.memory_log import MemoryLog
 from hoshikage_server.engines.nvml import Device
 from hoshikage_server.engines.sleep import Dormitory
@@ -386,8 +387,12 @@ def _crashed(request_id: int, reason: str | Said) -> wire.Failed:
 def _exit_reason(code: int | None, last_words: Sequence[str]) -> Said:
     if code is None:
         return said("engine_does_not_end")
-    if code == shortage.EXIT_STATUS or (code == -signal.SIGABRT and shortage.told_in(last_words)):
-        return said("engine_out_of_memory", words=shortage.told_in(last_words) or said("none"))
+    is_aborted = code == -signal.SIGABRT
+    short_of = shortage(last_words)
+    if code == OUT_OF_MEMORY_STATUS or (is_aborted and short_of):
+        return said("engine_out_of_memory", words=short_of or said("none"))
+    if is_aborted and (reason := abort_reason(last_words)):
+        return reason
     if code >= 0:
         # A library is missing, and hoshikage_core has a remedy.
         missing = _MISSING.fullmatch(last_words[-1]) if last_words else None

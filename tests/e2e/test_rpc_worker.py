@@ -7,11 +7,15 @@ import re
 import signal
 import socket
 import struct
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
-from asking import hoshikage
+from asking import environment, hoshikage
 from rpc_workers import RpcWorker, free_port
+
+from hoshikage_core import devices
 
 RPC_TENSOR_BYTES = 8 + 4 + 8 + 16 + 16 + 4 + 64 + 4 + 80 + 8 + 8 + 8 + 64 + 4  # llama.cpp's struct, packed
 
@@ -87,6 +91,28 @@ def test_no_place_for_a_cache(tmp_path: Path) -> None:
     assert (told.returncode, told.stdout) == (1, "")
     assert str(tmp_path / "cache" / "rpc") in told.stderr
     assert "--cache" in told.stderr
+
+
+@pytest.mark.skipif(bool(devices.gpu_memory()), reason="there is a GPU")
+@pytest.mark.parametrize("is_required", [False, True])
+def test_a_gpu_that_is_not_used(tmp_path: Path, is_required: bool) -> None:
+    """Who has one is told what helps, and offers the CPU; who requires one does not start."""
+    program = """if True:
+        from hoshikage_core import rpc
+        from hoshikage_server.__main__ import main
+        from hoshikage_server.engines import no_gpu
+        found = no_gpu.Surroundings(False, True, True, False, False, False)
+        no_gpu.look = lambda: found
+        rpc.serve = lambda *args, **more: None
+        main()
+    """
+    command = [sys.executable, "-c", program, "rpc-worker", "--port", str(free_port())]
+    environ = environment(tmp_path, HOSHIKAGE_REQUIRE_GPU=str(int(is_required)))
+    done = subprocess.run(command, env=environ, capture_output=True, text=True, timeout=60)
+    assert "HOSHIKAGE_BACKEND=cuda make build" in done.stderr
+    assert done.returncode == int(is_required)
+    assert ("Offering" in done.stdout) is not is_required
+    assert ("HOSHIKAGE_REQUIRE_GPU" in done.stderr) is is_required
 
 
 def test_a_tensor_that_was_kept_in_part(tmp_path: Path) -> None:

@@ -11,9 +11,18 @@ from pathlib import Path
 
 import gevent
 import pytest
-from fake_nvml import DRIVER_NOT_LOADED, FUNCTION_NOT_FOUND, GPU_IS_LOST, NO_PERMISSION, NOT_SUPPORTED, FakeNvml
+from fake_nvml import (
+    DRIVER_NOT_LOADED,
+    FUNCTION_NOT_FOUND,
+    GPU_IS_LOST,
+    LIBRARY_NOT_FOUND,
+    NO_PERMISSION,
+    NOT_SUPPORTED,
+    FakeNvml,
+)
 
 from hoshikage_server.engines import gpu as gpu_module
+from hoshikage_server.engines import nvml as nvml_module
 from hoshikage_server.engines.gpu import Gpu
 from hoshikage_server.engines.nvml import Device, GpuUse
 from hoshikage_server.machine import gpu_names
@@ -92,6 +101,20 @@ def test_without_a_driver(nvml: FakeNvml, tmp_path: Path) -> None:
     """Nobody is asked."""
     assert Gpu(driver_files=(str(tmp_path / "nothing"),)).look() is None
     assert nvml.n_looks == 0
+
+
+def test_without_its_library(
+    nvml: FakeNvml, warnings: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Asked once. That is news where there is an NVIDIA driver, and none where WSL has another maker's GPU."""
+    nvml.say(f"init {LIBRARY_NOT_FOUND}")
+    for n_warnings in (1, 0):
+        gpu = nvml.gpu()
+        assert [gpu.look() for _ in range(2)] == [None] * 2
+        assert not gpu.is_there
+        assert len(warnings.records) == n_warnings
+        warnings.clear()
+        monkeypatch.setattr(nvml_module, "WSL_DEVICE_FILE", str(nvml.state))
 
 
 @pytest.mark.parametrize(
