@@ -27,6 +27,7 @@ _FIELDS = {
     "tokens": "prompt",
     "prompt_too_long": "prompt",
     "invalid_json_schema": "json_schema",
+    "model_cannot_generate": "model",
 }
 
 

@@ -194,3 +194,5 @@ def test_calls_of_responses(client: Client) -> None:
     options = {"tools": NAMED["tools"]}
     after = respond(client, previous_response_id=made.id, input=[output], **options)
     assert after.usage.input_tokens > made.usage.input_tokens
+    history = [{"role": "user", "content": ASK["input"]}, *(item.model_dump() for item in made.output), output]
+    assert respond(client, input=history, **options).usage.input_tokens == after.usage.input_tokens

@@ -33,6 +33,7 @@ from hoshikage_server.settings import LiveSettings
 _FIELDS = {
     "context_length_exceeded": "input",
     "chat_template_failed": "input",
+    "model_cannot_generate": "model",
 }
 
 
