@@ -53,6 +53,15 @@ def test_several_prompts(client: Client) -> None:
     assert made.choices[2].text == complete(client, prompt="Never").choices[0].text
 
 
+@pytest.mark.parametrize("prompt", [["a", "x " * 5000], [[70], [70, 99_999]]], ids=["too long", "no token"])
+@pytest.mark.parametrize("is_streamed", [False, True])
+def test_one_of_several_prompts_that_cannot_be(client: Client, prompt: Any, is_streamed: bool) -> None:
+    """It is named, and none is answered; a stream does not begin."""
+    with pytest.raises(openai.BadRequestError) as caught:
+        complete(client, prompt=prompt, stream=is_streamed)
+    assert caught.value.param == "prompt[1]"
+
+
 def test_echo(client: Client) -> None:
     """echo gives the prompt too, and then what comes without it."""
     assert complete(client, echo=True).choices[0].text == PROMPT["prompt"] + complete(client).choices[0].text
