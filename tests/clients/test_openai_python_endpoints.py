@@ -137,6 +137,7 @@ def test_responses(client: Client) -> None:
     assert made.status in ("completed", "incomplete")
     assert made.output_text
     assert made.usage.total_tokens == made.usage.input_tokens + made.usage.output_tokens
+    assert (made.temperature, made.top_p) == (0.8, 0.95)  # llama.cpp's defaults
     assert client.one(lambda api: api.responses.retrieve(made.id)).model_dump() == made.model_dump()
     client.one(lambda api: api.responses.delete(made.id))
     with pytest.raises(openai.NotFoundError):
