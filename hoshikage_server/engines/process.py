@@ -31,6 +31,7 @@ from hoshikage_server.engines.gpu import Gpu
 from hoshikage_server.engines.last_words import OUT_OF_MEMORY_STATUS, abort_reason, shortage
 from hoshikage_server.engines.memory_log import MemoryLog
 from hoshikage_server.engines.nvml import Device
+from hoshikage_server.engines.sampling import Sampling
 from hoshikage_server.engines.sleep import Dormitory
 from hoshikage_server.errors import is_out_of_memory
 from hoshikage_server.messages import Said, said
@@ -88,6 +89,7 @@ class EngineProcess:
         spec: The model it was started for.
         last_heard: When it last gave a sign of life (monotonic clock).
         fingerprint: Which build and model it is, as OpenAI's system_fingerprint; known when it is ready.
+        defaults: How tokens are chosen where nobody says, as far as clients are told; known when it is ready.
 
     Raises:
         OSError: It could not be started.
@@ -109,6 +111,7 @@ class EngineProcess:
         self._kept_bytes: int | None = 0  # of other conversations; None from an answer's beginning to its end there
         self.last_heard = time.monotonic()
         self.fingerprint = ""
+        self.defaults = Sampling()
         self._notify = notify
         self._ids = itertools.count(1)
         self._channels: dict[int, Channel] = {}
@@ -326,6 +329,7 @@ class EngineProcess:
         elif isinstance(frame, (wire.Loading, wire.Ready)) or (isinstance(frame, wire.Failed) and frame.id == 0):
             if isinstance(frame, wire.Ready):
                 self.fingerprint = _fingerprint(frame, self.spec)
+                self.defaults = frame.defaults
                 if not self.spec.is_vocab_only:
                     self._degraded = frame.degraded
                     gevent.spawn(self.usage)  # what it takes is remembered

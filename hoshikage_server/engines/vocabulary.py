@@ -97,7 +97,9 @@ class Vocabulary:
         """
         return self._ask(model, spec, lambda number: Detokenize(number, tokens), Plain).text
 
-    def refuse_early(self, model: str, spec: EngineSpec, question: Mapping[str, Any]) -> None:
+    def refuse_early(
+        self, model: str, spec: EngineSpec, question: Mapping[str, Any], *, looks_closely: bool = False
+    ) -> None:
         """Refuses a question that cannot be answered, before it waits or its model is loaded only to say so.
 
         One without a form that has so few bytes that it most likely fits is not looked at: counting takes longer than
@@ -107,12 +109,14 @@ class Vocabulary:
             model: The model's id.
             spec: Its engine's.
             question: The fields of `wire.Generate`.
+            looks_closely: Look at it in any case.
 
         Raises:
             EngineError: It does not fit, the model's template refuses the messages, or its form cannot be had.
         """
         messages, form, text = question["messages"], question.get("form", NO_FORM), question.get("text")
-        if not has_shape(form) and len(msgspec.json.encode((messages, text))) < _BYTES_A_TOKEN * spec.n_ctx:
+        n_bytes = len(msgspec.json.encode((messages, text)))
+        if not (looks_closely or has_shape(form)) and n_bytes < _BYTES_A_TOKEN * spec.n_ctx:
             return
         try:
             self.count(model, spec, messages, spec.n_ctx, form=form, text=text)

@@ -32,6 +32,7 @@ from hoshikage_server.engines.failures import CannotGenerateError, failed, faile
 from hoshikage_server.engines.loading import Loaded, load
 from hoshikage_server.engines.prompts import Prompts
 from hoshikage_server.engines.running import Running
+from hoshikage_server.engines.sampling import Sampling
 from hoshikage_server.messages import said
 from hoshikage_server.settings import language
 
@@ -172,6 +173,7 @@ class Worker:
                 n_gpu_layers=loaded.model.n_gpu_layers,
                 n_layers=info.n_layer + 1,
                 no_gpu=loaded.no_gpu,
+                defaults=Sampling(temperature=loaded.defaults.temperature, top_p=loaded.defaults.top_p),
             )
         )
         return loaded

@@ -99,6 +99,10 @@ REASONS: dict[str, Message] = {
         "続きを書かせるには、アシスタントの文章で終わらせてください",
         "must end with a text of the assistant's to continue it",
     ),
+    "reason_no_such_beginning": Message(
+        "最後にあるアシスタントの文章は、求められた形式の書き出しになっていません。直すか、取り除いてください",
+        "end with what no answer of the form that is asked for begins with; change that message or leave it out",
+    ),
     "reason_nothing_rendered": Message(
         "チャットテンプレートを通すと空になります。内容のあるメッセージを加えてください",
         "make an empty prompt; add a message that has content",
