@@ -113,6 +113,7 @@ def test_idle_connections_do_not_delay_the_end(start_any: StartServer) -> None:
     assert read_all(idle).endswith(b"}") or read_all(idle) == b""
     assert_clean_end(server, engine)
     assert read_all(fresh) == b""
+    assert "may go on" not in server.log, "nobody is waited for"
 
 
 def test_a_second_ctrl_c_ends_it_quickly(start_any: StartServer) -> None:
