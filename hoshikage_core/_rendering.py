@@ -110,7 +110,7 @@ class Rendering:
         """A shape's fields: of a conversation, they depend on nothing but how the answer begins."""
         shape = dataclasses.asdict(self.shape)
         flags = [self.is_strict, self.is_required, self.is_either]
-        return self.template.memory.get([what, shape, flags, self.request, rendered["generation_prompt"]], make)
+        return self.template.memo.get([what, shape, flags, self.request, rendered["generation_prompt"]], make)
 
     def _with_schema(self) -> dict[str, Any]:
         schema = self.shape.json_schema

@@ -15,6 +15,10 @@ REASONS: dict[str, Message] = {
         "token {token} is not in the vocabulary (0 to {last})",
     ),
     "reason_unknown_kv_type": Message("llama.cpp にない型です", "is none of llama.cpp's types"),
+    "reason_kv_type_of_cpus": Message(
+        "GPUでは計算できない型です。q4_0 にするか、gpu_layers を 0 にしてください",
+        "cannot be computed with by a GPU: q4_0 can, or set gpu_layers to 0",
+    ),
     "reason_split_of_one": Message("split_mode が none のときは使えません", "has no effect where split_mode is none"),
     "reason_main_of_all": Message(
         "使えるのは split_mode が none のときだけです", "has no effect unless split_mode is none"

@@ -174,12 +174,10 @@ class ResponseInputTokens:
         conversation = read_conversation(body.read(request, settings), self._store)
         served = self._catalog.find(conversation.request.model)
         request.context.model = served.entry.id
-        spec, form = spec_of(served.entry, settings), served.form(conversation.form)
-        asked_language = conversation.request.language
-        messages = served.opening(conversation.messages, asked_language, request.context.language)
+        spec, asked = spec_of(served.entry, settings), _question(conversation, served, request.context.language)
         try:
             with ClientWatch(request.env):
-                n_tokens = self._vocabulary.count(served.entry.id, spec, messages, form=form)
+                n_tokens = self._vocabulary.count(served.entry.id, spec, asked["messages"], form=asked["form"])
         except ServerError as error:
             conversation.blame(error)
             raise
