@@ -137,6 +137,10 @@ class MessageParser:
         begun = self._parse("") or {}
         self._prefix_reasoning = begun.get("reasoning_content", "")
         content = begun.get("content", "")
+        more = (self._parse(_SENTINEL) or {}).get("content", "")
+        if more.endswith(_SENTINEL):  # with what might have been the beginning of a marker
+            self._prefix_content = more.removesuffix(_SENTINEL)
+            return
         prefix = self._prompt.prefix_content
         self._prefix_content = prefix if prefix.startswith(content) else content
 

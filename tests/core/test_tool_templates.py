@@ -133,6 +133,16 @@ def test_an_answer_is_continued(chat: ChatTemplate) -> None:
     assert prompt.prompt.count("Sirius is") == 1
 
 
+@pytest.mark.parametrize("begun", ["Sirius", "Sirius ", "Sirius:\n\n"])
+def test_what_was_begun_is_not_told_again(chat: ChatTemplate, begun: str) -> None:
+    """Nor is anything lost, with and without tools."""
+    for tools in (None, TOOLS):
+        messages = [*MESSAGES, {"role": "assistant", "content": begun}]
+        parser = MessageParser(chat.render(messages, tools=tools, continue_final_message=True))
+        deltas = [*map(parser.feed, " it is."), parser.finish()]
+        assert "".join(delta.content for delta in deltas) == " it is."
+
+
 def test_a_blank_beginning_is_continued(chat: ChatTemplate) -> None:
     """All of the answer is told, though some formats drop what is blank before it."""
     begun = {"role": "assistant", "content": " \n"}
