@@ -29,7 +29,7 @@ def server(tmp_path_factory: pytest.TempPathFactory, smollm2_path: Path) -> Iter
     TinyModel(n_ctx_train=4096).write(folder / "tiny.gguf")
     models = {
         "tiny": {"path": str(folder), "model": "tiny.gguf"},
-        "smollm2": {"path": str(smollm2_path.parent), "model": smollm2_path.name, "n_ctx": 2048},
+        "smollm2": {"path": str(smollm2_path.parent), "model": smollm2_path.name, "n_ctx": 8192},
     }
     with ServerProcess(
         tmp_path_factory.mktemp("server"), models, command=REAL_SERVER, n_ctx=4096, api_keys=KEY, threads=1

@@ -23,7 +23,7 @@ each = pytest.mark.parametrize
 
 @pytest.fixture
 def fake(fake_server: ServerProcess) -> Iterator[OpenAI]:
-    with OpenAI(base_url=f"{fake_server.url}/v1", api_key=KEY, max_retries=0, timeout=20) as made:
+    with OpenAI(base_url=f"{fake_server.url}/v1", api_key=KEY, max_retries=0, timeout=60) as made:
         yield made
 
 
@@ -37,7 +37,7 @@ def is_idle(server: ServerProcess) -> bool:
 
 
 def wait_until_idle(server: ServerProcess) -> None:
-    wait_for(lambda: is_idle(server), 3, "the engine is free")
+    wait_for(lambda: is_idle(server), 2, "the engine is free")
 
 
 def begin(server: ServerProcess) -> None:
@@ -169,7 +169,7 @@ def test_cancelling_a_task(fake_server: ServerProcess, is_stream: bool) -> None:
                 pass
 
     async def main() -> str | None:
-        async with AsyncOpenAI(base_url=f"{fake_server.url}/v1", api_key=KEY, max_retries=0, timeout=20) as client:
+        async with AsyncOpenAI(base_url=f"{fake_server.url}/v1", api_key=KEY, max_retries=0, timeout=60) as client:
             task = asyncio.create_task(read(client))
             await asyncio.to_thread(begin, fake_server)
             task.cancel()
@@ -177,7 +177,7 @@ def test_cancelling_a_task(fake_server: ServerProcess, is_stream: bool) -> None:
                 await task
             began = time.monotonic()
             text: str | None = (await ask(client, "echo hello")).choices[0].message.content
-            assert time.monotonic() - began < 3
+            assert time.monotonic() - began < 30
             return text
 
     assert asyncio.run(main()) == "hello"
@@ -187,7 +187,7 @@ def test_leaving_a_real_model(server: ServerProcess) -> None:
     """A real engine stops computing for a client that left in the middle."""
     options: dict[str, Any] = {"model": "smollm2", "messages": QUESTION, "extra_body": {"ignore_eos": True}}
     with OpenAI(base_url=f"{server.url}/v1", api_key=KEY, max_retries=0) as client:
-        with client.chat.completions.create(stream=True, max_tokens=1500, **options) as stream:
+        with client.chat.completions.create(stream=True, max_tokens=8000, **options) as stream:
             chunks = iter(stream)
             next(chunks)
             next(chunks)

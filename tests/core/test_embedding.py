@@ -340,7 +340,7 @@ class Running:
         self._thread = threading.Thread(target=self._run)
         before = embedder.progress
         self._thread.start()
-        deadline = time.monotonic() + 20
+        deadline = time.monotonic() + 60
         while embedder.progress == before:
             assert time.monotonic() < deadline
             time.sleep(0.001)
@@ -351,11 +351,9 @@ class Running:
         except BaseException as error:
             self.error = error
 
-    def join(self) -> float:
-        began = time.monotonic()
-        self._thread.join(20)
+    def join(self) -> None:
+        self._thread.join(60)
         assert not self._thread.is_alive()
-        return time.monotonic() - began
 
 
 @pytest.fixture(scope="module", params=["encoder", "decoder"])
@@ -375,8 +373,10 @@ def test_it_ends_within_milliseconds(slow: Model, way: str) -> None:
     """From another thread, in the middle of a native call; cancelled, it goes on to be used."""
     with slow.embedder(2048) as embedder:
         running = Running(embedder, [[7] * 2048] * 50)
+        began = time.process_time()  # ours alone: a busy machine takes longer, but computes no more
         getattr(embedder, way)()
-        assert running.join() < 1.0  # milliseconds on an idle machine
+        running.join()
+        assert time.process_time() - began < 0.5  # milliseconds; a whole call takes some seconds
         assert isinstance(running.error, CancelledError if way == "cancel" else ClosedError)
         if way == "cancel":
             assert len(embedder.embed([[7, 8]])) == 1

@@ -138,7 +138,7 @@ def test_how_far_the_prompt_is_computed(tiny_model_path: Path) -> None:
     "form",
     [
         {"json_schema": SCHEMA},
-        {"tools": [TOOL], "tool_choice": "required", "parallel_tool_calls": False},
+        {"tools": [TOOL], "tool_choice": "required"},
         {"tools": [TOOL], "tool_name": "set"},
     ],
 )

@@ -6,6 +6,7 @@ import itertools
 import json
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from prefix_models import is_near, text, write_model
@@ -290,13 +291,21 @@ def test_wrong_values(values: dict[str, object]) -> None:
         Speculation(**values)  # type: ignore[arg-type]
 
 
-def test_guessing_stops_where_it_does_not_pay(model: Model, plain: Engine) -> None:
+@pytest.mark.parametrize("cost", [0.5, 0.0])
+def test_guessing_stops_where_it_does_not_pay(model: Model, monkeypatch: pytest.MonkeyPatch, cost: float) -> None:
     """Where each guess is wrong they are given up soon, and where steps take no longer with them they are not."""
+    learn = Guesser.learn
+
+    def learn_cost(self: Guesser, parts: Any, sampled: Any, elapsed_s: float) -> None:
+        """A guess costs so much of a step, whatever else this machine does."""
+        learn(self, parts, sampled, 0.001 * (1 + cost * len(parts[0][3])))
+
+    monkeypatch.setattr(Guesser, "learn", learn_cost)
     with model.engine(N_CTX, n_threads=1, speculation=Speculation(n_ngram=1)) as engine:
         noise = SamplingParams(temperature=20, top_k=0, top_p=1.0, min_p=0.0, seed=2, ignore_eos=True)
         with engine.stream(text(300), noise, max_tokens=300) as generation:
-            result = generation.result()
-        assert result.n_drafted < 40
+            n_drafted = generation.result().n_drafted
+        assert n_drafted < 40 if cost else n_drafted > 200
 
 
 def test_smollm2_copies(smollm2_path: Path) -> None:

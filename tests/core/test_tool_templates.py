@@ -158,6 +158,42 @@ def test_an_answer_is_continued(chat: ChatTemplate) -> None:
     assert prompt.prompt.count("Sirius is") == 1
 
 
+@pytest.mark.parametrize("begun", ["Sirius", "Sirius ", "Sirius:\n\n"])
+def test_what_was_begun_is_not_told_again(chat: ChatTemplate, begun: str) -> None:
+    """Nor is anything lost, with and without tools."""
+    for tools in (None, TOOLS):
+        messages = [*MESSAGES, {"role": "assistant", "content": begun}]
+        parser = MessageParser(chat.render(messages, tools=tools, continue_final_message=True))
+        deltas = [*map(parser.feed, " it is."), parser.finish()]
+        assert "".join(delta.content for delta in deltas) == " it is."
+
+
+def test_a_blank_beginning_is_continued(chat: ChatTemplate) -> None:
+    """All of the answer is told, though some formats drop what is blank before it."""
+    begun = {"role": "assistant", "content": " \n"}
+    prompt = chat.render([*MESSAGES, begun], json_schema=SCHEMA, continue_final_message=True)
+    parser = MessageParser(prompt)
+    deltas = [*map(parser.feed, '{"ok": true}'), parser.finish()]
+    assert "".join(delta.content for delta in deltas) == '{"ok": true}'
+
+
+@pytest.mark.parametrize("how", [{}, {"json_schema": SCHEMA}, {"tools": TOOLS, "tool_choice": "required"}], ids=str)
+def test_the_assistant_has_spoken_last(engine: Engine, chat: ChatTemplate, how: dict[str, Any]) -> None:
+    """Another turn of its own begins like any other, and its grammar can be had."""
+    spoken = {"role": "assistant", "content": "Sirius is."}
+    usual, prompt = chat.render(MESSAGES, **how), chat.render([*MESSAGES, spoken], **how)
+    assert "Sirius is." in prompt.prompt
+    assert prompt.prompt.endswith(usual.generation_prompt)
+    assert prompt.generation_prompt == usual.generation_prompt
+    engine.model.require_sampler(SamplingParams(), prompt)
+
+
+def test_the_assistant_has_spoken_first(chat: ChatTemplate) -> None:
+    """A conversation may begin with its greeting, also where the template wants the user's turn first."""
+    prompt = chat.render([{"role": "assistant", "content": "Sirius here."}, MESSAGES[-1]]).prompt
+    assert 0 <= prompt.find("Sirius here.") < prompt.find("Which star?")
+
+
 def history(*, content: str | None) -> list[dict[str, Any]]:
     """Two calls, the result of the second one first; as OpenAI's clients write it, results have no names."""
     calls = [

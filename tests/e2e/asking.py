@@ -51,7 +51,7 @@ def hoshikage(
         env=environment(folder, **environ),
         input=data,
         capture_output=True,
-        timeout=60,
+        timeout=120,
         check=False,
     )
     return subprocess.CompletedProcess(run.args, run.returncode, run.stdout.decode(), run.stderr.decode())

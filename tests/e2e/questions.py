@@ -8,10 +8,9 @@ from dataclasses import dataclass
 from http.client import HTTPConnection, HTTPResponse
 from typing import Any
 
-from server_process import ServerProcess
+from server_process import TIMEOUT_S, ServerProcess
 
 PING = ": ping"
-TIMEOUT_S = 30
 
 
 @dataclass(frozen=True)

@@ -22,10 +22,14 @@ REAL_SERVER = (sys.executable, "-m", "hoshikage_server", "serve")
 
 FAKE_MODELS: dict[str, dict[str, Any]] = {
     name: {"path": "/nowhere", "model": f"{name}.gguf", "stop": []}
-    for name in ("m", "other", "refuse", "die", "dieonce", "slow", "never", "stubborn")
+    for name in ("m", "other", "refuse", "die", "dieonce", "slow", "gated", "never", "stubborn")
 }
 
+TIMEOUT_S = 60  # for one answer, or for a start: only what hangs takes longer
+
+_PATIENCE = 10  # a busy machine may take so many times as long as a free one
 _ESTABLISHED = "01"
+_READ_AGAIN = "settings were read again"
 _URL = re.compile(rb"http://127\.0\.0\.1:(\d+)")
 
 
@@ -34,13 +38,22 @@ class NotReadyError(Exception):
 
 
 def wait_for(condition: Callable[[], Any], timeout_s: float, what: str, pause_s: float = 0.01) -> Any:
-    """Waits until `condition` gives something true, and returns it; fails the test when it does not."""
-    deadline = time.monotonic() + timeout_s
+    """Waits until `condition` gives something true, and returns it; fails the test when it does not.
+
+    Args:
+        condition: Asked again and again.
+        timeout_s: What would be enough on a free machine. Here it may take ten times as long, so what would come true
+            by itself in the end has to be farther away than that.
+        what: Words for the failure.
+        pause_s: Between two looks.
+    """
+    limit_s = timeout_s * _PATIENCE
+    deadline = time.monotonic() + limit_s
     while True:
         if value := condition():
             return value
         if time.monotonic() > deadline:
-            raise AssertionError(f"not within {timeout_s} s: {what}")
+            raise AssertionError(f"not within {limit_s} s: {what}")
         time.sleep(pause_s)
 
 
@@ -67,11 +80,12 @@ class ServerProcess:
         models: dict[str, dict[str, Any]],
         *,
         command: Sequence[str] = FAKE_SERVER,
-        ready_timeout_s: float = 30,
+        ready_timeout_s: float = TIMEOUT_S,
         **settings: object,
     ) -> None:
         folder.mkdir(parents=True, exist_ok=True)
         (folder / "model_map.json").write_text(json.dumps(models))
+        self._changed: dict[str, float] = {}
         key = str(settings.get("api_keys", "")).partition(",")[0]
         self.auth = {"Authorization": f"Bearer {key}"} if key else {}
         self.log_path = folder / "server.log"
@@ -110,7 +124,7 @@ class ServerProcess:
         return self.engine_log_path.read_text().splitlines() if self.engine_log_path.exists() else []
 
     def connect(self) -> socket.socket:
-        return socket.create_connection(("127.0.0.1", self.port), timeout=20)
+        return socket.create_connection(("127.0.0.1", self.port), timeout=TIMEOUT_S)
 
     def request(self, method: str, path: str, body: object = None, headers: dict[str, str] | None = None) -> bytes:
         """The bytes of one HTTP/1.1 request."""
@@ -125,7 +139,7 @@ class ServerProcess:
 
     def ask(self, method: str, path: str, body: object = None, language: str = "en") -> tuple[int, Any]:
         """The status of an answer, and its object."""
-        connection = HTTPConnection("127.0.0.1", self.port, timeout=60)
+        connection = HTTPConnection("127.0.0.1", self.port, timeout=TIMEOUT_S)
         try:
             data = None if body is None else json.dumps(body)
             connection.request(method, path, data, self.auth | {"Accept-Language": language})
@@ -146,12 +160,31 @@ class ServerProcess:
 
     def n_unread(self, client: socket.socket) -> int | None:
         """Bytes of a client's that the server has not read yet; None when they are no longer connected."""
-        ends = [f"0100007F:{port:04X}" for port in (self.port, client.getsockname()[1])]
-        for row in Path("/proc/net/tcp").read_text().splitlines()[1:]:
-            _, local, remote, state, queues, *_ = row.split()
-            if [local, remote] == ends and state == _ESTABLISHED:
-                return int(queues.partition(":")[2], 16)
-        return None
+        ours, theirs = (f"0100007F:{port:04X}" for port in (self.port, client.getsockname()[1]))
+        rows = [row.split() for row in Path("/proc/net/tcp").read_text().splitlines()[1:]]
+        queues = {(row[1], row[2]): row[4].split(":") for row in rows if row[3] == _ESTABLISHED}
+        if (ours, theirs) not in queues:
+            return None
+        n_on_the_way = int(queues.get((theirs, ours), ["0", "0"])[0], 16)
+        return n_on_the_way + int(queues[ours, theirs][1], 16)
+
+    def change(self, **settings: float) -> None:
+        """Other settings from now on. Those that it was started with stay: the environment wins over the file."""
+        self.get("/health")  # a worker that is just starting would not hear the signal
+        self._changed |= settings
+        n_read = self.log.count(_READ_AGAIN)
+        lines = [f"{name} = {value}\n" for name, value in self._changed.items()]
+        (self.log_path.parent / "hoshikage.toml").write_text("".join(lines))
+        os.kill(self.worker_pid(), signal.SIGHUP)
+        wait_for(lambda: self.log.count(_READ_AGAIN) > n_read, 5, "the settings are read again")
+
+    def open_gate(self, name: str) -> None:
+        """Lets go on what waits for it; see tests/fakes/engine.py."""
+        self.engine_log_path.with_name(name).touch()
+
+    def close_gate(self, name: str) -> None:
+        """Whatever comes to it waits again."""
+        self.engine_log_path.with_name(name).unlink()
 
     @property
     def engine_pid(self) -> int:

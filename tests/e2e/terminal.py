@@ -38,7 +38,7 @@ class Terminal:
     def type(self, text: str) -> None:
         os.write(self._ours, text.encode())
 
-    def expect(self, text: str, timeout_s: float = 30) -> str:
+    def expect(self, text: str, timeout_s: float = 60) -> str:
         """Waits for a text after those that were waited for before, and returns what came up to it, without escapes."""
         deadline = time.monotonic() + timeout_s
         while (found := self.plain.find(text, self._n_passed)) < 0:
@@ -56,7 +56,7 @@ class Terminal:
         """Whether lines are edited and echoed as they were."""
         return termios.tcgetattr(self._ours) == self._before
 
-    def wait(self, timeout_s: float = 30) -> int:
+    def wait(self, timeout_s: float = 60) -> int:
         """Waits for the end, and returns the exit status."""
         deadline = time.monotonic() + timeout_s
         while self._read(deadline - time.monotonic()):

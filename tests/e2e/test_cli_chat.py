@@ -179,7 +179,7 @@ def test_at_a_terminal(tmp_path: Path, fake_server: ServerProcess) -> None:
     with Terminal([*COMMAND, "chat"], environment(tmp_path, **at(fake_server))) as terminal:
         terminal.expect("Ctrl-D leaves")
         terminal.expect(">")
-        terminal.type("count 1000 20\r")
+        terminal.type("count 100000 20\r")
         terminal.expect("1 2 3 ")
         terminal.type("\x03")
         terminal.expect("(stopped)")

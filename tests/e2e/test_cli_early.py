@@ -27,7 +27,7 @@ def test_ctrl_c_while_it_starts(tmp_path: Path, moment: str) -> None:
     lines = iter(process.stderr.readline, "")
     assert any(line.rpartition("|")[2].strip() == moment for line in lines), "it is imported"
     process.send_signal(signal.SIGINT)
-    _, err = process.communicate(timeout=30)
+    _, err = process.communicate(timeout=60)
     told = [line for line in err.splitlines() if line and not line.startswith("import time:")]
     assert process.returncode in (130, -signal.SIGINT), err  # shells tell a death by SIGINT as 130
     assert told == []

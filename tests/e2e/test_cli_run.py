@@ -245,12 +245,12 @@ def test_smollm2_answers(tmp_path: Path, smollm2_path: Path) -> None:
 
 def test_ctrl_c_ends_an_answer_of_a_server(tmp_path: Path, fake_server: ServerProcess) -> None:
     """130, as shells tell it, and the server stops computing."""
-    process = start(tmp_path, "run", "count 1000 20", **at(fake_server))
+    process = start(tmp_path, "run", "count 100000 20", **at(fake_server))
     assert process.stdout is not None
     assert process.stdout.read(4) == b"1 2 "
     assert fake_server.status["queue"]["running"] == 1
     process.send_signal(signal.SIGINT)
-    assert process.wait(10) == 130
+    assert process.wait(60) == 130
     wait_for(lambda: fake_server.status["queue"]["running"] == 0, 5, "the answer is cancelled")
     _, err = process.communicate()
     assert err == b"\n"
@@ -262,7 +262,7 @@ def test_ctrl_c_ends_an_answer_without_a_server(tiny: Path) -> None:
     assert process.stdout is not None
     process.stdout.read(100)
     process.send_signal(signal.SIGINT)
-    _, err = process.communicate(timeout=10)
+    _, err = process.communicate(timeout=60)
     assert (process.returncode, err) == (130, b"\n")
 
 
@@ -273,7 +273,7 @@ def test_a_crash_would_leave_no_prompt_on_the_disk(tiny: Path) -> None:
     process.stdout.read(100)
     assert resource.prlimit(process.pid, resource.RLIMIT_CORE)[0] <= 1
     process.send_signal(signal.SIGINT)
-    process.communicate(timeout=10)
+    process.communicate(timeout=60)
 
 
 def test_ctrl_c_ends_a_prefill(tmp_path: Path) -> None:
@@ -286,14 +286,14 @@ def test_ctrl_c_ends_a_prefill(tmp_path: Path) -> None:
     with Terminal(["sh", "-c", command], environ) as terminal:
         terminal.expect("Waiting for the answer")
         terminal.type("\x03")
-        assert terminal.wait(10) == 130
+        assert terminal.wait() == 130
         assert terminal.is_as_before
 
 
 @pytest.mark.parametrize("is_local", [False, True])
 def test_a_reader_that_leaves(tiny: Path, fake_server: ServerProcess, is_local: bool) -> None:
     """`| head -1`: silence, and nobody computes any more."""
-    question = "hello" if is_local else "flood 100000 1"
+    question = "hello" if is_local else "count 100000 5"
     environ = environment(tiny, **(LONG if is_local else at(fake_server)))
     command = [*COMMAND, "run", "-t", "0", question]
     process = subprocess.Popen(
@@ -303,7 +303,7 @@ def test_a_reader_that_leaves(tiny: Path, fake_server: ServerProcess, is_local: 
     assert process.stderr is not None
     process.stdout.read(10)
     process.stdout.close()
-    assert process.wait(20) == 141
+    assert process.wait(60) == 141
     assert process.stderr.read() == b""
     process.stderr.close()
     wait_for(lambda: fake_server.status["queue"]["running"] == 0, 5, "the answer is cancelled")

@@ -43,10 +43,11 @@ def cpu_ticks(pid: int) -> int:
 
 def test_an_idle_model_is_unloaded(start_server: StartServer) -> None:
     """The process ends, what that gave back is told, and the next request wakes it."""
-    server = start_server(idle_timeout=0.5)
+    server = start_server()
     ask(server, "echo x")
     [engine] = server.status["engines"]
-    assert 0 < engine["seconds_to_unload"] <= 0.5
+    assert 0 < engine["seconds_to_unload"] <= 300
+    server.change(idle_timeout=0.5)
     wait_for(lambda: is_dark(server), 5, "it is unloaded")
     assert not is_alive(engine["pid"])
     assert server.engine_log[-1].endswith(" stop"), "it was asked, not killed"
@@ -74,7 +75,7 @@ def test_looking_neither_wakes_nor_keeps_awake(start_server: StartServer) -> Non
     began = time.monotonic()
     while not is_dark(server):
         look()
-        assert time.monotonic() - began < 5, "looking keeps it awake"
+        assert time.monotonic() - began < 60, "looking keeps it awake"
     for _ in range(10):
         look()
     assert server.status["n_engine_starts"] == 1
@@ -109,7 +110,7 @@ def test_an_idle_time_of_each_model(start_server: StartServer) -> None:
     left = {engine["model"]: engine["seconds_to_unload"] for engine in server.status["engines"]}
     assert left.keys() == {"long", "usual"}
     assert left["long"] is None
-    assert 290 < left["usual"] <= 300
+    assert 200 < left["usual"] <= 300
 
 
 def test_never(start_server: StartServer) -> None:
@@ -129,9 +130,13 @@ def test_dark_server_is_small_and_still(start_server: StartServer) -> None:
     assert before_kib < 80 * 1024
     assert private_kib(server) < 80 * 1024
     pids = (server.process.pid, server.worker_pid())
-    ticks = [cpu_ticks(pid) for pid in pids]
-    time.sleep(2)
-    assert sum(cpu_ticks(pid) for pid in pids) - sum(ticks) <= 2, "1 % of a core"
+
+    def ticks_in_two_seconds() -> int:
+        before = sum(map(cpu_ticks, pids))
+        time.sleep(2)
+        return sum(map(cpu_ticks, pids)) - before
+
+    wait_for(lambda: ticks_in_two_seconds() <= 2, 1, "1 % of a core, once the unloading is over")
 
 
 def test_a_prompt_that_is_too_long_leaves_it_dark(start_server: StartServer) -> None:
@@ -167,22 +172,21 @@ def test_another_idle_time_holds_for_the_loaded_model(start_server: StartServer)
     server = start_server()
     ask(server, "echo x")
     assert server.status["engines"][0]["seconds_to_unload"] > 100
-    (server.log_path.parent / "hoshikage.toml").write_text("idle_timeout = 0.2\n")
-    os.kill(server.worker_pid(), signal.SIGHUP)
+    server.change(idle_timeout=0.2)
     wait_for(lambda: is_dark(server), 5, "it is unloaded")
 
 
 def test_a_server_that_stood_still_blames_no_engine(start_server: StartServer) -> None:
     """A laptop that sleeps, a container that is frozen: what the engine sent meanwhile is read before it is judged."""
-    server = start_server(stall_timeout=1)
+    server = start_server(stall_timeout=2)
     with server.connect() as connection:
-        connection.sendall(server.chat_request("count 60 50", stream=True))
+        connection.sendall(server.chat_request("count 80 50", stream=True))
         read_until(connection, b'"1 "')
         worker = server.worker_pid()
         os.kill(worker, signal.SIGSTOP)
-        time.sleep(1.5)
+        time.sleep(2.5)
         os.kill(worker, signal.SIGCONT)
-        assert b'"60 "' in read_until(connection, b"[DONE]")
+        assert b'"80 "' in read_until(connection, b"[DONE]")
     assert server.status["n_engine_crashes"] == 0
 
 
@@ -198,13 +202,14 @@ def test_large_requests_leave_nothing_behind(start_server: StartServer) -> None:
 def test_the_memory_of_a_real_model_comes_back(tmp_path: Path, smollm2_path: Path) -> None:
     """Before, during, after: the server holds what it held, and the engine's memory is the system's again."""
     models = {"smollm2": {"path": str(smollm2_path.parent), "model": smollm2_path.name}}
-    with ServerProcess(tmp_path / "s", models, command=REAL_SERVER, threads=1, idle_timeout=1) as server:
+    with ServerProcess(tmp_path / "s", models, command=REAL_SERVER, threads=1) as server:
         server.get("/v1/models")
         before_kib = private_kib(server)
         assert ask(server, "Say hello.", "smollm2", max_tokens=4).status == 200
         memory = server.status["engines"][0]["memory"]
         assert memory["rss_bytes"] > smollm2_path.stat().st_size, "the mapped weights"
         assert memory["private_bytes"] > 50 * 2**20, "KV cache and buffers"
+        server.change(idle_timeout=0.2)
         unload = wait_for(lambda: server.status["last_unload"], 10, "it is unloaded")
         assert unload["freed"]["private_bytes"] > 50 * 2**20
         assert (unload["left"]["rss_bytes"], unload["left_pids"], unload["is_complete"]) == (0, [], True)

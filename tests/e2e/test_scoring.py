@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from server_process import REAL_SERVER, ServerProcess
+from server_process import REAL_SERVER, ServerProcess, wait_for
 from tiny_gguf import IM_END, TinyModel
 
 from hoshikage_core import Model
@@ -89,7 +89,7 @@ def test_an_engine_that_is_killed_in_the_middle(server: ServerProcess) -> None:
     assert text == expected["text"]
     assert told[0] is None
     assert told[1:] == pytest.approx(expected["logprobs"]["token_logprobs"][1:], abs=NEAR)
-    assert server.status["crashes"]
+    wait_for(lambda: server.status["crashes"], 5, "it is known")
 
 
 def test_an_end_token_is_a_token(server: ServerProcess) -> None:

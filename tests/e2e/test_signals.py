@@ -15,9 +15,21 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from server_process import FAKE_MODELS, FAKE_SERVER, FAKES, ServerProcess, is_alive, read_all, read_until, wait_for
+from server_process import (
+    FAKE_MODELS,
+    FAKE_SERVER,
+    FAKES,
+    TIMEOUT_S,
+    ServerProcess,
+    is_alive,
+    read_all,
+    read_until,
+    wait_for,
+)
 
 StartServer = Callable[..., ServerProcess]
+
+SOON_S = 25  # milliseconds on a free machine; less than the usual grace, and than any answer here that is not ended
 
 # gunicorn's own command line with our configuration, and an application with the fake engine.
 PLAIN_GUNICORN = [sys.executable, "-m", "gunicorn", "-c", "python:hoshikage_server.gunicorn_conf"]
@@ -51,15 +63,15 @@ def engine_pid(server: ServerProcess) -> int:
 
 def is_listening(server: ServerProcess) -> bool:
     try:
-        socket.create_connection(("127.0.0.1", server.port), timeout=5).close()
+        socket.create_connection(("127.0.0.1", server.port), timeout=TIMEOUT_S).close()
     except ConnectionRefusedError:
         return False
     return True
 
 
-def assert_clean_end(server: ServerProcess, engine: int, within_s: float) -> None:
-    """Exit status 0, the engine asked to end and gone before, and nothing in the log that looks like a fault."""
-    assert server.process.wait(within_s) == 0
+def assert_clean_end(server: ServerProcess, engine: int) -> None:
+    """Soon, exit status 0, the engine asked to end and gone before, and nothing in the log that looks like a fault."""
+    assert server.process.wait(SOON_S) == 0
     assert not is_alive(engine), "its memory is free for whatever starts next"
     assert any(line.startswith(f"{engine} ") and line.endswith(" stop") for line in server.engine_log), (
         "it was asked to end"
@@ -73,62 +85,60 @@ def test_running_requests_finish(start_any: StartServer, end: Callable[[ServerPr
     """Nobody new is let in, whoever is inside gets the whole answer, streamed or not, running or waiting."""
     server = start_any()
     connections = [server.connect() for _ in range(3)]
-    connections[0].sendall(server.chat_request("count 15 100", stream=True))
-    read_until(connections[0], b'"1 "')
+    connections[0].sendall(server.chat_request("gate end 1 x y", stream=True))
+    read_until(connections[0], b'"x"')
     connections[1].sendall(server.chat_request("count 3 10"))
     connections[2].sendall(server.chat_request("count 4 10", stream=True))
     wait_for(lambda: server.status["queue"]["waiting"] == 2, 5, "the others wait")
     engine = engine_pid(server)
     end(server)
     wait_for(lambda: not is_listening(server), 1, "nobody new is let in")
+    server.open_gate("end")
     answers = [read_all(connection) for connection in connections]
-    assert b'"15 "' in answers[0]
+    assert b'" y"' in answers[0]
     assert b"[DONE]" in answers[0]
     assert b'"content":"1 2 3 "' in answers[1]
     assert b"[DONE]" in answers[2]
-    assert_clean_end(server, engine, within_s=2)
+    assert_clean_end(server, engine)
 
 
 def test_idle_connections_do_not_delay_the_end(start_any: StartServer) -> None:
     """A client that keeps its connection open for later is hung up on at once."""
-    server = start_any()
+    server = start_any(grace=600)
     idle, fresh = server.connect(), server.connect()
     idle.sendall(server.chat_request("echo hello"))
     read_until(idle, b"hello")
     engine = engine_pid(server)
-    began = time.monotonic()
     press_ctrl_c(server)
     assert read_all(idle).endswith(b"}") or read_all(idle) == b""
-    assert_clean_end(server, engine, within_s=2)
-    assert time.monotonic() - began < 2
+    assert_clean_end(server, engine)
     assert read_all(fresh) == b""
+    assert "may go on" not in server.log, "nobody is waited for"
 
 
 def test_a_second_ctrl_c_ends_it_quickly(start_any: StartServer) -> None:
     """The first waits for a request that runs for long, the next does not; the client is told all the same."""
-    server = start_any()
+    server = start_any(grace=600)
     connection = server.connect()
-    connection.sendall(server.chat_request("count 1000 50", stream=True))
+    connection.sendall(server.chat_request("count 10000 50", stream=True))
     read_until(connection, b'"1 "')
     engine = engine_pid(server)
     press_ctrl_c(server)
     wait_for(lambda: "may go on" in server.log, 2, "it waits")
     assert server.process.poll() is None
-    began = time.monotonic()
     press_ctrl_c(server)
     rest = read_all(connection)
     assert b'"code":"shutting_down"' in rest
     assert b"[DONE]" not in rest
     assert rest.endswith(b"0\r\n\r\n"), "the response ends as HTTP wants it"
-    assert_clean_end(server, engine, within_s=3)
-    assert time.monotonic() - began < 2
+    assert_clean_end(server, engine)
 
 
 def test_requests_are_cut_off_when_grace_ends(start_any: StartServer) -> None:
     """A stream gets an error event, a plain request 503, one that waits for its turn too; each is logged once."""
     server = start_any(grace=0.5)
     stream, plain, waiting = (server.connect() for _ in range(3))
-    stream.sendall(server.chat_request("count 1000 50", stream=True))
+    stream.sendall(server.chat_request("count 10000 50", stream=True))
     read_until(stream, b'"1 "')
     plain.sendall(server.chat_request("hang"))
     waiting.sendall(server.chat_request("hang", model="other"))
@@ -140,7 +150,7 @@ def test_requests_are_cut_off_when_grace_ends(start_any: StartServer) -> None:
     began = time.monotonic()
     server.process.terminate()
     rest = read_all(stream)
-    assert 0.4 < time.monotonic() - began < 1.5, "this is the grace"
+    assert 0.4 < time.monotonic() - began < SOON_S, "this is the grace"
     assert b'"code":"shutting_down"' in rest
     assert b"[DONE]" not in rest
     assert rest.endswith(b"0\r\n\r\n")
@@ -148,7 +158,7 @@ def test_requests_are_cut_off_when_grace_ends(start_any: StartServer) -> None:
         answer = read_all(connection)
         assert answer.startswith(b"HTTP/1.1 503 "), answer
         assert b'"code":"shutting_down"' in answer
-    assert_clean_end(server, engine, within_s=3)
+    assert_clean_end(server, engine)
     assert server.log.count("code=shutting_down") == 4
 
 
@@ -162,7 +172,7 @@ def test_a_running_request_on_the_engine_is_cut_off_when_it_is_silent(start_any:
         engine = engine_pid(server)
         server.process.terminate()
         assert b'"code":"shutting_down"' in read_all(connection)
-    assert_clean_end(server, engine, within_s=3)
+    assert_clean_end(server, engine)
 
 
 def test_a_client_that_reads_nothing_does_not_hold_up_the_end(start_any: StartServer) -> None:
@@ -172,7 +182,7 @@ def test_a_client_that_reads_nothing_does_not_hold_up_the_end(start_any: StartSe
         connection.sendall(server.chat_request("flood 2000 16", stream=True))
         wait_for(lambda: server.status["queue"]["running"] == 1, 5, "it runs")
         server.process.terminate()
-        assert server.process.wait(5) == 0
+        assert server.process.wait(SOON_S) == 0
 
 
 def test_an_engine_that_does_not_end_is_killed_before_the_server_ends(start_any: StartServer) -> None:
@@ -184,7 +194,7 @@ def test_an_engine_that_does_not_end_is_killed_before_the_server_ends(start_any:
         engine = engine_pid(server)
         server.process.terminate()
         assert b'"code":"shutting_down"' in read_all(connection)
-    assert server.process.wait(5) == 0
+    assert server.process.wait(SOON_S) == 0
     assert not is_alive(engine)
     assert "SIGKILL" not in server.log, "gunicorn did not have to kill its worker"
 
@@ -198,7 +208,7 @@ def test_a_service_managers_sigterm(start_any: StartServer) -> None:
         engine = engine_pid(server)
         os.killpg(server.process.pid, signal.SIGTERM)
         assert b"[DONE]" in read_all(connection)
-    assert_clean_end(server, engine, within_s=2)
+    assert_clean_end(server, engine)
 
 
 def test_a_signal_while_it_starts_counts(start_any: StartServer) -> None:
@@ -232,7 +242,7 @@ def test_hangup_keeps_the_model(start_any: StartServer) -> None:
     assert server.worker_pid() == worker
     assert engine_pid(server) == engine
     server.process.terminate()
-    assert_clean_end(server, engine, within_s=5)
+    assert_clean_end(server, engine)
 
 
 def test_a_new_worker_has_the_settings_as_they_are_now(start_any: StartServer) -> None:
@@ -309,7 +319,7 @@ def test_a_closed_terminal(tmp_path: Path, is_nohup: bool) -> None:
         found = wait_for(
             lambda: re.search(r"http://127\.0\.0\.1:(\d+)", (tmp_path / "log").read_text()), 20, "it listens"
         )
-        with socket.create_connection(("127.0.0.1", int(found[1])), timeout=20) as connection:
+        with socket.create_connection(("127.0.0.1", int(found[1])), timeout=TIMEOUT_S) as connection:
             connection.sendall(b"GET /health HTTP/1.1\r\nHost: t\r\n\r\n")
             assert b"ok" in read_until(connection, b"ok")
         os.kill(process.pid, signal.SIGHUP)
@@ -318,7 +328,7 @@ def test_a_closed_terminal(tmp_path: Path, is_nohup: bool) -> None:
         if is_nohup:
             wait_for(lambda: (tmp_path / "log").read_text().count("read again") == 2, 5, "it goes on")
             process.terminate()
-        assert process.wait(10) == 0
+        assert process.wait(SOON_S) == 0
     finally:
         process.kill()
         process.wait(5)

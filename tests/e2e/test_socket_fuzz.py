@@ -79,7 +79,7 @@ VALUES = (
     *("", "x", "0", "-1", "星", "\x7f", "a" * 3000, "*", "gzip", "null", "close", "keep-alive", "100-continue"),
     *("application/json", "text/html", "Bearer x", "http://evil.example", "h2c", "chunked", "en;q=9, *"),
 )
-_TIMEOUT_S = 30
+_TIMEOUT_S = 60
 
 
 class Request(NamedTuple):
@@ -121,7 +121,7 @@ def requests(draw: st.DrawFn) -> Request:
 
 @pytest.fixture(scope="module")
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ServerProcess]:
-    with ServerProcess(tmp_path_factory.mktemp("fuzz"), FAKE_MODELS, read_timeout=1, stall_timeout=5) as server:
+    with ServerProcess(tmp_path_factory.mktemp("fuzz"), FAKE_MODELS, read_timeout=1, stall_timeout=12) as server:
         yield server
 
 

@@ -12,6 +12,8 @@ What it does is said by the last message of a request, as words:
     starver [N]         the same each time
     refuse CODE         Failed with that code          late CODE: after two pieces
     wait MS TEXT...     as echo, accepted after MS milliseconds of heartbeats
+    shut GATE TEXT...   as echo, accepted when a file GATE lies beside the log; until then heartbeats
+    gate GATE N TEXT... as echo, and only N words before that; whatever is cancelled meanwhile
     params              the Generate frame it got, as JSON
     say TEXT...         as echo, with all that n, logprobs and the like ask for
     reason TEXT...      two pieces of reasoning, then as say
@@ -22,9 +24,10 @@ What it does is said by the last message of a request, as words:
     call NAME JSON...   calls a tool; its arguments in pieces of 4 characters
 
 and by the file name of the model: refuse.gguf does not load, die.gguf says why and dies loading, slow.gguf takes a
-second, never.gguf does not finish, poor.gguf lacks memory, lean.gguf is loaded in less of it, crawls.gguf without the
-GPU it was to have, stubborn.gguf ignores Stop, starved.gguf runs out of a GPU's memory unless it may do with less,
-dieonce.gguf dies loading unless a file dieonce stands in the folder of the log, and makes it.
+second, gated.gguf until a file gated lies beside the log, never.gguf does not finish, poor.gguf lacks memory, lean.gguf
+is loaded in less of it, crawls.gguf without the GPU it was to have, stubborn.gguf ignores Stop, starved.gguf runs out
+of a GPU's memory unless it may do with less, dieonce.gguf dies loading unless a file dieonce lies beside the log, and
+makes it.
 
 The embedding of a text is [its length, 1] (cut to `dimensions`), of token ids [their sum, 1]; each is a frame of its
 own. A text may say `die` (once the vectors before it are sent; in another engine not again), `killer` (each time),
@@ -58,6 +61,7 @@ import msgspec
 
 from hoshikage_server import dumps
 from hoshikage_server.engines import framing, wire
+from hoshikage_server.engines.sampling import Sampling
 from hoshikage_server.messages import said
 
 # What hoshikage_core's handler of aborts writes of what ggml_cuda_error says (ggml-cuda.cu of the pinned llama.cpp).
@@ -91,6 +95,11 @@ class FakeEngine:
     def send(self, frame: wire.Frame) -> None:
         with self.lock:
             self.socket.sendall(framing.encode(frame))
+
+    def wait_at(self, gate: str) -> None:
+        while not os.path.exists(os.path.join(os.path.dirname(os.environ["FAKE_ENGINE_LOG"]), gate)):
+            self.send(wire.Beat())
+            time.sleep(0.01)
 
     def run(self) -> None:
         decoder = wire.frames_to_engine()
@@ -148,6 +157,8 @@ class FakeEngine:
             run_out_of_memory()
         if self.name == "slow":
             time.sleep(1)
+        if self.name == "gated":
+            self.wait_at("gated")
         if self.name == "refuse":
             self.send(wire.Failed(0, "model_load_failed", "this is no model", {"path": spec.path}))
             return
@@ -160,7 +171,9 @@ class FakeEngine:
         degraded = ("n_batch=128",) if self.name == "lean" else ("n_batch=128", "kv_type=q8_0")[:n_given_up]
         info = {"arch": "fake", "quantisation": "Q4_0", "n_params": 7}
         no_gpu = said("no_gpu_container") if self.name == "crawls" else None
-        self.send(wire.Ready(spec.n_ctx, self.name, "fake", info, degraded, n_layers=33, no_gpu=no_gpu))
+        defaults = Sampling(temperature=0.7, top_p=0.9)
+        ready = wire.Ready(spec.n_ctx, self.name, "fake", info, degraded, n_layers=33, no_gpu=no_gpu, defaults=defaults)
+        self.send(ready)
 
     def count(self, frame: wire.Count) -> None:
         prompt = text_of(frame)
@@ -222,6 +235,8 @@ class FakeEngine:
             while time.monotonic() < until:
                 self.send(wire.Beat())
                 time.sleep(0.05)
+        if verb == "shut":
+            self.wait_at(words.pop(0))
         if verb == "refuse":
             fields: dict[str, int | float | str | None] = {"n_prompt": 5000, "n_ctx": 4096}
             self.send(wire.Failed(frame.id, words[0], "refused as told", fields))
@@ -234,7 +249,10 @@ class FakeEngine:
             self.send_made(frame, MADE[verb](words))
             return
         finish = "stop"
+        gate, n_before_it = (words.pop(0), int(words.pop(0))) if verb == "gate" else ("", sys.maxsize)
         for piece, pause_s in self.pieces(frame, verb, words)[n_before:]:
+            if n_sent >= n_before_it:
+                self.wait_at(gate)
             if frame.id in self.cancelled:
                 self.send(wire.Done(frame.id, "cancelled", 7, n_sent, kept_bytes=12345))
                 return
@@ -245,6 +263,8 @@ class FakeEngine:
             if verb == "killer" and n_sent - n_before == int(words[0]):
                 os.kill(os.getpid(), signal.SIGKILL)
             time.sleep(pause_s)
+        if n_sent == n_before_it:
+            self.wait_at(gate)
         if verb == "die" and not frame.so_far:
             os.kill(os.getpid(), signal.SIGKILL)
         if verb == "starve" and not frame.so_far:

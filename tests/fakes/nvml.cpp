@@ -2,6 +2,7 @@
 //
 //     init CODE            what nvmlInit returns
 //     delay MS             how long it takes
+//     stuck                it takes until the file says something else
 //     device USED M P      a device: bytes in use, what asking for its memory and for its processes returns
 //     refused CODE         what asking for the last device itself returns
 //     figures U P T E      of the last device: utilisation in %, power in mW, temperature, energy in mJ; else it tells none
@@ -24,7 +25,7 @@ struct Process { unsigned pid; unsigned long long bytes; unsigned gpu_instance, 
 struct Utilization { unsigned gpu, memory; };
 struct Figures { unsigned utilisation, power, temperature; unsigned long long energy; bool are_told; };
 struct Device { Figures figures {}; unsigned long long used = 0; int refused_code = 0, memory_code = 0, processes_code = 0; std::vector<Process> processes; };
-struct State { int init = 0, delay_ms = 0; std::vector<Device> devices; };
+struct State { int init = 0, delay_ms = 0; bool is_stuck = false; std::vector<Device> devices; };
 
 static State state;
 
@@ -47,6 +48,8 @@ static State read_state() {
             file >> read.init;
         } else if (word == "delay") {
             file >> read.delay_ms;
+        } else if (word == "stuck") {
+            read.is_stuck = true;
         } else if (word == "device") {
             Device & device = read.devices.emplace_back();
             file >> device.used >> device.memory_code >> device.processes_code;
@@ -78,12 +81,26 @@ int nvmlInitWithFlags(unsigned) {
     fake_nvml_calls++;
     state = read_state();
     usleep(state.delay_ms * 1000);
+    while (state.is_stuck) {
+        usleep(1000);
+        state = read_state();
+    }
     fake_nvml_open += state.init == SUCCESS;
     return state.init;
 }
 
 int nvmlShutdown() {
     return fake_nvml_open > 0 ? fake_nvml_open--, SUCCESS : UNINITIALIZED;
+}
+
+int nvmlSystemGetDriverVersion(char * version, unsigned n) {
+    std::strncpy(version, "580.65", n);
+    return fake_nvml_open ? SUCCESS : UNINITIALIZED;
+}
+
+int nvmlSystemGetCudaDriverVersion(int * version) {
+    *version = 13000;
+    return fake_nvml_open ? SUCCESS : UNINITIALIZED;
 }
 
 int nvmlDeviceGetCount_v2(unsigned * count) {

@@ -67,7 +67,7 @@ def test_the_lock_keeps_a_second_process_out(tmp_path: Path) -> None:
         assert "waiting for another build" in other.stderr.readline()
         assert other.poll() is None
         target.touch()
-    out, _ = other.communicate(timeout=30)
+    out, _ = other.communicate(timeout=120)
     assert out == "True\n"
 
 

@@ -10,20 +10,36 @@ from pathlib import Path
 from typing import Any
 
 import gevent
+import msgspec
 from falcon import testing
 
 from hoshikage_server.app import Deps, create_app
+from hoshikage_server.engines.supervisor import Supervisor
+from hoshikage_server.settings import LiveSettings
 
 FAKE_ENGINE = (sys.executable, str(Path(__file__).resolve().parent.parent / "fakes" / "engine.py"))
 
 
-def wait_for(condition: Callable[[], Any], what: str = "it happens", timeout_s: float = 10) -> Any:
+def wait_for(condition: Callable[[], Any], what: str = "it happens", timeout_s: float = 60) -> Any:
     """Waits until `condition` gives something true, and returns it; fails the test when it does not."""
     deadline = time.monotonic() + timeout_s
     while not (value := condition()):
         assert time.monotonic() < deadline, f"not within {timeout_s} s: {what}"
         gevent.sleep(0.005)
     return value
+
+
+def give_up_silent(live: LiveSettings, supervisor: Supervisor) -> None:
+    """Waits until the engine in use has been given up for its silence.
+
+    Only this one: the next engine is silent while it starts, and may take long for that.
+    """
+    usual = live.now
+    n_before = supervisor.snapshot().n_crashes
+    live.now = msgspec.structs.replace(usual, stall_timeout=0.3)
+    supervisor.settled()  # it looks at its deadlines again
+    wait_for(lambda: supervisor.snapshot().n_crashes > n_before, "it is given up")
+    live.now = usual
 
 
 class Api:

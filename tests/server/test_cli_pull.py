@@ -13,6 +13,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from api_client import wait_for
 from tiny_gguf import TinyModel
 
 HUB = Path(__file__).resolve().parent.parent / "fakes" / "hub.py"
@@ -45,15 +46,15 @@ class FakeHub:
 
     def wait_for(self, line: str) -> None:
         with self._changed:
-            assert self._changed.wait_for(lambda: line in self.lines, timeout=20), self.lines
+            assert self._changed.wait_for(lambda: line in self.lines, timeout=60), self.lines
 
     def requests(self, method: str) -> list[str]:
         return [line.removeprefix(f"{method} ") for line in self.lines if line.startswith(f"{method} ")]
 
     def close(self) -> None:
         self._process.terminate()
-        self._process.wait(10)
-        self._reader.join(10)
+        self._process.wait(60)
+        self._reader.join(60)
         assert self._process.stdout is not None
         self._process.stdout.close()
 
@@ -84,7 +85,7 @@ def start(hub: FakeHub, *arguments: str, **environ: str) -> subprocess.Popen[str
 
 def model(hub: FakeHub, *arguments: str, **environ: str) -> subprocess.CompletedProcess[str]:
     process = start(hub, *arguments, **environ)
-    out, err = process.communicate(timeout=60)
+    out, err = process.communicate(timeout=120)
     return subprocess.CompletedProcess(process.args, process.returncode, out, err)
 
 
@@ -209,8 +210,9 @@ def test_another_try_goes_on_where_the_last_one_ended(hub: FakeHub, number: sign
     other = model(hub, "pull", "hf:o/stall")
     assert other.returncode == 1
     assert "Another process" in other.stderr
+    wait_for(lambda: part.stat().st_size == PIECE_BYTES, "what has come is written")
     process.send_signal(number)
-    process.communicate(timeout=20)
+    process.communicate(timeout=60)
     assert process.returncode == (130 if number == signal.SIGINT else -signal.SIGKILL)
     assert part.stat().st_size == PIECE_BYTES
     result = model(hub, "pull", "hf:o/stall")

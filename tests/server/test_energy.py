@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import gevent
@@ -14,6 +15,7 @@ from fake_nvml import FakeNvml
 from memory_engines import no_memory_log, settings_of
 
 from hoshikage_server.api.engine_status import energy_status, gpu_status
+from hoshikage_server.engines import energy
 from hoshikage_server.engines.channel import Channel
 from hoshikage_server.engines.energy import Spent
 from hoshikage_server.engines.engine import Lease
@@ -32,8 +34,9 @@ N_CTX = 4096
 class Machine:
     """An engine on a GPU."""
 
-    def __init__(self, nvml: FakeNvml, gpu: Gpu) -> None:
+    def __init__(self, nvml: FakeNvml, gpu: Gpu, folder: Path) -> None:
         self.nvml = nvml
+        self._folder = folder
         live = LiveSettings(settings_of())
         spawn = functools.partial(EngineProcess, FAKE_ENGINE, gpu, Dormitory(live), no_memory_log())
         self.supervisor = Supervisor(spawn, live, lambda model: 300.0)
@@ -51,85 +54,98 @@ class Machine:
         self.engine.generate(channel, question)
         return channel
 
+    def end(self, channel: Channel, gate: str) -> None:
+        """Lets an answer of `gate` go on to its end."""
+        (self._folder / gate).touch()
+        end(channel)
+
     def spent(self) -> Spent | None:
         return self.supervisor.settled().energy.get("m")
 
     def close(self) -> None:
         """Returns when nobody looks at the GPU any more."""
         self.nvml.say("device 0 0 0")
-        self.supervisor.close(10)
+        self.supervisor.close(60)
         wait_for(lambda: self.supervisor.snapshot().last_unload, "it is known what was freed")
 
 
 @pytest.fixture
-def machine(nvml: FakeNvml) -> Iterator[Machine]:
-    made = Machine(nvml, nvml.gpu())
+def machine(nvml: FakeNvml, engine_log: Path) -> Iterator[Machine]:
+    made = Machine(nvml, nvml.gpu(), engine_log.parent)
     yield made
     made.close()
+
+
+def gated(gate: str, n_tokens: int) -> str:
+    """Asks for so many tokens, of which all but the first wait."""
+    return f"gate {gate} 1 {' '.join('x' * n_tokens)}"
 
 
 def looked(machine: Machine) -> None:
     """The counters as they were when the answer began are known."""
     looking = machine.engine._meter._before
     assert looking is not None
-    with gevent.Timeout(20):
+    with gevent.Timeout(60):
         assert looking.get() is not None
 
 
 def end(channel: Channel) -> None:
-    with gevent.Timeout(20):
+    with gevent.Timeout(60):
         assert channel.wait_for_engine() is None
 
 
 def test_an_answer(machine: Machine) -> None:
     """What the engine's device has drawn from its beginning to its end, and no other device; the next one is added."""
     machine.draws(5000, 0)
-    channel = machine.ask("count 20 20")
+    channel = machine.ask(gated("first", 20))
     looked(machine)
     machine.draws(17000, 99000)
-    end(channel)
+    machine.end(channel, "first")
     assert wait_for(machine.spent) == Spent(12.0, 20, 12.0)
-    channel = machine.ask("count 10 20")
+    channel = machine.ask(gated("second", 10))
     looked(machine)
     machine.draws(20000, 99000)
-    end(channel)
+    machine.end(channel, "second")
     wait_for(lambda: machine.spent() == Spent(15.0, 30, 3.0), "both are told")
 
 
 def test_answers_at_once(machine: Machine) -> None:
     """They are measured together; each has a share by its tokens."""
     machine.draws(0)
-    long, short = machine.ask("count 30 20"), machine.ask("count 10 20")
+    long, short = machine.ask(gated("long", 30)), machine.ask(gated("short", 10))
     looked(machine)
     machine.draws(40000)
-    end(short)
-    end(long)
+    machine.end(short, "short")
+    machine.end(long, "long")
     assert wait_for(machine.spent) == Spent(40.0, 40, 30.0)
 
 
-def test_a_driver_that_answers_late(machine: Machine, nvml: FakeNvml) -> None:
+def test_a_driver_that_answers_late(machine: Machine, nvml: FakeNvml, monkeypatch: pytest.MonkeyPatch) -> None:
     """Delays no answer, and what it says then is left out."""
-    nvml.say("delay 700", "device 0 0 0", "figures 50 100000 60 0")
+    monkeypatch.setattr(energy, "_LATE_S", 0.05)
+    nvml.say("stuck")
     began = nvml.n_looks
-    with gevent.Timeout(0.6):
-        end(machine.ask("count 3"))
+    end(machine.ask("count 3"))
+    gevent.sleep(0.1)
+    machine.draws(0)
     wait_for(lambda: nvml.n_looks >= began + 2 and not nvml.n_open, "both looks are over")
     assert machine.spent() is None
 
 
 def test_one_look_for_both_ends(machine: Machine, nvml: FakeNvml) -> None:
     """Says nothing of an answer that has come and gone while the driver was thinking of something else."""
-    nvml.say("delay 200", "device 0 0 0", "figures 50 100000 60 0")
+    nvml.say("stuck")
     n_looks = nvml.n_looks
     gevent.spawn(machine.engine._footprint.look_at_gpu)
     wait_for(lambda: nvml.n_looks > n_looks, "the driver thinks")
     end(machine.ask("count 3"))
+    machine.draws(0)
     wait_for(lambda: nvml.n_looks == n_looks + 2 and not nvml.n_open, "both ends are looked at")
     machine.draws(5000)
-    channel = machine.ask("count 20 20")
+    channel = machine.ask(gated("go", 20))
     looked(machine)
     machine.draws(17000)
-    end(channel)
+    machine.end(channel, "go")
     assert wait_for(machine.spent) == Spent(12.0, 20, 12.0)
 
 
@@ -154,10 +170,10 @@ def test_figures_while_an_engine_runs(machine: Machine, nvml: FakeNvml) -> None:
     assert nvml.n_looks == n_looks
 
 
-def test_energy_since_the_load(nvml: FakeNvml) -> None:
+def test_energy_since_the_load(nvml: FakeNvml, tmp_path: Path) -> None:
     """Of each GPU, from before the engine's start; as the status tells it."""
     nvml.say("device 0 0 0", "figures 1 1 1 5000")
-    machine = Machine(nvml, nvml.gpu())
+    machine = Machine(nvml, nvml.gpu(), tmp_path)
     try:
         machine.draws(9250)
         wait_for(lambda: machine.supervisor.devices()[0][1] == 4.25, "it is told")

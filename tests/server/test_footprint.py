@@ -159,7 +159,7 @@ def test_the_last_may_need_a_moment(start: Start) -> None:
     engine = start(footprint, "child:1", "daemon:1")
     engine.end()
     gevent.spawn_later(0.1, engine.kill, "child", "daemon")
-    with gevent.Timeout(20):
+    with gevent.Timeout(60):
         assert footprint.freed(engine.pid, settle_s=60).is_all
 
 
@@ -211,7 +211,7 @@ def test_without_descriptors(start: Start) -> None:
         assert footprint.usage_of(engine.pid) is None
         freed = footprint.freed(engine.pid, settle_s=0)
         gevent.spawn_later(0.1, resource.setrlimit, resource.RLIMIT_NOFILE, limits)
-        later = footprint.freed(engine.pid, settle_s=0.5)
+        later = footprint.freed(engine.pid, settle_s=1.5)
     finally:
         resource.setrlimit(resource.RLIMIT_NOFILE, limits)
     assert freed.problem is not None
@@ -236,14 +236,14 @@ def test_a_process_that_cannot_be_looked_at(start: Start, monkeypatch: pytest.Mo
     monkeypatch.setattr(processes, "of_engine", held)
     monkeypatch.setattr(footprint_module, "_calls", NativeCalls(0.1))
     try:
-        with gevent.Timeout(20):
+        with gevent.Timeout(60):
             freed = [footprint.freed(engine.pid, settle_s=0) for _ in range(30)]
     finally:
         is_held.set()
     assert {str(one.problem) for one in freed} == {"there was no answer in time"}
     assert not freed[0].is_all
     assert "not known" in str(freed[0])
-    with gevent.Timeout(20):
+    with gevent.Timeout(60):
         while (later := footprint.freed(engine.pid, settle_s=0)).problem is not None:
             gevent.sleep(0.01)
     assert stayed(later, engine) == {"child"}
@@ -259,7 +259,7 @@ def footprint_on(nvml: FakeNvml, pids_are_ours: bool = True) -> Footprint:
     """One that has seen the GPU before the load."""
     n_looks = nvml.n_looks
     footprint = Footprint(nvml.gpu(pids_are_ours))
-    with gevent.Timeout(20):
+    with gevent.Timeout(60):
         while nvml.n_looks == n_looks or nvml.n_open:
             gevent.sleep(0.001)
     return footprint
@@ -302,7 +302,7 @@ def test_vram_that_stays(nvml: FakeNvml, start: Start, share: int, left: int | N
     assert freed.left.vram_bytes == left
     assert f"{words} of VRAM stayed with {engine.pid}" in str(freed)
     gevent.spawn_later(0.1, nvml.say, *IDLE)
-    with gevent.Timeout(20):
+    with gevent.Timeout(60):
         assert footprint.freed(engine.pid, settle_s=60).is_all
 
 

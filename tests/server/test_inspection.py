@@ -168,7 +168,7 @@ def test_it_does_not_wait_forever(tmp_path: Path, tiny_model_path: Path, monkeyp
     began = time.monotonic()
     code, text = refusal(tiny_model_path, timeout_s=0.5)
     assert (code, "0.5 seconds" in text) == ("gguf_refused", True)
-    assert time.monotonic() - began < 20
+    assert time.monotonic() - began < 40
 
 
 def test_under_gevent(tiny_model_path: Path) -> None:

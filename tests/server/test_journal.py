@@ -143,4 +143,4 @@ def test_waiting_for_the_engine_is_woken_by_its_end_only() -> None:
     gevent.idle()
     assert not waiting.ready()
     channel.break_off("exit status 1")
-    assert waiting.get(timeout=1) == "exit status 1"
+    assert waiting.get(timeout=60) == "exit status 1"

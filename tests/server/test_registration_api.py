@@ -300,12 +300,13 @@ def test_a_name_in_the_file_that_no_model_can_have(api: Api) -> None:
 
 
 @pytest.mark.parametrize("path", ["/v1/models", "/admin/models"])
-def test_deleting_what_is_loaded(make_api: MakeApi, path: str) -> None:
+def test_deleting_what_is_loaded(make_api: MakeApi, engine_log: Path, path: str) -> None:
     """Refused while it answers; unloaded else, unless the same file has another name."""
     api = make_api({name: {"path": "/nowhere", "model": "m.gguf"} for name in ("m", "again")})
-    answering = gevent.spawn(api.chat, "count 20 50", "m")
+    answering = gevent.spawn(api.chat, "gate go 1 x y", "m")
     wait_for(lambda: api.get("/v1/models/m").json["hoshikage"]["state"] == "generating")
     assert code(delete(api, f"{path}/m")) == (409, "model_in_use", None)
+    engine_log.with_name("go").touch()
     answering.join()
     assert delete(api, f"{path}/again").status_code == 200
     assert api.get("/v1/models/m").json["hoshikage"]["state"] == "ready", "it is the other one's engine as well"

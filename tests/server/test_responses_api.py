@@ -52,7 +52,7 @@ def test_a_response(api: Api) -> None:
     assert text_of(body) == "hello world"
     assert body["id"].startswith("resp_")
     assert (body["object"], body["status"], body["error"]) == ("response", "completed", None)
-    assert (body["metadata"], body["temperature"], body["top_p"]) == ({"a": "b"}, 0.5, None)
+    assert (body["metadata"], body["temperature"], body["top_p"]) == ({"a": "b"}, 0.5, 0.9)
     assert (body["tool_choice"], body["tools"], body["truncation"]) == ("auto", [], "disabled")
     assert body["text"] == {"format": {"type": "text"}, "verbosity": "medium"}
     assert abs(body["created_at"] - time.time()) < 60

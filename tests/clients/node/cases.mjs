@@ -40,9 +40,9 @@ export async function all(stream) {
   return items;
 }
 
-// Whether nothing is computed within some seconds.
+// Whether nothing is computed soon: the answers of which this is asked would take many minutes.
 export async function isFreed() {
-  const deadline = Date.now() + 3000;
+  const deadline = Date.now() + 30_000;
   while (Date.now() < deadline) {
     const response = await fetch(`${FAKE_BASE_URL}/status`, { headers: { Authorization: `Bearer ${KEY}` } });
     const status = await response.json();
