@@ -144,7 +144,7 @@ def _pattern(arena: Mapping[str, Any], at: int) -> str:
     if node["type"] == "literal":
         return _REGEX_SIGN.sub(r"\\\g<0>", node["literal"])
     if node["type"] == "space":
-        return r"\s*"
+        return rf"\s{{0,{_RUN_MAX}}}"  # "*" goes one call deeper for each sign, until the stack is full
     inner = "".join(_pattern(arena, child) for child in children(node))
     return f"(?:{inner})?" if node["type"] == "repetition" else inner
 

@@ -7,8 +7,8 @@ Answers are still read with its own parser: what is made here is for a grammar o
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterator, Mapping, Sequence
-from typing import Any
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any, NamedTuple
 
 from hoshikage_core._arena import Arena
 from hoshikage_core._arena import children as children_of
@@ -16,8 +16,43 @@ from hoshikage_core.json_schema import texts_of
 from hoshikage_core.json_schema.rules import literal
 
 _NESTED = {"tool-arg-object", "tool-arg-array", "tool-arg-item"}
-_ANY_VALUE = "python-or-json-value"
-_DICT, _VALUE, _QUOTE = "gemma4-dict", "gemma4-value", '<|"|>'
+_ORDERS_MAX = 4  # of so many arguments any comes next: the grammar has 2 to this power rules for each tool
+_GEMMA_DICT = "gemma4-dict"
+
+
+class _Values(NamedTuple):
+    """How a format that is not JSON writes values: the arena's rules for some types, and what is around texts."""
+
+    rules: Mapping[str, str]
+    quotes: tuple[str, ...]
+    unquotable: str
+    words: Mapping[str, str]
+
+    @property
+    def any(self) -> str:
+        """The rule for all values."""
+        return self.rules["any"]
+
+
+_GEMMA = _Values(
+    {"any": "gemma4-value", "string": "gemma4-string", "array": "gemma4-array", "dict": _GEMMA_DICT},
+    ('<|"|>',),
+    "<|>",
+    {},
+)
+_PYTHON = _Values(
+    {
+        "any": "python-or-json-value",
+        "string": "python-string",
+        "array": "python-or-json-array",
+        "dict": "python-or-json-dict",
+    },
+    ("'", '"'),
+    "\\'\"\n",
+    {"boolean": "python-bool", "null": "python-none"},
+)
+_Around = Callable[[int], int]
+"""Makes a parser of another one with something around it."""
 
 
 class Tagged:
@@ -29,7 +64,7 @@ class Tagged:
         written: The same as the caller wrote them.
 
     Attributes:
-        arena: Required arguments come first, and what is one of some texts is one of them.
+        arena: Required arguments come, and what is one of some texts is one of them.
         schemas: Those of arguments that are JSON, by the arena's names for them.
         is_tighter: Whether anything was changed.
         misreads: Whether an argument that is no string would be read as one.
@@ -61,13 +96,17 @@ class Tagged:
         elif node["type"] == "tag" and node["tag"] == "tool-arg":
             self._hold(at)
             return
-        elif node["type"] == "tag" and node["tag"] == "tool-args" and self._nodes[node["child"]].get("name") == _DICT:
+        elif (
+            node["type"] == "tag"
+            and node["tag"] == "tool-args"
+            and self._nodes[node["child"]].get("name") == _GEMMA_DICT
+        ):
             node["child"] = self._dict(node["child"])
             return
         elif node["type"] == "sequence":
             self._require_in_a_list(node)
         elif node["type"] == "repetition" and (node["min_count"], node["max_count"]) == (0, -1):
-            self._require_in_any_order(node)
+            self._require_in_repetition(node)
         for child in children_of(node):
             self._visit(child)
 
@@ -82,8 +121,8 @@ class Tagged:
         for node in parts:
             if node["type"] == "schema":
                 self.schemas[node["name"]] = schema
-            elif node.get("tag") == "tool-arg-value" and self._nodes[node["child"]].get("name") == _ANY_VALUE:
-                node["child"] = self._json(name, schema, node["child"])
+            elif node.get("tag") == "tool-arg-value" and self._nodes[node["child"]].get("name") == _PYTHON.any:
+                node["child"] = self._value(name, _PYTHON)
         sequence = self._nodes[self._nodes[at]["child"]]
         if texts and sequence["type"] == "sequence":
             sequence["children"] = [self._one_of(child, texts) for child in sequence["children"]]
@@ -116,58 +155,51 @@ class Tagged:
         if any(sign in name for name in parameters["properties"] for sign in ":}"):
             return at
         self.is_tighter = True
-        members = {name: self._member(name) for name in parameters["properties"]}
-        required = [members.pop(name) for name in parameters["required"]]
-        others = list(members.values())
+        members = {name: self._member(name) for name in sorted(parameters["properties"])}  # as its templates show them
+        required = [members[name] for name in members if name in parameters["required"]]
+        others = [members[name] for name in members if name not in parameters["required"]]
         comma = [self._add({"type": "literal", "literal": ","}), self._add({"type": "space"})]
-        listed = [part for member in required for part in (*comma, member)][len(comma) :]
-        if others:
-            other = self._add({"type": "choice", "children": others})
-            more = self._repeated([*comma, other], len(others))
-            listed += [more] if required else [self._repeated([other, more], 1)]
+        listed = self._in_any_order(required, others, lambda member: member, lambda member: self._all(*comma, member))
+        if members and not required:
+            listed = self._repeated(listed, 1)
         opening, closing = (self._add({"type": "literal", "literal": brace}) for brace in "{}")
-        return self._add({"type": "sequence", "children": [opening, *listed, closing]})
+        return self._all(opening, listed, closing)
 
     def _member(self, name: str) -> int:
-        key = self._add({"type": "literal", "literal": f"{name}:"})
-        return self._add({"type": "sequence", "children": [key, self._value(name)]})
+        return self._all(self._add({"type": "literal", "literal": f"{name}:"}), self._value(name, _GEMMA))
 
-    def _value(self, name: str) -> int:
+    def _value(self, name: str, form: _Values) -> int:
+        """A value of an argument's schema as the format writes it: in full, but for lists, objects and other texts."""
+        self.is_tighter = True
         texts = self._texts[self._tool].get(name, ())
-        if texts and not any(_QUOTE in text for text in texts):
-            quoted = [self._add({"type": "literal", "literal": f"{_QUOTE}{text}{_QUOTE}"}) for text in texts]
-            return self._add({"type": "choice", "children": quoted})
+        if texts and not any(sign in text for sign in form.unquotable for text in texts):
+            quoted = [f"{quote}{text}{quote}" for quote in form.quotes for text in texts]
+            return self._any(*(self._add({"type": "literal", "literal": text}) for text in quoted))
         schema = self._parameters[self._tool]["properties"][name]
         options = schema.get("anyOf", [schema])
         if {} in options:
-            return self._rules[_VALUE]
+            return self._rules[form.any]
         kinds = [_kind(option) for option in options]
-        values = [self._rules[f"gemma4-{kind}"] for kind in ("string", "array") if kind in kinds]
+        values = [self._rules[form.rules[kind]] for kind in ("string", "array") if kind in kinds]
         others = [option for option, kind in zip(options, kinds, strict=True) if kind not in ("string", "array")]
         rest = {_kind(option) for option in others}
         if rest and rest <= {"dict", "sealed"}:
-            values.append(self._rules[_DICT])
+            values.append(self._rules[form.rules["dict"]])
         elif "dict" in rest or kinds.count("sealed") != kinds.count("number"):
-            return self._rules[_VALUE]
+            return self._rules[form.any]
         elif others:
-            values.append(self._json(name, {"anyOf": others}, self._rules[_VALUE]))
-        return self._add({"type": "choice", "children": values})
+            values.append(self._json(name, {"anyOf": others}, self._rules[form.any]))
+            values += [self._rules[rule] for kind, rule in form.words.items() if {"type": kind} in others]
+        return self._any(*values)
 
-    def _repeated(self, parts: list[int], high: int) -> int:
-        child = self._add({"type": "sequence", "children": parts})
-        return self._add({"type": "repetition", "child": child, "min_count": 0, "max_count": high})
-
-    def _require_in_any_order(self, node: dict[str, Any]) -> None:
-        """Of arguments that may come again and again, the required ones come first, and no more than there are."""
+    def _require_in_repetition(self, node: dict[str, Any]) -> None:
+        """Of arguments that may come again and again, the required ones come."""
         child = node["child"]
         choice = next((at for at in (child, *children_of(self._nodes[child])) if self._is_choice(at)), None)
-        if choice is None:
-            return
-        required, others = self._sorted(choice)
-        first = [self._with_choice(child, choice, [argument]) for argument in required]
-        more = self._listed(node, choice, others)
-        node.clear()
-        node |= {"type": "sequence", "children": [*first, more]}
+        if choice is not None:
+            listed = self._in_any_order(*self._sorted(choice), None, self._instead(choice, child))
+            node.clear()
+            node |= {"type": "sequence", "children": [listed]}
 
     def _require_in_a_list(self, node: dict[str, Any]) -> None:
         """The same where something stands between them."""
@@ -175,38 +207,73 @@ class Tagged:
             more = self._nodes[rest]
             if not self._is_choice(choice) or more["type"] != "repetition":
                 continue
-            required, others = self._sorted(choice)
-            if choice not in children_of(self._nodes[more["child"]]) or not required:
-                continue
-            listed = [self._with_choice(more["child"], choice, [argument]) for argument in required[1:]]
-            listed.append(self._listed(more, choice, others))
-            node["children"][index : index + 2] = [required[0], *listed]
-            return
+            if choice in children_of(self._nodes[more["child"]]):
+                first, others = self._instead(choice, choice), self._instead(choice, more["child"])
+                node["children"][index : index + 2] = [self._in_any_order(*self._sorted(choice), first, others)]
+                return
 
-    def _listed(self, repetition: Mapping[str, Any], choice: int, others: list[int]) -> int:
-        """A repetition of arguments that may be there: as often as there are any, or small models go on for ever."""
-        if not others:
-            return self._add({"type": "epsilon"})
-        child = self._with_choice(repetition["child"], choice, others)
-        return self._add({**repetition, "child": child, "max_count": len(others)})
+    def _in_any_order(self, required: list[int], others: list[int], first: _Around | None, more: _Around) -> int:
+        """Arguments, of which each required one comes once, and others as often as there are any.
+
+        They come in any order, but for some of many required ones: a model that has to keep to another order than its
+        own leaves out what it would have written before. Without the bound small models would go on for ever.
+
+        Args:
+            required: The required ones.
+            others: The others.
+            first: What makes the first of several of an argument; None: nothing else than what makes those that follow.
+            more: What makes one that follows another.
+        """
+        self.is_tighter = True
+        named = tuple(map(self._rule, required))
+        other = [self._rule(self._any(*others))] if others else []
+        between = [self._repeated(more(at), len(others)) for at in other]
+        made: dict[tuple[int, ...], int] = {}
+
+        def begun(left: tuple[int, ...], around: _Around) -> list[int]:
+            candidates = left if len(left) <= _ORDERS_MAX else left[:1]
+            return [self._all(around(at), after(tuple(one for one in left if one != at))) for at in candidates]
+
+        def after(left: tuple[int, ...]) -> int:
+            if left not in made:
+                following = [self._any(*begun(left, more))] if left else []
+                parts = [*between, *following]
+                made[left] = self._rule(self._all(*parts)) if parts else self._add({"type": "epsilon"})
+            return made[left]
+
+        if first is None or not (named or other):
+            return after(named)
+        return self._any(*begun(named, first), *(self._all(first(at), after(named)) for at in other))
 
     def _sorted(self, choice: int) -> tuple[list[int], list[int]]:
         """The required arguments of a choice, and the others."""
-        required: list[int] = []
-        others: list[int] = []
         names = set(self._parameters[self._tool]["required"])
-        for argument in self._nodes[choice]["children"]:
-            (required if self._name_of(argument) in names else others).append(argument)
-        self.is_tighter = True
-        return required, others
+        arguments = self._nodes[choice]["children"]
+        required = [argument for argument in arguments if self._name_of(argument) in names]
+        return required, [argument for argument in arguments if argument not in required]
 
-    def _with_choice(self, at: int, choice: int, kept: list[int]) -> int:
-        """A copy of a parser, with some of the choice's arguments in the choice's place."""
-        left = self._add({"type": "choice", "children": kept})
-        if at == choice:
-            return left
+    def _instead(self, choice: int, at: int) -> _Around:
+        """What makes copies of a parser with other parsers in the place of its choice."""
         node = self._nodes[at]
-        return self._add({**node, "children": [left if child == choice else child for child in node["children"]]})
+        if at == choice:
+            return lambda new: new
+        return lambda new: self._add(
+            {**node, "children": [new if part == choice else part for part in node["children"]]}
+        )
+
+    def _repeated(self, at: int, high: int) -> int:
+        return self._add({"type": "repetition", "child": at, "min_count": 0, "max_count": high})
+
+    def _rule(self, at: int) -> int:
+        name = f"arguments-{len(self._nodes)}"
+        self.arena["rules"][name] = len(self._nodes)
+        return self._add({"type": "rule", "name": name, "child": at, "trigger": False})
+
+    def _all(self, *parts: int) -> int:
+        return self._add({"type": "sequence", "children": [*parts]})
+
+    def _any(self, *parts: int) -> int:
+        return self._add({"type": "choice", "children": [*parts]})
 
     def _is_choice(self, at: int) -> bool:
         node = self._nodes[at]

@@ -9,6 +9,7 @@ from typing import Any
 
 import jsonschema
 import pytest
+from tiny_gguf import SPECIAL_TOKENS, TinyModel
 
 from build_support.source import members_folder
 from hoshikage_core import ChatPrompt, Engine, MessageParser, Model, SamplingParams
@@ -66,6 +67,29 @@ def test_arguments_that_have_to_be_there(engine: Engine, template: str, begun: t
     jsonschema.validate(called(engine, rendered(engine, template, parameters), "".join(begun)), parameters)
 
 
+@pytest.mark.parametrize(
+    ("template", "said"),
+    {
+        "google-gemma-4-31B-it": 'look{kind:<|"|>ab<|"|>,maybe:null,sure:true',
+        "LFM2.5-8B-A1B": "look(kind='ab', maybe=None, sure=True",
+        "openbmb-MiniCPM5-1B": 'look"><param name="kind">ab</param><param name="maybe">null</param>'
+        '<param name="sure">true</param>',
+    }.items(),
+)
+def test_arguments_in_the_order_and_spelling_of_the_model(engine: Engine, template: str, said: str) -> None:
+    """Gemma's order is that of the alphabet: a model held to another one leaves out what it would have said before."""
+    kind = {"type": "string", "enum": ["a", "ab", "b c"]}
+    others = {"kind": kind, "maybe": {"type": ["integer", "null"]}, "sure": {"type": "boolean"}}
+    parameters = {
+        "type": "object",
+        "properties": {**dict.fromkeys(("z", "y", "x"), DIGIT), **others},
+        "required": ["z", "y", "x", "sure"],
+    }
+    arguments = called(engine, rendered(engine, template, parameters), "".join(OTHERS[template]) + said)
+    assert list(arguments)[:3] == ["kind", "maybe", "sure"]
+    jsonschema.validate(arguments, parameters)
+
+
 @pytest.mark.parametrize("template", BEGUN)
 def test_arguments_that_no_one_names(engine: Engine, template: str) -> None:
     """A tool may take more than it names: what it names is asked for all the same, in the model's own format."""
@@ -108,6 +132,16 @@ def test_json_that_is_no_call(engine: Engine) -> None:
     parser.feed(begun + answer.text)
     parser.finish()
     assert parser.message == {"role": "assistant", "content": begun + answer.text}
+
+
+def test_white_space_without_end(tmp_path: Path) -> None:
+    """A model may fall into it after a bracket: what looks for the begin of a call in it bears that."""
+    tiny = TinyModel(more_specials=(20_000 * " ",))
+    with Model(tiny.write(tmp_path / "tiny.gguf")) as model, model.engine(n_ctx=2048, n_threads=1) as engine:
+        prompt = rendered(engine, "meta-llama-Llama-3.1-8B-Instruct", NEEDED)
+        tokens = [*model.tokenize("{"), *5 * [len(SPECIAL_TOKENS)]]
+        answer = engine.stream(prompt, SamplingParams(seed=1), so_far=tokens, max_tokens=len(tokens) + 2).result()
+    assert answer.n_completion > len(tokens)
 
 
 def test_a_strict_call_whose_begin_goes_unseen(engine: Engine) -> None:
