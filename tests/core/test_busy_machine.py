@@ -11,19 +11,36 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+import pytest
+
 from hoshikage_core import Engine, Model, SamplingParams
 
 N_THREADS = 2
 DEADLINE_S = 180
+N_FREE = 20  # moments, in each of which an engine may look whether it was one
+SHARE_OF_A_CORE = """if True:
+    import time
+    began, taken = time.monotonic(), time.thread_time()
+    while time.monotonic() < began + 0.1:
+        pass
+    print((time.thread_time() - taken) / (time.monotonic() - began))
+"""
 
 
 def test_it_gives_way_and_comes_back(smollm2_path: Path) -> None:
+    """A machine where others compute all the time is no reason to fail, nor a place to see the second half."""
     with Model(smollm2_path) as model, Watch() as watch, model.engine(n_ctx=256, n_threads=N_THREADS) as engine:
         undisturbed = answer(engine)
         with busy_machine():
             assert answers_until(engine, lambda: watch.n_threads == 1) == {undisturbed}
-        watch.most = 0
-        assert answers_until(engine, lambda: watch.most >= N_THREADS) == {undisturbed}
+        watch.most = n_free = 0
+        deadline = time.monotonic() + DEADLINE_S
+        while watch.most < N_THREADS:
+            assert answer(engine) == undisturbed
+            n_free += is_free()
+            assert n_free < N_FREE, "the machine is free, and one thread computes"
+            if time.monotonic() > deadline:
+                pytest.skip("this machine is never free")
 
 
 class Watch:
@@ -48,6 +65,13 @@ class Watch:
         while not self._ended.wait(0.002):
             self.n_threads = count_threads() - self._n_others
             self.most = max(self.most, self.n_threads)
+
+
+def is_free() -> bool:
+    """Whether as many processes get a core each."""
+    command = [sys.executable, "-c", SHARE_OF_A_CORE]
+    asked = [subprocess.Popen(command, stdout=subprocess.PIPE, text=True) for _ in range(N_THREADS)]
+    return all([float(one.communicate()[0]) > 0.85 for one in asked])
 
 
 def answer(engine: Engine) -> str:

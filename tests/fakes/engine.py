@@ -127,8 +127,8 @@ class FakeEngine:
             self.log(f"detokenize {frame.id}")
             self.detokenize(frame)
         elif isinstance(frame, wire.Cancel):
-            self.log(f"cancel {frame.id}")
             self.cancelled.add(frame.id)
+            self.log(f"cancel {frame.id}")
         elif self.name != "stubborn":
             self.log("stop")
             os._exit(0)

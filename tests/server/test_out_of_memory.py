@@ -231,6 +231,7 @@ def test_what_a_cancelled_answer_leaves_does_not_count(engine_log: Path) -> None
         question: dict[str, Any] = {"messages": [{"role": "user", "content": "gate go 1 x y"}], "sampling": Sampling()}
         number = engine.generate(Channel("req", Journal(question), 1000), question)
         engine.forget(number)
+        wait_for(lambda: " cancel " in engine_log.read_text(), "the engine knows")
         engine.usage()
         assert noted == [0]
         engine_log.with_name("go").touch()

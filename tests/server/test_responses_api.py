@@ -241,6 +241,16 @@ def test_cancel_and_replay(api: Api) -> None:
     assert error_of(api.get(f"/v1/responses/{body['id']}?stream=true"), 400) == (None, "stream")
 
 
+@pytest.mark.parametrize("name", ["include", "include[]"])
+def test_what_a_kept_response_includes(api: Api, name: str) -> None:
+    """All that was made; what OpenAI knows no such thing of is refused there too."""
+    path = f"/v1/responses/{ask(api, 'echo x')['id']}"
+    for under in (path, f"{path}/input_items"):
+        good, bad = f"{name}=reasoning.encrypted_content", f"{name}=everything"
+        assert api.get(f"{under}?{good}").json == api.get(under).json
+        assert error_of(api.get(f"{under}?{good}&{bad}"), 400) == ("invalid_value", "include[1]")
+
+
 def test_input_items(api: Api) -> None:
     """Pages of the whole conversation, the latest first; valid items."""
     given = [said("system", "s"), said("user", "a"), said("assistant", "b"), said("user", "echo c")]
