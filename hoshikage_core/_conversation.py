@@ -106,12 +106,17 @@ def _turns(messages: Sequence[Mapping[str, Any]]) -> list[list[Message]]:
 
 
 def _results(turn: Sequence[Message]) -> list[tuple[int, Message]]:
-    """The results of a turn in the order of its calls, each with its call's place; those of no call come last."""
+    """The results of a turn in the order of its calls, each with its call's place; those of no call come last.
+
+    Where ids do not tell calls apart, as where there are none, results are taken to come as the calls do.
+    """
     calls = turn[0].get("tool_calls") or ()
-    places = {call.get("id"): place for place, call in enumerate(calls)}
+    ids = [call.get("id") for call in calls]
     found: list[tuple[int, Message]] = []
-    for result in turn[1:]:
-        place = places.get(result.get("tool_call_id"), len(calls))
+    for index, result in enumerate(turn[1:]):
+        call_id = result.get("tool_call_id")
+        n_same = ids.count(call_id)
+        place = ids.index(call_id) if n_same == 1 else index if n_same and index < len(calls) else len(calls)
         name = {"name": calls[place]["function"]["name"]} if place < len(calls) else {}
         found.append((place, name | result))
     return sorted(found, key=lambda pair: pair[0])

@@ -221,6 +221,19 @@ def test_one_call_a_message(engine: Engine) -> None:
     assert [*re.findall("CALL.|STAR.", shown)] == ["CALL1", "STAR1", "CALL2", "STAR2"]
 
 
+@pytest.mark.parametrize("call_id", [{}, {"id": "call_1"}], ids=["none", "the same"])
+def test_ids_that_tell_nothing(engine: Engine, call_id: dict[str, str]) -> None:
+    """Without ids, or with one for all, results are those of the calls in their order."""
+    *begun, said, second, first = history(content=None)
+    calls = [{key: call[key] for key in ("type", "function")} | call_id for call in said["tool_calls"]]
+    told = {"tool_call_id": call_id["id"]} if call_id else {}
+    results = [{"role": "tool", "content": result["content"]} | told for result in (first, second)]
+    chat = engine.model.chat(TEMPLATES["Kimi-K2-Instruct"])
+    prompt = chat.render([*begun, {**said, "tool_calls": calls}, *results], tools=TOOLS).prompt
+    shown = [(match[1], match[2]) for match in re.finditer(r"<\|im_system\|>(look\w*).*?(STAR.)", prompt, re.DOTALL)]
+    assert shown == [("look", "STAR1"), ("look_up", "STAR2")]
+
+
 @pytest.mark.parametrize("name", ["meta-llama-Llama-3.1-8B-Instruct", "Mistral-Small-3.2-24B-Instruct-2506", "ChatML"])
 def test_calls_of_another_model(engine: Engine, name: str) -> None:
     """A conversation goes on with a template that takes one call at once, or other ids: it is shown what there was."""
