@@ -21,7 +21,8 @@ _PEG_NATIVE = 2  # llama.cpp's COMMON_CHAT_FORMAT_PEG_NATIVE
 _RESPONSE_NAMES = ("response-format-schema", "response-format")
 _CALL_START, _CALL_END = "<tool_call>", "</tool_call>"
 _UNSEEN_TRIGGER = ">>>(?!all)"  # functionary's: the prompt ends with ">>>", so the first call does not begin with it
-_ELSEWHERE = frozenset({"allOf", "anyOf", "oneOf", "$ref"})  # where arguments may be named besides
+_COMBINED = ("allOf", "anyOf", "oneOf")
+_TOGETHER = frozenset({*_COMBINED, "minProperties", "maxProperties"})  # says which arguments come together
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -124,7 +125,7 @@ def _bound_from_the_name(arena: Arena, shape: Shape) -> Fields:
 def with_shown_arguments(shape: Shape, offered: Sequence[Mapping[str, Any]]) -> Shape | None:
     """The shape with tools whose schemas show each argument; None where one cannot, and would be called without any.
 
-    What a tool takes besides the arguments that it names is given up.
+    What a tool takes besides the arguments that it names is given up, and which of them have to come together.
 
     Args:
         shape: The shape.
@@ -142,15 +143,21 @@ def with_shown_arguments(shape: Shape, offered: Sequence[Mapping[str, Any]]) -> 
 
 
 def _without_others(parameters: Mapping[str, Any]) -> dict[str, Any] | None:
-    """A schema that takes no arguments but those that it names; None where that is not all that hides them."""
+    """A schema that takes no arguments but those that it names, in whatever company; None where others hide them."""
     is_map = "additionalProperties" in parameters and not parameters.get("properties")
-    if is_map or _ELSEWHERE.intersection(parameters):
+    options = [option for keyword in _COMBINED for option in parameters.get(keyword, ())]
+    if is_map or "$ref" in parameters or not all(map(_requires_only, options)):
         return None
+    alone = {keyword: value for keyword, value in parameters.items() if keyword not in _TOGETHER}
     try:
-        closed = enforceable({**parameters, "additionalProperties": False}, strict=False)
+        closed = enforceable({**alone, "additionalProperties": False}, strict=False)
     except JsonSchemaError:
         return None
     return closed if "properties" in closed else None
+
+
+def _requires_only(schema: Any) -> bool:
+    return isinstance(schema, Mapping) and schema.keys() <= {"required"}
 
 
 def own_schema(rendered: Mapping[str, Any], shape: Shape) -> Fields | None:

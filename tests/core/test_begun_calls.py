@@ -98,6 +98,17 @@ def test_arguments_that_no_one_names(engine: Engine, template: str) -> None:
     jsonschema.validate(arguments, {**parameters, "additionalProperties": False})
 
 
+@pytest.mark.parametrize(
+    "company", [{"minProperties": 1}, {"anyOf": [{"required": ["n"]}, {"required": ["m"]}]}], ids=["some", "either"]
+)
+@pytest.mark.parametrize("template", [*BEGUN, "google-gemma-4-31B-it"])
+def test_arguments_that_come_together(engine: Engine, template: str, company: dict[str, Any]) -> None:
+    """One tool with such a schema is no reason to ask for another format: each argument holds, the company does not."""
+    parameters = {"type": "object", "properties": {"n": DIGIT, "m": DIGIT}, **company}
+    arguments = called(engine, rendered(engine, template, parameters), "".join({**BEGUN, **OTHERS}[template]) + "look")
+    jsonschema.validate(arguments, {**parameters, "minProperties": 0, "anyOf": [{}], "additionalProperties": False})
+
+
 @pytest.mark.parametrize("template", BEGUN)
 @pytest.mark.parametrize(
     "parameters",
