@@ -21,12 +21,19 @@ _GEMMA_DICT = "gemma4-dict"
 
 
 class _Values(NamedTuple):
-    """How a format that is not JSON writes values: the arena's rules for some types, and what is around texts."""
+    """How a format writes values that is not JSON.
+
+    Attributes:
+        rules: The arena's, for some types.
+        quotes: What is around a text.
+        unquotable: Characters that do not stand for themselves in it.
+        words: Schemas of one or two values, and what it writes for them besides JSON.
+    """
 
     rules: Mapping[str, str]
     quotes: tuple[str, ...]
     unquotable: str
-    words: Mapping[str, str]
+    words: tuple[tuple[Mapping[str, Any], tuple[str, ...]], ...]
 
     @property
     def any(self) -> str:
@@ -38,7 +45,7 @@ _GEMMA = _Values(
     {"any": "gemma4-value", "string": "gemma4-string", "array": "gemma4-array", "dict": _GEMMA_DICT},
     ('<|"|>',),
     "<|>",
-    {},
+    (),
 )
 _PYTHON = _Values(
     {
@@ -49,7 +56,11 @@ _PYTHON = _Values(
     },
     ("'", '"'),
     "\\'\"\n",
-    {"boolean": "python-bool", "null": "python-none"},
+    (
+        ({"type": "boolean"}, ("True", "False")),
+        ({"type": "null"}, ("None",)),
+        *(({"const": value}, (str(value),)) for value in (True, False, None)),
+    ),
 )
 _Around = Callable[[int], int]
 """Makes a parser of another one with something around it."""
@@ -189,7 +200,8 @@ class Tagged:
             return self._rules[form.any]
         elif others:
             values.append(self._json(name, {"anyOf": others}, self._rules[form.any]))
-            values += [self._rules[rule] for kind, rule in form.words.items() if {"type": kind} in others]
+            words = [word for option, written in form.words if option in others for word in written]
+            values += [self._add({"type": "literal", "literal": word}) for word in words]
         return self._any(*values)
 
     def _require_in_repetition(self, node: dict[str, Any]) -> None:

@@ -71,7 +71,7 @@ def test_arguments_that_have_to_be_there(engine: Engine, template: str, begun: t
     ("template", "said"),
     {
         "google-gemma-4-31B-it": 'look{kind:<|"|>ab<|"|>,maybe:null,sure:true',
-        "LFM2.5-8B-A1B": "look(kind='ab', maybe=None, sure=True",
+        "LFM2.5-8B-A1B": "look(kind='ab', maybe=None, sure=True, other=None",
         "openbmb-MiniCPM5-1B": 'look"><param name="kind">ab</param><param name="maybe">null</param>'
         '<param name="sure">true</param>',
     }.items(),
@@ -79,7 +79,12 @@ def test_arguments_that_have_to_be_there(engine: Engine, template: str, begun: t
 def test_arguments_in_the_order_and_spelling_of_the_model(engine: Engine, template: str, said: str) -> None:
     """Gemma's order is that of the alphabet: a model held to another one leaves out what it would have said before."""
     kind = {"type": "string", "enum": ["a", "ab", "b c"]}
-    others = {"kind": kind, "maybe": {"type": ["integer", "null"]}, "sure": {"type": "boolean"}}
+    others = {
+        "kind": kind,
+        "maybe": {"type": ["integer", "null"]},
+        "sure": {"type": "boolean"},
+        "other": {"enum": [1, None]},
+    }
     parameters = {
         "type": "object",
         "properties": {**dict.fromkeys(("z", "y", "x"), DIGIT), **others},
