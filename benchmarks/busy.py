@@ -6,18 +6,19 @@ these is what somebody could reach who knew beforehand what else will run.
 
 from __future__ import annotations
 
-import json
 import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from common import Options, Size, fail, rounds, run
+from common import Options, Size, rounds, run
 from report import Goal, Report
-from servers import N_BATCH, N_CTX, Task, in_turn
+from servers import Task, in_turn
+from workers import llama_bench, time_worker
 
 CORE, BEST = "hoshikage_core", "llama-bench, best"
+WORKER = "core_worker.py"
 QUIET, BUSY = "quiet", "busy"
 GOALS = (
     Goal("decode beside a busy process / best fixed thread count", (CORE, BUSY), (BEST, BUSY), at_least=0.9),
@@ -37,21 +38,10 @@ def other_processes(n: int) -> Iterator[None]:
             other.wait()
 
 
-def decode_of_core(task: Task, repetition: int) -> tuple[float, int]:
-    """Tokens a second of hoshikage_core, and how long its prompt was."""
-    job = {"model": str(task.model), "messages": task.messages(repetition), "n_tokens": task.n_tokens}
-    job |= {"n_threads": task.n_threads, "n_ctx": N_CTX, "n_batch": N_BATCH}
-    command = [sys.executable, str(Path(__file__).with_name("core_worker.py")), json.dumps(job)]
-    timing = json.loads(_output(command))
-    speed = (timing["n_completion"] - 1) / (timing["last_text_s"] - timing["first_text_s"])
-    return float(speed), int(timing["n_prompt"])
-
-
 def decode_of_llama_bench(tool: Path, task: Task, n_threads: int, n_prompt: int) -> float:
     """Tokens a second of llama-bench, after a prompt of the same length."""
-    command = [str(tool), "-m", str(task.model), "-t", str(n_threads), "-p", "0", "-n", str(task.n_tokens)]
-    command += ["-d", str(n_prompt)]
-    return float(json.loads(_output([*command, "-r", "1", "-o", "json"]))[0]["avg_ts"])
+    test = ("-p", "0", "-n", str(task.n_tokens), "-d", str(n_prompt))
+    return float(llama_bench(tool, task.model, n_threads, *test)[0]["avg_ts"])
 
 
 def measure(options: Options) -> list[Report]:
@@ -65,13 +55,13 @@ def measure(options: Options) -> list[Report]:
         references=(BEST,),
         goals=GOALS,
     )
-    _, n_prompt = decode_of_core(task, 0)
+    n_prompt = time_worker(WORKER, task, 0).n_prompt
     for repetition in rounds(options):
         for measure, n_others in ((QUIET, 0), (BUSY, options.others)):
             with other_processes(n_others):
                 for name in in_turn([CORE, *map(str, fixed)], repetition):
                     if name == CORE:
-                        report.add(CORE, {measure: decode_of_core(task, repetition)[0]})
+                        report.add(CORE, {measure: time_worker(WORKER, task, repetition).speeds()["decode"]})
                     else:
                         figure = decode_of_llama_bench(options.tools.llama_bench, task, int(name), n_prompt)
                         report.add(f"llama-bench, {name} threads", {measure: figure})
@@ -79,13 +69,6 @@ def measure(options: Options) -> list[Report]:
                 latest = [report.samples[f"llama-bench, {n} threads"][measure][-1] for n in fixed]
                 report.add(BEST, {measure: max(latest)})
     return [report]
-
-
-def _output(command: list[str]) -> str:
-    run = subprocess.run(command, capture_output=True, text=True, check=False)
-    if run.returncode != 0:
-        fail(f"{command[0]} ended with status {run.returncode}:\n{run.stderr[-2000:]}")
-    return run.stdout
 
 
 if __name__ == "__main__":

@@ -9,9 +9,6 @@ llama-cpp-python is installed, it takes part; its llama.cpp is its own.
 from __future__ import annotations
 
 import importlib.util
-import json
-import subprocess
-import sys
 from collections.abc import Callable, Mapping
 from contextlib import ExitStack
 from functools import partial
@@ -21,6 +18,7 @@ from common import Options, Size, fail, rounds, run
 from report import Goal, Report
 from servers import N_BATCH, N_CTX, Task, in_turn, llama_server, our_server
 from streams import StreamTiming, stream_chat
+from workers import llama_bench, time_worker
 
 BENCH, CORE, HTTP, SERVER = "llama-bench", "hoshikage_core", "hoshikage HTTP", "llama-server HTTP"
 PYTHON = "llama-cpp-python"
@@ -34,33 +32,13 @@ def time_llama_bench(tool: Path, task: Task, n_prompt: int) -> dict[str, float]:
     """Prefill of a prompt of this length, and decode after one."""
 
     def tokens_per_s(*test: str) -> float:
-        common = ["-m", str(task.model), "-t", str(task.n_threads), "-b", str(N_BATCH), "-r", "1", "-o", "json"]
-        run = subprocess.run([tool, *common, *test], capture_output=True, text=True, check=False)
-        if run.returncode != 0:
-            fail(f"llama-bench ended with status {run.returncode}:\n{run.stderr[-2000:]}")
-        return float(json.loads(run.stdout)[0]["avg_ts"])
+        told = llama_bench(tool, task.model, task.n_threads, "-b", str(N_BATCH), *test)
+        return float(told[0]["avg_ts"])
 
     return {
         "prefill": tokens_per_s("-p", str(n_prompt), "-n", "0"),
         "decode": tokens_per_s("-p", "0", "-n", str(task.n_tokens), "-d", str(n_prompt)),
     }
-
-
-def time_worker(script: str, task: Task, repetition: int) -> StreamTiming:
-    """One answer by a library, in a process of its own."""
-    job = {
-        "model": str(task.model),
-        "messages": task.messages(repetition),
-        "n_tokens": task.n_tokens,
-        "n_threads": task.n_threads,
-        "n_ctx": N_CTX,
-        "n_batch": N_BATCH,
-    }
-    command = [sys.executable, str(Path(__file__).with_name(script)), json.dumps(job)]
-    run = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=False)
-    if run.returncode != 0:
-        fail(f"{script} ended with status {run.returncode}")
-    return StreamTiming(**json.loads(run.stdout))
 
 
 def measure(options: Options) -> list[Report]:

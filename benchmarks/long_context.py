@@ -6,14 +6,12 @@ and does not count it.
 
 from __future__ import annotations
 
-import json
-import subprocess
-import sys
 from pathlib import Path
 
-from common import Options, Size, fail, rounds, run
+from common import Options, Size, rounds, run
 from report import Goal, Report
 from servers import N_BATCH, in_turn
+from workers import llama_bench, work
 
 CORE, BENCH = "hoshikage_core", "llama-bench"
 Speeds = dict[int, dict[str, float]]
@@ -30,22 +28,15 @@ def run_core(options: Options) -> Speeds:
         "n_prompt": options.prompt,
         "n_tokens": options.tokens,
     }
-    command = [sys.executable, str(Path(__file__).with_name("depth_worker.py")), json.dumps(job)]
-    run = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=False)
-    if run.returncode != 0:
-        fail(f"hoshikage_core's process ended with status {run.returncode}")
-    return {int(depth): speeds for depth, speeds in json.loads(run.stdout).items()}
+    return {int(depth): speeds for depth, speeds in work("depth_worker.py", job).items()}
 
 
 def run_llama_bench(tool: Path, options: Options) -> Speeds:
     """The same, of llama-bench."""
-    command = [str(tool), "-m", str(options.model), "-t", str(options.threads), "-b", str(N_BATCH), "-r", "1"]
-    command += ["-p", str(options.prompt), "-n", str(options.tokens), "-d", ",".join(map(str, options.depths))]
-    run = subprocess.run([*command, "-o", "json"], capture_output=True, text=True, check=False)
-    if run.returncode != 0:
-        fail(f"llama-bench ended with status {run.returncode}:\n{run.stderr[-2000:]}")
+    tests = ["-b", str(N_BATCH), "-p", str(options.prompt), "-n", str(options.tokens)]
+    tests += ["-d", ",".join(map(str, options.depths))]
     found: Speeds = {}
-    for test in json.loads(run.stdout):
+    for test in llama_bench(tool, options.model, options.threads, *tests):
         measure = "prefill" if test["n_prompt"] else "decode"
         found.setdefault(test["n_depth"], {})[measure] = float(test["avg_ts"])
     return found

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import glob
 import hashlib
 import os
 import re
@@ -19,12 +20,16 @@ from .cuda_packages import packages_toolkit, packages_version
 from .driver import Driver
 from .errors import BuildError, explained_os_errors, say
 
-_USUAL_HOME = "/usr/local/cuda"
+# NVIDIA's own place, with the toolkits beside the one that the link is for, and Arch's.
+_USUAL_HOMES = ("/usr/local/cuda", "/usr/local/cuda-*", "/opt/cuda")
 _LEAST_VERSION = (12, 4)
 _LEAST_ARCH_OF_CUDA_13 = 75
 # For a machine that nobody has said anything about; with code for 8.0 that a driver can translate for others.
 _ARCHS_ELSEWHERE = ("80", "86-real", "89-real", "90-real", "120-real")
 _ARCH = re.compile(r"(\d{2,3})[af]?(-real|-virtual)?")
+# nvcc refuses a C++ compiler that came after it; distributions have older ones beside their own, with a number.
+_REFUSED = re.compile(r"unsupported (?P<kind>\w+) version(!.*? later than (?P<newest>\d+) are not supported)?")
+_OLDER_COMPILERS = tuple(f"g++-{version}" for version in range(16, 8, -1))
 # All that llama.cpp needs of a toolkit: its compiler with this C++ compiler, headers, and libraries to link with.
 _TRIAL = """
 #include <cublasLt.h>
@@ -47,12 +52,14 @@ class Cuda:
         nvcc: Its compiler.
         version: Its version, such as (13, 0).
         archs: Compute capabilities as CMake has them: "89" is code and its portable form, "89-real" code alone.
+        host: The C++ compiler that it calls; None: the one that it takes itself.
     """
 
     root: str
     nvcc: Compiler
     version: tuple[int, int]
     archs: tuple[str, ...]
+    host: Compiler | None = None
 
     @property
     def dotted_version(self) -> str:
@@ -63,28 +70,33 @@ class Cuda:
         """Returns the CMake options that name the toolkit."""
         return {"CUDAToolkit_ROOT": self.root, "CMAKE_CUDA_ARCHITECTURES": ";".join(self.archs)}
 
-    def environment(self, host: Compiler) -> dict[str, str]:
+    def environment(self) -> dict[str, str]:
         """Returns the variables by which CMake takes nvcc, and nvcc the C++ compiler."""
         chosen = {"CUDACXX": shlex.join(self.nvcc.command)}
-        return chosen | ({"CUDAHOSTCXX": host.command[0]} if len(host.command) == 1 else {})
+        return chosen | ({"CUDAHOSTCXX": self.host.command[0]} if self.host else {})
 
 
-def find_cuda(environ: Mapping[str, str], driver: Driver | None, host: Compiler) -> Cuda:
-    """Returns a toolkit that works here with the C++ compiler `host`; fetches one where the system has none.
+def find_cuda(environ: Mapping[str, str], driver: Driver | None, cxx: Compiler) -> Cuda:
+    """Returns a toolkit that works here, with the C++ compiler `cxx` if it can; fetches one where the system has none.
 
     Raises:
         BuildError: There is none; why, and what to do.
     """
-    asked = _asked_archs(environ)
-    try:
-        return usable(_system_nvcc(environ), asked, driver, host)
-    except BuildError as error:
-        if environ.get("CUDACXX"):  # honoured, never replaced by another one
-            raise
-        system = error
+    asked, hosts = _asked_archs(environ), _hosts(environ, cxx)
+    if words := shlex.split(environ.get("CUDACXX", "")):  # honoured, never replaced by another one
+        return usable(_named_nvcc(words, environ), asked, driver, hosts)
+    system = BuildError(
+        f"nvcc が CUDA_HOME、PATH、{_USUAL_HOMES[0]} のどこにもありません。",
+        f"There is no nvcc in CUDA_HOME, on the PATH or in {_USUAL_HOMES[0]}.",
+    )
+    for number, nvcc in enumerate(_system_nvccs(environ)):
+        try:
+            return usable(identified((nvcc,)), asked, driver, hosts)
+        except BuildError as error:
+            system = system if number else error  # of several, what is wrong with the one that is meant first
     try:
         _require_use_of_packages(driver)
-        return usable(identified((str(packages_toolkit() / "bin" / "nvcc"),)), asked, driver, host)
+        return usable(identified((str(packages_toolkit() / "bin" / "nvcc"),)), asked, driver, hosts)
     except BuildError as error:
         if error.en == system.en:
             raise
@@ -102,19 +114,40 @@ def _asked_archs(environ: Mapping[str, str]) -> tuple[str, ...]:
     return archs
 
 
-def _system_nvcc(environ: Mapping[str, str]) -> Compiler:
-    if words := shlex.split(environ.get("CUDACXX", "")):
-        if found := shutil.which(words[0], path=environ.get("PATH")):
-            return identified((found, *words[1:]))
-        raise BuildError(f"CUDACXX={words[0]} が見つかりません。", f"CUDACXX={words[0]} was not found.")
-    homes = (environ.get("CUDA_HOME"), environ.get("CUDA_PATH"))
-    folders = [*(f"{home}/bin" for home in homes if home), environ.get("PATH", os.defpath), f"{_USUAL_HOME}/bin"]
-    if found := shutil.which("nvcc", path=os.pathsep.join(folders)):
-        return identified((found,))
-    raise BuildError(
-        f"nvcc が CUDA_HOME、PATH、{_USUAL_HOME} のどこにもありません。",
-        f"There is no nvcc in CUDA_HOME, on the PATH or in {_USUAL_HOME}.",
-    )
+def _hosts(environ: Mapping[str, str], cxx: Compiler) -> tuple[Compiler | None, ...]:
+    """Returns the C++ compilers that nvcc may call, in the order in which they are tried; None: its own choice."""
+    for name in ("CUDAHOSTCXX", "NVCC_CCBIN"):  # CMake's and NVIDIA's name for it
+        if asked := environ.get(name):
+            program, path = ("g++", asked) if os.path.isdir(asked) else (asked, environ.get("PATH"))
+            if found := shutil.which(program, path=path):
+                return (identified((found,)),)
+            raise BuildError(f"{name}={asked} が見つかりません。", f"{name}={asked} was not found.")
+    older = (shutil.which(name, path=environ.get("PATH")) for name in _OLDER_COMPILERS)
+    own = cxx if len(cxx.command) == 1 else None  # nvcc takes no more than a program
+    return (own, *(identified((path,)) for path in older if path))
+
+
+def _named_nvcc(words: list[str], environ: Mapping[str, str]) -> Compiler:
+    if found := shutil.which(words[0], path=environ.get("PATH")):
+        return identified((found, *words[1:]))
+    raise BuildError(f"CUDACXX={words[0]} が見つかりません。", f"CUDACXX={words[0]} was not found.")
+
+
+def _system_nvccs(environ: Mapping[str, str]) -> list[str]:
+    """Returns all that are there, each once: the first may be a distribution's old one, or too new for the driver."""
+    homes = [home for name in ("CUDA_HOME", "CUDA_PATH") if (home := environ.get(name))]
+    folders = [*(f"{home}/bin" for home in homes), *environ.get("PATH", os.defpath).split(os.pathsep)]
+    for pattern in _USUAL_HOMES:
+        folders += (f"{home}/bin" for home in sorted(glob.glob(pattern), key=_version_in, reverse=True))
+    found: dict[str, str] = {}
+    for folder in folders:
+        if path := shutil.which("nvcc", path=folder):
+            found.setdefault(os.path.realpath(path), path)
+    return list(found.values())
+
+
+def _version_in(name: str) -> list[int]:
+    return [int(digits) for digits in re.findall(r"\d+", name)]
 
 
 def _require_use_of_packages(driver: Driver | None) -> None:
@@ -130,14 +163,14 @@ def _require_use_of_packages(driver: Driver | None) -> None:
         )
 
 
-def usable(nvcc: Compiler, asked: tuple[str, ...], driver: Driver | None, host: Compiler) -> Cuda:
+def usable(nvcc: Compiler, asked: tuple[str, ...], driver: Driver | None, hosts: tuple[Compiler | None, ...]) -> Cuda:
     """Returns the toolkit of a compiler with what is compiled for.
 
     Args:
         nvcc: The compiler.
         asked: The architectures that are asked for; none are the machine's own.
         driver: This machine's driver, which must be able to run the result.
-        host: The C++ compiler that has to work with it.
+        hosts: The C++ compilers it may call: the first that it does not refuse.
 
     Raises:
         BuildError: It is too old, too new for the driver, lacks a part, or cannot compile for these GPUs.
@@ -151,18 +184,43 @@ def usable(nvcc: Compiler, asked: tuple[str, ...], driver: Driver | None, host: 
     if driver is not None and driver.cuda[0] < version[0]:
         raise _too_new(version, driver)
     archs = _archs(nvcc, version, asked, driver)
-    # A trial takes seconds, and each `make` comes by here: what has worked works.
-    tried = hashlib.sha256(repr((root, nvcc, archs[0], host, _TRIAL)).encode()).hexdigest()[:16]
-    mark = cache_root() / "cuda" / f"tried-{tried}"
-    if not mark.exists() and (reason := _fails(nvcc, archs[0], host)):
-        raise BuildError(
-            f"{root} の CUDA Toolkit では小さなプログラムもコンパイルできません ({reason})。",
-            f"The CUDA toolkit in {root} cannot compile even a small program ({reason}).",
+    reasons = []
+    for host in hosts:
+        reason = _tried(root, nvcc, archs[0], host)
+        if reason is None:
+            return Cuda(root, nvcc, version, archs, host)
+        reasons.append(reason)
+        if not _REFUSED.search(reason):
+            break
+    raise _does_not_compile(root, reasons[0])
+
+
+def _does_not_compile(root: str, reason: str) -> BuildError:
+    if refused := _REFUSED.search(reason):
+        newest = f"g++-{refused['newest']}" if refused["newest"] and refused["kind"] == "GNU" else "g++"
+        return BuildError(
+            f"{root} の CUDA Toolkit は、この C++ コンパイラに対応していません ({refused[0]})。"
+            f"{newest} を入れるか、対応するコンパイラを CUDAHOSTCXX に指定してください。",
+            f"The CUDA toolkit in {root} does not know this C++ compiler ({refused[0]}): install {newest}, or name one "
+            "that it knows in CUDAHOSTCXX.",
         )
+    return BuildError(
+        f"{root} の CUDA Toolkit では小さなプログラムもコンパイルできません ({reason})。",
+        f"The CUDA toolkit in {root} cannot compile even a small program ({reason}).",
+    )
+
+
+def _tried(root: str, nvcc: Compiler, arch: str, host: Compiler | None) -> str | None:
+    """Returns why the compiler cannot make a program that uses cuBLAS, or None."""
+    # A trial takes seconds, and each `make` comes by here: what has worked works.
+    tried = hashlib.sha256(repr((root, nvcc, arch, host, _TRIAL)).encode()).hexdigest()[:16]
+    mark = cache_root() / "cuda" / f"tried-{tried}"
+    if not mark.exists() and (reason := _fails(nvcc, arch, host)):
+        return reason
     with explained_os_errors(mark.parent):
         mark.parent.mkdir(parents=True, exist_ok=True)
         mark.touch()
-    return Cuda(root, nvcc, version, archs)
+    return None
 
 
 def _too_new(version: tuple[int, int], driver: Driver) -> BuildError:
@@ -181,9 +239,12 @@ def _archs(nvcc: Compiler, version: tuple[int, int], asked: tuple[str, ...], dri
     wanted = asked or own
     unknown = [arch for arch in wanted if _number(arch) not in known]
     if unknown and (asked or len(unknown) == len(wanted)):
+        is_too_old = int(_number(unknown[0])) > max(map(int, known), default=0)
         raise BuildError(
-            f"CUDA {_dotted(version)} の nvcc は compute capability {_number(unknown[0])} に対応していません。",
-            f"nvcc of CUDA {_dotted(version)} cannot compile for compute capability {_number(unknown[0])}.",
+            f"CUDA {_dotted(version)} の nvcc は compute capability {_number(unknown[0])} に対応していません。"
+            f"{'新しい' if is_too_old else '古い'} CUDA Toolkit が必要です。",
+            f"nvcc of CUDA {_dotted(version)} cannot compile for compute capability {_number(unknown[0])}: "
+            f"{'a newer' if is_too_old else 'an older'} CUDA toolkit can.",
         )
     if unknown:  # one of several GPUs, or of those that are only presumed
         names = ", ".join(map(_number, unknown))
@@ -194,10 +255,10 @@ def _archs(nvcc: Compiler, version: tuple[int, int], asked: tuple[str, ...], dri
     return tuple(arch for arch in wanted if arch not in unknown)
 
 
-def _fails(nvcc: Compiler, arch: str, host: Compiler) -> str | None:
-    """Returns why the compiler cannot make a program that uses cuBLAS, or None."""
-    words = [f"-arch=sm_{arch.partition('-')[0]}", "--cudart", "shared", "-lcublas", "-lcublasLt", "-o", "trial"]
-    if len(host.command) == 1:  # nvcc takes no more than a program
+def _fails(nvcc: Compiler, arch: str, host: Compiler | None) -> str | None:
+    # The module is linked with the shared libcudart, and CMake's own trial, as nvcc does it, with the static one.
+    words = [f"-arch=sm_{arch.partition('-')[0]}", "-lcudart", "-lcublas", "-lcublasLt", "-o", "trial"]
+    if host:
         words += ["-ccbin", host.command[0]]
     with tempfile.TemporaryDirectory(prefix="hoshikage-cuda-") as folder:
         Path(folder, "trial.cu").write_text(_TRIAL, encoding="ascii")

@@ -14,6 +14,8 @@ from .errors import say
 
 _PROBE = Path(__file__).with_name("driver_probe.py")
 _LIMIT_S = 20.0
+# The kernel's part of the driver: whether it is loaded, which a container sees too, and how to get at its GPUs.
+_KERNEL_FILE, _DEVICE_FILE = Path("/proc/driver/nvidia/version"), Path("/dev/nvidiactl")
 
 
 @dataclass(frozen=True)
@@ -38,8 +40,37 @@ def find_driver(environ: Mapping[str, str], limit_s: float = _LIMIT_S) -> Driver
             f"the NVIDIA driver does not work ({problem}): see what `nvidia-smi` says",
         )
     if not told.get("archs"):
+        if not problem:
+            _say_what_is_missing(told, environ)
         return None
     return Driver((told["cuda"] // 1000, told["cuda"] % 1000 // 10), tuple(dict.fromkeys(told["archs"])))
+
+
+def _say_what_is_missing(told: Mapping[str, Any], environ: Mapping[str, str]) -> None:
+    """Tells whoever has a GPU, by the looks of it, why none is found."""
+    if not _DEVICE_FILE.exists():
+        if _KERNEL_FILE.exists() and not told["has_library"]:
+            say(
+                "このマシンには NVIDIA ドライバがありますが、ここからは使えません。コンテナは `--gpus all` を付けて"
+                "起動してください",
+                "this machine has an NVIDIA driver, which cannot be used from here: a container has to be started with "
+                "`--gpus all`",
+            )
+    elif not told["has_library"]:
+        say(
+            "NVIDIA ドライバはありますが、libcuda.so.1 がないので CUDA を使えません。Debian なら libcuda1、"
+            "Fedora なら xorg-x11-drv-nvidia-cuda を入れ、コンテナなら NVIDIA_DRIVER_CAPABILITIES=compute,utility を"
+            "指定してください",
+            "there is an NVIDIA driver, but no libcuda.so.1, so no CUDA: install libcuda1 (Debian) or "
+            "xorg-x11-drv-nvidia-cuda (Fedora); a container needs NVIDIA_DRIVER_CAPABILITIES=compute,utility",
+        )
+    elif "CUDA_VISIBLE_DEVICES" not in environ:  # who has set it may mean it
+        say(
+            "NVIDIA ドライバはありますが、使える GPU がありません。`nvidia-smi` で確かめてください"
+            " (MIG を使うならインスタンスが必要です)",
+            "there is an NVIDIA driver, but no GPU that can be used: see what `nvidia-smi` says (with MIG there have "
+            "to be instances)",
+        )
 
 
 def _ask(environ: Mapping[str, str], limit_s: float) -> dict[str, Any]:

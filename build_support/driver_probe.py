@@ -10,17 +10,21 @@ _MAJOR, _MINOR = 75, 76  # CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_*
 
 
 def look() -> dict[str, object]:
-    """Returns `cuda` (13000 is 13.0) and `archs` of the GPUs, nothing without a driver, or what the `problem` is."""
+    """Returns `cuda` (13000 is 13.0) and `archs` of the GPUs, whether it `has_library`, or what the `problem` is."""
     try:
         driver = ctypes.CDLL("libcuda.so.1")
     except OSError:
-        return {}
+        return {"has_library": False}
     if status := driver.cuInit(0):
-        return {} if status == _NO_DEVICE else {"problem": _error_name(driver, status)}
+        return {"has_library": True} if status == _NO_DEVICE else {"problem": _error_name(driver, status)}
     cuda, n_devices = ctypes.c_int(), ctypes.c_int()
     driver.cuDriverGetVersion(ctypes.byref(cuda))
     driver.cuDeviceGetCount(ctypes.byref(n_devices))
-    return {"cuda": cuda.value, "archs": [_arch(driver, index) for index in range(n_devices.value)]}
+    return {
+        "has_library": True,
+        "cuda": cuda.value,
+        "archs": [_arch(driver, index) for index in range(n_devices.value)],
+    }
 
 
 def _arch(driver: ctypes.CDLL, index: int) -> str:

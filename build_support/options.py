@@ -76,7 +76,7 @@ class Options:
         """Returns the environment for CMake: the chosen compilers, and no git repository to mistake for llama.cpp's."""
         chosen = {"CC": shlex.join(self.c.command), "CXX": shlex.join(self.cxx.command), "GIT_DIR": os.devnull}
         if self.cuda:
-            chosen |= self.cuda.environment(self.cxx)
+            chosen |= self.cuda.environment()
         return {**os.environ, **chosen}
 
 

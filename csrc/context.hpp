@@ -3,9 +3,9 @@
 
 #include "handles.hpp"
 #include "lora.hpp"
+#include "native.hpp"
 #include "threads.hpp"
 
-#include <atomic>
 #include <cstdint>
 #include <memory>
 #include <vector>
@@ -13,11 +13,6 @@
 namespace hsk {
 
 class Drafter;
-
-struct FreeContext {
-    void operator()(llama_context *context) const { llama_free(context); }
-};
-using native_context = std::unique_ptr<llama_context, FreeContext>;
 
 constexpr int32_t no_row = -1;
 
@@ -29,9 +24,8 @@ struct hsk_context {
     shared_model model;
     hsk::Loras loras;
     std::unique_ptr<hsk::Crew> threads;
+    hsk::Control control;
     hsk::native_context llama;
-    std::atomic<bool> interrupted{false};
-    std::atomic<uint64_t> progress{0};
     std::vector<int32_t> rows;    // by sequence: where in the last batch the logits after its last token are
     std::vector<int32_t> n_rows;  // and how many there are up to that
     llama_batch batch{};
@@ -43,13 +37,3 @@ struct hsk_context {
     hsk_context();
     ~hsk_context();
 };
-
-namespace hsk {
-
-/// Asked by the CPU backend after each node of a graph; true ends the computation. `data` is the hsk_context.
-bool on_node(void *data);
-
-/// Throws unless the sequence is one of the context's.
-void require_sequence(const hsk_context &context, int32_t seq_id);
-
-}  // namespace hsk

@@ -1,7 +1,7 @@
 #include "drafter.hpp"
 
 #include "guard.hpp"
-#include "log.hpp"
+#include "sequences.hpp"
 
 #include <algorithm>
 #include <exception>
@@ -26,16 +26,10 @@ Drafter::Drafter(hsk_context &context, const hsk_model &draft_model, const hsk_c
     }
     llama_context_params native = native_params(params);
     native.n_seq_max = native.n_outputs_max = static_cast<uint32_t>(context.rows.size());
-    native.abort_callback = on_node;
-    native.abort_callback_data = &context;
+    context.control.attach(native);
     {
         const auto lock = lock_loras();
-        llama_.reset(llama_init_from_model(model_.get(), native));
-    }
-    if (!llama_) {
-        const std::string reason = logged_errors();
-        throw Failure(HSK_INTERNAL,
-                      "cannot create the draft model's context: " + (reason.empty() ? "llama.cpp gave no reason" : reason));
+        llama_ = make_context(model_.get(), native, "the draft model's context");
     }
     threads_ = std::make_unique<Crew>(draft_model, llama_n_threads(context.llama.get()),
                                       llama_n_threads_batch(context.llama.get()), false);

@@ -2,20 +2,14 @@
 #include "handles.hpp"
 #include "log.hpp"
 #include "lora.hpp"
+#include "native.hpp"
 #include "threads.hpp"
 
 #include <algorithm>
-#include <atomic>
 #include <cmath>
 #include <vector>
 
 namespace {
-
-struct FreeContext {
-    void operator()(llama_context *context) const { llama_free(context); }
-};
-
-using OwnedContext = std::unique_ptr<llama_context, FreeContext>;
 
 static_assert(static_cast<int>(HSK_POOLING_UNSPECIFIED) == LLAMA_POOLING_TYPE_UNSPECIFIED);
 static_assert(static_cast<int>(HSK_POOLING_NONE) == LLAMA_POOLING_TYPE_NONE);
@@ -31,9 +25,8 @@ struct hsk_embedder {
     shared_model model;
     hsk::Loras loras;
     std::unique_ptr<hsk::Crew> threads;
-    OwnedContext llama;
-    std::atomic<bool> interrupted{false};
-    std::atomic<uint64_t> progress{0};
+    hsk::Control control;
+    hsk::native_context llama;
     llama_batch batch{};
     hsk_embedder_info info{};
     bool encodes = false;    // there is no KV cache
@@ -60,31 +53,12 @@ struct Place {
     int32_t pos;
 };
 
-void advance(hsk_embedder &embedder) {
-    embedder.progress.store(embedder.progress.load(std::memory_order_relaxed) + 1, std::memory_order_relaxed);
-}
-
-bool on_node(void *data) {
-    auto &embedder = *static_cast<hsk_embedder *>(data);
-    advance(embedder);
-    return embedder.interrupted.load(std::memory_order_relaxed);
-}
-
-OwnedContext make_context(llama_model *model, const llama_context_params &native) {
-    OwnedContext context(llama_init_from_model(model, native));
-    if (!context) {
-        const std::string reason = hsk::logged_errors();
-        throw hsk::Failure(HSK_INTERNAL, "cannot create the context: " + (reason.empty() ? "llama.cpp gave no reason" : reason));
-    }
-    return context;
-}
-
 // How a model computes embeddings can only be asked of a context: a small one.
 void look_at(hsk_embedder &embedder, llama_context_params native, int32_t pooling) {
     llama_model *model = embedder.model.get();
     native.n_ctx = native.n_batch = native.n_ubatch = native.n_outputs_max = 32;
     native.n_seq_max = 1;
-    const OwnedContext probe = make_context(model, native);
+    const hsk::native_context probe = hsk::make_context(model, native);
     embedder.encodes = llama_get_memory(probe.get()) == nullptr;
     const bool is_whole = embedder.encodes || !llama_get_causal_attn(probe.get());
     embedder.info.is_whole = is_whole ? 1 : 0;
@@ -102,8 +76,7 @@ void look_at(hsk_embedder &embedder, llama_context_params native, int32_t poolin
 llama_context_params context_params(hsk_embedder &embedder, const hsk_context_params &params) {
     llama_context_params native = hsk::native_params(params);
     native.embeddings = true;
-    native.abort_callback = on_node;
-    native.abort_callback_data = &embedder;
+    embedder.control.attach(native);
     return native;
 }
 
@@ -149,7 +122,7 @@ void open_context(hsk_embedder &embedder, llama_context_params native) {
     embedder.info.n_ctx = static_cast<int32_t>(native.n_ctx);
     embedder.n_batch = static_cast<int32_t>(native.n_batch);
     embedder.n_seq_max = native.n_seq_max;
-    embedder.llama = make_context(embedder.model.get(), native);
+    embedder.llama = hsk::make_context(embedder.model.get(), native);
     embedder.threads->attach(embedder.llama.get());
     embedder.batch = llama_batch_init(embedder.n_batch, 0, 1);
 }
@@ -169,7 +142,7 @@ void require_inputs(const hsk_embedder &embedder, const hsk_input *inputs, size_
 }
 
 void check_interrupt(hsk_embedder &embedder) {
-    if (embedder.interrupted.exchange(false)) {
+    if (embedder.control.interrupted.exchange(false)) {
         throw hsk::Failure(HSK_CANCELLED, "the computation was interrupted");
     }
 }
@@ -207,7 +180,7 @@ void compute(hsk_embedder &embedder, const hsk_input *inputs, const Place *place
                            "llama.cpp failed with " + std::to_string(status) + (logged.empty() ? "" : ": " + logged));
     }
     llama_synchronize(context);
-    advance(embedder);
+    embedder.control.advance();
 }
 
 const float *require_vector(const float *vector) {
@@ -347,9 +320,9 @@ int32_t hsk_embed(hsk_embedder *embedder, const hsk_input *inputs, size_t n_inpu
 }
 
 void hsk_embedder_interrupt(hsk_embedder *embedder) noexcept {
-    embedder->interrupted.store(true);
+    embedder->control.interrupted.store(true);
 }
 
 uint64_t hsk_embedder_progress_get(const hsk_embedder *embedder) noexcept {
-    return embedder->progress.load(std::memory_order_relaxed);
+    return embedder->control.progress.load(std::memory_order_relaxed);
 }

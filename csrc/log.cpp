@@ -130,6 +130,11 @@ std::string logged_errors() {
     return text;
 }
 
+std::string logged_reason() {
+    const std::string logged = logged_errors();
+    return logged.empty() ? "llama.cpp gave no reason" : logged;
+}
+
 }  // namespace hsk
 
 // llama.cpp's grammar parser and schema converter write why they fail straight to stderr. The linker sends every fprintf of this

@@ -11,4 +11,7 @@ void install_log();
 /// The error lines logged on this thread since clear_logged_errors(), joined.
 std::string logged_errors();
 
+/// The same, or that there are none: why llama.cpp refused something.
+std::string logged_reason();
+
 }  // namespace hsk

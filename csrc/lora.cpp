@@ -173,8 +173,7 @@ int32_t hsk_lora_load(const hsk_model *model, const char *path, hsk_lora **out, 
             adapter = llama_adapter_lora_init(model->model.get(), path);
         }
         if (adapter == nullptr) {
-            const std::string reason = hsk::logged_errors();
-            refuse(reason.empty() ? "llama.cpp gave no reason" : reason);
+            refuse(hsk::logged_reason());
         }
         lora->adapter = hsk::shared_lora(adapter, [model = model->model](llama_adapter_lora *owned) {
             const auto lock = hsk::lock_loras();

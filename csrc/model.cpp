@@ -151,8 +151,7 @@ int32_t hsk_model_load(const char *path, hsk_model_params *params, hsk_load *loa
             throw hsk::Failure(HSK_CANCELLED, "loading was cancelled");
         }
         if (!model) {
-            const std::string reason = hsk::logged_errors();
-            throw hsk::Failure(HSK_MODEL_LOAD_FAILED, reason.empty() ? "llama.cpp gave no reason" : reason);
+            throw hsk::Failure(HSK_MODEL_LOAD_FAILED, hsk::logged_reason());
         }
         const llama_vocab *vocab = llama_model_get_vocab(model.get());
         const int32_t n_layers_all = llama_model_n_layer(model.get()) + 1;

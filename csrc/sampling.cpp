@@ -85,11 +85,12 @@ std::vector<int32_t> end_tokens(const llama_vocab *vocab) {
 
 void read_bias(const common_json &params, const llama_vocab *vocab, Sampling &sampling) {
     if (params.contains("logit_bias")) {
-        for (const auto &item : params.at("logit_bias").items()) {
-            const int32_t token = static_cast<int32_t>(std::stol(item.key()));
+        // Pairs: an object of so many keys takes llama.cpp's JSON seconds to read.
+        for (const auto &pair : params.at("logit_bias")) {
+            const int32_t token = pair.at(0).get<int32_t>();
             hsk::require_token(vocab, token);
             // JSON has no infinity: null bans the token.
-            const float bias = item.value().is_null() ? -INFINITY : item.value().get<float>();
+            const float bias = pair.at(1).is_null() ? -INFINITY : pair.at(1).get<float>();
             sampling.logit_bias.push_back({token, bias});
         }
     }

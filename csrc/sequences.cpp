@@ -7,6 +7,10 @@
 
 namespace hsk {
 
+void require_sequence(const hsk_context &context, int32_t seq_id) {
+    require(seq_id >= 0 && static_cast<size_t>(seq_id) < context.rows.size(), "seq_id is out of range");
+}
+
 int32_t sequence_end(const hsk_context &context, int32_t seq_id) {
     return llama_memory_seq_pos_max(llama_get_memory(context.llama.get()), seq_id) + 1;
 }

@@ -5,6 +5,9 @@
 
 namespace hsk {
 
+/// Throws unless the sequence is one of the context's.
+void require_sequence(const hsk_context &context, int32_t seq_id);
+
 /// How many positions a sequence holds.
 int32_t sequence_end(const hsk_context &context, int32_t seq_id);
 

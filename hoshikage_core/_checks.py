@@ -8,6 +8,8 @@ from typing import Any
 
 from hoshikage_core.errors import InvalidArgumentError, Reason, UnknownTokenError
 
+_THREADS_MAX = 512  # ggml's GGML_MAX_N_THREADS
+
 
 def integer(field: str, value: object, low: int, high: int) -> int:
     """An int from ``low`` to ``high``; bool is none."""
@@ -72,6 +74,11 @@ def in_vocabulary(field: str, tokens: Collection[int], n_vocab: int) -> None:
     unknown = next((token for token in tokens if not 0 <= token < n_vocab), None)
     if unknown is not None:
         raise UnknownTokenError(field, unknown, n_vocab)
+
+
+def threads(field: str, value: object) -> int:
+    """A number of threads."""
+    return integer(field, value, 1, _THREADS_MAX)
 
 
 def instance(field: str, value: Any, kind: type | tuple[type, ...], what: str) -> Any:

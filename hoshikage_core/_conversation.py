@@ -28,9 +28,11 @@ def merge_systems(messages: Sequence[Mapping[str, Any]]) -> list[Message]:
 
 
 def fold(messages: Sequence[Mapping[str, Any]]) -> list[Message]:
-    """The conversation for templates that insist: one system message, at the beginning, and turns that alternate."""
+    """The conversation for templates that insist: one system message, and turns that alternate, the user's first."""
     systems = [message for message in messages if message.get("role") in _SYSTEM]
     others = [message for message in messages if message.get("role") not in _SYSTEM]
+    if others and others[0].get("role") == "assistant":
+        others = [{"role": "user", "content": ""}, *others]
     return _merge_neighbours([*merge_systems(systems), *others], ("user", "assistant"))
 
 

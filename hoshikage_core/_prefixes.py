@@ -80,6 +80,11 @@ class Prefixes:
         """Tokens that the KV cache has room for."""
         return max(0, self._n_ctx - self._cells.n_taken)
 
+    @property
+    def kept_bytes(self) -> int:
+        """What is kept in host memory."""
+        return sum(saved.n_bytes_in_memory for saved in self._saved) + self._checkpoints.n_bytes
+
     def make_room(self, n_wanted: int) -> int:
         """Removes what was least recently used until so many tokens fit, as far as possible; returns how many do."""
         while (n_free := self.n_free) < n_wanted and self._kept:
@@ -218,8 +223,6 @@ class Prefixes:
         self._woken = list(places)
         self._saved[:0] = [InFile(file, place) for place in reversed(self._woken)]
 
-    # ---- inside
-
     def _sources(self, wanted: list[int], running: Mapping[int, list[int]]) -> Iterator[_Source]:
         """What there is, what costs least first."""
 
@@ -239,11 +242,6 @@ class Prefixes:
             reach = 1 if len(saved.tokens) <= self._n_back else len(saved.tokens)
             points = (n_tokens for n_tokens, _ in saved.marks)
             yield _Source(*usable(saved.tokens, reach, points, _N_SAVED_MIN), -1, saved)
-
-    @property
-    def kept_bytes(self) -> int:
-        """What is kept in host memory."""
-        return sum(saved.n_bytes_in_memory for saved in self._saved) + self._checkpoints.n_bytes
 
     def _end(self, seq_id: int) -> int:
         """How many tokens the KV cache holds of a sequence."""

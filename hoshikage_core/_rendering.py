@@ -110,7 +110,7 @@ class Rendering:
         """A shape's fields: of a conversation, they depend on nothing but how the answer begins."""
         shape = dataclasses.asdict(self.shape)
         flags = [self.is_strict, self.is_required, self.is_either]
-        return self.template.memory.get([what, shape, flags, self.request, rendered["generation_prompt"]], make)
+        return self.template.memo.get([what, shape, flags, self.request, rendered["generation_prompt"]], make)
 
     def _with_schema(self) -> dict[str, Any]:
         schema = self.shape.json_schema
@@ -126,6 +126,28 @@ class Rendering:
         messages = self.messages if messages is None else messages
         if "tools" in more:
             more["tools"] = list(more["tools"])
+        rendered = self._tamed(messages, more)
+        if self.request["add_generation_prompt"] and messages and messages[-1].get("role") == "assistant":
+            return self._with_turn(rendered, messages, more)
+        return rendered
+
+    def _with_turn(
+        self, rendered: dict[str, Any], messages: Sequence[Mapping[str, Any]], more: Mapping[str, Any]
+    ) -> dict[str, Any]:
+        """Opens another turn behind one of the assistant's.
+
+        llama.cpp learns how an answer begins from what the template adds. Here some templates add nothing, and gpt-oss'
+        changes the end of the message as well; behind a message of the user's they show it.
+        """
+        try:
+            asked = self._tamed([*messages, {"role": "user", "content": "?"}], more)
+        except ChatTemplateError:
+            return rendered
+        opening = asked["generation_prompt"]
+        prompt = rendered["prompt"] if rendered["generation_prompt"] else rendered["prompt"] + opening
+        return {**asked, "prompt": prompt} if prompt.endswith(opening) else rendered
+
+    def _tamed(self, messages: Sequence[Mapping[str, Any]], more: Mapping[str, Any]) -> dict[str, Any]:
         try:
             return self.template.apply({**self.request, "messages": messages, **more})
         except ChatTemplateError:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from hoshikage_core import _arena, _checks, _conversation, _tool_names
 from hoshikage_core._ffi import Handle, call, call_text, ffi, lib
-from hoshikage_core._memory import Memory
+from hoshikage_core._memo import Memo
 from hoshikage_core._rendering import Rendering
 from hoshikage_core._shape import Shape
 from hoshikage_core.errors import ChatTemplateError, InvalidArgumentError, JsonSchemaError, Reason
@@ -54,7 +54,7 @@ class ChatTemplate:
         self.supports_thinking: bool = info["supports_thinking"]
         self.caps: Mapping[str, bool] = info["caps"]
         self._id_form: dict[str, Any] | None = None
-        self.memory = Memory(_N_KEPT)
+        self.memo = Memo(_N_KEPT)
 
     def render(
         self,
@@ -115,7 +115,7 @@ class ChatTemplate:
         aliases = _tool_names.aliases(called)
         with metered(TOOLS_WORK_MAX):
             callable_tools = [
-                self.memory.get(["tool", index, tool], functools.partial(_enforceable_tool, tool, index))
+                self.memo.get(["tool", index, tool], functools.partial(_enforceable_tool, tool, index))
                 for index, tool in enumerate(offered)
                 if tool_name in (None, tool["function"]["name"])
             ]

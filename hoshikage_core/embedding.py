@@ -12,7 +12,7 @@ from hoshikage_core import _checks
 from hoshikage_core._ffi import Handle, call, ffi, lib
 from hoshikage_core._loras import Lora, native_loras
 from hoshikage_core.errors import CancelledError, ClosedError, ContextLengthError, InvalidArgumentError, Reason
-from hoshikage_core.params import THREADS_MAX, ContextShape
+from hoshikage_core.params import ContextShape
 
 if TYPE_CHECKING:
     from hoshikage_core.model import Model
@@ -124,9 +124,7 @@ class Embedder:
         n_threads: int | None,
         lora: Sequence[Lora] = (),
     ) -> None:
-        params = shape.native()
-        default_threads = lib.hsk_thread_count_default() if n_threads is None else n_threads
-        params.n_threads = params.n_threads_batch = _checks.integer("n_threads", default_threads, 1, THREADS_MAX)
+        params = shape.native(n_threads)
         if pooling is not None and pooling not in _NUMBER_OF_POOLING:
             names = ", ".join(_NUMBER_OF_POOLING)
             raise InvalidArgumentError("pooling", Reason("none_of", "must be one of {names}", names=names))

@@ -31,7 +31,7 @@ from hoshikage_core.errors import (
     Reason,
 )
 from hoshikage_core.generation import Completion, Generation
-from hoshikage_core.params import THREADS_MAX, ContextShape
+from hoshikage_core.params import ContextShape
 from hoshikage_core.prompt import ChatPrompt
 from hoshikage_core.sampling import SamplingParams
 from hoshikage_core.sequence import Sequence
@@ -71,13 +71,7 @@ class Engine:
         lora: SequenceOf[Lora] = (),
         speculation: Speculation | None = None,
     ) -> None:
-        default_threads = lib.hsk_thread_count_default() if n_threads is None else n_threads
-        params = shape.native()
-        params.n_threads = _checks.integer("n_threads", default_threads, 1, THREADS_MAX)
-        if n_threads_batch is None:
-            n_threads_batch = default_threads
-        params.n_threads_batch = _checks.integer("n_threads_batch", n_threads_batch, 1, THREADS_MAX)
-
+        params = shape.native(n_threads, n_threads_batch)
         self.model = model
         self.n_ctx = shape.n_ctx
         self.n_batch = shape.n_batch

@@ -137,6 +137,10 @@ class MessageParser:
         begun = self._parse("") or {}
         self._prefix_reasoning = begun.get("reasoning_content", "")
         content = begun.get("content", "")
+        more = (self._parse(_SENTINEL) or {}).get("content", "")
+        if more.endswith(_SENTINEL):  # with what might have been the beginning of a marker
+            self._prefix_content = more.removesuffix(_SENTINEL)
+            return
         prefix = self._prompt.prefix_content
         self._prefix_content = prefix if prefix.startswith(content) else content
 
@@ -178,7 +182,8 @@ class MessageParser:
 
     def _tell(self, message: dict[str, Any], *, is_last: bool) -> None:
         self._reasoning += _growth(self._prefix_reasoning + self._reasoning, message.get("reasoning_content", ""))
-        self._content += _growth(self._prefix_content + self._content, message.get("content", ""))
+        content = message.get("content", "")
+        self._content += _growth(self._prefix_of(content) + self._content, content)
         calls = message.get("tool_calls", [])
         for index, found in enumerate(calls):
             name, arguments = found["function"]["name"], found["function"]["arguments"]
@@ -190,6 +195,11 @@ class MessageParser:
                 self._calls.append(_Call(self._id(index, found.get("id", "")), name))
             known = self._calls[index]
             known.arguments += _growth(known.arguments, arguments)
+
+    def _prefix_of(self, content: str) -> str:
+        """What of a content the continued message had already; some formats drop blanks at the beginning."""
+        prefix = self._prefix_content
+        return "" if prefix.isspace() and not content.startswith(prefix) else prefix
 
     def _id(self, index: int, own: str) -> str:
         prompt = self._prompt

@@ -370,6 +370,8 @@ class Model:
         if speculation is not None:
             _checks.instance("speculation", speculation, Speculation, "a Speculation")
             shape = dataclasses.replace(shape, n_draft=speculation.n_max)
+        if self.n_gpu_layers:
+            shape.require_gpu_support()
         cache_bytes = _checks.integer("cache_bytes", cache_bytes, 0, 2**63 - 1)
         engine = Engine(
             self,

@@ -7,14 +7,15 @@ from typing import Any, Literal
 
 from hoshikage_core import _checks
 from hoshikage_core._ffi import ffi, lib
-from hoshikage_core.devices import Devices
+from hoshikage_core.devices import Devices, gpu_free_bytes
 from hoshikage_core.errors import InvalidArgumentError, Reason
 
 GpuLayers = int | Literal["auto", "all"]
 
 _PARALLEL_MAX = 256  # llama.cpp's LLAMA_MAX_SEQ
-THREADS_MAX = 512  # ggml's GGML_MAX_N_THREADS
 _KV_TYPE_BYTES = 15  # of hsk_context_params.kv_type_k
+# llama.cpp's CUDA backend has no attention for it (fattn.cu): the CPU would fetch the cache for every layer of a token.
+_KV_TYPE_OF_CPUS = "iq4_nl"
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -54,10 +55,32 @@ class ContextShape:
         if len(_checks.c_text("kv_type", self.kv_type)) > _KV_TYPE_BYTES:
             raise InvalidArgumentError("kv_type", Reason("unknown_kv_type", "is none of llama.cpp's types"))
 
-    def native(self) -> Any:
-        """A new ``hsk_context_params *``."""
+    def require_gpu_support(self) -> None:
+        """Raises an error where there is a GPU and it could not compute with such a KV cache; asking wakes it up.
+
+        Raises:
+            InvalidArgumentError: So it is.
+        """
+        if self.kv_type == _KV_TYPE_OF_CPUS and gpu_free_bytes():
+            text = 'cannot be computed with by a GPU: "q4_0" can, or set gpu_layers to 0'
+            raise InvalidArgumentError("kv_type", Reason("kv_type_of_cpus", text))
+
+    def native(self, n_threads: int | None = None, n_threads_batch: int | None = None) -> Any:
+        """A new ``hsk_context_params *``.
+
+        Args:
+            n_threads: Threads for decode; None takes the physical cores this process may use.
+            n_threads_batch: Threads for prefill; None takes as many as for decode.
+
+        Raises:
+            InvalidArgumentError: A number is out of range.
+        """
         params = ffi.new("hsk_context_params *")
         lib.hsk_context_params_default(params)
+        if n_threads is not None:
+            params.n_threads = params.n_threads_batch = _checks.threads("n_threads", n_threads)
+        if n_threads_batch is not None:
+            params.n_threads_batch = _checks.threads("n_threads_batch", n_threads_batch)
         params.n_ctx = self.n_ctx
         params.n_seq_max = self.parallel
         params.n_batch = self.n_batch
@@ -77,7 +100,8 @@ def model_params(gpu_layers: GpuLayers, fit: ContextShape, devices: Devices | No
         devices: Which GPUs; None: all of them.
 
     Raises:
-        InvalidArgumentError: A value is out of range, or there are fewer GPUs than ``devices`` speaks of.
+        InvalidArgumentError: A value is out of range, there are fewer GPUs than ``devices`` speaks of, or they cannot
+            compute with the ``kv_type`` of ``fit``.
     """
     devices = Devices() if devices is None else _checks.instance("devices", devices, Devices, "a Devices")
     params = ffi.new("hsk_model_params *")
@@ -90,6 +114,7 @@ def model_params(gpu_layers: GpuLayers, fit: ContextShape, devices: Devices | No
         params.n_gpu_layers = _checks.integer("gpu_layers", gpu_layers, 0, 2**31 - 1)
     devices.fill(params)
     if gpu_layers != 0:
+        fit.require_gpu_support()
         devices.require_present()
     elif devices.rpc_servers:
         reason = Reason("rpc_without_layers", "compute nothing with gpu_layers 0: take one of the two away")

@@ -23,7 +23,6 @@ from hoshikage_core import _checks
 from hoshikage_core._ffi import Handle, call, call_text, ffi, lib
 from hoshikage_core.errors import Reason, RpcServerError
 
-_THREADS_MAX = 512  # ggml's GGML_MAX_N_THREADS
 _ANSWER_S = 5.0  # enough for a worker that was just started again
 _AGAIN_S = 0.2
 # llama.cpp's handshake: a command, the size of what follows, and what the transport could do besides TCP (nothing).
@@ -76,7 +75,7 @@ def serve(
         NativeError: It cannot listen there.
     """
     _checks.integer("port", port, 1, 65535)
-    n_threads = _checks.integer("n_threads", n_threads or lib.hsk_thread_count_default(), 1, _THREADS_MAX)
+    n_threads = _checks.threads("n_threads", n_threads or lib.hsk_thread_count_default())
     folder = ffi.NULL if cache_dir is None else ffi.new("char[]", os.fsencode(cache_dir))
     call(lib.hsk_rpc_serve, f"{host}:{port}".encode(), folder, n_threads)
 

@@ -251,9 +251,7 @@ def new_sampler(
     values["seed"] = seed & (2**64 - 1)
     values["samplers"] = list(params.samplers)
     values["dry_sequence_breakers"] = list(params.dry_sequence_breakers)
-    values["logit_bias"] = {
-        str(token): None if bias == -math.inf else bias for token, bias in params.logit_bias.items()
-    }
+    values["logit_bias"] = [(token, None if bias == -math.inf else bias) for token, bias in params.logit_bias.items()]
     for name in ("repeat_last_n", "dry_penalty_last_n"):
         values[name] = n_ctx if values[name] == -1 else min(values[name], n_ctx)
     schema = values.pop("json_schema")

@@ -83,7 +83,7 @@ def from_validation(complaint: str, body: bytes, words: Mapping[str, str] = WORD
     Args:
         complaint: msgspec's.
         body: The JSON that was decoded.
-        words: What fields take that are one of a few words: by their last name, or by their last two.
+        words: What fields take that are one of a few words: by their last name, or by their last two or three.
     """
     what, path, is_of_key = _split(complaint)
     if missing := _MISSING.match(what):
@@ -170,7 +170,7 @@ def shorten(text: str) -> str:
 
 def _supported(param: str, words: Mapping[str, str]) -> str:
     names = re.sub(r"\[[^]]*\]", "", param).split(".")
-    return words.get(".".join(names[-2:]), words.get(names[-1], ""))
+    return next((words[name] for n in (3, 2, 1) if (name := ".".join(names[-n:])) in words), "")
 
 
 def _levels(value: object, param: str) -> Iterator[list[Any]]:

@@ -7,6 +7,8 @@ import platform
 import time
 from pathlib import Path
 
+from hoshikage_server.engines import nvml
+
 
 def cpu_model() -> str:
     """The processor's own name."""
@@ -45,16 +47,5 @@ def busy_cpus(watch_s: float = 1.0) -> float:
 
 def gpu_names() -> list[str]:
     """The NVIDIA GPUs, as their driver calls them; asking wakes them up. Empty where there is no driver."""
-    import pynvml
-
-    try:
-        pynvml.nvmlInit()
-    except pynvml.NVMLError:
-        return []
-    try:
-        handles = (pynvml.nvmlDeviceGetHandleByIndex(index) for index in range(pynvml.nvmlDeviceGetCount()))
-        return [str(pynvml.nvmlDeviceGetName(handle)) for handle in handles]
-    except pynvml.NVMLError:
-        return []
-    finally:
-        pynvml.nvmlShutdown()
+    use = nvml.look()
+    return [device.name for device in use.devices] if isinstance(use, nvml.GpuUse) else []

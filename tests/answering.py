@@ -113,7 +113,7 @@ def _sampler(engine: Engine, prompt: ChatPrompt, seed: int, temperature: float) 
             "seed": seed,
             "temperature": temperature,
             "top_k": 0,
-            "logit_bias": dict.fromkeys(map(str, strange), -50.0),
+            "logit_bias": [(token, -50.0) for token in strange],
         }
     ).encode()
     out = ffi.new("hsk_sampler **")

@@ -13,7 +13,8 @@ from hoshikage_server.engines.gpu import Gpu
 SOURCE = Path(__file__).resolve().parent / "fakes" / "nvml.cpp"
 IDLE = ("device 0 0 0",)
 # nvmlReturn_t, nvml.h
-NOT_SUPPORTED, NO_PERMISSION, DRIVER_NOT_LOADED, FUNCTION_NOT_FOUND, GPU_IS_LOST = 3, 4, 9, 13, 15
+NOT_SUPPORTED, NO_PERMISSION, DRIVER_NOT_LOADED = 3, 4, 9
+LIBRARY_NOT_FOUND, FUNCTION_NOT_FOUND, GPU_IS_LOST = 12, 13, 15
 
 
 def build(folder: Path) -> Path:
@@ -29,23 +30,23 @@ class FakeNvml:
 
     Args:
         library: Loaded here, so that pynvml, which asks for it by its soname, gets this one.
-        state: The file that tells it what to say.
+        state: The file that tells it what to say, and stands for the driver's device.
     """
 
     def __init__(self, library: Path, state: Path) -> None:
         self._library = ctypes.CDLL(str(library))
-        self._state = state
+        self.state = state
         self._n_calls_before = self._count("fake_nvml_calls")
         self.say(*IDLE)
 
     def say(self, *lines: str) -> None:
         """What it shall say from now on; nobody who looks just now sees a part of it."""
-        draft = self._state.with_name(f"{self._state.name}.new")
+        draft = self.state.with_name(f"{self.state.name}.new")
         draft.write_text("\n".join(lines))
-        draft.replace(self._state)
+        draft.replace(self.state)
 
     def gpu(self, pids_are_ours: bool = True, limit_s: float = 30) -> Gpu:
-        return Gpu(driver_files=(str(self._state),), pids_are_ours=pids_are_ours, limit_s=limit_s)
+        return Gpu(driver_files=(str(self.state),), pids_are_ours=pids_are_ours, limit_s=limit_s)
 
     @property
     def n_open(self) -> int:

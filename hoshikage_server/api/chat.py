@@ -21,6 +21,7 @@ from hoshikage_server.settings import LiveSettings
 _FIELDS = {
     "context_length_exceeded": "messages",
     "chat_template_failed": "messages",
+    "model_cannot_generate": "model",
 }
 
 

@@ -27,6 +27,7 @@ _FIELDS = {
     "tokens": "prompt",
     "prompt_too_long": "prompt",
     "invalid_json_schema": "json_schema",
+    "model_cannot_generate": "model",
 }
 
 
@@ -46,6 +47,8 @@ class Completions:
         entry = self._catalog.find_model(wanted.model)
         request.context.model = entry.id
         prompts = wanted.prompts()
+        if len(prompts) > 1:
+            self._refuse_early(request, entry, wanted, prompts)
         echoes = self._echoes(request, entry, wanted, prompts) if wanted.echo else ("",) * len(prompts)
         # A choice begins with its prompt's echo.
         beginnings = tuple(echo for echo in echoes for _ in range(wanted.n_made))
@@ -59,6 +62,21 @@ class Completions:
             blame=functools.partial(_blame, wanted),
         )
         self._answering.respond(request, response, asked)
+
+    def _refuse_early(
+        self, request: falcon.Request, entry: ModelEntry, wanted: CompletionRequest, prompts: Sequence[TextPrompt]
+    ) -> None:
+        """Of several prompts none is answered where one cannot be."""
+        spec = spec_of(entry, self._settings.now)
+        with ClientWatch(request.env):
+            for index, prompt in enumerate(prompts):
+                question = {"messages": [], "text": prompt}
+                try:
+                    self._vocabulary.refuse_early(entry.id, spec, question, looks_closely=bool(prompt.tokens))
+                except ServerError as error:
+                    _blame(wanted, error)
+                    error.param = f"prompt[{index}]" if error.param == "prompt" else error.param
+                    raise
 
     def _echoes(
         self, request: falcon.Request, entry: ModelEntry, wanted: CompletionRequest, prompts: Sequence[TextPrompt]

@@ -10,13 +10,13 @@ import msgspec
 
 from hoshikage_server.api.completions_schema import CompletionRequest
 from hoshikage_server.api.heading import Heading
-from hoshikage_server.api.sse import DONE, Source, event, is_end
+from hoshikage_server.api.reply import LOGPROB_MIN
+from hoshikage_server.api.sse import DONE, Source, event, pieces
 from hoshikage_server.api.usage import PromptProgress, TimingsObject, Usage, progress_of, timings_of, usage_of
 from hoshikage_server.engines.channel import Piece
 from hoshikage_server.engines.wire import Done, Logprob, Progress, Token
 
 FinishReason = Literal["stop", "length"]
-_LOGPROB_MIN = -9999.0  # JSON has no infinity
 
 _encode = msgspec.json.Encoder().encode
 
@@ -69,10 +69,7 @@ def completion(heading: Heading, answer: Source, beginnings: Sequence[str], want
     echoes: list[list[Logprobs]] = [[] for _ in echo_lists]
     logprobs: list[list[Logprobs]] = [[] for _ in lists]
     ends: list[Done] = []
-    while not ends or not is_end(ends[-1]):
-        frame = answer.next_frame(None)
-        if frame is None or isinstance(frame, Progress):
-            continue
+    for frame in pieces(answer):
         texts[frame.choice] += frame.text
         logprobs[frame.choice].append(lists[frame.choice].of(_entries(frame)))
         if isinstance(frame, Done):
@@ -222,7 +219,7 @@ class _Lists:
                 if not self._has_space:  # some tokenizers put one before a text
                     text = text.removeprefix(b" ")
             lists.tokens.append(_text_of(text))
-            lists.token_logprobs.append(max(entry.chosen.logprob, _LOGPROB_MIN) if is_known else None)
+            lists.token_logprobs.append(max(entry.chosen.logprob, LOGPROB_MIN) if is_known else None)
             lists.top_logprobs.append(_top(entry) if is_known else None)
             lists.text_offset.append(self.n_characters)
             self.n_characters += len(self._decoder.decode(text))
@@ -263,7 +260,7 @@ def _top(entry: Logprob) -> dict[str, float]:
     """The likeliest tokens, and the one that stands there if it is none of them."""
     top: dict[str, float] = {}
     for prob in (*entry.top, entry.chosen):
-        top.setdefault(_text_of(prob.text), max(prob.logprob, _LOGPROB_MIN))
+        top.setdefault(_text_of(prob.text), max(prob.logprob, LOGPROB_MIN))
     return top
 
 

@@ -11,7 +11,7 @@ from msgspec import Meta
 from hoshikage_server import invalid
 from hoshikage_server.api.schema import Choices, GenerateRequest, check, decode, exclude
 from hoshikage_server.engines.form import Form
-from hoshikage_server.engines.sampling import INT32_MAX, Text, TokenId
+from hoshikage_server.engines.sampling import INT32_MAX, TokenId
 from hoshikage_server.engines.wire import TextPrompt
 from hoshikage_server.errors import RequestError
 
@@ -26,7 +26,7 @@ class CompletionRequest(GenerateRequest, frozen=True, kw_only=True):
     """The body of POST /v1/completions."""
 
     prompt: Prompt | None = None
-    suffix: Text | None = None
+    suffix: str | None = None
     max_tokens: Annotated[int, Meta(ge=0, le=INT32_MAX)] | None = None
     echo: bool | None = None
     logprobs: Annotated[int, Meta(ge=0, le=20)] | None = None
@@ -61,7 +61,7 @@ class CompletionRequest(GenerateRequest, frozen=True, kw_only=True):
         prompts = _prompts_of(self.prompt)
         if len(prompts) > _PROMPTS_MAX:
             raise RequestError("array_above_max_length", param="prompt", limit=_PROMPTS_MAX, got=len(prompts))
-        return [msgspec.structs.replace(prompt, suffix=self.suffix) for prompt in prompts]
+        return [msgspec.structs.replace(prompt, suffix=self.suffix or None) for prompt in prompts]
 
     def form(self) -> Form:
         """What the text has to look like."""

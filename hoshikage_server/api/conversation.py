@@ -186,10 +186,19 @@ def check(messages: Sequence[Message]) -> None:
     history.end()
 
 
-def continues(messages: Sequence[Message]) -> bool:
-    """Whether the last message is the beginning of the answer."""
+def continues(messages: Sequence[Message], *, must_call: bool, is_json: bool) -> bool:
+    """Whether the last message is the beginning of the answer. A call, or a JSON object, cannot begin with any text.
+
+    Args:
+        messages: The request's.
+        must_call: The answer is a call.
+        is_json: It is a JSON object.
+    """
     last = messages[-1]
-    return isinstance(last, AssistantMessage) and not _calls(last)
+    if not isinstance(last, AssistantMessage) or _calls(last) or must_call:
+        return False
+    text = _text(last)
+    return not (is_json and text) or text.lstrip().startswith("{")
 
 
 def plain(messages: Sequence[Message]) -> list[dict[str, Any]]:

@@ -7,10 +7,11 @@ from typing import Literal
 import falcon
 import msgspec
 
-from hoshikage_server.api import body, conversation
+from hoshikage_server.api import body
 from hoshikage_server.api.chat import blame
 from hoshikage_server.api.client import ClientWatch
 from hoshikage_server.api.operations import operation
+from hoshikage_server.api.question import question
 from hoshikage_server.api.schema import ChatRequest, decode_chat
 from hoshikage_server.engines.spec import spec_of
 from hoshikage_server.engines.vocabulary import Vocabulary
@@ -40,12 +41,11 @@ class InputTokens:
         settings = self._settings.now
         chat = decode_chat(body.read(request, settings))
         served = self._catalog.find(chat.model)
-        entry, form = served.entry, served.form(chat.form())
-        request.context.model = entry.id
-        messages = served.opening(conversation.plain(chat.messages), chat.language, request.context.language)
+        request.context.model = served.entry.id
+        spec, asked = spec_of(served.entry, settings), question(chat, served, request.context.language)
         try:
             with ClientWatch(request.env):
-                n_tokens = self._vocabulary.count(entry.id, spec_of(entry, settings), messages, form=form)
+                n_tokens = self._vocabulary.count(served.entry.id, spec, asked["messages"], form=asked["form"])
         except ServerError as error:
             blame(chat, error)
             raise

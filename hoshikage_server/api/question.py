@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from hoshikage_server.api import conversation
 from hoshikage_server.api.schema import ChatRequest
 from hoshikage_server.registry.catalog import Served
 
 
-def question(chat: ChatRequest, served: Served, language: str) -> dict[str, object]:
+def question(chat: ChatRequest, served: Served, language: str) -> dict[str, Any]:
     """The fields of `wire.Generate` besides its id: the request's values, over the persona's, over the model's.
 
     Args:

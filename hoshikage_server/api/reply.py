@@ -21,10 +21,12 @@ from hoshikage_server.api.chat_objects import (
     TokenLogprob,
 )
 from hoshikage_server.api.heading import Heading
-from hoshikage_server.api.sse import DONE, Source, event, is_end
+from hoshikage_server.api.sse import DONE, Source, event, pieces
 from hoshikage_server.api.usage import PromptProgress, TimingsObject, Usage, progress_of, timings_of, usage_of
 from hoshikage_server.engines.channel import Piece
 from hoshikage_server.engines.wire import Done, Logprob, Progress, Token, TokenProb, ToolDelta
+
+LOGPROB_MIN = -9999.0  # OpenAI's for "impossible": JSON has no infinity
 
 _encode = msgspec.json.Encoder().encode
 
@@ -106,10 +108,7 @@ def completion(heading: Heading, answer: Source, options: Options) -> bytes:
     """
     messages: dict[int, Message] = {}
     ends: list[Done] = []
-    while not ends or not is_end(ends[-1]):
-        frame = answer.next_frame(None)
-        if frame is None or isinstance(frame, Progress):
-            continue
+    for frame in pieces(answer):
         messages.setdefault(frame.choice, Message()).add(frame)
         if isinstance(frame, Done):
             ends.append(frame)
@@ -144,10 +143,7 @@ def logprobs_of(logprobs: list[Logprob] | tuple[Logprob, ...]) -> Logprobs:
 
 
 def _token_logprob(prob: TokenProb) -> tuple[str, tuple[int, ...], float]:
-    return prob.text.decode("utf-8", "replace"), tuple(prob.text), max(prob.logprob, _LOGPROB_MIN)
-
-
-_LOGPROB_MIN = -9999.0  # OpenAI's for "impossible": JSON has no infinity
+    return prob.text.decode("utf-8", "replace"), tuple(prob.text), max(prob.logprob, LOGPROB_MIN)
 
 
 class ChatEvents:

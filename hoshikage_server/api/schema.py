@@ -172,11 +172,13 @@ class ChatRequest(GenerateRequest, frozen=True, kw_only=True):
         effort = self.reasoning_effort
         budget = self.thinking_budget_tokens
         schema = schema_of(self.response_format)
+        tools = tools_form(self.tools, self.tool_choice, self.parallel_tool_calls)
+        must_call = tools.get("tool_choice") == "required"
         return Form(
             json_schema=self.json_schema if schema is None else schema,
             grammar=self.grammar,
-            **tools_form(self.tools, self.tool_choice, self.parallel_tool_calls),
-            continues_message=conversation.continues(self.messages),
+            **tools,
+            continues_message=conversation.continues(self.messages, must_call=must_call, is_json=schema is not None),
             enable_thinking=None if effort is None else effort != "none",
             reasoning_format=self.reasoning_format or "auto",
             thinking_budget=None if budget == -1 else budget,

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Protocol
 
 from hoshikage_server.engines.channel import Piece
-from hoshikage_server.engines.wire import Done
+from hoshikage_server.engines.wire import Done, Token
 from hoshikage_server.errors import ClientGoneError
 
 HEADERS = {"Cache-Control": "no-cache", "X-Accel-Buffering": "no"}
@@ -49,6 +49,20 @@ def event(data: bytes, name: str | None = None) -> bytes:
 def is_end(frame: Piece) -> bool:
     """Whether nothing follows."""
     return isinstance(frame, Done) and frame.is_last
+
+
+def pieces(answer: Source) -> Iterator[Token | Done]:
+    """All of an answer that is told as a whole, as it is made.
+
+    Raises:
+        ServerError: It broke off.
+    """
+    while True:
+        frame = answer.next_frame(None)
+        if isinstance(frame, (Token, Done)):
+            yield frame
+            if is_end(frame):
+                return
 
 
 class EventStream:

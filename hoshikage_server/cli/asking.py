@@ -11,6 +11,7 @@ from typing import Any, Protocol
 import msgspec
 
 from hoshikage_server.engines.sampling import Sampling
+from hoshikage_server.errors import ServerError
 
 Message = dict[str, Any]  # as in OpenAI's chat API
 OnProgress = Callable[[float], object]
@@ -33,8 +34,12 @@ class Wishes(msgspec.Struct, frozen=True):
     thinking: bool | None = None
     language: str | None = None
 
-    def body(self, messages: list[Message]) -> dict[str, Any]:
-        """The request of POST /v1/chat/completions, which every backend starts from."""
+    def body(self, messages: list[Message]) -> bytes:
+        """The request of POST /v1/chat/completions, which every backend starts from.
+
+        Raises:
+            ServerError: A text is no UTF-8, as bytes of the command line may be.
+        """
         made: dict[str, Any] = {"model": self.model, "messages": messages, **msgspec.to_builtins(self.sampling)}
         if self.max_tokens is not None:
             made["max_completion_tokens"] = self.max_tokens
@@ -42,7 +47,11 @@ class Wishes(msgspec.Struct, frozen=True):
             made["chat_template_kwargs"] = {"enable_thinking": self.thinking}
         if self.language is not None:
             made["language"] = self.language
-        return {**made, "stream": True, "stream_options": {"include_usage": True}}
+        made |= {"stream": True, "stream_options": {"include_usage": True}}
+        try:
+            return msgspec.json.encode(made)
+        except UnicodeEncodeError:
+            raise ServerError("text_not_utf8") from None
 
 
 class Usage(msgspec.Struct, frozen=True):

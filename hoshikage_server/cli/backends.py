@@ -10,7 +10,7 @@ import click
 
 from hoshikage_server.cli.asking import Backend
 from hoshikage_server.cli.client import Client
-from hoshikage_server.cli.output import ProgressBar
+from hoshikage_server.cli.progress import ProgressBar
 from hoshikage_server.cli.words import option, say, url_option
 from hoshikage_server.errors import ServerError
 from hoshikage_server.settings import Settings

@@ -10,7 +10,8 @@ from click.core import ParameterSource
 
 from hoshikage_server.cli.completing import complete_model
 from hoshikage_server.cli.model.listing import billions
-from hoshikage_server.cli.output import ProgressBar, print_json, table
+from hoshikage_server.cli.output import print_json, table
+from hoshikage_server.cli.progress import ProgressBar
 from hoshikage_server.cli.words import command, json_option, option, say, warn_on_cpu
 from hoshikage_server.engines.sampling import INT32_MAX
 from hoshikage_server.settings import THREADS_MAX, load_settings

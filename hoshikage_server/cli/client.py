@@ -5,7 +5,8 @@ from __future__ import annotations
 import http.client
 import socket
 from collections.abc import Generator, Iterator
-from typing import Any, TypeVar
+from contextlib import contextmanager
+from typing import TypeVar
 from urllib.parse import quote, urlsplit
 
 import msgspec
@@ -73,33 +74,23 @@ class Client:
         """The answer to a POST without a body; raises as `get` does."""
         return self._decode(*self._ask("POST", path, timeout_s), kind)
 
-    def stream(self, path: str, body: dict[str, Any], silence_s: float) -> Generator[bytes]:
+    def stream(self, path: str, body: bytes, silence_s: float) -> Generator[bytes]:
         """The data of the events that answer a POST. Closing the iterator hangs up, which cancels the answer.
 
         Args:
             path: Where.
-            body: What to send, as JSON.
+            body: The JSON to send.
             silence_s: How long nothing may come; the server sends comments while it has nothing to tell.
 
         Raises:
             ServerError: As for `get`; also where an event tells of an error, and where the stream breaks off.
         """
-        connection = self._connection()
-        try:
-            response = self._sent(connection, "POST", path, silence_s, _encode(body))
+        with self._answered("POST", path, silence_s, body) as response:
             if response.status != 200:
                 raise self._failure(response.status, response.read(_ANSWER_BYTES))
             if response.headers.get_content_type() != "text/event-stream":
                 raise ServerError("server_unknown", url=self.url, status=response.status)
             yield from self._events(response)
-        except TimeoutError:
-            raise self._silent(connection, silence_s) from None
-        except (OSError, UnicodeError) as error:  # or no name of a host
-            raise self._unreachable(error) from None
-        except (http.client.HTTPException, EventTooLongError):
-            raise ServerError("server_unknown", url=self.url, status="?") from None
-        finally:
-            connection.close()
 
     def _events(self, response: http.client.HTTPResponse) -> Iterator[bytes]:
         decoder = SseDecoder()
@@ -121,36 +112,32 @@ class Client:
             return b""
 
     def _ask(self, method: str, path: str, timeout_s: float) -> tuple[int, bytes]:
-        connection = self._connection()
-        try:
-            response = self._sent(connection, method, path, timeout_s)
+        with self._answered(method, path, timeout_s) as response:
             return response.status, response.read(_ANSWER_BYTES)
+
+    @contextmanager
+    def _answered(
+        self, method: str, path: str, timeout_s: float, body: bytes | None = None
+    ) -> Iterator[http.client.HTTPResponse]:
+        """The response to a request; whatever goes wrong, also while it is read, is told."""
+        connection = self._connection()
+        limit_s = _CONNECT_S
+        try:
+            connection.connect()
+            limit_s = timeout_s
+            connection.sock.settimeout(limit_s)
+            headers = self._headers if body is None else {**self._headers, "Content-Type": "application/json"}
+            connection.request(method, self._prefix() + path, body, headers)
+            with connection.getresponse() as response:
+                yield response
         except TimeoutError:
-            raise self._silent(connection, timeout_s) from None
+            raise ServerError("server_silent", url=self.url, seconds=f"{limit_s:g}") from None
         except (OSError, UnicodeError) as error:  # or no name of a host
             raise self._unreachable(error) from None
-        except http.client.HTTPException:
+        except (http.client.HTTPException, EventTooLongError):
             raise ServerError("server_unknown", url=self.url, status="?") from None
         finally:
             connection.close()
-
-    def _sent(
-        self,
-        connection: http.client.HTTPConnection,
-        method: str,
-        path: str,
-        timeout_s: float,
-        body: bytes | None = None,
-    ) -> http.client.HTTPResponse:
-        connection.connect()
-        connection.sock.settimeout(timeout_s)
-        headers = self._headers if body is None else {**self._headers, "Content-Type": "application/json"}
-        connection.request(method, self._prefix() + path, body, headers)
-        return connection.getresponse()
-
-    def _silent(self, connection: http.client.HTTPConnection, timeout_s: float) -> ServerError:
-        seconds = f"{timeout_s if connection.sock else _CONNECT_S:g}"
-        return ServerError("server_silent", url=self.url, seconds=seconds)
 
     def _unreachable(self, error: OSError | UnicodeError) -> ServerError:
         reason = told_by_system(error) if isinstance(error, OSError) else said("address_unusable")
@@ -201,13 +188,6 @@ class _UnixConnection(http.client.HTTPConnection):
         self.sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
         self.sock.settimeout(_CONNECT_S)
         self.sock.connect(self._path)
-
-
-def _encode(body: dict[str, Any]) -> bytes:
-    try:
-        return msgspec.json.encode(body)
-    except UnicodeEncodeError:  # bytes of the command line that are no UTF-8
-        raise ServerError("text_not_utf8") from None
 
 
 def model_path(model: str) -> str:

@@ -8,8 +8,6 @@ from contextlib import closing
 from queue import SimpleQueue
 from typing import Any
 
-import msgspec
-
 from hoshikage_core import Engine, HoshikageError
 from hoshikage_server import dumps
 from hoshikage_server.api.question import question
@@ -23,7 +21,7 @@ from hoshikage_server.engines.loading import Loaded, load
 from hoshikage_server.engines.prompts import Prompts
 from hoshikage_server.engines.running import Running
 from hoshikage_server.engines.spec import spec_of
-from hoshikage_server.errors import EngineError, ServerError
+from hoshikage_server.errors import EngineError
 from hoshikage_server.messages import CATALOGUE
 from hoshikage_server.registry.catalog import Catalog, Served
 from hoshikage_server.registry.entry import ModelEntry
@@ -128,11 +126,7 @@ def _reported(frame: wire.Failed, model: str) -> EngineError:
 
 def _frame(messages: list[Message], wishes: Wishes, served: Served) -> wire.Generate:
     """The frame that the server would send to an engine: the request is checked as one that came over HTTP."""
-    try:
-        body = msgspec.json.encode(wishes.body(messages))
-    except UnicodeEncodeError:  # bytes of the command line that are no UTF-8
-        raise ServerError("text_not_utf8") from None
-    fields: dict[str, Any] = question(decode_chat(body), served, cli_language())
+    fields: dict[str, Any] = question(decode_chat(wishes.body(messages)), served, cli_language())
     return wire.Generate(1, **fields)
 
 

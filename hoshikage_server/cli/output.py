@@ -1,4 +1,4 @@
-"""The terminal: colours, tables and bars, and what of a text may reach it.
+"""The terminal: colours and tables, and what of a text may reach it.
 
 rich is imported where it is used: most commands print a line, and shall not wait for it. What comes from elsewhere (a
 model's answer, a name, a path) is text and nothing else: no markup, and nothing that moves the cursor.
@@ -10,7 +10,6 @@ import sys
 import unicodedata
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from types import TracebackType
 from typing import IO, TYPE_CHECKING, Any
 
 import click
@@ -18,7 +17,6 @@ import msgspec
 
 if TYPE_CHECKING:
     from rich.console import Console
-    from rich.progress import Progress
     from rich.text import Text
 
 _WIDE = 100_000  # columns where there is no terminal: nothing is cut or broken
@@ -107,45 +105,6 @@ class Dim:
     def line(self, text: str) -> None:
         """Writes a line."""
         self.write(f"{text}\n")
-
-
-class ProgressBar:
-    """A bar on stderr that goes away when it is done; nothing where that is no terminal.
-
-    Args:
-        words: What takes so long.
-    """
-
-    def __init__(self, words: str) -> None:
-        self._words = words
-        self._bar: Progress | None = None
-        self._task: Any = None
-
-    def tell(self, progress: float) -> None:
-        """Shows how far it is, 0 to 1."""
-        if self._bar is None:
-            if not is_terminal(sys.stderr):
-                return
-            self._start()
-        if self._bar is not None:
-            self._bar.update(self._task, completed=progress)
-
-    def __enter__(self) -> ProgressBar:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        if self._bar is not None:
-            self._bar.stop()
-
-    def _start(self) -> None:
-        from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn
-
-        columns = (TextColumn("{task.description}", markup=False), BarColumn(), TaskProgressColumn())
-        self._bar = Progress(*columns, console=console(err=True), transient=True)
-        self._task = self._bar.add_task(readable(self._words), total=1.0)
-        self._bar.start()
 
 
 @contextmanager

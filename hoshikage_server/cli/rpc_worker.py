@@ -19,10 +19,10 @@ import click
 
 from hoshikage_server import dumps
 from hoshikage_server.cli.serve import check_address
-from hoshikage_server.cli.words import Name, command, option, say
+from hoshikage_server.cli.words import Name, command, option, say, warn_on_cpu
 from hoshikage_server.errors import ServerError
 from hoshikage_server.messages import Size, told_by_system
-from hoshikage_server.settings import THREADS_MAX, is_loopback, load_settings
+from hoshikage_server.settings import THREADS_MAX, cli_language, is_loopback, load_settings
 
 if TYPE_CHECKING:
     from hoshikage_core.rpc import OfferedDevice
@@ -45,7 +45,7 @@ def rpc_worker(host: str, port: int, threads: int | None, caches: bool, trusts: 
     settings = load_settings()
     cache_dir = _made(settings.cache_dir / "rpc") if caches else None
     dumps.leave_none()
-    _serve(address, port, threads or settings.threads, cache_dir)
+    _serve(address, port, threads or settings.threads, cache_dir, settings.require_gpu)
 
 
 def _ipv4(host: str) -> str:
@@ -64,7 +64,7 @@ def _made(folder: Path) -> Path:
     return folder
 
 
-def _serve(address: str, port: int, n_threads: int | None, cache_dir: Path | None) -> None:
+def _serve(address: str, port: int, n_threads: int | None, cache_dir: Path | None, requires_gpu: bool) -> None:
     signal.pthread_sigmask(signal.SIG_BLOCK, _ENDINGS)  # for all threads to come: they wait for sigwait
     from hoshikage_core import HoshikageError, rpc
 
@@ -78,6 +78,7 @@ def _serve(address: str, port: int, n_threads: int | None, cache_dir: Path | Non
         finally:
             os.kill(os.getpid(), signal.SIGTERM)
 
+    _say_why_no_gpu(requires_gpu)
     devices = say("comma").join(map(_described, rpc.offered_devices()))
     usable = f"{say('rpc_this_machine') if address == '0.0.0.0' else address}:{port}"
     click.echo(say("rpc_offers", devices=devices, address=f"{address}:{port}", usable=usable))
@@ -88,6 +89,17 @@ def _serve(address: str, port: int, n_threads: int | None, cache_dir: Path | Non
     if failures:
         raise ServerError("rpc_worker_failed", reason=failures[0])
     os._exit(0)  # at once: what llama.cpp needs must not be taken apart under it
+
+
+def _say_why_no_gpu(is_required: bool) -> None:
+    """Whoever has a GPU, or requires one, does not offer the CPU unawares."""
+    from hoshikage_core.devices import gpu_memory
+    from hoshikage_server.engines.no_gpu import why_none
+
+    reason = None if gpu_memory() else why_none(is_required)
+    if reason is not None and is_required:
+        raise ServerError("rpc_gpu_required", reason=reason)
+    warn_on_cpu(None if reason is None else reason.text(cli_language()))
 
 
 def _described(device: OfferedDevice) -> str:

@@ -14,9 +14,11 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
+import msgspec
+
 from hoshikage_server.doctor.finding import Finding, Status, shell
 from hoshikage_server.doctor.probe import ProbeError, ask
-from hoshikage_server.engines.nvml import DRIVER_FILES
+from hoshikage_server.engines.nvml import DRIVER_FILES, is_surely_there
 from hoshikage_server.messages import Said, Size, said, told_by_system
 
 Ask = Callable[[str], dict[str, Any]]
@@ -100,8 +102,8 @@ def gpu(
         told = ask("no_gpu")
     except ProbeError:  # as the other check tells
         return found
-    cause = told.get("cause")  # not there where the module cannot be loaded: again the other check tells
-    return [*found, Finding("gpu", "warning", said(f"no_gpu_{cause}", cuda=told["cuda"]))] if cause else found
+    why = told.get("why")  # not there where the module cannot be loaded: again the other check tells
+    return [*found, Finding("gpu", "warning", msgspec.convert(why, Said))] if why else found
 
 
 def _gpus(ask: Ask, driver_files: Sequence[str]) -> list[Finding]:
@@ -111,6 +113,10 @@ def _gpus(ask: Ask, driver_files: Sequence[str]) -> list[Finding]:
         told = ask("gpu")
     except ProbeError as error:
         return [Finding("gpu", "error", said("doctor_gpu_failed", reason=error.reason), "nvidia-smi")]
+    if "error" in told and not told["has_library"]:
+        if is_surely_there(driver_files):
+            return [Finding("gpu", "warning", said("doctor_no_nvml"))]
+        return [Finding("gpu", "ok", said("doctor_no_gpu"))]
     if "error" in told:
         return [Finding("gpu", "error", said("doctor_gpu_failed", reason=told["error"]), "nvidia-smi")]
     found = [Finding("gpu", "ok", said("doctor_driver", driver=told["driver"], cuda=told["cuda"]))]
@@ -158,6 +164,6 @@ def existing(path: Path) -> Path:
 
 
 def _gpu_sentence(device: dict[str, Any]) -> Said:
-    if device["total_bytes"] is None:
+    if device["free_bytes"] is None:
         return said("doctor_gpu_memory_unknown", name=device["name"])
     return said("doctor_gpu", name=device["name"], free=Size(device["free_bytes"]), total=Size(device["total_bytes"]))

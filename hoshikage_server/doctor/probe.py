@@ -14,6 +14,7 @@ from typing import Any
 
 import msgspec
 
+from hoshikage_server.engines import nvml
 from hoshikage_server.messages import Sentence, said, told_by_system
 
 LIMIT_S = 12.0
@@ -74,34 +75,29 @@ def _backend() -> dict[str, Any]:
 def _gpu() -> dict[str, Any]:
     import pynvml
 
+    use = nvml.look()
+    if isinstance(use, nvml.Problem):
+        return {"error": use.text, "has_library": not use.is_final}
+    pynvml.nvmlInit()
     try:
-        pynvml.nvmlInit()
-        cuda = pynvml.nvmlSystemGetCudaDriverVersion()
-        return {
-            "driver": _text(pynvml.nvmlSystemGetDriverVersion()),
-            "cuda": f"{cuda // 1000}.{cuda % 1000 // 10}",
-            "gpus": [_one_gpu(pynvml, index) for index in range(pynvml.nvmlDeviceGetCount())],
-        }
-    except pynvml.NVMLError as error:
-        return {"error": str(error)}
-
-
-def _one_gpu(nvml: Any, index: int) -> dict[str, Any]:
-    device = nvml.nvmlDeviceGetHandleByIndex(index)
-    name = _text(nvml.nvmlDeviceGetName(device))
-    try:
-        memory = nvml.nvmlDeviceGetMemoryInfo(device)
-    except nvml.NVMLError:  # as with MIG
-        return {"name": name, "free_bytes": None, "total_bytes": None}
-    return {"name": name, "free_bytes": memory.free, "total_bytes": memory.total}
+        cuda, driver = pynvml.nvmlSystemGetCudaDriverVersion(), pynvml.nvmlSystemGetDriverVersion()
+    finally:
+        pynvml.nvmlShutdown()
+    return {
+        "driver": driver.decode("utf-8", "replace") if isinstance(driver, bytes) else driver,
+        "cuda": f"{cuda // 1000}.{cuda % 1000 // 10}",
+        "gpus": [
+            {"name": device.name, "free_bytes": device.free_bytes, "total_bytes": device.total_bytes}
+            for device in use.devices
+        ],
+    }
 
 
 def _no_gpu() -> dict[str, Any]:
-    from hoshikage_core import build_info
     from hoshikage_core.devices import gpu_memory
-    from hoshikage_server.engines.no_gpu import cause, look
+    from hoshikage_server.engines.no_gpu import why_none
 
-    return {"cause": None if gpu_memory() else cause(look()), "cuda": build_info().cuda_version or ""}
+    return {"why": None if gpu_memory() else msgspec.to_builtins(why_none(expects=True))}
 
 
 def _rpc(*servers: str) -> dict[str, Any]:
@@ -122,10 +118,6 @@ def _rpc(*servers: str) -> dict[str, Any]:
 
     with ThreadPoolExecutor(len(servers)) as pool:
         return dict(zip(servers, pool.map(problem, servers), strict=True))
-
-
-def _text(value: str | bytes) -> str:
-    return value.decode("utf-8", "replace") if isinstance(value, bytes) else value
 
 
 PROBES: dict[str, Callable[..., dict[str, Any]]] = {"backend": _backend, "gpu": _gpu, "no_gpu": _no_gpu, "rpc": _rpc}

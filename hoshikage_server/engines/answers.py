@@ -15,6 +15,7 @@ from hoshikage_server.engines.engine_spec import EngineSpec
 from hoshikage_server.engines.journal import Journal
 from hoshikage_server.engines.lane import Lane
 from hoshikage_server.engines.prompt_log import Prompt, PromptLog, texts_of
+from hoshikage_server.engines.sampling import Sampling
 from hoshikage_server.engines.spec import as_it_is
 from hoshikage_server.engines.supervisor import Supervisor
 from hoshikage_server.engines.vocabulary import NO_FORM, Vocabulary, has_shape
@@ -41,6 +42,7 @@ class Answer:
         is_accepted: Whether an engine has taken the prompt, as far as whoever reads it has been told.
         n_resumed: How often another engine had to continue it.
         fingerprint: Which build and model makes it, as OpenAI's system_fingerprint; known once it is accepted.
+        defaults: How tokens are chosen where the question does not say; known once it is accepted.
     """
 
     def __init__(
@@ -68,6 +70,7 @@ class Answer:
         self._phase: Phase = "queued"
         self.n_resumed = 0
         self.fingerprint = ""
+        self.defaults = Sampling()
         self._pilot = gevent.spawn(self._fly)
 
     @property
@@ -200,6 +203,7 @@ class Answer:
         engine = supervisor.lease(lease)
         self._phase = "prefill"
         self.fingerprint = engine.fingerprint
+        self.defaults = engine.defaults
         number: int | None = None
         try:
             number = engine.generate(self._channel, self._journal.question())

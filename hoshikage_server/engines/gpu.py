@@ -85,7 +85,8 @@ class Gpu:
             return None
         if isinstance(answer, nvml.Problem):
             self._has_library = not answer.is_final
-            self._report(answer.text)
+            if self._has_library or nvml.is_surely_there(self._driver_files):
+                self._report(answer.text)
             return None
         self._last_problem = ""
         return answer

@@ -15,13 +15,22 @@ from typing import Any
 
 import msgspec
 
-from hoshikage_core import ChatTemplateError, DeviceMemory, HoshikageError, Model, ModelInfo, memory_needed
+from hoshikage_core import (
+    ChatTemplateError,
+    DeviceMemory,
+    HoshikageError,
+    InvalidArgumentError,
+    Model,
+    ModelInfo,
+    RpcServerError,
+    memory_needed,
+)
 from hoshikage_core.memory import available_bytes, model_file_bytes
 from hoshikage_server.engines.engine_spec import EngineSpec
-from hoshikage_server.engines.failures import failed_load
+from hoshikage_server.engines.failures import failed_load, of_reason
 from hoshikage_server.engines.loading import devices_of, loras_of
 from hoshikage_server.errors import ServerError
-from hoshikage_server.messages import Said, told_by_system
+from hoshikage_server.messages import Said, said, told_by_system
 from hoshikage_server.registry.gguf_header import read_header
 from hoshikage_server.registry.inspection import DevicePlan, Inspection, MemoryNeed, Plan, Refused
 from hoshikage_server.registry.kinds import why_no_model
@@ -54,6 +63,7 @@ def inspect(path: str, spec: EngineSpec | None) -> Inspection:
         if info.chat_template is not None:
             with contextlib.suppress(ChatTemplateError):  # which the model may be used without
                 supports_thinking = model.chat().supports_thinking
+    plan, no_plan = _plan(path, spec) if spec else (None, None)
     return Inspection(
         arch=info.arch,
         name=info.name,
@@ -67,11 +77,13 @@ def inspect(path: str, spec: EngineSpec | None) -> Inspection:
         pooling=info.pooling,
         license=info.metadata.get("general.license"),
         memory=tuple(_needs(path, info)) if spec else (),
-        plan=_plan(path, spec) if spec else None,
+        plan=plan,
+        no_plan=no_plan,
     )
 
 
-def _plan(path: str, spec: EngineSpec) -> Plan | None:
+def _plan(path: str, spec: EngineSpec) -> tuple[Plan | None, Said | None]:
+    """What it would take or, where the settings or another machine are to blame, why that is not known."""
     try:
         shape: dict[str, Any] = {
             "gpu_layers": spec.gpu_layers,
@@ -84,10 +96,16 @@ def _plan(path: str, spec: EngineSpec) -> Plan | None:
         parts = memory_needed(path, lora=loras_of(spec), **shape)
         draft_shape = {**shape, "devices": None} if spec.devices.rpc_servers else shape  # as loading has it
         drafts = memory_needed(spec.draft_model.path, **draft_shape) if spec.draft_model else ()
+    except RpcServerError as error:  # also while it computes for this very model
+        return None, said("doctor_rpc_unusable", server=error.server, reason=of_reason(error.reason))
+    except InvalidArgumentError as error:
+        reason = failed_load(error).fields.get("reason")
+        return None, reason if isinstance(reason, Said) else None
     except (HoshikageError, OSError):  # as of a model that embeds only, or without its adapter
-        return None
+        return None, None
     beside = {draft.name: draft for draft in drafts}
-    return Plan(spec.n_ctx, spec.parallel, spec.kv_type, tuple(_device(part, beside.get(part.name)) for part in parts))
+    devices = tuple(_device(part, beside.get(part.name)) for part in parts)
+    return Plan(spec.n_ctx, spec.parallel, spec.kv_type, devices), None
 
 
 def _device(part: DeviceMemory, draft: DeviceMemory | None) -> DevicePlan:

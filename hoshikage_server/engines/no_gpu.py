@@ -17,11 +17,12 @@ from hoshikage_server.engines import nvml
 from hoshikage_server.engines.engine_spec import EngineSpec
 from hoshikage_server.messages import Said, Size, said
 
-Cause = Literal["build", "machine", "container", "driver", "hidden", "device"]
+Cause = Literal["build", "machine", "container", "driver", "old_driver", "hidden", "device"]
 
-# One of them is there where NVIDIA's driver gives access to a GPU (the other: WSL).
-DEVICE_FILES = ("/dev/nvidiactl", "/dev/dxg")
+_DEVICE_FILE = "/dev/nvidiactl"
 _DRIVER_LIBRARY = "libcuda.so.1"
+# As CUDA says it (cudaGetErrorString). The latter also where CUDA_VISIBLE_DEVICES names GPUs that there are not.
+_OLD_DRIVER, _NO_DEVICE = "driver version is insufficient", "no CUDA-capable device"
 _CONTAINER_FILES = ("/.dockerenv", "/run/.containerenv")  # Docker's, Podman's
 _CONTAINER_GROUPS = ("docker", "containerd", "kubepods", "lxc", "libpod")
 _USERS_TOLD = 3
@@ -53,8 +54,9 @@ class Surroundings:
         is_built_for_it: Whether CUDA is built in.
         has_device: Whether the driver gives access to a GPU.
         has_library: Whether the driver's library can be loaded; of no interest without CUDA.
-        is_hidden: Whether CUDA_VISIBLE_DEVICES names none.
+        is_hidden: Whether CUDA_VISIBLE_DEVICES names none that there is.
         is_container: Whether this is a container.
+        is_too_old: Whether the driver is older than the CUDA that is built in.
     """
 
     is_built_for_it: bool
@@ -62,18 +64,24 @@ class Surroundings:
     has_library: bool
     is_hidden: bool
     is_container: bool
+    is_too_old: bool
 
 
 def look(environ: Mapping[str, str] = os.environ) -> Surroundings:
     """The surroundings of this process."""
     visible = environ.get("CUDA_VISIBLE_DEVICES")
-    is_built_for_it = build_info().backend == "cuda"
+    info = build_info()
+    is_wsl = os.path.exists(nvml.WSL_DEVICE_FILE)
+    is_built_for_it = info.backend == "cuda"
+    has_library = (is_built_for_it or is_wsl) and _can_load(_DRIVER_LIBRARY)
+    names_none = visible is not None and (not visible.strip() or visible.strip().startswith("-"))
     return Surroundings(
         is_built_for_it=is_built_for_it,
-        has_device=any(map(os.path.exists, DEVICE_FILES)),
-        has_library=is_built_for_it and _can_load(_DRIVER_LIBRARY),
-        is_hidden=visible is not None and (not visible.strip() or visible.strip().startswith("-")),
+        has_device=os.path.exists(_DEVICE_FILE) or (is_wsl and has_library),  # else it may be another maker's
+        has_library=has_library,
+        is_hidden=names_none or (visible is not None and _NO_DEVICE in info.gpu_problem),
         is_container=is_container(),
+        is_too_old=_OLD_DRIVER in info.gpu_problem,
     )
 
 
@@ -85,7 +93,19 @@ def cause(found: Surroundings) -> Cause:
         return "container"
     if not found.has_library:
         return "driver"
+    if found.is_too_old:
+        return "old_driver"
     return "hidden" if found.is_hidden else "device"
+
+
+def why_none(expects: bool) -> Said | None:
+    """Why there is no GPU; None where nobody expects one, and this machine and this build say nothing of one."""
+    found = look()
+    if not (expects or found.is_built_for_it or found.has_device):
+        return None
+    info = build_info()
+    problem = info.gpu_problem.rpartition("failed to initialize CUDA: ")[2]
+    return said(f"no_gpu_{cause(found)}", cuda=info.cuda_version or "", problem=problem or said("none"))
 
 
 def why_no_gpu(spec: EngineSpec, n_gpu_layers: int) -> Said | None:
@@ -104,9 +124,7 @@ def why_no_gpu(spec: EngineSpec, n_gpu_layers: int) -> Said | None:
     if memory:
         free, total = (sum(sizes) for sizes in zip(*memory.values(), strict=True))
         return said("no_gpu_memory", free=str(Size(free)), total=str(Size(total)), users=_users())
-    found = look()
-    is_expected = spec.expects_gpu or found.is_built_for_it or found.has_device
-    return said(f"no_gpu_{cause(found)}", cuda=build_info().cuda_version or "") if is_expected else None
+    return why_none(spec.expects_gpu)
 
 
 def require_gpu(spec: EngineSpec) -> None:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+import os
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-# One of them is there where an NVIDIA driver may be (the last: WSL). Without them pynvml is not even imported: 2 MiB.
-DRIVER_FILES = ("/dev/nvidiactl", "/proc/driver/nvidia/version", "/dev/dxg")
+WSL_DEVICE_FILE = "/dev/dxg"  # of any GPU of Windows'
+# One of them is there where an NVIDIA driver may be. Without them pynvml is not even imported: 2 MiB.
+DRIVER_FILES = ("/dev/nvidiactl", "/proc/driver/nvidia/version", WSL_DEVICE_FILE)
 
 
 @dataclass(frozen=True)
@@ -35,6 +37,11 @@ class Device:
     power_w: float | None = None
     temperature_c: int | None = None
     energy_j: float | None = None
+
+    @property
+    def free_bytes(self) -> int | None:
+        """Its memory that nobody uses."""
+        return _minus(self.total_bytes, self.used_bytes)
 
 
 @dataclass(frozen=True)
@@ -69,6 +76,11 @@ class Problem:
 
     text: str
     is_final: bool
+
+
+def is_surely_there(driver_files: Sequence[str] = DRIVER_FILES) -> bool:
+    """Whether there is an NVIDIA driver: what stands for WSL alone may be another maker's GPU."""
+    return any(os.path.exists(path) for path in driver_files if path != WSL_DEVICE_FILE)
 
 
 def look() -> GpuUse | Problem:
@@ -145,6 +157,10 @@ def _figure(nvml: Any, question: Callable[..., Any], *arguments: Any) -> Any:
 
 def _thousandth(value: int | None) -> float | None:
     return None if value is None else value / 1000
+
+
+def _minus(a: int | None, b: int | None) -> int | None:
+    return None if a is None or b is None else a - b
 
 
 def _plus(a: int | None, b: int | None) -> int | None:

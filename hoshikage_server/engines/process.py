@@ -22,15 +22,16 @@ from gevent import socket, subprocess
 from gevent.event import AsyncResult
 from gevent.queue import SimpleQueue
 
-from hoshikage_server.engines import framing, shortage, wire
+from hoshikage_server.engines import framing, wire
 from hoshikage_server.engines.channel import Channel
 from hoshikage_server.engines.energy import EnergyMeter, Spent
 from hoshikage_server.engines.engine_spec import EngineSpec
 from hoshikage_server.engines.footprint import Footprint, Freed, Usage
-from hoshikage_server.engines.form import Form
 from hoshikage_server.engines.gpu import Gpu
+from hoshikage_server.engines.last_words import OUT_OF_MEMORY_STATUS, abort_reason, shortage
 from hoshikage_server.engines.memory_log import MemoryLog
 from hoshikage_server.engines.nvml import Device
+from hoshikage_server.engines.sampling import Sampling
 from hoshikage_server.engines.sleep import Dormitory
 from hoshikage_server.errors import is_out_of_memory
 from hoshikage_server.messages import Said, said
@@ -88,6 +89,7 @@ class EngineProcess:
         spec: The model it was started for.
         last_heard: When it last gave a sign of life (monotonic clock).
         fingerprint: Which build and model it is, as OpenAI's system_fingerprint; known when it is ready.
+        defaults: How tokens are chosen where nobody says, as far as clients are told; known when it is ready.
 
     Raises:
         OSError: It could not be started.
@@ -109,6 +111,7 @@ class EngineProcess:
         self._kept_bytes: int | None = 0  # of other conversations; None from an answer's beginning to its end there
         self.last_heard = time.monotonic()
         self.fingerprint = ""
+        self.defaults = Sampling()
         self._notify = notify
         self._ids = itertools.count(1)
         self._channels: dict[int, Channel] = {}
@@ -194,44 +197,18 @@ class EngineProcess:
         channel = self._channels.pop(request_id)
         self._meter.ends(channel.n_tokens - self._n_before.pop(request_id))
 
-    def count(
-        self,
-        messages: list[dict[str, Any]],
-        n_ctx: int | None,
-        form: Form,
-        text: wire.TextPrompt | None,
-        timeout_s: float,
-    ) -> wire.Counted | wire.Failed:
-        """Waits for the number of tokens of a prompt; see `wire.Count`.
+    def ask(self, question: Callable[[int], Question], kind: type[R], timeout_s: float) -> R | wire.Failed:
+        """Asks what an engine with vocabulary only can tell, and waits for its answer.
+
+        Args:
+            question: Makes the frame with this id.
+            kind: What the answer is.
+            timeout_s: How long it may take.
 
         Raises:
             gevent.Timeout: It did not come in time.
         """
-        request_id = next(self._ids)
-        return self._ask(wire.Count(request_id, messages, n_ctx, form, text), wire.Counted, timeout_s)
-
-    def tokenize(
-        self, text: str, *, add_special: bool, parse_special: bool, timeout_s: float
-    ) -> wire.Tokens | wire.Failed:
-        """Waits for the tokens of a text; see `wire.Tokenize`.
-
-        Raises:
-            gevent.Timeout: They did not come in time.
-        """
-        request_id = next(self._ids)
-        return self._ask(wire.Tokenize(request_id, text, add_special, parse_special), wire.Tokens, timeout_s)
-
-    def detokenize(self, tokens: bytes, timeout_s: float) -> wire.Plain | wire.Failed:
-        """Waits for the text of tokens; see `wire.Detokenize`.
-
-        Raises:
-            gevent.Timeout: It did not come in time.
-        """
-        request_id = next(self._ids)
-        return self._ask(wire.Detokenize(request_id, tokens), wire.Plain, timeout_s)
-
-    def _ask(self, frame: Question, kind: type[R], timeout_s: float) -> R | wire.Failed:
-        """Sends a frame that has one frame as its answer, and waits for that."""
+        frame = question(next(self._ids))
         result = self._asked[frame.id] = AsyncResult()
         try:
             if self._gone is not None:
@@ -352,6 +329,7 @@ class EngineProcess:
         elif isinstance(frame, (wire.Loading, wire.Ready)) or (isinstance(frame, wire.Failed) and frame.id == 0):
             if isinstance(frame, wire.Ready):
                 self.fingerprint = _fingerprint(frame, self.spec)
+                self.defaults = frame.defaults
                 if not self.spec.is_vocab_only:
                     self._degraded = frame.degraded
                     gevent.spawn(self.usage)  # what it takes is remembered
@@ -413,8 +391,12 @@ def _crashed(request_id: int, reason: str | Said) -> wire.Failed:
 def _exit_reason(code: int | None, last_words: Sequence[str]) -> Said:
     if code is None:
         return said("engine_does_not_end")
-    if code == shortage.EXIT_STATUS or (code == -signal.SIGABRT and shortage.told_in(last_words)):
-        return said("engine_out_of_memory", words=shortage.told_in(last_words) or said("none"))
+    is_aborted = code == -signal.SIGABRT
+    short_of = shortage(last_words)
+    if code == OUT_OF_MEMORY_STATUS or (is_aborted and short_of):
+        return said("engine_out_of_memory", words=short_of or said("none"))
+    if is_aborted and (reason := abort_reason(last_words)):
+        return reason
     if code >= 0:
         # A library is missing, and hoshikage_core has a remedy.
         missing = _MISSING.fullmatch(last_words[-1]) if last_words else None

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import dataclasses
 from array import array
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 from hoshikage_core import (
     ChatPrompt,
@@ -11,6 +13,7 @@ from hoshikage_core import (
     ContextLengthError,
     Engine,
     Generation,
+    GrammarError,
     InvalidArgumentError,
     Model,
     Reason,
@@ -49,7 +52,8 @@ class Prompts:
         if frame.n_ctx is not None and n_prompt >= frame.n_ctx:
             raise ContextLengthError(n_prompt, frame.n_ctx)
         shape = prompt if isinstance(prompt, ChatPrompt) else None
-        self._model.require_sampler(_with_shape(SamplingParams(), frame.form, shape), shape)
+        with self._blames_beginning(shape):
+            self._model.require_sampler(_with_shape(SamplingParams(), frame.form, shape), shape)
         return n_prompt
 
     def start(self, engine: Engine, frame: wire.Generate, sampling: SamplingParams) -> Generation:
@@ -70,20 +74,21 @@ class Prompts:
             stop = so_far.stop
             if so_far.tokens or so_far.choice:  # those of the prompt were told before them
                 n_prompt_logprobs = None
-        return engine.stream(
-            prompt,
-            _with_shape(sampling, frame.form, shape),
-            max_tokens=frame.max_tokens,
-            stop=stop,
-            so_far=() if so_far is None else token_ids(so_far.tokens),
-            shape=None if so_far is None else shape,
-            n_top_logprobs=frame.n_top_logprobs,
-            n_prompt_logprobs=n_prompt_logprobs,
-            n_choices=frame.n_choices,
-            first_choice=0 if so_far is None else so_far.choice,
-            thinking_budget=frame.form.thinking_budget,
-            reuse=frame.reuses,
-        )
+        with self._blames_beginning(shape):
+            return engine.stream(
+                prompt,
+                _with_shape(sampling, frame.form, shape),
+                max_tokens=frame.max_tokens,
+                stop=stop,
+                so_far=() if so_far is None else token_ids(so_far.tokens),
+                shape=None if so_far is None else shape,
+                n_top_logprobs=frame.n_top_logprobs,
+                n_prompt_logprobs=n_prompt_logprobs,
+                n_choices=frame.n_choices,
+                first_choice=0 if so_far is None else so_far.choice,
+                thinking_budget=frame.form.thinking_budget,
+                reuse=frame.reuses,
+            )
 
     def tokenize(self, frame: wire.Tokenize) -> wire.Tokens:
         """A text's tokens."""
@@ -129,6 +134,19 @@ class Prompts:
         if not made.prompt:  # of an empty answer that shall be continued, with nothing before it
             raise InvalidArgumentError("messages", Reason("nothing_rendered", "make an empty prompt"))
         return made
+
+    @contextmanager
+    def _blames_beginning(self, shape: ChatPrompt | None) -> Iterator[None]:
+        """Where a grammar does not take the message that is to be continued, that message is at fault."""
+        try:
+            yield
+        except GrammarError:
+            if shape is None or not shape.prefix_content:
+                raise
+            opening = shape.generation_prompt.removesuffix(shape.prefix_content)
+            self._model.require_sampler(SamplingParams(), dataclasses.replace(shape, generation_prompt=opening))
+            text = "end with what no answer of this form begins with"
+            raise InvalidArgumentError("messages", Reason("no_such_beginning", text)) from None
 
     def _filled(self, prefix: str, suffix: str) -> list[int]:
         try:

@@ -9,6 +9,7 @@ import msgspec
 
 from hoshikage_server.engines.answers import Answer
 from hoshikage_server.engines.channel import Piece
+from hoshikage_server.engines.sampling import Sampling
 from hoshikage_server.engines.wire import Done, Progress
 
 
@@ -37,6 +38,11 @@ class Series:
     def fingerprint(self) -> str:
         """Which build and model makes it."""
         return self._answer.fingerprint
+
+    @property
+    def defaults(self) -> Sampling:
+        """How tokens are chosen where the questions do not say."""
+        return self._answer.defaults
 
     def wait_until_accepted(self, timeout_s: float | None) -> bool:
         """Waits until an engine has taken the prompt; see `Answer.wait_until_accepted`."""

@@ -7,7 +7,7 @@ seconds.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import Any, TypeVar
+from typing import Any
 
 import gevent
 import msgspec
@@ -15,14 +15,12 @@ import msgspec
 from hoshikage_server.engines.engine import Lease
 from hoshikage_server.engines.engine_spec import EngineSpec
 from hoshikage_server.engines.form import Form
-from hoshikage_server.engines.process import EngineProcess
+from hoshikage_server.engines.process import Question, R
 from hoshikage_server.engines.supervisor import Supervisor
-from hoshikage_server.engines.wire import Counted, Failed, Plain, TextPrompt, Tokens
+from hoshikage_server.engines.wire import Count, Counted, Detokenize, Failed, Plain, TextPrompt, Tokenize, Tokens
 from hoshikage_server.errors import EngineError, LaneError
 from hoshikage_server.messages import said
 from hoshikage_server.settings import LiveSettings
-
-R = TypeVar("R", Counted, Tokens, Plain)
 
 IDLE_S = 5.0
 NO_FORM = Form()
@@ -79,12 +77,7 @@ class Vocabulary:
                 or their form cannot be had.
             LaneError: Too many others are counted.
         """
-        timeout_s = self._settings.now.stall_timeout
-
-        def count(engine: EngineProcess) -> Counted | Failed:
-            return engine.count(messages, n_ctx, form, text, timeout_s)
-
-        return _expected(self._ask(model, spec, count)).n_prompt
+        return self._ask(model, spec, lambda number: Count(number, messages, n_ctx, form, text), Counted).n_prompt
 
     def tokenize(self, model: str, spec: EngineSpec, text: str, *, add_special: bool, parse_special: bool) -> Tokens:
         """A text's tokens, and the bytes of each.
@@ -93,15 +86,7 @@ class Vocabulary:
             EngineError: The vocabulary could not be loaded.
             LaneError: Too many others are counted.
         """
-        timeout_s = self._settings.now.stall_timeout
-        answer = self._ask(
-            model,
-            spec,
-            lambda engine: engine.tokenize(
-                text, add_special=add_special, parse_special=parse_special, timeout_s=timeout_s
-            ),
-        )
-        return _expected(answer)
+        return self._ask(model, spec, lambda number: Tokenize(number, text, add_special, parse_special), Tokens)
 
     def detokenize(self, model: str, spec: EngineSpec, tokens: bytes) -> str:
         """The text of tokens, given as the bytes of their ids.
@@ -110,10 +95,11 @@ class Vocabulary:
             EngineError: The vocabulary could not be loaded, or has no such token.
             LaneError: Too many others are counted.
         """
-        timeout_s = self._settings.now.stall_timeout
-        return _expected(self._ask(model, spec, lambda engine: engine.detokenize(tokens, timeout_s))).text
+        return self._ask(model, spec, lambda number: Detokenize(number, tokens), Plain).text
 
-    def refuse_early(self, model: str, spec: EngineSpec, question: Mapping[str, Any]) -> None:
+    def refuse_early(
+        self, model: str, spec: EngineSpec, question: Mapping[str, Any], *, looks_closely: bool = False
+    ) -> None:
         """Refuses a question that cannot be answered, before it waits or its model is loaded only to say so.
 
         One without a form that has so few bytes that it most likely fits is not looked at: counting takes longer than
@@ -123,12 +109,14 @@ class Vocabulary:
             model: The model's id.
             spec: Its engine's.
             question: The fields of `wire.Generate`.
+            looks_closely: Look at it in any case.
 
         Raises:
             EngineError: It does not fit, the model's template refuses the messages, or its form cannot be had.
         """
         messages, form, text = question["messages"], question.get("form", NO_FORM), question.get("text")
-        if not has_shape(form) and len(msgspec.json.encode((messages, text))) < _BYTES_A_TOKEN * spec.n_ctx:
+        n_bytes = len(msgspec.json.encode((messages, text)))
+        if not (looks_closely or has_shape(form)) and n_bytes < _BYTES_A_TOKEN * spec.n_ctx:
             return
         try:
             self.count(model, spec, messages, spec.n_ctx, form=form, text=text)
@@ -137,19 +125,21 @@ class Vocabulary:
             if error.code in _REFUSALS or (error.code == "engine_crashed" and has_shape(form)):
                 raise
 
-    def _ask(self, model: str, spec: EngineSpec, question: Callable[[EngineProcess], R | Failed]) -> R | Failed:
+    def _ask(self, model: str, spec: EngineSpec, question: Callable[[int], Question], kind: type[R]) -> R:
         """Asks; once more where the process died of it."""
-        answer = self._ask_once(model, spec, question)
+        answer = self._ask_once(model, spec, question, kind)
         if isinstance(answer, Failed) and answer.code == "engine_crashed":
-            answer = self._ask_once(model, spec, question)
+            answer = self._ask_once(model, spec, question, kind)
+        if isinstance(answer, Failed):
+            raise EngineError.reported(answer.code, answer.message, answer.fields)
         return answer
 
-    def _ask_once(self, model: str, spec: EngineSpec, question: Callable[[EngineProcess], R | Failed]) -> R | Failed:
+    def _ask_once(self, model: str, spec: EngineSpec, question: Callable[[int], Question], kind: type[R]) -> R | Failed:
         timeout_s = self._settings.now.stall_timeout
         lease = Lease(model, spec.vocabulary(), _RETRIES)
         engine = self._owner.lease(lease)
         try:
-            return question(engine)
+            return engine.ask(question, kind, timeout_s)
         except gevent.Timeout:
             reason = said("engine_no_answer", seconds=f"{timeout_s:g}")
             engine.kill(reason)
@@ -160,9 +150,3 @@ class Vocabulary:
     def close(self, timeout_s: float) -> None:
         """Ends the processes."""
         self._owner.close(timeout_s)
-
-
-def _expected(answer: R | Failed) -> R:
-    if isinstance(answer, Failed):
-        raise EngineError.reported(answer.code, answer.message, answer.fields)
-    return answer

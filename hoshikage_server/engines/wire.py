@@ -242,6 +242,7 @@ class Ready(Frame, frozen=True):
         n_gpu_layers: Layers in GPU memory.
         n_layers: Layers that could be there: the model's own, and its output as one more.
         no_gpu: Why no GPU computes although one was to.
+        defaults: How tokens are chosen where nobody says, as far as clients are told.
     """
 
     n_ctx: int
@@ -253,6 +254,7 @@ class Ready(Frame, frozen=True):
     n_gpu_layers: int = 0
     n_layers: int = 0
     no_gpu: Said | None = None
+    defaults: Sampling = Sampling()
 
 
 class Accepted(Frame, frozen=True):

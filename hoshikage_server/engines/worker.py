@@ -25,13 +25,14 @@ import msgspec
 
 from hoshikage_core import Engine, HoshikageError, OutOfMemoryError, SamplingParams, SleepingPrefix, build_info
 from hoshikage_server import __version__, dumps, logs
-from hoshikage_server.engines import framing, shortage, wire
+from hoshikage_server.engines import framing, last_words, wire
 from hoshikage_server.engines.defaults import apply
 from hoshikage_server.engines.embedding_work import EmbeddingWork
 from hoshikage_server.engines.failures import CannotGenerateError, failed, failed_load, in_words
 from hoshikage_server.engines.loading import Loaded, load
 from hoshikage_server.engines.prompts import Prompts
 from hoshikage_server.engines.running import Running
+from hoshikage_server.engines.sampling import Sampling
 from hoshikage_server.messages import said
 from hoshikage_server.settings import language
 
@@ -172,6 +173,7 @@ class Worker:
                 n_gpu_layers=loaded.model.n_gpu_layers,
                 n_layers=info.n_layer + 1,
                 no_gpu=loaded.no_gpu,
+                defaults=Sampling(temperature=loaded.defaults.temperature, top_p=loaded.defaults.top_p),
             )
         )
         return loaded
@@ -248,7 +250,7 @@ class Worker:
             engine.step()
         except OutOfMemoryError as error:  # another engine goes on, in less memory where that is allowed
             print(error, file=sys.stderr, flush=True)
-            os._exit(shortage.EXIT_STATUS)
+            os._exit(last_words.OUT_OF_MEMORY_STATUS)
         except HoshikageError as error:  # about the step as a whole: whom it served is not known
             log.info(said("log_step_failed", reason=in_words(error)))  # each of its requests is an error of its own
             for request_id, running in list(self._active.items()):

@@ -72,6 +72,14 @@ DOCTOR: dict[str, Message] = {
     "doctor_driver": Message("ドライバ {driver}、CUDA {cuda} まで", "driver {driver}, CUDA up to {cuda}"),
     "doctor_gpu": Message("{name}、空き {free} / {total}", "{name}, {free} of {total} free"),
     "doctor_gpu_memory_unknown": Message("{name}（メモリ量は不明）", "{name}, of unknown memory"),
+    "doctor_no_nvml": Message(
+        "NVIDIAのドライバーの libnvidia-ml.so.1 がないので、GPUのメモリや消費電力が分かりません（計算はできます）。"
+        "Debian なら libnvidia-ml1 を入れ、コンテナなら NVIDIA_DRIVER_CAPABILITIES=compute,utility を"
+        "指定してください。",
+        "The NVIDIA driver's libnvidia-ml.so.1 is missing, so the GPU's memory and power are not known (computing "
+        "works without it). Install libnvidia-ml1 (Debian); a container needs "
+        "NVIDIA_DRIVER_CAPABILITIES=compute,utility.",
+    ),
     "doctor_gpu_failed": Message("GPUのドライバが応答しません: {reason}", "The GPU's driver does not answer: {reason}"),
     "doctor_gpu_unused": Message(
         "GPUがありますが、CPU用のビルドなので使われません。", "There is a GPU, but this build is for the CPU only."

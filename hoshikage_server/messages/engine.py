@@ -72,19 +72,26 @@ ENGINE: dict[str, Message] = {
         "This container sees no GPU. Start it with '--gpus all' (the host needs the NVIDIA Container Toolkit).",
     ),
     "no_gpu_driver": Message(
-        "NVIDIAのドライバー（libcuda.so.1）がありません。ドライバーを入れるか、CPUで動かすなら gpu_layers を 0 にして"
-        "ください。",
-        "There is no NVIDIA driver (libcuda.so.1). Install it or, to compute on the CPU, set gpu_layers to 0.",
+        "NVIDIAのドライバー（libcuda.so.1）がありません。ドライバー（Debian なら libcuda1、Fedora なら "
+        "xorg-x11-drv-nvidia-cuda も）を入れるか、CPUで動かすなら gpu_layers を 0 にしてください。",
+        "There is no NVIDIA driver (libcuda.so.1). Install it (on Debian libcuda1 as well, on Fedora "
+        "xorg-x11-drv-nvidia-cuda) or, to compute on the CPU, set gpu_layers to 0.",
     ),
     "no_gpu_hidden": Message(
-        "CUDA_VISIBLE_DEVICES がすべてのGPUを隠しています。この変数を消すか、GPUの番号にしてください。",
-        "CUDA_VISIBLE_DEVICES hides all GPUs. Unset it, or set it to the number of one.",
+        "CUDA_VISIBLE_DEVICES がすべてのGPUを隠しています。この変数を消すか、あるGPUの番号（0 から）にしてください。",
+        "CUDA_VISIBLE_DEVICES hides all GPUs. Unset it, or set it to the number of one that there is, from 0.",
+    ),
+    "no_gpu_old_driver": Message(
+        "NVIDIAのドライバーが古すぎて、この Hoshikage（CUDA {cuda}）では使えません。ドライバーを更新するか、"
+        "'HOSHIKAGE_BACKEND=cuda make build' でこのドライバーに合わせてビルドし直してください。",
+        "The NVIDIA driver is too old for this Hoshikage, which was built with CUDA {cuda}. Update the driver, or "
+        "build for it with 'HOSHIKAGE_BACKEND=cuda make build'.",
     ),
     "no_gpu_device": Message(
-        "NVIDIAのドライバーはありますが、使えるGPUがありません。'nvidia-smi' で、GPUが見えるか、"
-        "ドライバーが古すぎないか（CUDA {cuda} に対応しているか）を確かめてください。",
-        "There is an NVIDIA driver, but no GPU that can be used. See with 'nvidia-smi' whether it finds one, and "
-        "whether the driver is too old (it has to know CUDA {cuda}).",
+        "NVIDIAのドライバーはありますが、使えるGPUがありません（{problem}）。'nvidia-smi' でGPUが見えるかを確かめて"
+        "ください。ドライバーを更新した直後なら再起動が、MIG を使うならインスタンスが必要です。",
+        "There is an NVIDIA driver, but no GPU that can be used ({problem}). See with 'nvidia-smi' whether it finds "
+        "one. A driver that was just updated needs a restart of the machine, and MIG needs instances.",
     ),
     "no_gpu_memory": Message(
         "GPUメモリに空きがなく、1層も置けません（空き {free} / {total}、使用中: {users}）。"

@@ -53,6 +53,17 @@ LOG: dict[str, Message] = {
     "engine_exit_status": Message("終了ステータス {status}", "exit status {status}"),
     "engine_signal": Message("シグナル {signal}", "signal {signal}"),
     "engine_out_of_memory": Message("メモリ不足: {words}", "out of memory: {words}"),
+    "engine_lost_worker": Message("RPCワーカーとの接続が切れた", "an RPC worker broke off"),
+    "engine_gpu_error": Message(
+        "GPUのエラー: {words}。続く場合は 'nvidia-smi' と 'sudo dmesg' でGPUの状態を確かめてください",
+        "an error of the GPU: {words}; if it comes again, see what 'nvidia-smi' and 'sudo dmesg' say",
+    ),
+    "engine_no_gpu_code": Message(
+        "この Hoshikage に、このGPU用のコードがありません: {words}。'make build' でビルドし直すか、"
+        "古すぎるGPUなら CUDA_VISIBLE_DEVICES で外してください",
+        "this Hoshikage has no code for this GPU: {words}; build it again with 'make build' or, where a GPU is too "
+        "old, leave it out with CUDA_VISIBLE_DEVICES",
+    ),
     "engine_does_not_end": Message("終了しない", "it does not end"),
     "engine_did_not_end": Message("終了の指示に応じない", "it did not end when it was told to"),
     "engine_went_on": Message("接続を閉じたのに動き続けた", "it closed its socket and went on"),

@@ -15,6 +15,10 @@ REASONS: dict[str, Message] = {
         "token {token} is not in the vocabulary (0 to {last})",
     ),
     "reason_unknown_kv_type": Message("llama.cpp にない型です", "is none of llama.cpp's types"),
+    "reason_kv_type_of_cpus": Message(
+        "GPUでは計算できない型です。q4_0 にするか、gpu_layers を 0 にしてください",
+        "cannot be computed with by a GPU: q4_0 can, or set gpu_layers to 0",
+    ),
     "reason_split_of_one": Message("split_mode が none のときは使えません", "has no effect where split_mode is none"),
     "reason_main_of_all": Message(
         "使えるのは split_mode が none のときだけです", "has no effect unless split_mode is none"
@@ -94,6 +98,10 @@ REASONS: dict[str, Message] = {
     "reason_nothing_to_continue": Message(
         "続きを書かせるには、アシスタントの文章で終わらせてください",
         "must end with a text of the assistant's to continue it",
+    ),
+    "reason_no_such_beginning": Message(
+        "最後にあるアシスタントの文章は、求められた形式の書き出しになっていません。直すか、取り除いてください",
+        "end with what no answer of the form that is asked for begins with; change that message or leave it out",
     ),
     "reason_nothing_rendered": Message(
         "チャットテンプレートを通すと空になります。内容のあるメッセージを加えてください",

@@ -52,6 +52,10 @@ RPC: dict[str, Message] = {
         "The folder for the weights, {folder}, cannot be written ({reason}). Set HOSHIKAGE_CACHE_DIR to a place that "
         "can be, or leave out --cache.",
     ),
+    "rpc_gpu_required": Message(
+        "GPUがないので起動しません（HOSHIKAGE_REQUIRE_GPU）。{reason}",
+        "It does not start, because there is no GPU to offer (HOSHIKAGE_REQUIRE_GPU). {reason}",
+    ),
     "rpc_worker_failed": Message(
         "RPCワーカーが終了しました（{reason}）。もう一度起動してください。",
         "The RPC worker has ended ({reason}). Please start it again.",

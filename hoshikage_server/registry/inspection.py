@@ -86,6 +86,7 @@ class Inspection(msgspec.Struct, frozen=True, tag="inspection"):
         memory: What it takes with some sizes of context, where that was asked for.
         n_parts: How many files it has.
         plan: What its engine would take, where that was asked for and can be told.
+        no_plan: Why it cannot, where that is for somebody to mend.
     """
 
     arch: str
@@ -102,6 +103,7 @@ class Inspection(msgspec.Struct, frozen=True, tag="inspection"):
     memory: tuple[MemoryNeed, ...]
     n_parts: int = 1
     plan: Plan | None = None
+    no_plan: Said | None = None
 
 
 class Refused(msgspec.Struct, frozen=True, tag="refused"):

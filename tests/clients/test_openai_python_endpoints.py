@@ -53,6 +53,15 @@ def test_several_prompts(client: Client) -> None:
     assert made.choices[2].text == complete(client, prompt="Never").choices[0].text
 
 
+@pytest.mark.parametrize("prompt", [["a", "x " * 5000], [[70], [70, 99_999]]], ids=["too long", "no token"])
+@pytest.mark.parametrize("is_streamed", [False, True])
+def test_one_of_several_prompts_that_cannot_be(client: Client, prompt: Any, is_streamed: bool) -> None:
+    """It is named, and none is answered; a stream does not begin."""
+    with pytest.raises(openai.BadRequestError) as caught:
+        complete(client, prompt=prompt, stream=is_streamed)
+    assert caught.value.param == "prompt[1]"
+
+
 def test_echo(client: Client) -> None:
     """echo gives the prompt too, and then what comes without it."""
     assert complete(client, echo=True).choices[0].text == PROMPT["prompt"] + complete(client).choices[0].text
@@ -128,6 +137,7 @@ def test_responses(client: Client) -> None:
     assert made.status in ("completed", "incomplete")
     assert made.output_text
     assert made.usage.total_tokens == made.usage.input_tokens + made.usage.output_tokens
+    assert (made.temperature, made.top_p) == (0.8, 0.95)  # llama.cpp's defaults
     assert client.one(lambda api: api.responses.retrieve(made.id)).model_dump() == made.model_dump()
     client.one(lambda api: api.responses.delete(made.id))
     with pytest.raises(openai.NotFoundError):
@@ -194,3 +204,5 @@ def test_calls_of_responses(client: Client) -> None:
     options = {"tools": NAMED["tools"]}
     after = respond(client, previous_response_id=made.id, input=[output], **options)
     assert after.usage.input_tokens > made.usage.input_tokens
+    history = [{"role": "user", "content": ASK["input"]}, *(item.model_dump() for item in made.output), output]
+    assert respond(client, input=history, **options).usage.input_tokens == after.usage.input_tokens

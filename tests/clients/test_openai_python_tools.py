@@ -58,6 +58,15 @@ def test_a_required_call(client: Client) -> None:
     ARGUMENTS[call.function.name].model_validate_json(call.function.arguments)
 
 
+def test_a_required_call_behind_the_assistants_words(client: Client) -> None:
+    """They are no beginning of a call: it comes as the next turn, as with OpenAI."""
+    spoken = [*QUESTION, {"role": "assistant", "content": "I will look it up."}]
+    choice = create(client, messages=spoken, **ONE_CALL)
+    [call] = choice.message.tool_calls
+    assert choice.message.content is None
+    ARGUMENTS[call.function.name].model_validate_json(call.function.arguments)
+
+
 @pytest.mark.parametrize("name", ARGUMENTS)
 def test_a_named_call(client: Client, name: str) -> None:
     """A named function is called, and exactly once; OpenAI's end of such an answer is `stop`."""
@@ -142,6 +151,29 @@ def test_a_shape(client: Client) -> None:
     assert choice.finish_reason == "stop"
     chunks = stream(client, response_format=response_format(Weather))
     assert "".join(chunk.choices[0].delta.content or "" for chunk in chunks) == choice.message.content
+
+
+@pytest.mark.parametrize("begun", ["", " ", '{"city"', " {", "It rains in Naha."])
+def test_a_shape_behind_the_assistants_words(client: Client, begun: str) -> None:
+    """What an answer of this shape can begin with is continued; anything else is a turn that has been."""
+    messages = [*QUESTION, {"role": "assistant", "content": begun}]
+    options = {"messages": messages, "response_format": response_format(Weather), "max_tokens": MAX_TOKENS}
+    choice = create(client, **options)
+    assert choice.finish_reason == "stop"
+    beginning = begun if "{" in begun else ""
+    Weather.model_validate_json(beginning + choice.message.content)
+    assert (
+        "".join(chunk.choices[0].delta.content or "" for chunk in stream(client, **options)) == choice.message.content
+    )
+
+
+def test_a_beginning_that_the_shape_does_not_have(client: Client) -> None:
+    """A 400 that says so, about the messages."""
+    messages = [*QUESTION, {"role": "assistant", "content": '{"no such key"'}]
+    with pytest.raises(openai.BadRequestError) as caught:
+        create(client, messages=messages, response_format=response_format(Weather))
+    assert caught.value.param == "messages"
+    assert "begins with" in caught.value.message
 
 
 def test_any_object(client: Client) -> None:

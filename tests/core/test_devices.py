@@ -7,7 +7,16 @@ from typing import Any
 
 import pytest
 
-from hoshikage_core import ContextShape, Devices, InvalidArgumentError, Model, SamplingParams, devices, memory_needed
+from hoshikage_core import (
+    ContextShape,
+    Devices,
+    InvalidArgumentError,
+    Model,
+    SamplingParams,
+    devices,
+    memory_needed,
+    params,
+)
 from hoshikage_core.memory import require_memory
 from hoshikage_core.params import model_params
 
@@ -51,6 +60,27 @@ def test_what_cannot_be_is_named(values: dict[str, Any], field: str) -> None:
     with pytest.raises(InvalidArgumentError) as caught:
         Devices(**values)
     assert caught.value.field == field
+
+
+def test_a_kv_cache_that_no_gpu_computes_with(tiny_model_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Refused where there is a GPU, before the weights are read: the CPU would compute each layer's attention."""
+    shape = ContextShape(n_ctx=256, kv_type="iq4_nl")
+    model_params("all", shape)
+    monkeypatch.setattr(params, "gpu_free_bytes", lambda: {"CUDA0": 2**30})
+    model_params(0, shape)
+    model_params("all", ContextShape(n_ctx=256, kv_type="q4_0"))
+    for opens in (
+        lambda: model_params("auto", shape),
+        lambda: Model(tiny_model_path, gpu_layers=1, fit=shape),
+        lambda: require_memory(tiny_model_path, gpu_layers="all", n_ctx=256, kv_type="iq4_nl"),
+    ):
+        with pytest.raises(InvalidArgumentError, match="q4_0") as caught:
+            opens()
+        assert caught.value.field == "kv_type"
+    with Model(tiny_model_path) as model:
+        monkeypatch.setattr(Model, "n_gpu_layers", 1)
+        with pytest.raises(InvalidArgumentError, match="q4_0"):
+            model.engine(256, kv_type="iq4_nl")
 
 
 def test_lists_will_do() -> None:

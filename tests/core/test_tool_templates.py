@@ -16,7 +16,7 @@ from answering import Answer, answer, assembled, finished_answer
 from tiny_gguf import CHATML
 
 from build_support.source import members_folder
-from hoshikage_core import ChatTemplate, Engine, Model
+from hoshikage_core import ChatTemplate, Engine, MessageParser, Model, SamplingParams
 
 FOLDER = members_folder("models/templates/*") / "models" / "templates"
 TEMPLATES = {path.stem: path.read_text(encoding="utf-8") for path in sorted(FOLDER.glob("*.jinja"))} | {
@@ -131,6 +131,42 @@ def test_an_answer_is_continued(chat: ChatTemplate) -> None:
     prompt = chat.render([*MESSAGES, begun], continue_final_message=True)
     assert prompt.prompt.endswith("Sirius is")
     assert prompt.prompt.count("Sirius is") == 1
+
+
+@pytest.mark.parametrize("begun", ["Sirius", "Sirius ", "Sirius:\n\n"])
+def test_what_was_begun_is_not_told_again(chat: ChatTemplate, begun: str) -> None:
+    """Nor is anything lost, with and without tools."""
+    for tools in (None, TOOLS):
+        messages = [*MESSAGES, {"role": "assistant", "content": begun}]
+        parser = MessageParser(chat.render(messages, tools=tools, continue_final_message=True))
+        deltas = [*map(parser.feed, " it is."), parser.finish()]
+        assert "".join(delta.content for delta in deltas) == " it is."
+
+
+def test_a_blank_beginning_is_continued(chat: ChatTemplate) -> None:
+    """All of the answer is told, though some formats drop what is blank before it."""
+    begun = {"role": "assistant", "content": " \n"}
+    prompt = chat.render([*MESSAGES, begun], json_schema=SCHEMA, continue_final_message=True)
+    parser = MessageParser(prompt)
+    deltas = [*map(parser.feed, '{"ok": true}'), parser.finish()]
+    assert "".join(delta.content for delta in deltas) == '{"ok": true}'
+
+
+@pytest.mark.parametrize("how", [{}, {"json_schema": SCHEMA}, {"tools": TOOLS, "tool_choice": "required"}], ids=str)
+def test_the_assistant_has_spoken_last(engine: Engine, chat: ChatTemplate, how: dict[str, Any]) -> None:
+    """Another turn of its own begins like any other, and its grammar can be had."""
+    spoken = {"role": "assistant", "content": "Sirius is."}
+    usual, prompt = chat.render(MESSAGES, **how), chat.render([*MESSAGES, spoken], **how)
+    assert "Sirius is." in prompt.prompt
+    assert prompt.prompt.endswith(usual.generation_prompt)
+    assert prompt.generation_prompt == usual.generation_prompt
+    engine.model.require_sampler(SamplingParams(), prompt)
+
+
+def test_the_assistant_has_spoken_first(chat: ChatTemplate) -> None:
+    """A conversation may begin with its greeting, also where the template wants the user's turn first."""
+    prompt = chat.render([{"role": "assistant", "content": "Sirius here."}, MESSAGES[-1]]).prompt
+    assert 0 <= prompt.find("Sirius here.") < prompt.find("Which star?")
 
 
 @pytest.mark.parametrize("name", ["meta-llama-Llama-3.1-8B-Instruct", "Mistral-Small-3.2-24B-Instruct-2506", "ChatML"])

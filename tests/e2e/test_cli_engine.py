@@ -74,7 +74,7 @@ def refused(server: ServerProcess | None, *arguments: str, status: int = FAILED,
 
 
 @contextmanager
-def listener(answer: bytes | None) -> Iterator[int]:
+def listener(answer: bytes | None, *, hangs_up: bool = True) -> Iterator[int]:
     """A port whose owner answers every request alike, or not at all."""
 
     def serve() -> None:
@@ -87,6 +87,7 @@ def listener(answer: bytes | None) -> Iterator[int]:
             read_until(connection, b"\r\n\r\n")
             if answer is not None:
                 connection.sendall(answer)
+            if answer is not None and hangs_up:
                 connection.close()
 
     kept: list[socket.socket] = []
@@ -248,6 +249,16 @@ def test_a_server_that_does_not_answer(tmp_path: Path) -> None:
         with pytest.raises(ServerError) as caught:
             Client(settings, f"http://127.0.0.1:{port}").get("/v1/status", StatusObject, 0.2)
         assert time.monotonic() - began < 30
+    assert caught.value.code == "server_silent"
+    assert "0.2" in caught.value.text("en")
+
+
+def test_a_stream_that_falls_silent(tmp_path: Path) -> None:
+    """What is told is for how long nothing came, not how long connecting may take."""
+    settings = build_settings({"HOSHIKAGE_CONFIG_DIR": str(tmp_path)})
+    begun = b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nConnection: close\r\n\r\n: begun\n\n"
+    with listener(begun, hangs_up=False) as port, pytest.raises(ServerError) as caught:
+        list(Client(settings, f"http://127.0.0.1:{port}").stream("/v1/chat/completions", b"{}", 0.2))
     assert caught.value.code == "server_silent"
     assert "0.2" in caught.value.text("en")
 

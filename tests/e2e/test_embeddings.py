@@ -131,7 +131,7 @@ def test_an_embedding_model_does_not_chat(client: OpenAI) -> None:
     """It says so, and embeds all the same."""
     with pytest.raises(openai.BadRequestError) as caught:
         client.chat.completions.create(model="bert", messages=[{"role": "user", "content": "hello"}])
-    assert caught.value.code == "model_cannot_generate"
+    assert (caught.value.code, caught.value.param) == ("model_cannot_generate", "model")
     assert len(vectors(client, "bert", "sea")) == 1
 
 

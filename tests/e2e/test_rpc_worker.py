@@ -7,12 +7,17 @@ import re
 import signal
 import socket
 import struct
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
-from asking import hoshikage
+from asking import environment, hoshikage
 from rpc_workers import RpcWorker, free_port
 
+from hoshikage_core import devices
+
+HELLO = struct.pack("<BQ24s", 14, 24, b"")  # llama.cpp's
 RPC_TENSOR_BYTES = 8 + 4 + 8 + 16 + 16 + 4 + 64 + 4 + 80 + 8 + 8 + 8 + 64 + 4  # llama.cpp's struct, packed
 
 
@@ -29,12 +34,14 @@ def test_it_says_what_it_offers_and_ends(tmp_path: Path, number: signal.Signals)
 
 def test_ctrl_c_while_somebody_uses_it(tmp_path: Path) -> None:
     """Nobody is waited for."""
-    with RpcWorker(tmp_path) as worker, socket.create_connection(("127.0.0.1", worker.port)) as user:
+    with RpcWorker(tmp_path) as worker, socket.create_connection(("127.0.0.1", worker.port), timeout=60) as user:
+        user.sendall(HELLO)
+        assert user.recv(1)  # it is let in: a connection that still waits for that is reset
         worker.process.send_signal(signal.SIGINT)
         worker.process.wait(60)
         assert worker.process.returncode == 0
-        user.settimeout(60)
-        assert user.recv(1) == b""
+        while user.recv(64):
+            pass
 
 
 @pytest.mark.parametrize(("language", "words"), [("en", "no authentication"), ("ja", "認証")])
@@ -89,6 +96,28 @@ def test_no_place_for_a_cache(tmp_path: Path) -> None:
     assert "--cache" in told.stderr
 
 
+@pytest.mark.skipif(bool(devices.gpu_memory()), reason="there is a GPU")
+@pytest.mark.parametrize("is_required", [False, True])
+def test_a_gpu_that_is_not_used(tmp_path: Path, is_required: bool) -> None:
+    """Who has one is told what helps, and offers the CPU; who requires one does not start."""
+    program = """if True:
+        from hoshikage_core import rpc
+        from hoshikage_server.__main__ import main
+        from hoshikage_server.engines import no_gpu
+        found = no_gpu.Surroundings(False, True, True, False, False, False)
+        no_gpu.look = lambda: found
+        rpc.serve = lambda *args, **more: None
+        main()
+    """
+    command = [sys.executable, "-c", program, "rpc-worker", "--port", str(free_port())]
+    environ = environment(tmp_path, HOSHIKAGE_REQUIRE_GPU=str(int(is_required)))
+    done = subprocess.run(command, env=environ, capture_output=True, text=True, timeout=60)
+    assert "HOSHIKAGE_BACKEND=cuda make build" in done.stderr
+    assert done.returncode == int(is_required)
+    assert ("Offering" in done.stdout) is not is_required
+    assert ("HOSHIKAGE_REQUIRE_GPU" in done.stderr) is is_required
+
+
 def test_a_tensor_that_was_kept_in_part(tmp_path: Path) -> None:
     """As a full disk leaves one: it has to be sent again, and is not taken for the whole."""
     whole, part = b"lighthouse", b"harbour"
@@ -114,7 +143,7 @@ def knows(worker: RpcWorker, number: int) -> bool:
     """Whether it has a tensor: then it looks where to put it, finds that this is nowhere, and hangs up."""
     request = bytes(RPC_TENSOR_BYTES) + struct.pack("<QQ", 0, number)
     with socket.create_connection(("127.0.0.1", worker.port), timeout=60) as user, user.makefile("rb") as answers:
-        user.sendall(struct.pack("<BQ24s", 14, 24, b""))
+        user.sendall(HELLO)
         assert len(answers.read(36)) == 36
         user.sendall(struct.pack("<BQ", 7, len(request)) + request)  # RPC_CMD_SET_TENSOR_HASH
         answer = answers.read(9)

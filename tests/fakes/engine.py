@@ -61,6 +61,7 @@ import msgspec
 
 from hoshikage_server import dumps
 from hoshikage_server.engines import framing, wire
+from hoshikage_server.engines.sampling import Sampling
 from hoshikage_server.messages import said
 
 # What hoshikage_core's handler of aborts writes of what ggml_cuda_error says (ggml-cuda.cu of the pinned llama.cpp).
@@ -170,7 +171,9 @@ class FakeEngine:
         degraded = ("n_batch=128",) if self.name == "lean" else ("n_batch=128", "kv_type=q8_0")[:n_given_up]
         info = {"arch": "fake", "quantisation": "Q4_0", "n_params": 7}
         no_gpu = said("no_gpu_container") if self.name == "crawls" else None
-        self.send(wire.Ready(spec.n_ctx, self.name, "fake", info, degraded, n_layers=33, no_gpu=no_gpu))
+        defaults = Sampling(temperature=0.7, top_p=0.9)
+        ready = wire.Ready(spec.n_ctx, self.name, "fake", info, degraded, n_layers=33, no_gpu=no_gpu, defaults=defaults)
+        self.send(ready)
 
     def count(self, frame: wire.Count) -> None:
         prompt = text_of(frame)

@@ -93,6 +93,16 @@ int nvmlShutdown() {
     return fake_nvml_open > 0 ? fake_nvml_open--, SUCCESS : UNINITIALIZED;
 }
 
+int nvmlSystemGetDriverVersion(char * version, unsigned n) {
+    std::strncpy(version, "580.65", n);
+    return fake_nvml_open ? SUCCESS : UNINITIALIZED;
+}
+
+int nvmlSystemGetCudaDriverVersion(int * version) {
+    *version = 13000;
+    return fake_nvml_open ? SUCCESS : UNINITIALIZED;
+}
+
 int nvmlDeviceGetCount_v2(unsigned * count) {
     *count = unsigned(state.devices.size());
     return fake_nvml_open ? SUCCESS : UNINITIALIZED;

@@ -52,6 +52,13 @@ esac
 """
 
 
+# As nvcc 12.4 says it, in crt/host_config.h.
+_REFUSAL = (
+    "host_config.h:143:2: error: #error -- unsupported GNU version! gcc versions later than 13 are not supported! "
+    "The nvcc flag '-allow-unsupported-compiler' can be used to override this version check; Use at your own risk."
+)
+
+
 def write_driver(folder: Path) -> Path:
     """Builds libcuda.so.1. Without FAKE_ARCHS ("89,120") it has no device; FAKE_CUDA (13000) is what it runs.
 
@@ -68,11 +75,25 @@ def write_library(path: Path, source: str, *words: str) -> Path:
     return path
 
 
-def write_toolkit(root: Path, version: str = "13.0", archs: str = "75 80 86 89 90 120", lacks: str = "") -> Path:
-    """Writes a toolkit that compiles all it is given, or nothing, because it lacks something. Returns its nvcc."""
+def write_toolkit(
+    root: Path, version: str = "13.0", archs: str = "75 80 86 89 90 120", lacks: str = "", knows: str = ""
+) -> Path:
+    """Writes a toolkit, and returns its nvcc.
+
+    Args:
+        root: Where.
+        version: Its own.
+        archs: What it compiles for.
+        lacks: What it needs to compile anything at all, and has not.
+        knows: Of which name a C++ compiler has to be that it shall call; "": any.
+    """
     nvcc = root / "bin" / "nvcc"
     nvcc.parent.mkdir(parents=True)
-    trial = f"echo 'trial.cu:2: fatal error: {lacks}: No such file or directory' >&2; exit 1" if lacks else "exit 0"
+    trial = "exit 0"
+    if lacks:
+        trial = f"echo 'trial.cu:2: fatal error: {lacks}: No such file or directory' >&2; exit 1"
+    if knows:
+        trial = f'case "$*" in *"-ccbin "*/{knows}" "*) exit 0 ;; *) echo "{_REFUSAL}" >&2; exit 1 ;; esac'
     listed = "\\ncompute_".join(archs.split())
     nvcc.write_text(_NVCC.format(version=version, archs=listed, root=root, trial=trial))
     nvcc.chmod(0o755)

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 
 import pytest
 from fake_cuda import environment, write_driver, write_toolkit
 
 from build_support import cuda, cuda_packages
+from build_support import driver as driver_module
 from build_support.driver import Driver, find_driver
 from build_support.errors import BuildError
 from build_support.llama import llama_options
@@ -22,8 +24,10 @@ def driver(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(autouse=True)
 def nothing_but_the_fakes(cache: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """What happens to be installed here is not found, and nothing is fetched."""
-    monkeypatch.setattr(cuda, "_USUAL_HOME", str(tmp_path / "none"))
+    monkeypatch.setattr(cuda, "_USUAL_HOMES", (str(tmp_path / "cuda"), str(tmp_path / "cuda-*")))
     monkeypatch.setattr(cuda, "packages_toolkit", lambda: pytest.fail("fetched"))
+    for name in ("_KERNEL_FILE", "_DEVICE_FILE"):
+        monkeypatch.setattr(driver_module, name, tmp_path / name)
 
 
 @pytest.mark.parametrize(
@@ -54,6 +58,33 @@ def test_a_broken_driver(
     limit_s = 0.5 if "FAKE_HANG" in variables else 20.0
     assert find_driver(environment(driver, FAKE_ARCHS="89", **variables), limit_s) is None
     assert f"driver does not work ({reason}): see what `nvidia-smi` says" in capfd.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("files", "variables", "words"),
+    [
+        (["_KERNEL_FILE", "_DEVICE_FILE"], {"LD_LIBRARY_PATH": ""}, "install libcuda1 (Debian)"),
+        (["_KERNEL_FILE"], {"LD_LIBRARY_PATH": ""}, "a container has to be started with `--gpus all`"),
+        (["_KERNEL_FILE", "_DEVICE_FILE"], {}, "no GPU that can be used: see what `nvidia-smi` says (with MIG"),
+        (["_KERNEL_FILE", "_DEVICE_FILE"], {"CUDA_VISIBLE_DEVICES": ""}, ""),
+        ([], {"LD_LIBRARY_PATH": ""}, ""),
+    ],
+)
+def test_a_driver_that_is_not_all_there(
+    driver: Path,
+    tmp_path: Path,
+    capfd: pytest.CaptureFixture[str],
+    files: list[str],
+    variables: dict[str, str],
+    words: str,
+) -> None:
+    """Whoever has a GPU is told in one line why the build is for the CPU; nobody who has none, or hides it."""
+    for name in files:
+        (tmp_path / name).touch()
+    assert read_options({**environment(driver), **variables}).backend == "cpu"
+    lines = capfd.readouterr().err.splitlines()
+    assert len(lines) == (1 if words else 0)
+    assert words in "".join(lines)
 
 
 def test_auto_without_a_gpu_is_the_cpu(driver: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
@@ -147,7 +178,14 @@ def test_an_architecture_that_is_none(driver: Path, asked: str) -> None:
             {},
             "cannot compile even a small program (trial.cu:2: fatal error: cublas_v2.h",
         ),
-        ({}, {"HOSHIKAGE_CUDA_ARCHS": "50"}, "nvcc of CUDA 13.0 cannot compile for compute capability 50."),
+        ({}, {"HOSHIKAGE_CUDA_ARCHS": "50"}, "cannot compile for compute capability 50: an older CUDA toolkit can."),
+        ({}, {"FAKE_ARCHS": "200"}, "nvcc of CUDA 13.0 cannot compile for compute capability 200: a newer"),
+        (
+            {"knows": "g++-13"},
+            {},
+            "does not know this C++ compiler (unsupported GNU version! gcc versions later than 13 are not supported): "
+            "install g++-13, or name one that it knows in CUDAHOSTCXX.",
+        ),
         (
             {},
             {"FAKE_CUDA": "12040"},
@@ -171,9 +209,8 @@ def test_a_toolkit_that_will_not_do(
 
     monkeypatch.setattr(cuda, "packages_toolkit", offline)
     nvcc = write_toolkit(tmp_path / "toolkit", **toolkit)
-    machine = environment(
-        driver, FAKE_ARCHS="89", CUDA_HOME=str(nvcc.parents[1]), **{"FAKE_CUDA": "13000", **variables}
-    )
+    usual = {"FAKE_ARCHS": "89", "FAKE_CUDA": "13000", "CUDA_HOME": str(nvcc.parents[1])}
+    machine = environment(driver, **{**usual, **variables})
     told = refusal(machine)
     assert reason in told
     assert told.endswith("HOSHIKAGE_BACKEND=cpu builds for the CPU.")
@@ -196,6 +233,49 @@ def test_what_the_system_lacks_comes_from_the_packages(
         found = read_options({**machine, **variables}).cuda
         assert found is not None
         assert found.root == str(fetched)
+
+
+def test_an_older_compiler_beside_a_new_one(driver: Path, tmp_path: Path) -> None:
+    """nvcc gets the newest that it knows, all else is compiled as before; one that is named is taken alone."""
+    nvcc = write_toolkit(tmp_path / "toolkit", knows="g++-13")
+    machine = environment(driver, FAKE_ARCHS="89", FAKE_CUDA="13000", CUDA_HOME=str(nvcc.parents[1]))
+    beside = tmp_path / "beside"
+    beside.mkdir()
+    for name in ("g++-14", "g++-13", "g++-11"):
+        (beside / name).symlink_to(shutil.which("g++") or "")
+    machine["PATH"] += f":{beside}"
+    options = read_options(machine)
+    assert options.backend == "cuda"
+    assert options.environment()["CUDAHOSTCXX"] == str(beside / "g++-13")
+    assert options.environment()["CXX"] == options.cxx.command[0] != str(beside / "g++-13")
+    for variable in ("CUDAHOSTCXX", "NVCC_CCBIN"):
+        assert read_options({**machine, variable: str(beside / "g++-13")}) == options
+        refused = {**machine, "CUDACXX": str(nvcc), variable: "g++-14"}
+        assert "does not know this C++ compiler" in refusal(refused)
+        assert f"{variable}=g++-99 was not found" in refusal({**machine, variable: "g++-99"})
+    (tmp_path / "folder").mkdir()
+    (tmp_path / "folder" / "g++").symlink_to(shutil.which("g++") or "")
+    in_folder = read_options(
+        {**machine, "CUDACXX": str(write_toolkit(tmp_path / "any")), "NVCC_CCBIN": str(tmp_path / "folder")}
+    )
+    assert in_folder.environment()["CUDAHOSTCXX"] == str(tmp_path / "folder" / "g++")
+
+
+def test_of_several_toolkits_the_first_that_will_do(driver: Path, tmp_path: Path) -> None:
+    """A distribution's old one on the PATH, and a link to one too new for the driver, do not hide another."""
+    old = write_toolkit(tmp_path / "distribution", "12.0")
+    for version in ("12.6", "12.10", "13.1"):
+        write_toolkit(tmp_path / f"cuda-{version}", version)
+    (tmp_path / "cuda").symlink_to("cuda-13.1")
+    machine = environment(driver, FAKE_ARCHS="89", FAKE_CUDA="12080")
+    machine["PATH"] += f":{old.parent}"
+    found = read_options(machine).cuda
+    assert found is not None
+    assert found.root == str(tmp_path / "cuda-12.10")
+    chosen = read_options({**machine, "CUDA_HOME": str(tmp_path / "cuda-12.6")}).cuda
+    assert chosen is not None
+    assert chosen.root == str(tmp_path / "cuda-12.6")
+    assert "is 12.0: 12.4 or newer is needed" in refusal({**machine, "FAKE_CUDA": "11080"})
 
 
 def test_a_toolkit_is_tried_once(driver: Path, tmp_path: Path) -> None:
@@ -235,6 +315,8 @@ def test_nothing_is_fetched_that_could_not_be_used(driver: Path, variables: dict
 
 def test_the_packages_and_the_extra_are_of_one_major_version() -> None:
     """What `hoshikage[cuda]` installs is what a module built with the packages needs."""
+    # Before 13.2 nothing compiles with the headers of glibc 2.42 and newer, which have an rsqrt() of their own.
+    assert cuda_packages.packages_version() >= (13, 2)
     text = (cuda_packages.ROOT / "pyproject.toml").read_text(encoding="utf-8")
     major = cuda_packages.packages_version()[0]
     assert f'"nvidia-cuda-runtime>={major},<{major + 1}", "nvidia-cublas>={major},<{major + 1}"' in text

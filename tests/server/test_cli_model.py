@@ -198,6 +198,20 @@ def test_show(folder: Path, tiny_model_path: Path, language: str) -> None:
     assert "nope" in refused(folder, "model", "show", "nope", status=4)
 
 
+@pytest.mark.parametrize("language", ["en", "ja"])
+def test_show_what_cannot_be_planned(folder: Path, tiny_model_path: Path, language: str) -> None:
+    """Why not, and what to change, where somebody can."""
+    told(folder, "add", str(tiny_model_path), "tiny")
+    told(folder, "model", "set", "tiny", "tensor_split=[3,1]", "split_mode=none")
+    shown = told(folder, "model", "show", "tiny", HOSHIKAGE_LANG=language)
+    [line] = [line for line in shown.splitlines() if line.startswith(text("show_plan", language))]
+    assert "'tensor_split'" in line
+    assert text("reason_split_of_one", language) in line
+    found = json.loads(told(folder, "model", "show", "tiny", "--json", HOSHIKAGE_LANG=language))
+    assert found["plan"] is None
+    assert found["no_plan"] in line
+
+
 def test_show_what_it_took(folder: Path) -> None:
     """With these settings, and not with others."""
     told(folder, "add", "x.gguf", "mine", "--n-ctx", "512")

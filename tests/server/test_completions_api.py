@@ -92,6 +92,8 @@ def test_what_the_engine_is_asked(api: Api) -> None:
     assert asked["max_tokens"] == 16
     assert asked["messages"] == []
     assert asked["text"] == {"text": "params", "suffix": "z"}
+    at_the_end = json.loads(complete(api, "params", suffix="").json["choices"][0]["text"])
+    assert at_the_end["text"].get("suffix") is None  # as editors say it where nothing follows
     assert (asked["n_top_logprobs"], asked["n_choices"]) == (3, 1)
     assert (asked["sampling"], asked["stop"]) == ({"seed": 1}, ["a"])
 

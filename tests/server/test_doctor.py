@@ -18,12 +18,14 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from fake_nvml import DRIVER_NOT_LOADED, NO_PERMISSION, NOT_SUPPORTED, FakeNvml
 from rpc_workers import RpcWorker
 
 from hoshikage_server.doctor import lists, machine, place, rpc
 from hoshikage_server.doctor.finding import Finding
-from hoshikage_server.doctor.probe import ProbeError
+from hoshikage_server.doctor.probe import PROBES, ProbeError
 from hoshikage_server.doctor.running import run
+from hoshikage_server.engines import nvml as nvml_module
 from hoshikage_server.errors import SettingsError
 from hoshikage_server.messages import said
 from hoshikage_server.settings import Settings, build_settings, usable_settings
@@ -118,8 +120,33 @@ def test_gpus(tmp_path: Path) -> None:
     assert "550.1" in used[0][1]
     assert "2.00 GiB" in used[1][1]
     assert told(machine.gpu(answering(gpu=GPU, backend=BACKEND), there))[-1][0] == "warning"
-    for answer in ({"error": "Driver Not Loaded"}, ProbeError("timeout")):
+    for answer in ({"error": "Driver Not Loaded", "has_library": True}, ProbeError("timeout")):
         assert told(machine.gpu(answering(gpu=answer), there))[0][0] == "error"
+    lacking = answering(gpu={"error": "Library Not Found", "has_library": False})
+    [(status, sentence, _)] = told(machine.gpu(lacking, there))
+    assert (status, "libnvidia-ml1" in sentence) == ("warning", True)
+
+
+def test_what_the_driver_tells(nvml: FakeNvml) -> None:
+    """Its GPUs, without one that we may not use, and with one that does not tell of its memory, as with MIG."""
+    nvml.say("device 7000 0 0", "device 1 0 0", f"refused {NO_PERMISSION}", f"device 1 {NOT_SUPPORTED} 0")
+    told = PROBES["gpu"]()
+    assert (told["driver"], told["cuda"]) == ("580.65", "13.0")
+    name = "NVIDIA Fake"
+    assert told["gpus"] == [
+        {"name": name, "free_bytes": 2**40 - 7000, "total_bytes": 2**40},
+        {"name": name, "free_bytes": None, "total_bytes": None},
+    ]
+    assert [one.status for one in machine.gpu(lambda what: PROBES[what](), ["/proc/self"])][:3] == ["ok"] * 3
+    nvml.say(f"init {DRIVER_NOT_LOADED}")
+    assert PROBES["gpu"]() == {"error": "Driver Not Loaded", "has_library": True}
+
+
+def test_another_makers_gpu_under_wsl(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is no NVIDIA GPU, and nothing is wrong."""
+    monkeypatch.setattr(nvml_module, "WSL_DEVICE_FILE", str(tmp_path))
+    lacking = answering(gpu={"error": "Library Not Found", "has_library": False})
+    assert [status for status, _, _ in told(machine.gpu(lacking, [str(tmp_path)]))] == ["ok"]
 
 
 def test_a_gpu_that_is_expected() -> None:
@@ -128,9 +155,10 @@ def test_a_gpu_that_is_expected() -> None:
     def found(answer: Any) -> list[tuple[str, str, str | None]]:
         return told(machine.gpu(answering(no_gpu=answer), ["/nonexistent"], expects=lambda: True))
 
-    (status, sentence, _) = found({"cause": "device", "cuda": "13.0"})[-1]
+    said_by_probe = {"key": "no_gpu_old_driver", "values": {"cuda": "13.0"}}
+    (status, sentence, _) = found({"why": said_by_probe})[-1]
     assert (status, "CUDA 13.0" in sentence) == ("warning", True)
-    for answer in ({"cause": None, "cuda": ""}, {"error": "no module"}, ProbeError("crash")):
+    for answer in ({"why": None}, {"error": "no module"}, ProbeError("crash")):
         assert [status for status, _, _ in found(answer)] == ["ok"]
 
 

@@ -13,11 +13,11 @@ from fake_nvml import DRIVER_NOT_LOADED, FakeNvml
 from tiny_gguf import TinyModel
 
 from hoshikage_core import Model
-from hoshikage_server.engines import loading, no_gpu
+from hoshikage_server.engines import loading, no_gpu, nvml
 from hoshikage_server.engines.engine_spec import Devices, EngineSpec
 from hoshikage_server.engines.failures import failed_load
 from hoshikage_server.engines.loading import load
-from hoshikage_server.engines.no_gpu import NoGpuError, Surroundings, cause, is_container, look, why_no_gpu
+from hoshikage_server.engines.no_gpu import NoGpuError, Surroundings, cause, is_container, look, why_no_gpu, why_none
 from hoshikage_server.errors import KINDS, EngineError
 from hoshikage_server.messages import said
 
@@ -28,6 +28,7 @@ REMEDIES = {
     "machine": "HOSHIKAGE_BACKEND=cuda make build",
     "container": "--gpus all",
     "driver": "gpu_layers",
+    "old_driver": "HOSHIKAGE_BACKEND=cuda make build",
     "hidden": "CUDA_VISIBLE_DEVICES",
     "device": "nvidia-smi",
 }
@@ -59,6 +60,8 @@ def surroundings(
         ({"is_built_for_it": True, "is_container": True, "has_library": True, "has_device": True}, "device"),
         ({"is_built_for_it": True, "has_library": True, "has_device": True, "is_hidden": True}, "hidden"),
         ({"is_built_for_it": True, "has_library": True, "has_device": True}, "device"),
+        ({"is_built_for_it": True, "has_library": True, "has_device": True, "is_too_old": True}, "old_driver"),
+        ({"is_built_for_it": True, "has_device": True, "is_too_old": True}, "driver"),
     ],
 )
 def test_the_cause_comes_first_that_is_put_right_first(
@@ -74,14 +77,43 @@ def test_the_cause_comes_first_that_is_put_right_first(
         assert "{" not in told.text(language)
 
 
-def test_a_driver_that_may_be_too_old(monkeypatch: pytest.MonkeyPatch) -> None:
-    """For the CUDA that was built in, which may be newer than the oldest that can be."""
-    surroundings(monkeypatch, is_built_for_it=True, has_library=True, has_device=True)
-    monkeypatch.setattr(no_gpu, "build_info", lambda: SimpleNamespace(cuda_version="13.0"))
-    told = why_no_gpu(spec(), 0)
+INIT = "ggml_cuda_init: failed to initialize CUDA: "
+# cudaGetErrorString of cudaErrorInsufficientDriver, cudaErrorNoDevice and cudaErrorSystemDriverMismatch
+OLD = f"{INIT}CUDA driver version is insufficient for CUDA runtime version"
+NONE = f"{INIT}no CUDA-capable device is detected"
+MISMATCH = f"{INIT}system has unsupported display driver / cuda driver combination"
+
+
+@pytest.mark.parametrize(
+    ("problem", "environ", "words"),
+    [
+        (OLD, {}, "too old for this Hoshikage, which was built with CUDA 13.0. Update the driver"),
+        (NONE, {}, "no GPU that can be used (no CUDA-capable device is detected)"),
+        (NONE, {"CUDA_VISIBLE_DEVICES": "7"}, "CUDA_VISIBLE_DEVICES hides all GPUs"),
+        (OLD, {"CUDA_VISIBLE_DEVICES": "0"}, "too old"),
+        (MISMATCH, {"CUDA_VISIBLE_DEVICES": "0"}, "(system has unsupported display driver / cuda driver combination)"),
+        ("", {}, "(none)"),
+    ],
+)
+def test_what_cuda_says(monkeypatch: pytest.MonkeyPatch, problem: str, environ: dict[str, str], words: str) -> None:
+    """It tells a driver that is too old from one that is broken, and a number that there is not."""
+    info = SimpleNamespace(backend="cuda", cuda_version="13.0", gpu_problem=problem)
+    monkeypatch.setattr(no_gpu, "build_info", lambda: info)
+    monkeypatch.setattr(no_gpu, "_can_load", lambda library: True)
+    monkeypatch.setattr(no_gpu, "_DEVICE_FILE", "/proc/self")
+    monkeypatch.setattr(no_gpu, "look", lambda: look(environ))
+    told = why_none(expects=False)
     assert told is not None
-    for language in ("ja", "en"):
-        assert "CUDA 13.0" in told.text(language)
+    assert words in told.text("en")
+
+
+@pytest.mark.parametrize("is_nvidias", [True, False])
+def test_other_makers_gpus_under_wsl(monkeypatch: pytest.MonkeyPatch, is_nvidias: bool) -> None:
+    """Windows has one file for all of them: nobody is warned of a GPU that CUDA could not use."""
+    monkeypatch.setattr(nvml, "WSL_DEVICE_FILE", "/proc/self")
+    monkeypatch.setattr(no_gpu, "_DEVICE_FILE", "/proc/self/none")
+    monkeypatch.setattr(no_gpu, "_can_load", lambda library: is_nvidias)
+    assert look({}).has_device is is_nvidias
 
 
 @pytest.mark.parametrize(

@@ -17,7 +17,7 @@ import pytest
 from api_client import FAKE_ENGINE, Api, MakeApi, wait_for
 from memory_engines import no_memory_log, settings_of
 
-from hoshikage_server.engines import shortage
+from hoshikage_server.engines import last_words
 from hoshikage_server.engines.channel import Channel
 from hoshikage_server.engines.engine import Lease
 from hoshikage_server.engines.engine_spec import EngineSpec
@@ -123,7 +123,29 @@ def test_loading_that_runs_out(api: Api) -> None:
 )
 def test_words(lines: list[str], told: str | None) -> None:
     """Only what is said last counts."""
-    assert shortage.told_in(lines) == told
+    assert last_words.shortage(lines) == told
+
+
+@pytest.mark.parametrize(
+    ("line", "words"),
+    [
+        (
+            "CUDA error: no kernel image is available for execution on the device;   current device: 1, in function f",
+            "no code for this GPU: no kernel image is available for execution on the device; build it again with 'make",
+        ),
+        (
+            "CUDA error: the provided PTX was compiled with an unsupported toolchain.",
+            "no code for this GPU: the provided",
+        ),
+        ("CUDA error: uncorrectable ECC error encountered", "of the GPU: uncorrectable ECC error encountered; if"),
+        ("CUDA error: out of memory;   current device: 0", "out of memory: CUDA error: out of memory"),
+        ("recv failed (bytes_recv=0)", "signal SIGABRT"),
+        ("ggml-rpc.cpp:566: Remote RPC server crashed or returned malformed response", "an RPC worker broke off"),
+    ],
+)
+def test_other_ends(line: str, words: str) -> None:
+    """What ended the engine is told, with what helps, and not the signal alone."""
+    assert words in _exit_reason(-signal.SIGABRT, [line, "x.cu:109: CUDA error"]).text("en")
 
 
 def test_the_native_codes_words() -> None:
@@ -133,7 +155,7 @@ def test_the_native_codes_words() -> None:
     assert found is not None
     words = re.findall(r'"([^"]+)"', found[0])
     assert len(words) > 3
-    assert [shortage.told_in([f"x: {one}"]) for one in words] == [f"x: {one}" for one in words]
+    assert [last_words.shortage([f"x: {one}"]) for one in words] == [f"x: {one}" for one in words]
 
 
 def test_what_an_engine_takes_is_remembered(make_api: MakeApi, engine_log: Path) -> None:
@@ -184,7 +206,7 @@ def test_an_allocation_that_fails_in_a_step() -> None:
         Worker(ours)._step(Engine())
     """
     done = subprocess.run([sys.executable, "-c", textwrap.dedent(code)], capture_output=True, text=True, check=False)
-    assert (done.returncode, done.stderr) == (shortage.EXIT_STATUS, f"{words}\n")
+    assert (done.returncode, done.stderr) == (last_words.OUT_OF_MEMORY_STATUS, f"{words}\n")
     assert is_out_of_memory(_exit_reason(done.returncode, done.stderr.splitlines()))
     assert not is_out_of_memory(_exit_reason(1, done.stderr.splitlines()))
     assert not is_out_of_memory(_exit_reason(-signal.SIGKILL, done.stderr.splitlines()))

@@ -52,7 +52,7 @@ def test_a_response(api: Api) -> None:
     assert text_of(body) == "hello world"
     assert body["id"].startswith("resp_")
     assert (body["object"], body["status"], body["error"]) == ("response", "completed", None)
-    assert (body["metadata"], body["temperature"], body["top_p"]) == ({"a": "b"}, 0.5, None)
+    assert (body["metadata"], body["temperature"], body["top_p"]) == ({"a": "b"}, 0.5, 0.9)
     assert (body["tool_choice"], body["tools"], body["truncation"]) == ("auto", [], "disabled")
     assert body["text"] == {"format": {"type": "text"}, "verbosity": "medium"}
     assert abs(body["created_at"] - time.time()) < 60
@@ -239,6 +239,16 @@ def test_cancel_and_replay(api: Api) -> None:
     assert error_of(api.client.simulate_post(f"/v1/responses/{body['id']}/cancel"), 400) == (None, None)
     assert error_of(api.client.simulate_post("/v1/responses/resp_no/cancel"), 404) == (None, "response_id")
     assert error_of(api.get(f"/v1/responses/{body['id']}?stream=true"), 400) == (None, "stream")
+
+
+@pytest.mark.parametrize("name", ["include", "include[]"])
+def test_what_a_kept_response_includes(api: Api, name: str) -> None:
+    """All that was made; what OpenAI knows no such thing of is refused there too."""
+    path = f"/v1/responses/{ask(api, 'echo x')['id']}"
+    for under in (path, f"{path}/input_items"):
+        good, bad = f"{name}=reasoning.encrypted_content", f"{name}=everything"
+        assert api.get(f"{under}?{good}").json == api.get(under).json
+        assert error_of(api.get(f"{under}?{good}&{bad}"), 400) == ("invalid_value", "include[1]")
 
 
 def test_input_items(api: Api) -> None:

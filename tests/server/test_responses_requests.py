@@ -130,6 +130,10 @@ BAD: list[tuple[dict[str, Any], str | None, str | None]] = [
     ({"moderation": {"model": "m"}}, "unsupported_parameter", "moderation"),
     ({"previous_response_id": "resp_no"}, "previous_response_not_found", "previous_response_id"),
     ({"n": 2}, "unsupported_value", "n"),
+    ({"input": [{"role": "user", "content": [{"type": "refusal", "refusal": "No."}]}]}, "invalid_value",
+     "input[0].content[0].type"),
+    ({"input": [CALL, {**OUTPUT, "output": [{"type": "refusal", "refusal": "No."}]}]}, "invalid_value",
+     "input[1].output[0].type"),
 ]  # fmt: skip
 
 
@@ -137,6 +141,12 @@ BAD: list[tuple[dict[str, Any], str | None, str | None]] = [
 def test_bad_requests(api: Api, fields: dict[str, Any], code: str | None, param: str | None) -> None:
     """400, naming the field, before any model is asked."""
     assert error_of(post(api, {"model": "m", "input": "echo x", **fields}), 400) == (code, param)
+
+
+def test_the_kinds_of_a_format(api: Api) -> None:
+    """Those of texts are named, not those of custom tools."""
+    result = post(api, {"model": "m", "input": "x", "text": {"format": {"type": "xml"}}})
+    assert "'text', 'json_object', 'json_schema'" in result.json["error"]["message"]
 
 
 @pytest.mark.parametrize("body", [b"", b"{", b"[]", b'"x"', b"\xff", b'{"input": ' + b"[" * 100_000])

@@ -76,12 +76,14 @@ class ItemDone(Event, frozen=True, tag="response.output_item.done", kw_only=True
     item: Item
 
 
-class _OfItem(Event, frozen=True, kw_only=True):
+class OfItem(Event, frozen=True, kw_only=True):
+    """Base of what is told of an item while it is made."""
+
     item_id: str
     output_index: int
 
 
-class _OfPart(_OfItem, frozen=True, kw_only=True):
+class _OfPart(OfItem, frozen=True, kw_only=True):
     content_index: int = 0  # an item has one part here
 
 
@@ -123,26 +125,26 @@ class ReasoningDone(_OfPart, frozen=True, tag="response.reasoning_text.done", kw
     text: str
 
 
-class ArgumentsDelta(_OfItem, frozen=True, tag="response.function_call_arguments.delta", kw_only=True):
+class ArgumentsDelta(OfItem, frozen=True, tag="response.function_call_arguments.delta", kw_only=True):
     """More of a call's arguments."""
 
     delta: str
 
 
-class ArgumentsDone(_OfItem, frozen=True, tag="response.function_call_arguments.done", kw_only=True):
+class ArgumentsDone(OfItem, frozen=True, tag="response.function_call_arguments.done", kw_only=True):
     """All of them."""
 
     name: str
     arguments: str
 
 
-class InputDelta(_OfItem, frozen=True, tag="response.custom_tool_call_input.delta", kw_only=True):
+class InputDelta(OfItem, frozen=True, tag="response.custom_tool_call_input.delta", kw_only=True):
     """More of a call's free text."""
 
     delta: str
 
 
-class InputDone(_OfItem, frozen=True, tag="response.custom_tool_call_input.done", kw_only=True):
+class InputDone(OfItem, frozen=True, tag="response.custom_tool_call_input.done", kw_only=True):
     """All of it."""
 
     input: str

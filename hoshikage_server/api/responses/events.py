@@ -18,7 +18,7 @@ from hoshikage_server.api.responses.event_objects import (
 )
 from hoshikage_server.api.responses.objects import Response, ResponseError
 from hoshikage_server.api.responses.output import Output
-from hoshikage_server.api.sse import Source, event, is_end
+from hoshikage_server.api.sse import Source, event, pieces
 from hoshikage_server.engines.channel import Piece
 from hoshikage_server.engines.wire import Done, Progress
 
@@ -81,15 +81,12 @@ def complete(answer: Source, begun: Response, output: Output, keep: Keep) -> byt
     Raises:
         ServerError: It broke off.
     """
-    while True:
-        frame = answer.next_frame(None)
-        if frame is None or isinstance(frame, Progress):
-            continue
+    for frame in pieces(answer):
         output.take(frame)
-        if isinstance(frame, Done) and is_end(frame):
-            response = output.whole(begun, frame)
-            keep(response)
-            return _encode(response)
+    assert isinstance(frame, Done)
+    response = output.whole(begun, frame)
+    keep(response)
+    return _encode(response)
 
 
 def _told(made: Sequence[Event]) -> bytes:

@@ -18,6 +18,7 @@ from hoshikage_server.api.responses.event_objects import (
     InputDone,
     ItemAdded,
     ItemDone,
+    OfItem,
     PartAdded,
     PartDone,
     ReasoningDelta,
@@ -71,11 +72,8 @@ class Growing(ABC):
     def _done(self, item: Item) -> ItemDone:
         return ItemDone(output_index=self.index, item=item, sequence_number=self.number())
 
-    def _part_added(self, part: OutputText | ReasoningText) -> PartAdded:
-        return PartAdded(item_id=self.id, output_index=self.index, part=part, sequence_number=self.number())
-
-    def _part_done(self, part: OutputText | ReasoningText) -> PartDone:
-        return PartDone(item_id=self.id, output_index=self.index, part=part, sequence_number=self.number())
+    def _event(self, kind: type[OfItem], **fields: Any) -> OfItem:
+        return kind(item_id=self.id, output_index=self.index, sequence_number=self.number(), **fields)
 
 
 class GrowingMessage(Growing):
@@ -88,7 +86,7 @@ class GrowingMessage(Growing):
 
     def begin(self) -> list[Event]:
         """An empty item with an empty part."""
-        return [self._added(self._item("in_progress")), self._part_added(OutputText(""))]
+        return [self._added(self._item("in_progress")), self._event(PartAdded, part=OutputText(""))]
 
     def add(self, text: str, logprobs: tuple[ChosenLogprob, ...]) -> list[Event]:
         """More of it."""
@@ -96,28 +94,14 @@ class GrowingMessage(Growing):
             return []
         self._texts.append(text)
         self._logprobs += logprobs
-        return [
-            TextDelta(
-                item_id=self.id,
-                output_index=self.index,
-                delta=text,
-                logprobs=logprobs,
-                sequence_number=self.number(),
-            )
-        ]
+        return [self._event(TextDelta, delta=text, logprobs=logprobs)]
 
     def end(self, status: ItemStatus) -> tuple[Item, list[Event]]:
         """The whole text, part and item."""
         part = OutputText("".join(self._texts), logprobs=tuple(self._logprobs))
         item = self._item(status, part)
-        done = TextDone(
-            item_id=self.id,
-            output_index=self.index,
-            text=part.text,
-            logprobs=part.logprobs,
-            sequence_number=self.number(),
-        )
-        return item, [done, self._part_done(part), self._done(item)]
+        done = self._event(TextDone, text=part.text, logprobs=part.logprobs)
+        return item, [done, self._event(PartDone, part=part), self._done(item)]
 
     def _item(self, status: ItemStatus, *content: OutputText) -> Message:
         return Message(id=self.id, role="assistant", content=content, status=status)
@@ -140,20 +124,20 @@ class GrowingReasoning(Growing):
     def begin(self) -> list[Event]:
         """An empty item with an empty part."""
         item = Reasoning(id=self.id, summary=(), content=(), status="in_progress")
-        return [self._added(item), self._part_added(ReasoningText(""))]
+        return [self._added(item), self._event(PartAdded, part=ReasoningText(""))]
 
     def add(self, text: str) -> list[Event]:
         """More of it."""
         self._texts.append(text)
-        return [ReasoningDelta(item_id=self.id, output_index=self.index, delta=text, sequence_number=self.number())]
+        return [self._event(ReasoningDelta, delta=text)]
 
     def end(self, status: ItemStatus) -> tuple[Item, list[Event]]:
         """The whole text, part and item."""
         part = ReasoningText("".join(self._texts))
         sealed = seal(part.text) if self._is_sealed else msgspec.UNSET
         item = Reasoning(id=self.id, summary=(), content=(part,), encrypted_content=sealed, status=status)
-        done = ReasoningDone(item_id=self.id, output_index=self.index, text=part.text, sequence_number=self.number())
-        return item, [done, self._part_done(part), self._done(item)]
+        done = self._event(ReasoningDone, text=part.text)
+        return item, [done, self._event(PartDone, part=part), self._done(item)]
 
 
 class GrowingCall(Growing):
@@ -181,22 +165,12 @@ class GrowingCall(Growing):
     def add(self, arguments: str) -> list[Event]:
         """More of its arguments."""
         self._arguments.append(arguments)
-        if not arguments:
-            return []
-        return [
-            ArgumentsDelta(item_id=self.id, output_index=self.index, delta=arguments, sequence_number=self.number())
-        ]
+        return [self._event(ArgumentsDelta, delta=arguments)] if arguments else []
 
     def end(self, status: ItemStatus) -> tuple[Item, list[Event]]:
         """The whole arguments and item."""
         text = "".join(self._arguments)
-        done = ArgumentsDone(
-            item_id=self.id,
-            output_index=self.index,
-            name=self._called.name,
-            arguments=text,
-            sequence_number=self.number(),
-        )
+        done = self._event(ArgumentsDone, name=self._called.name, arguments=text)
         item = self._item(status, text)
         return item, [done, self._done(item)]
 
@@ -229,14 +203,12 @@ class GrowingCustomCall(GrowingCall):
         """The whole text and item."""
         made = self._delta(self._free_text.finish())
         text = self._free_text.text
-        made.append(InputDone(item_id=self.id, output_index=self.index, input=text, sequence_number=self.number()))
+        made.append(self._event(InputDone, input=text))
         item = self._item(status, text)
         return item, [*made, self._done(item)]
 
     def _delta(self, text: str) -> list[Event]:
-        if not text:
-            return []
-        return [InputDelta(item_id=self.id, output_index=self.index, delta=text, sequence_number=self.number())]
+        return [self._event(InputDelta, delta=text)] if text else []
 
     def _item(self, status: ItemStatus, text: str) -> Item:
         namespace = self._called.namespace or msgspec.UNSET

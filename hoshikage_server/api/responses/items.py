@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import binascii
 from collections.abc import Callable, Sequence
+from types import UnionType
 from typing import Any, NamedTuple
 
 import msgspec
@@ -79,7 +80,8 @@ class _Audio(_Part, frozen=True, tag="input_audio"):
     """Known to OpenAI, refused here."""
 
 
-_Parts = tuple[_InputText | _OutputText | _Refusal | _Image | _File | _Audio, ...]
+_Media = _Image | _File | _Audio
+_Parts = tuple[_InputText | _OutputText | _Refusal | _Media, ...]
 
 
 class _Message(msgspec.Struct, frozen=True):
@@ -91,7 +93,7 @@ class _Message(msgspec.Struct, frozen=True):
 
 class _Output(msgspec.Struct, frozen=True):
     call_id: str
-    output: str | _Parts
+    output: str | tuple[_InputText | _OutputText | _Media, ...]
     id: str | None = None
     status: ItemStatus | None = None
 
@@ -153,6 +155,8 @@ def _read(raw: msgspec.Raw, path: str, find_item: Lookup) -> Item:
         raise tagged.unknown(name, path, [*_READERS, "item_reference"], _ELSEWHERE)
     prefix, read = reader
     item = read(raw, path)
+    if isinstance(item, (FunctionCall, CustomCall)) and item.namespace is None:  # as the SDK's model_dump() writes it
+        item = msgspec.structs.replace(item, namespace=msgspec.UNSET)
     return msgspec.structs.replace(item, id=item.id or new_id(prefix), status=item.status or "completed")
 
 
@@ -166,8 +170,8 @@ def _find(item_id: str, path: str, find_item: Lookup) -> Item:
 def _read_message(raw: msgspec.Raw, path: str) -> Message:
     given = tagged.decode(_message, raw, path)
     parts = (_InputText(given.content),) if isinstance(given.content, str) else given.content
-    _refuse_media(parts, f"{path}.content")
-    make = OutputText if given.role == "assistant" else InputText
+    make, refused = (OutputText, _Media) if given.role == "assistant" else (InputText, _Media | _Refusal)
+    _refuse_parts(parts, refused, f"{path}.content")
     content = tuple(
         Refusal(part.refusal) if isinstance(part, _Refusal) else make(part.text)
         for part in parts
@@ -181,7 +185,7 @@ def _read_output(kind: type[FunctionOutput] | type[CustomOutput]) -> Callable[[m
         given = tagged.decode(_output, raw, path)
         output: Any = given.output
         if not isinstance(given.output, str):
-            _refuse_media(given.output, f"{path}.output")
+            _refuse_parts(given.output, _Media, f"{path}.output")
             output = tuple(InputText(part.text) for part in given.output if isinstance(part, (_InputText, _OutputText)))
         return kind(id=given.id, status=given.status, call_id=given.call_id, output=output)
 
@@ -196,11 +200,12 @@ def _read_reasoning(raw: msgspec.Raw, path: str) -> Reasoning:
     return item
 
 
-def _refuse_media(parts: _Parts, path: str) -> None:
+def _refuse_parts(parts: Sequence[_Part], refused: UnionType, path: str) -> None:
     for index, part in enumerate(parts):
-        if isinstance(part, (_Image, _File, _Audio)):
+        if isinstance(part, refused):
             tag = part.__struct_config__.tag
-            raise tagged.unknown(tag, f"{path}[{index}]", ("input_text", "output_text", "refusal"), (str(tag),))
+            elsewhere = (str(tag),) if isinstance(part, _Media) else ()
+            raise tagged.unknown(tag, f"{path}[{index}]", ("input_text", "output_text"), elsewhere)
 
 
 def _read_tools(reader: msgspec.json.Decoder[Any]) -> Callable[[msgspec.Raw, str], Item]:

@@ -12,6 +12,7 @@ from hoshikage_server import invalid
 from hoshikage_server.api import body
 from hoshikage_server.api.operations import operation
 from hoshikage_server.api.responses.objects import Item, Response
+from hoshikage_server.api.responses.schema import check_include
 from hoshikage_server.api.responses.store import Kept, ResponseStore
 from hoshikage_server.errors import RequestError
 
@@ -51,10 +52,15 @@ class KeptResponse:
     def __init__(self, store: ResponseStore) -> None:
         self._store = store
 
-    @operation("Retrieve response", answer=Response, codes=("response_not_found", "response_not_in_background"))
+    @operation(
+        "Retrieve response",
+        answer=Response,
+        codes=("response_not_found", "response_not_in_background", "invalid_value"),
+    )
     def on_get(self, request: falcon.Request, response: falcon.Response, response_id: str) -> None:
         """Shows it as it ended."""
         kept = _find(self._store, response_id)
+        _check_include(request)
         if request.get_param("stream") == "true":
             raise RequestError("response_not_in_background", param="stream", response=response_id)
         body.write(response, kept.response)
@@ -79,6 +85,7 @@ class KeptInput:
     def on_get(self, request: falcon.Request, response: falcon.Response, response_id: str) -> None:
         """Lists the items of the whole conversation, the latest first unless told otherwise."""
         items = _find(self._store, response_id).input
+        _check_include(request)
         order = request.get_param("order") or "desc"
         if order not in ("asc", "desc"):
             raise RequestError("invalid_value", param="order", got=invalid.show(order), supported="'asc', 'desc'")
@@ -109,6 +116,12 @@ def _find(store: ResponseStore, response_id: str) -> Kept:
     if kept is None:
         raise RequestError("response_not_found", param="response_id", response=response_id)
     return kept
+
+
+def _check_include(request: falcon.Request) -> None:
+    """Of what it may name all is there that was made."""
+    for name in ("include", "include[]"):  # OpenAI's clients write the second
+        check_include(request.get_param_as_list(name) or ())
 
 
 def _after(items: tuple[Item, ...], item_id: str | None) -> int:

@@ -87,7 +87,7 @@ class FunctionCall(_Item, frozen=True, tag="function_call", kw_only=True):
     call_id: str
     name: str
     arguments: str
-    namespace: str | msgspec.UnsetType = msgspec.UNSET
+    namespace: str | msgspec.UnsetType | None = msgspec.UNSET
 
 
 class FunctionOutput(_Item, frozen=True, tag="function_call_output", kw_only=True):
@@ -103,7 +103,7 @@ class CustomCall(_Item, frozen=True, tag="custom_tool_call", kw_only=True):
     call_id: str
     name: str
     input: str
-    namespace: str | msgspec.UnsetType = msgspec.UNSET
+    namespace: str | msgspec.UnsetType | None = msgspec.UNSET
 
 
 class CustomOutput(_Item, frozen=True, tag="custom_tool_call_output", kw_only=True):

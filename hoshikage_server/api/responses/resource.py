@@ -10,7 +10,7 @@ import falcon
 import msgspec
 
 from hoshikage_server.api import body
-from hoshikage_server.api.answering import Answering, Asked
+from hoshikage_server.api.answering import Answering, Asked, Source
 from hoshikage_server.api.blame import blame_field
 from hoshikage_server.api.client import ClientWatch
 from hoshikage_server.api.input_tokens import InputTokensObject
@@ -24,6 +24,7 @@ from hoshikage_server.api.responses.schema import ResponseRequest, decode_respon
 from hoshikage_server.api.responses.store import ResponseStore
 from hoshikage_server.api.responses.tools import Toolbox, read_tools
 from hoshikage_server.engines.form import Form
+from hoshikage_server.engines.sampling import Sampling
 from hoshikage_server.engines.spec import spec_of
 from hoshikage_server.engines.vocabulary import Vocabulary
 from hoshikage_server.errors import RequestError, ServerError
@@ -33,6 +34,7 @@ from hoshikage_server.settings import LiveSettings
 _FIELDS = {
     "context_length_exceeded": "input",
     "chat_template_failed": "input",
+    "model_cannot_generate": "model",
 }
 
 
@@ -111,9 +113,9 @@ class Responses:
         wanted = conversation.request
         served = self._catalog.find(wanted.model)
 
-        def parts() -> tuple[Response, Output]:
+        def parts(answer: Source) -> tuple[Response, Output]:
             output = Output(conversation.toolbox.called, seals_reasoning=wanted.seals_reasoning)
-            return self._begin(conversation, served), output
+            return self._begin(conversation, served, answer.defaults), output
 
         def keep(made: Response) -> None:
             if made.store:
@@ -123,15 +125,15 @@ class Responses:
             served.entry,
             (_question(conversation, served, request.context.language),),
             is_streamed=wanted.stream is True,
-            new_events=lambda answer: ResponseEvents(*parts(), keep),
-            complete=lambda answer: complete(answer, *parts(), keep),
+            new_events=lambda answer: ResponseEvents(*parts(answer), keep),
+            complete=lambda answer: complete(answer, *parts(answer), keep),
             blame=conversation.blame,
         )
         self._answering.respond(request, response, asked)
 
-    def _begin(self, conversation: Conversation, served: Served) -> Response:
+    def _begin(self, conversation: Conversation, served: Served, defaults: Sampling) -> Response:
         wanted = conversation.request
-        sampling = wanted.sampling().over(served.sampling)
+        sampling = wanted.sampling().over(served.sampling).over(defaults)
         return Response(
             id=new_id("resp"),
             created_at=int(time.time()),
@@ -172,12 +174,10 @@ class ResponseInputTokens:
         conversation = read_conversation(body.read(request, settings), self._store)
         served = self._catalog.find(conversation.request.model)
         request.context.model = served.entry.id
-        spec, form = spec_of(served.entry, settings), served.form(conversation.form)
-        asked_language = conversation.request.language
-        messages = served.opening(conversation.messages, asked_language, request.context.language)
+        spec, asked = spec_of(served.entry, settings), _question(conversation, served, request.context.language)
         try:
             with ClientWatch(request.env):
-                n_tokens = self._vocabulary.count(served.entry.id, spec, messages, form=form)
+                n_tokens = self._vocabulary.count(served.entry.id, spec, asked["messages"], form=asked["form"])
         except ServerError as error:
             conversation.blame(error)
             raise

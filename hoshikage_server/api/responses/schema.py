@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Annotated, Any, Literal
 
 import msgspec
@@ -173,12 +174,21 @@ def decode_response(body: bytes) -> ResponseRequest:
     schema.check_variables(request.chat_template_kwargs)
     if request.n not in (None, 1):
         raise RequestError("unsupported_value", param="n", got=invalid.show(request.n), supported="1")
-    for index, name in enumerate(request.include or ()):
+    check_include(request.include or ())
+    _check_shape(request)
+    return request
+
+
+def check_include(names: Sequence[str]) -> None:
+    """Refuses what nothing can be called that a response might include.
+
+    Raises:
+        RequestError: `param` names one.
+    """
+    for index, name in enumerate(names):
         if name not in _INCLUDABLE:
             supported = ", ".join(f"'{known}'" for known in sorted(_INCLUDABLE))
             raise RequestError("invalid_value", param=f"include[{index}]", got=invalid.show(name), supported=supported)
-    _check_shape(request)
-    return request
 
 
 def _check_shape(request: ResponseRequest) -> None:

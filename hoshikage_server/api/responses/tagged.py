@@ -19,7 +19,7 @@ T = TypeVar("T")
 _ROLES = "'user', 'assistant', 'system', 'developer'"
 _WORDS = {
     "content.type": "'input_text', 'output_text', 'refusal'",
-    "output.type": "'input_text'",
+    "output.type": "'input_text', 'output_text'",
     "summary.type": "'summary_text'",
     "role": _ROLES,
     "language": "'ja', 'en', 'auto'",

@@ -65,6 +65,7 @@ def show(name: str, is_json: bool) -> None:
     peak = open_peaks(settings.cache_dir).of(spec)
     if is_json:
         told = {"id": None if entry is None else entry.id, "file": str(file), **msgspec.to_builtins(found)}
+        told["no_plan"] = None if found.no_plan is None else found.no_plan.text(cli_language())
         measured = None if peak is None else {name: getattr(peak, name) for name in _MEASURED}
         print_json({**told, "measured": measured, "entry": None if entry is None else given_keys(entry.given)})
         return
@@ -123,6 +124,7 @@ def _rows(entry: ModelEntry | None, file: Path, found: Inspection, peak: Peak | 
         ("license", [found.license] if found.license else []),
         ("memory", [_memory(need) for need in found.memory]),
         ("plan", [] if found.plan is None else _plan(found.plan)),
+        ("plan", [] if found.no_plan is None else [found.no_plan.text(cli_language())]),
         ("measured", [] if peak is None else [_measured(peak)]),
         ("entry", [] if entry is None else _words(entry.given)),
     ]

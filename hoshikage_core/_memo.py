@@ -10,7 +10,7 @@ from typing import Any
 from hoshikage_core import _checks
 
 
-class Memory:
+class Memo:
     """The last few results of pure functions, by their arguments. Any thread; two may make the same at once.
 
     Args:
