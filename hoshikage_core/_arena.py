@@ -7,12 +7,14 @@ open: text before a call that has to be made, several calls where one was asked 
 from __future__ import annotations
 
 import copy
-from collections.abc import Mapping
+import re
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 Arena = dict[str, Any]
 _LITERAL_KINDS = {"epsilon", "start", "end"}
 _UNSEEN_KINDS = {"epsilon", "end", "space"}
+_REGEX_SIGN = re.compile(r"[\^$\\.*+?()\[\]{}|]")
 _RUN_MAX = 16
 _REASONING_MAX = 4
 # Nine letters are an id for every template; Mistral's accept no other.
@@ -67,7 +69,7 @@ def has_early_ids(arena: Mapping[str, Any]) -> bool:
         node = arena["parsers"][at]
         if node["type"] == "tag" and node["tag"] in ("tool-id", "tool-args", "tool-arg"):
             return bool(node["tag"] == "tool-id")
-        pending.extend(reversed(_children(node)))
+        pending.extend(reversed(children(node)))
     return False
 
 
@@ -93,6 +95,58 @@ def with_one_call(arena: Mapping[str, Any]) -> Arena:
             if body["type"] == "repetition" and body["max_count"] == -1:
                 body["max_count"] = 1
     return edited
+
+
+def name_pattern(arena: Mapping[str, Any]) -> str | None:
+    """How a call begins up to its tool's name, as a regular expression whose group is the name with its quotes.
+
+    None where nothing comes before the name, so that any text could be one.
+    """
+    names: dict[str, list[str]] = {}
+    for before, named in _beginnings(arena):
+        patterns = [_pattern(arena, at) for at in before]
+        names.setdefault("".join(patterns), []).append(_pattern(arena, named))
+    if not names or "" in names:
+        return None
+    return "|".join(f"{before}({'|'.join(named)})" for before, named in names.items())
+
+
+def from_names(arena: Mapping[str, Any]) -> Arena:
+    """The arena of one call without what comes before its tool's name."""
+    edited = copy.deepcopy(dict(arena))
+    nodes = edited["parsers"]
+    has_call = _marks(edited, "tool")
+    for node in nodes:
+        if node["type"] == "repetition" and node["max_count"] == -1 and has_call[node["child"]]:
+            node["max_count"] = node["min_count"]
+    for _, named in _beginnings(arena):
+        for node in nodes:
+            if node["type"] == "sequence" and named in node["children"]:
+                node["children"] = node["children"][node["children"].index(named) :]
+    return edited
+
+
+def _beginnings(arena: Mapping[str, Any]) -> Iterator[tuple[list[int], int]]:
+    """Of each call: what comes before the part that holds its tool's name, and this part."""
+    nodes = arena["parsers"]
+    has_name = _marks(arena, "tool-name")
+    for node in nodes:
+        if node["type"] == "tag" and node["tag"] == "tool" and nodes[node["child"]]["type"] == "sequence":
+            parts = nodes[node["child"]]["children"]
+            named = next((i for i, at in enumerate(parts) if has_name[at]), None)
+            if named is not None:
+                yield parts[:named], parts[named]
+
+
+def _pattern(arena: Mapping[str, Any], at: int) -> str:
+    """What a parser of plain text takes, as a regular expression of C++'s."""
+    node = arena["parsers"][at]
+    if node["type"] == "literal":
+        return _REGEX_SIGN.sub(r"\\\g<0>", node["literal"])
+    if node["type"] == "space":
+        return r"\s*"
+    inner = "".join(_pattern(arena, child) for child in children(node))
+    return f"(?:{inner})?" if node["type"] == "repetition" else inner
 
 
 def with_space_before_closing(arena: Mapping[str, Any]) -> Arena:
@@ -188,7 +242,7 @@ def _last(node: Mapping[str, Any]) -> list[int]:
     """The parts that a parser's text may end with."""
     if node["type"] == "choice":
         return list(node["children"])
-    return _children(node)[-1:] if node["type"] != "schema" else []
+    return children(node)[-1:] if node["type"] != "schema" else []
 
 
 def _n_uses(arena: Mapping[str, Any]) -> dict[int, int]:
@@ -196,7 +250,7 @@ def _n_uses(arena: Mapping[str, Any]) -> dict[int, int]:
     n_uses = {arena["root"]: 0}
     queue = [arena["root"]]
     while queue:
-        for child in _children(arena["parsers"][queue.pop()]):
+        for child in children(arena["parsers"][queue.pop()]):
             if child not in n_uses:
                 queue.append(child)
             n_uses[child] = n_uses.get(child, 0) + 1
@@ -215,7 +269,7 @@ def _without(nodes: list[dict[str, Any]], at: int, has_content: list[bool]) -> b
         return bool(left)
     if _is_content(node):
         return False
-    return all(_without(nodes, child, has_content) for child in _children(node))
+    return all(_without(nodes, child, has_content) for child in children(node))
 
 
 def _moved(node: Mapping[str, Any], offset: int) -> dict[str, Any]:
@@ -231,7 +285,8 @@ def _is_content(node: Mapping[str, Any]) -> bool:
     return bool(node["type"] == "tag" and node["tag"] == "content")
 
 
-def _children(node: Mapping[str, Any]) -> list[int]:
+def children(node: Mapping[str, Any]) -> list[int]:
+    """The numbers of a parser's parts."""
     return node["children"] if "children" in node else [node["child"]] if "child" in node else []
 
 
@@ -240,7 +295,7 @@ def _marks(arena: Mapping[str, Any], tag: str = "content") -> list[bool]:
     nodes = arena["parsers"]
     parents: dict[int, list[int]] = {}
     for at, node in enumerate(nodes):
-        for child in _children(node):
+        for child in children(node):
             parents.setdefault(child, []).append(at)
     marks = [False] * len(nodes)
     found = [at for at, node in enumerate(nodes) if node["type"] == "tag" and node["tag"] == tag]

@@ -36,6 +36,27 @@ def fold(messages: Sequence[Mapping[str, Any]]) -> list[Message]:
     return _merge_neighbours([*merge_systems(systems), *others], ("user", "assistant"))
 
 
+def in_order(messages: Sequence[Mapping[str, Any]]) -> list[Message]:
+    """Results in the order of their calls, and with the names of their functions: most templates show no ids."""
+    return [part for turn in _turns(messages) for part in (*turn[:1], *(result for _, result in _results(turn)))]
+
+
+def one_by_one(messages: Sequence[Mapping[str, Any]]) -> list[Message]:
+    """Of several calls each in a message of its own, before its result: for templates that show one call a message."""
+    apart: list[Message] = []
+    for turn in _turns(messages):
+        calls = turn[0].get("tool_calls") or ()
+        results = _results(turn)
+        if len(calls) < 2:
+            apart += [turn[0], *(result for _, result in results)]
+            continue
+        for index, call in enumerate(calls):
+            said = turn[0] if index == 0 else {"role": turn[0]["role"], "content": ""}
+            apart.append({**said, "tool_calls": [call]})
+            apart += [result for at, result in results if min(at, len(calls) - 1) == index]
+    return apart
+
+
 def describe_tools(
     messages: Sequence[Mapping[str, Any]], tools: Iterable[Mapping[str, Any]], *, how: bool
 ) -> list[Message]:
@@ -71,6 +92,29 @@ def text_of(message: Mapping[str, Any]) -> str:
     if not isinstance(content, list):
         return ""
     return "\n".join(part["text"] for part in content if isinstance(part, dict) and isinstance(part.get("text"), str))
+
+
+def _turns(messages: Sequence[Mapping[str, Any]]) -> list[list[Message]]:
+    """Each message, with the results that follow it."""
+    turns: list[list[Message]] = []
+    for message in messages:
+        if turns and message.get("role") in ("tool", "function"):
+            turns[-1].append(dict(message))
+        else:
+            turns.append([dict(message)])
+    return turns
+
+
+def _results(turn: Sequence[Message]) -> list[tuple[int, Message]]:
+    """The results of a turn in the order of its calls, each with its call's place; those of no call come last."""
+    calls = turn[0].get("tool_calls") or ()
+    places = {call.get("id"): place for place, call in enumerate(calls)}
+    found: list[tuple[int, Message]] = []
+    for result in turn[1:]:
+        place = places.get(result.get("tool_call_id"), len(calls))
+        name = {"name": calls[place]["function"]["name"]} if place < len(calls) else {}
+        found.append((place, name | result))
+    return sorted(found, key=lambda pair: pair[0])
 
 
 def _call_text(call: Mapping[str, Any]) -> str:

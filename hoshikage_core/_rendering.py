@@ -38,7 +38,7 @@ class Rendering:
         json_schema: Any,
     ) -> None:
         self.template = template
-        self.messages: list[dict[str, Any]] = _conversation.merge_systems(messages)
+        self.messages: list[dict[str, Any]] = _conversation.in_order(_conversation.merge_systems(messages))
         self.offered = offered
         self.shape = shape
         self.json_schema = json_schema
@@ -61,6 +61,8 @@ class Rendering:
         shape, caps = self.shape, self.template.caps
         if not caps["supports_tool_calls"]:
             self.messages = _conversation.as_text(self.messages)
+        elif not caps["supports_parallel_tool_calls"]:
+            self.messages = _conversation.one_by_one(self.messages)
         if shape.tools:
             return self._with_tools()
         if shape.json_schema is not None:
@@ -90,18 +92,32 @@ class Rendering:
         return None if fields is None else {**fields, "prompt": shown["prompt"]}
 
     def _own_calls(self, messages: Sequence[Mapping[str, Any]], shown: Mapping[str, Any]) -> dict[str, Any] | None:
-        shape = self.shape
-        own = shown
-        if list(shape.tools) != list(self.offered):
-            own = self._render(messages, tools=shape.tools)
-        if not _has_calls(own):
+        shape: Shape | None = self.shape
+        own = self._calls_of(messages, shown, self.shape.tools)
+        if own is not None and not _shape.enforces(own, self.shape) and not self.is_strict and not self.is_required:
+            # A format with tags for each argument knows of none that the schema does not show.
+            shape = _shape.with_shown_arguments(self.shape, self.offered)
+            if shape is not None and shape != self.shape:
+                own = self._calls_of(messages, shown, shape.tools)
+        if own is None or shape is None:
             return None
-        own = _tool_names.renamed(own, shape.names)
-        own = {**own, "parser": {**own["parser"], "arena": _arena.with_space_before_closing(own["parser"]["arena"])}}
+        if self.is_strict and not self.is_required and not _shape.is_bound(own):
+            return None
         is_clear = not shape.names and not any(map(_tool_names.has_twin_arguments, shape.tools))
         if (is_clear and not self.is_strict and not self.is_required) or _shape.enforces(own, shape):
-            return {**own, **_shape.own_calls(own, shape)}
+            fields = _shape.own_calls(own, shape, self.offered)
+            return None if fields is None else {**own, **fields}
         return self._plain(self._render(messages)) if self.is_required and not self.is_strict else None
+
+    def _calls_of(
+        self, messages: Sequence[Mapping[str, Any]], shown: Mapping[str, Any], tools: Sequence[Mapping[str, Any]]
+    ) -> dict[str, Any] | None:
+        """What llama.cpp makes of calls of these tools in the template's format; None if it knows none."""
+        own = dict(shown) if list(tools) == list(self.offered) else self._render(messages, tools=tools)
+        if not _has_calls(own):
+            return None
+        own = _tool_names.renamed(own, self.shape.names)
+        return {**own, "parser": {**own["parser"], "arena": _arena.with_space_before_closing(own["parser"]["arena"])}}
 
     def _plain(self, host: Mapping[str, Any]) -> dict[str, Any]:
         return {**host, **self._remembered("plain", host, lambda: _shape.plain_format(host, self.shape))}
@@ -110,7 +126,8 @@ class Rendering:
         """A shape's fields: of a conversation, they depend on nothing but how the answer begins."""
         shape = dataclasses.asdict(self.shape)
         flags = [self.is_strict, self.is_required, self.is_either]
-        return self.template.memo.get([what, shape, flags, self.request, rendered["generation_prompt"]], make)
+        key = [what, shape, self.offered, flags, self.request, rendered["generation_prompt"]]
+        return self.template.memo.get(key, make)
 
     def _with_schema(self) -> dict[str, Any]:
         schema = self.shape.json_schema

@@ -11,13 +11,17 @@ from hoshikage_core import _arena, _checks
 from hoshikage_core._arena import Arena
 from hoshikage_core._ffi import call_text, lib
 from hoshikage_core._gbnf import renamed as renamed_rules
+from hoshikage_core._tagged import Tagged
 from hoshikage_core._tool_names import renamed
-from hoshikage_core.json_schema import complete_grammar
-from hoshikage_core.prompt import TRIGGER_WORD
+from hoshikage_core.errors import JsonSchemaError
+from hoshikage_core.json_schema import complete_grammar, enforceable
+from hoshikage_core.prompt import TRIGGER_PATTERN, TRIGGER_WORD
 
 _PEG_NATIVE = 2  # llama.cpp's COMMON_CHAT_FORMAT_PEG_NATIVE
 _RESPONSE_NAMES = ("response-format-schema", "response-format")
 _CALL_START, _CALL_END = "<tool_call>", "</tool_call>"
+_UNSEEN_TRIGGER = ">>>(?!all)"  # functionary's: the prompt ends with ">>>", so the first call does not begin with it
+_ELSEWHERE = frozenset({"allOf", "anyOf", "oneOf", "$ref"})  # where arguments may be named besides
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -73,19 +77,80 @@ def enforces(rendered: Mapping[str, Any], shape: Shape) -> bool:
     return {_schema_name(tool) for tool in shape.tools} <= _arena.schema_names(rendered["parser"]["arena"])
 
 
-def own_calls(rendered: Mapping[str, Any], shape: Shape) -> Fields:
-    """The template's own format for calls, tightened."""
+def own_calls(rendered: Mapping[str, Any], shape: Shape, offered: Sequence[Mapping[str, Any]]) -> Fields | None:
+    """The template's own format for calls, tightened; None where arguments could not be read as what they are.
+
+    Args:
+        rendered: What llama.cpp made of it.
+        shape: What the answer has to be.
+        offered: Its tools as the caller wrote them.
+    """
     fields: Fields = {"grammar_type": shape.grammar_type}
+    if shape.is_required:  # some formats name what begins a call all the same
+        fields["grammar_triggers"] = ()
     if not enforces(rendered, shape):
+        tagged = Tagged(rendered["parser"]["arena"], shape.tools, offered)
+        if tagged.misreads:
+            return None
+        if tagged.is_tighter and _arena.schema_names(tagged.arena) <= tagged.schemas.keys():
+            return {**fields, "grammar": _grammar(tagged.arena, shape, tagged.schemas)}
         return {**fields, "grammar": complete_grammar(rendered["grammar"])}
-    if not rendered["grammar"]:
-        return {**fields, "grammar": ""}
     arena = rendered["parser"]["arena"]
+    if not rendered["grammar"]:
+        return {**fields, **_bound_from_the_name(arena, shape)}
     if shape.is_required:
         arena = _arena.without_content(arena)
     if not shape.is_parallel:
         arena = _arena.with_one_call(arena)
     return {**fields, "grammar": _grammar(arena, shape), "parser": {**rendered["parser"], "arena": arena}}
+
+
+def is_bound(rendered: Mapping[str, Any]) -> bool:
+    """Whether there is a way to tell that a call has begun, so that a grammar can take over."""
+    if not rendered["grammar"]:
+        return _arena.name_pattern(rendered["parser"]["arena"]) is not None
+    return all(trigger["value"] != _UNSEEN_TRIGGER for trigger in rendered["grammar_triggers"])
+
+
+def _bound_from_the_name(arena: Arena, shape: Shape) -> Fields:
+    """Binds calls that no tag announces. Until the name of a tool is there, it may be any JSON."""
+    pattern = _arena.name_pattern(arena)
+    if pattern is None:
+        return {"grammar": ""}
+    trigger = {"type": TRIGGER_PATTERN, "value": pattern}
+    return {"grammar": _grammar(_arena.from_names(arena), shape), "grammar_lazy": True, "grammar_triggers": (trigger,)}
+
+
+def with_shown_arguments(shape: Shape, offered: Sequence[Mapping[str, Any]]) -> Shape | None:
+    """The shape with tools whose schemas show each argument; None where one cannot, and would be called without any.
+
+    What a tool takes besides the arguments that it names is given up.
+
+    Args:
+        shape: The shape.
+        offered: Its tools as the caller wrote them.
+    """
+    shown = []
+    for tool, written in zip(shape.tools, offered, strict=True):
+        if "properties" not in tool["function"]["parameters"]:
+            closed = _without_others(written["function"]["parameters"])
+            if closed is None:
+                return None
+            tool = {**tool, "function": {**tool["function"], "parameters": closed}}
+        shown.append(tool)
+    return dataclasses.replace(shape, tools=shown)
+
+
+def _without_others(parameters: Mapping[str, Any]) -> dict[str, Any] | None:
+    """A schema that takes no arguments but those that it names; None where that is not all that hides them."""
+    is_map = "additionalProperties" in parameters and not parameters.get("properties")
+    if is_map or _ELSEWHERE.intersection(parameters):
+        return None
+    try:
+        closed = enforceable({**parameters, "additionalProperties": False}, strict=False)
+    except JsonSchemaError:
+        return None
+    return closed if "properties" in closed else None
 
 
 def own_schema(rendered: Mapping[str, Any], shape: Shape) -> Fields | None:
@@ -133,10 +198,9 @@ def own_grammar(rendered: Mapping[str, Any], grammar: str) -> Fields:
     return {"grammar": f"{around}\n{renamed_rules(grammar, 'user-')}", "grammar_type": "output_format"}
 
 
-def _grammar(arena: Arena, shape: Shape) -> str:
-    data = _checks.to_json(
-        "tools", {"arena": _arena.bounded(arena), "schemas": shape.schemas, "is_lazy": shape.is_lazy}
-    )
+def _grammar(arena: Arena, shape: Shape, schemas: Mapping[str, Any] | None = None) -> str:
+    schemas = shape.schemas if schemas is None else schemas
+    data = _checks.to_json("tools", {"arena": _arena.bounded(arena), "schemas": schemas, "is_lazy": shape.is_lazy})
     grammar = call_text(lib.hsk_parser_grammar, data, len(data)).decode("utf-8")
     return str(complete_grammar(grammar))
 

@@ -10,7 +10,7 @@ from typing import Any
 from hoshikage_core import _checks
 from hoshikage_core.errors import InvalidArgumentError, Reason
 
-TRIGGER_WORD = 1  # llama.cpp's COMMON_GRAMMAR_TRIGGER_TYPE_WORD
+TRIGGER_WORD, TRIGGER_PATTERN = 1, 2  # llama.cpp's COMMON_GRAMMAR_TRIGGER_TYPE_WORD and _PATTERN
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

@@ -18,8 +18,9 @@ from hoshikage_core.json_schema.emit import Emitter
 from hoshikage_core.json_schema.finite import Finite
 from hoshikage_core.json_schema.gather import Gatherer
 from hoshikage_core.json_schema.seal import complete_grammar
+from hoshikage_core.json_schema.shapes import Literals, Object
 
-__all__ = ["TOOLS_WORK_MAX", "complete_grammar", "enforceable", "metered"]
+__all__ = ["TOOLS_WORK_MAX", "complete_grammar", "enforceable", "metered", "texts_of"]
 
 TOOLS_WORK_MAX = 4 * WORK_MAX
 """Of all the schemas of one request; to be given to ``metered``."""
@@ -45,6 +46,25 @@ def enforceable(schema: Mapping[str, Any] | bool, *, strict: bool = True) -> dic
     except TooManyStatesError:
         raise JsonSchemaError("#", "", Reason("schema_too_large", "is too large")) from None
     return made
+
+
+def texts_of(schema: Mapping[str, Any]) -> dict[str, list[str]]:
+    """By name, the texts that those of an object's properties may be that are one of a few texts.
+
+    Raises:
+        JsonSchemaError: As ``enforceable`` does.
+    """
+    document = Document(schema, is_strict=False)
+    gatherer = Gatherer(document)
+    found: dict[str, list[str]] = {}
+    for shape in gatherer.shapes(gatherer.place(document.root)):
+        for member in shape.members if isinstance(shape, Object) else ():
+            values: list[Any] = []
+            for option in gatherer.shapes(member.place):
+                values += option.values if isinstance(option, Literals) else [None]
+            if values and all(isinstance(value, str) for value in values):
+                found[member.name] = values
+    return found
 
 
 def _enforceable(schema: Mapping[str, Any] | bool, is_strict: bool) -> dict[str, Any]:

@@ -10,8 +10,10 @@ import pytest
 from set_tool import SCHEMA, TOOL, USER
 from tiny_gguf import CHATML, TinyModel
 
+from build_support.source import members_folder
 from hoshikage_core import ChatPrompt, Engine, MessageParser, Model, SamplingParams
 
+FOLDER = members_folder("models/templates/*") / "models" / "templates"
 SEEDED = SamplingParams(seed=3)
 
 
@@ -34,6 +36,15 @@ def calls_in(prompt: ChatPrompt, text: str) -> list[dict[str, Any]]:
 def test_no_stop_string_cuts_a_call_that_has_to_be_made(engine: Engine, form: dict[str, Any]) -> None:
     """There is no content in which it could count."""
     prompt = engine.model.chat().render([USER], tools=[TOOL], parallel_tool_calls=False, **form)
+    answer = engine.generate(prompt, SEEDED, max_tokens=400, stop=["o", '"', "<"])
+    (call,) = calls_in(prompt, answer.text)
+    assert (call["name"], set(json.loads(call["arguments"]))) == ("set", {"on", "level"})
+
+
+def test_no_stop_string_cuts_a_call_of_a_pattern(engine: Engine) -> None:
+    """Nor where the format knows patterns that begin a call."""
+    chat = engine.model.chat((FOLDER / "meetkai-functionary-medium-v3.2.jinja").read_text(encoding="utf-8"))
+    prompt = chat.render([USER], tools=[TOOL], tool_name="set", parallel_tool_calls=False)
     answer = engine.generate(prompt, SEEDED, max_tokens=400, stop=["o", '"', "<"])
     (call,) = calls_in(prompt, answer.text)
     assert (call["name"], set(json.loads(call["arguments"]))) == ("set", {"on", "level"})

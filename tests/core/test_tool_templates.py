@@ -5,7 +5,9 @@ Its words have no sense; that a call is made, with a name and arguments that are
 
 from __future__ import annotations
 
+import dataclasses
 import json
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -42,6 +44,7 @@ SCHEMA = {
     "required": ["ok"],
     "additionalProperties": False,
 }
+BEGUN_BY_PATTERNS = ("meetkai-functionary-medium-v3.2", "meta-llama-Llama-3", "muse-glimmer", "openai-gpt-oss")
 MESSAGES = [{"role": "system", "content": "You see stars."}, {"role": "user", "content": "Which star?"}]
 
 
@@ -125,6 +128,28 @@ def test_a_free_answer(engine: Engine, chat: ChatTemplate) -> None:
     assert assembled(found.deltas) == found.message
 
 
+@pytest.mark.parametrize("name", [name for name in TEMPLATES if not name.startswith(BEGUN_BY_PATTERNS)])
+def test_a_call_that_is_begun(engine: Engine, name: str) -> None:
+    """With "auto", it holds to the schema from the text on that begins a call, also where no tool is strict."""
+    prompt = engine.model.chat(TEMPLATES[name]).render(MESSAGES, tools=TOOLS, parallel_tool_calls=False)
+    begun = prompt.call_starts[0]
+    reasoning = prompt.generation_prompt.rpartition(prompt.thinking_start_tag or "\x00")
+    if reasoning[1] and not any(tag in reasoning[2] for tag in prompt.thinking_end_tags):
+        begun = f"{prompt.thinking_end_tags[0]}{begun}"
+    tokens = engine.model.tokenize(begun)
+    sampling = SamplingParams(seed=5, temperature=1.5, top_k=0)
+    # The prompt's end is enough: what it says is nothing to a random model.
+    short = dataclasses.replace(prompt, prompt="?")
+    text = begun + engine.stream(short, sampling, so_far=tokens, max_tokens=400).result().text
+    parser = MessageParser(prompt)
+    told = [parser.feed(text), parser.finish()]
+    assert parser.message.get("tool_calls"), text
+    for call in parser.message["tool_calls"]:
+        assert call["function"]["name"] in {"look", "look_up"}
+        jsonschema.validate(json.loads(call["function"]["arguments"]), ARGUMENTS)
+    assert assembled(told) == parser.message
+
+
 def test_an_answer_is_continued(chat: ChatTemplate) -> None:
     """The prompt ends with the given text, and what follows is told without it."""
     begun = {"role": "assistant", "content": "Sirius is"}
@@ -169,14 +194,35 @@ def test_the_assistant_has_spoken_first(chat: ChatTemplate) -> None:
     assert 0 <= prompt.find("Sirius here.") < prompt.find("Which star?")
 
 
+def history(*, content: str | None) -> list[dict[str, Any]]:
+    """Two calls, the result of the second one first; as OpenAI's clients write it, results have no names."""
+    calls = [
+        {"id": f"call_{i}", "type": "function", "function": {"name": name, "arguments": f'{{"star": "CALL{i}"}}'}}
+        for i, name in ((1, "look"), (2, "look_up"))
+    ]
+    results = [{"role": "tool", "tool_call_id": f"call_{i}", "content": f"STAR{i}"} for i in (2, 1)]
+    return [*MESSAGES, {"role": "assistant", "content": content, "tool_calls": calls}, *results]
+
+
+def test_results_in_another_order(chat: ChatTemplate) -> None:
+    """Most templates show no ids: the results come as their calls do, and none is left out."""
+    prompt = chat.render(history(content=None), tools=TOOLS).prompt
+    assert prompt.index("CALL1") < prompt.index("STAR1") < prompt.index("STAR2")
+    assert prompt.index("CALL1") < prompt.index("CALL2") < prompt.index("STAR2")
+
+
+def test_one_call_a_message(engine: Engine) -> None:
+    """gpt-oss shows one call of a message: several are shown one after the other, each with its result."""
+    chat = engine.model.chat(TEMPLATES["openai-gpt-oss-120b"])
+    prompt = chat.render(history(content="I look."), tools=TOOLS).prompt
+    shown = prompt[prompt.index("I look.") :]
+    names = re.findall(r"functions\.(\w+)", shown)
+    assert names == ["look", "look", "look_up", "look_up"]
+    assert [*re.findall("CALL.|STAR.", shown)] == ["CALL1", "STAR1", "CALL2", "STAR2"]
+
+
 @pytest.mark.parametrize("name", ["meta-llama-Llama-3.1-8B-Instruct", "Mistral-Small-3.2-24B-Instruct-2506", "ChatML"])
 def test_calls_of_another_model(engine: Engine, name: str) -> None:
     """A conversation goes on with a template that takes one call at once, or other ids: it is shown what there was."""
-    calls = [
-        {"id": f"call_{i}", "type": "function", "function": {"name": "look", "arguments": f'{{"n": {i}}}'}}
-        for i in (1, 2)
-    ]
-    results = [{"role": "tool", "tool_call_id": f"call_{i}", "name": "look", "content": f"STAR{i}"} for i in (2, 1)]
-    messages = [*MESSAGES, {"role": "assistant", "content": "I look.", "tool_calls": calls}, *results]
-    prompt = engine.model.chat(TEMPLATES[name]).render(messages, tools=TOOLS).prompt
-    assert all(text in prompt for text in ("You see stars.", "I look.", "STAR1", "STAR2"))
+    prompt = engine.model.chat(TEMPLATES[name]).render(history(content=None), tools=TOOLS).prompt
+    assert all(text in prompt for text in ("You see stars.", "CALL1", "CALL2", "STAR1", "STAR2"))
