@@ -56,8 +56,8 @@ def client(server: ServerProcess) -> Iterator[SyncClient]:
 def answered(client: SyncClient, seed: int, **options: Any) -> tuple[ChatCompletionMessage, bool]:
     """The message, which is the same plain and streamed, and whether it has finished.
 
-    With probabilities, a stream is read token by token, so that nothing may be told too early. What is computed anew has
-    the same rounding errors.
+    With probabilities, a stream is read token by token, so that nothing may be told too early. What is computed anew
+    has the same rounding errors.
     """
     options |= {"model": MODEL, "messages": QUESTION, "max_tokens": MAX_TOKENS, "seed": seed, "temperature": 1.5}
     options["extra_body"] = {"cache_prompt": False}

@@ -37,17 +37,17 @@ class NotReadyError(Exception):
     """The server did not say that it listens."""
 
 
-def wait_for(condition: Callable[[], Any], timeout_s: float, what: str, pause_s: float = 0.01) -> Any:
+def wait_for(condition: Callable[[], Any], usual_s: float, what: str, pause_s: float = 0.01) -> Any:
     """Waits until `condition` gives something true, and returns it; fails the test when it does not.
 
     Args:
         condition: Asked again and again.
-        timeout_s: What would be enough on a free machine. Here it may take ten times as long, so what would come true
-            by itself in the end has to be farther away than that.
+        usual_s: What is enough on a free machine. It may take ten times as long, so what would come true by itself in
+            the end has to be farther away than that.
         what: Words for the failure.
         pause_s: Between two looks.
     """
-    limit_s = timeout_s * _PATIENCE
+    limit_s = usual_s * _PATIENCE
     deadline = time.monotonic() + limit_s
     while True:
         if value := condition():

@@ -228,7 +228,7 @@ def test_what_a_cancelled_answer_leaves_does_not_count(engine_log: Path) -> None
     try:
         engine = supervisor.lease(Lease("m", EngineSpec("/nowhere/m.gguf", 4096)))
         wait_for(lambda: noted == [0], "what it takes at first is noted")
-        question: dict[str, Any] = {"messages": [{"role": "user", "content": "gate go 1 x y"}], "sampling": Sampling()}
+        question: dict[str, Any] = {"messages": [{"role": "user", "content": "gate go 0 x y"}], "sampling": Sampling()}
         number = engine.generate(Channel("req", Journal(question), 1000), question)
         engine.forget(number)
         wait_for(lambda: " cancel " in engine_log.read_text(), "the engine knows")
