@@ -58,7 +58,7 @@ def test_a_token_that_there_is_not(server: ServerProcess, model: Model) -> None:
         ("/v1/responses", {"input": "x"}, "logit_bias"),
         ("/v1/completions", {"prompt": [1, 49152]}, "prompt"),
         ("/v1/completions", {"prompt": [1, 49152], "echo": True}, "prompt"),
-        ("/v1/completions", {"prompt": [[1], [49152]]}, "prompt"),
+        ("/v1/completions", {"prompt": [[1], [49152]]}, "prompt[1]"),
     ],
 )
 def test_tokens_of_a_request_that_there_are_not(
